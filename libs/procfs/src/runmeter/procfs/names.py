@@ -1,0 +1,24 @@
+"""Names as the kernel keeps them (any bytes) to text that is safe to print and store."""
+
+
+def decode_name(raw: bytes) -> str:
+    r"""Decode a process, cgroup or mount name once, for everybody.
+
+    UTF-8; bytes that are not are written ``\xff``, control characters (C0, DEL, C1) and the
+    separators U+2028 and U+2029 likewise (``\x0a``, ``\u2028``). A backslash stays as it is,
+    so the result is for reading and comparing, not for turning back into bytes. It never
+    holds a control character or a surrogate.
+    """
+    text = raw.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    code = ord(character)
+    if code < 0x20 or 0x7F <= code < 0xA0:
+        return f"\\x{code:02x}"
+    if code in (0x2028, 0x2029):
+        return f"\\u{code:04x}"
+    return character

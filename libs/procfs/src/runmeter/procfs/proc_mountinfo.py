@@ -1,0 +1,79 @@
+"""/proc/<pid>/mountinfo."""
+
+from typing import NamedTuple
+
+from runmeter.procfs.errors import ParseError
+from runmeter.procfs.fields import unsigned
+from runmeter.procfs.names import decode_name
+
+FILE = "/proc/<pid>/mountinfo"
+_OPTIONAL = 6  # where the optional fields begin, which a single ``-`` ends
+
+
+class Mount(NamedTuple):
+    """One mount of the mount namespace of the process."""
+
+    mount_id: int
+    parent_id: int  # of itself, or of a mount outside, for the root
+    major: int  # of st_dev of files on this mount
+    minor: int
+    root: str  # folder or file of the file system that is mounted; ``…//deleted`` if removed
+    mount_point: str  # below the root of the process
+    options: str  # per mount, comma-separated
+    fs_type: str
+    source: str  # may be empty
+    super_options: str  # per file system, comma-separated
+
+
+def parse_proc_mountinfo(raw: bytes) -> tuple[Mount, ...]:
+    r"""Parse ``/proc/<pid>/mountinfo``: one line per mount, in the order of mounting.
+
+    Space, tab, newline and backslash stand as octal escapes (``\040``): these are undone,
+    then all text is decoded like a process name.
+
+    Raises:
+        ParseError: a line has too few fields, or an id is not an integer.
+
+    Source: proc_pid_mountinfo(5); kernel fs/proc_namespace.c, show_mountinfo().
+    """
+    lines = raw.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return tuple(map(_mount, lines))
+
+
+def _mount(line: bytes) -> Mount:
+    fields = line.split(b" ")
+    try:
+        end = fields.index(b"-", _OPTIONAL)
+    except ValueError:
+        raise ParseError(FILE, "a line has no separator") from None
+    if len(fields) < end + 4:
+        raise ParseError(FILE, "a line has no file system type, source and options")
+    major, _, minor = fields[2].partition(b":")
+    return Mount(
+        unsigned(fields[0], FILE, "the mount id"),
+        unsigned(fields[1], FILE, "the parent id"),
+        unsigned(major, FILE, "the major number"),
+        unsigned(minor, FILE, "the minor number"),
+        _text(fields[3]),
+        _text(fields[4]),
+        _text(fields[5]),
+        _text(fields[end + 1]),
+        _text(fields[end + 2]),
+        _text(b" ".join(fields[end + 3 :])),
+    )
+
+
+def _text(raw: bytes) -> str:
+    if b"\\" not in raw:
+        return decode_name(raw)
+    first, *rest = raw.split(b"\\")
+    return decode_name(first + b"".join(map(_after_backslash, rest)))
+
+
+def _after_backslash(part: bytes) -> bytes:
+    octal = part[:3]
+    if len(octal) == 3 and not octal.strip(b"01234567") and octal <= b"377":
+        return bytes((int(octal, 8),)) + part[3:]
+    return b"\\" + part

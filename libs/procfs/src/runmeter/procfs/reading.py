@@ -1,0 +1,52 @@
+"""Bytes of one file, and errors of the operating system mapped once."""
+
+import os
+
+from runmeter.procfs.errors import from_os_error
+
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC
+_CHUNK_BYTES = 65536
+_LINE_BYTES = 2048  # above the longest possible line of stat and statm
+
+
+def read_file(path: str, bytes_max: int | None = None) -> bytes:
+    """Return the whole file, or its first ``bytes_max`` bytes.
+
+    The kernel hands out at most about a page per read of files such as cgroup and
+    mountinfo, so this reads until the end of the file.
+
+    Raises:
+        VanishedError, DeniedError, ReadError: as from_os_error() says.
+    """
+    chunks = []
+    left = bytes_max
+    try:
+        descriptor = os.open(path, _FLAGS)
+        try:
+            while left is None or left > 0:
+                chunk = os.read(descriptor, _CHUNK_BYTES if left is None else left)
+                if not chunk:
+                    break
+                chunks.append(chunk)
+                if left is not None:
+                    left -= len(chunk)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise from_os_error(path, error) from error
+    return b"".join(chunks)
+
+
+def read_line(path: str) -> bytes:
+    """Return a one-line file in a single read: what runs for every process at every tick.
+
+    Raises: as read_file().
+    """
+    try:
+        descriptor = os.open(path, _FLAGS)
+        try:
+            return os.read(descriptor, _LINE_BYTES)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise from_os_error(path, error) from error
