@@ -1,0 +1,78 @@
+"""The request as the gateway knows it: with an identity, a start, and a line in the log."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+from typing import Any, Final
+from uuid import uuid4
+
+import structlog
+from sanic import Request, Sanic
+from sanic.config import Config
+
+from runmeter.gateway import events
+from runmeter.gateway.backend import Caller
+from runmeter.gateway.errors import MissingBearer
+
+REQUEST_ID_HEADER: Final = "X-Request-ID"
+BEARER_BYTES_MAX: Final = 4096
+"""More does not fit into gRPC metadata beside the rest."""
+
+_SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# what gRPC can carry as a metadata value; a space inside is the receiver's to judge
+_BEARER: Final = re.compile(r"bearer +([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?) *", re.IGNORECASE)
+_PARAMETER: Final = re.compile(r"<(\w+)(?::[^>]*)?>")
+
+_log = structlog.get_logger()
+
+
+class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
+    """A request with its own id and clock; made by Sanic, also for requests it cannot read."""
+
+    __slots__ = ("_finished", "_started", "request_id", "streams")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._started: float = self.app.ctx.clock()
+        self._finished = False
+        self.streams = False
+        """The answer is sent in parts, so it is not over when it begins."""
+        given = self.headers.getone(REQUEST_ID_HEADER, "")
+        self.request_id: str = given if _SANE_ID.fullmatch(given) else str(uuid4())
+
+    def caller(self) -> Caller:
+        """Take the bearer to hand on. It is not looked into here: the receiver decides.
+
+        Raises:
+            MissingBearer: none, more than one, or nothing that could be a token.
+        """
+        values = self.headers.getall("authorization", [])
+        match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
+        if match is None or len(match[1]) > BEARER_BYTES_MAX:
+            raise MissingBearer
+        return Caller(f"Bearer {match[1]}", self.request_id)
+
+    @property
+    def route_template(self) -> str | None:
+        """The path as documented, ``/api/v1/…/{job}``; None where nothing matched."""
+        if self.route is None:
+            return None
+        return "/" + _PARAMETER.sub(r"{\1}", self.route.path)
+
+    def log_finished(self, status: int, **more: object) -> None:
+        """Log that the request is over; only the first call counts."""
+        if self._finished:
+            return
+        self._finished = True
+        address = self.conn_info.peername if self.conn_info else None
+        _log.info(
+            events.REQUEST_FINISHED,
+            method=self.method,
+            route=self.route_template,
+            status=status,
+            duration_seconds=round(self.app.ctx.clock() - self._started, 6),
+            request_id=self.request_id,
+            peer=":".join(map(str, address[:2])) if isinstance(address, tuple) else None,
+            **more,
+        )

@@ -1,0 +1,206 @@
+"""The receiver, seen from here: its three services over one gRPC channel.
+
+Speaks REST types and `ReceiverError` to the rest of the gateway; nothing else imports grpc. The
+channel reconnects by itself when the receiver restarts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final, NamedTuple
+from uuid import uuid4
+
+import grpc.aio
+from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
+from runmeter.gateway import schemas
+from runmeter.gateway.errors import FieldError, ReceiverError
+from runmeter.gateway.query import RunQuery
+from runmeter.gateway.wire import runs as wire
+from runmeter.gateway.wire.fields import json_field
+from runmeter.v1 import ingest_service_pb2_grpc as ingest_grpc
+from runmeter.v1 import run_service_pb2 as query_pb
+from runmeter.v1 import run_service_pb2_grpc as query_grpc
+from runmeter.v1 import token_service_pb2_grpc as token_grpc
+
+_STATUS_DETAILS: Final = "grpc-status-details-bin"
+_OPTIONS: Final = (
+    ("grpc.max_send_message_length", 8 * 1024 * 1024),
+    ("grpc.max_receive_message_length", 8 * 1024 * 1024),
+    # a receiver that restarts is found again within about two seconds
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    # the receiver is reached directly, whatever http_proxy says
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class Caller(NamedTuple):
+    """Whose request it is, handed on as metadata. ``authorization`` is never looked into."""
+
+    authorization: str
+    request_id: str
+
+
+class Timeouts(NamedTuple):
+    """How long the receiver may take."""
+
+    unary_seconds: float = 10.0
+    """For a whole call that is not a stream, and for the first page of a stream."""
+    stream_seconds: float = 300.0
+    """For a whole stream, at the pace of whoever reads it."""
+
+
+class Listing(NamedTuple):
+    """A listing whose first page has arrived.
+
+    ``pages`` yields each page once, newest run first, none if there is no run. It raises
+    `ReceiverError` when the stream breaks; only when it ends quietly was it complete.
+    """
+
+    etag: str
+    next_before_id: int | None
+    pages: AsyncIterator[list[schemas.RunRecord]]
+
+
+class Backend:
+    """Client of one receiver. Make it anywhere, `open` and `close` it in the serving loop."""
+
+    def __init__(self, target: str, timeouts: Timeouts = Timeouts()) -> None:  # noqa: B008
+        self._target = target
+        self._timeouts = timeouts
+        self._channel: grpc.aio.Channel | None = None
+
+    def open(self) -> None:
+        """Make the channel; it connects with the first call."""
+        self._channel = grpc.aio.insecure_channel(self._target, options=_OPTIONS)
+        self._ingest = ingest_grpc.IngestServiceStub(self._channel)
+        self._tokens = token_grpc.TokenServiceStub(self._channel)
+        self._runs = query_grpc.RunServiceStub(self._channel)
+
+    async def close(self) -> None:
+        """Close the channel; calls still open are cancelled."""
+        if self._channel is not None:
+            await self._channel.close()
+            self._channel = None
+
+    async def push_run(self, body: schemas.RunBody, caller: Caller) -> schemas.Pushed:
+        """PushRun. Raises `ReceiverError`."""
+        request = wire.push_to_wire(body, str(uuid4()))
+        try:
+            answer = await self._ingest.PushRun(
+                request, timeout=self._timeouts.unary_seconds, metadata=_metadata(caller)
+            )
+        except grpc.aio.AioRpcError as error:
+            # the contract has one meaning for this code without a retry hint here: too large
+            raise _receiver_error(error, sized=True) from None
+        return schemas.Pushed(answer.id, answer.duplicate)
+
+    async def create_push_token(self, body: schemas.TokenBody, caller: Caller) -> schemas.Token:
+        """CreatePushToken. Raises `ReceiverError`."""
+        try:
+            answer = await self._tokens.CreatePushToken(
+                wire.token_to_wire(body),
+                timeout=self._timeouts.unary_seconds,
+                metadata=_metadata(caller),
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _receiver_error(error) from None
+        return wire.token_from_wire(answer)
+
+    @asynccontextmanager
+    async def list_runs(self, query: RunQuery, caller: Caller) -> AsyncIterator[Listing]:
+        """ListRuns, read up to its first page; leaving the context cancels what is left of it.
+
+        Raises:
+            ReceiverError: no header and first page (or end) in time.
+        """
+        call: _RunStream = self._runs.ListRuns(
+            wire.query_to_wire(query),
+            timeout=self._timeouts.stream_seconds,
+            metadata=_metadata(caller),
+        )
+        try:
+            header, first = await _opening(call, self._timeouts.unary_seconds)
+            next_id = header.next_before_id if header.HasField("next_before_id") else None
+            yield Listing(header.etag, next_id, _pages(call, first))
+        finally:
+            call.cancel()
+
+
+_RunStream = grpc.aio.UnaryStreamCall[query_pb.ListRunsRequest, query_pb.ListRunsResponse]
+
+
+async def _opening(
+    call: _RunStream, timeout_seconds: float
+) -> tuple[query_pb.ListRunsHeader, query_pb.ListRunsResponse | None]:
+    """Read the header and the first page, or None where the stream ends without one."""
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return _header(await _read(call)), await _read(call)
+    except TimeoutError:
+        raise ReceiverError("DEADLINE_EXCEEDED", "no first page in time") from None
+
+
+async def _read(call: _RunStream) -> query_pb.ListRunsResponse | None:
+    """Read one message; None at the end of a stream that succeeded."""
+    try:
+        message = await call.read()
+    except grpc.aio.AioRpcError as error:
+        raise _receiver_error(error) from None
+    return message if isinstance(message, query_pb.ListRunsResponse) else None
+
+
+def _header(message: query_pb.ListRunsResponse | None) -> query_pb.ListRunsHeader:
+    if message is None or message.WhichOneof("part") != "header":
+        raise ReceiverError("INTERNAL", "a listing without header")
+    return message.header
+
+
+async def _pages(
+    call: _RunStream, message: query_pb.ListRunsResponse | None
+) -> AsyncIterator[list[schemas.RunRecord]]:
+    while message is not None:
+        yield [wire.record_from_wire(stored) for stored in message.page.runs]
+        message = await _read(call)
+
+
+def _metadata(caller: Caller) -> tuple[tuple[str, str], ...]:
+    return (("authorization", caller.authorization), ("x-request-id", caller.request_id))
+
+
+def _receiver_error(error: grpc.aio.AioRpcError, *, sized: bool = False) -> ReceiverError:
+    """Translate a failed call, its BadRequest and RetryInfo details included."""
+    code = error.code().name
+    fields: list[FieldError] = []
+    retry_after_seconds: float | None = None
+    for detail in _details(error):
+        bad, retry = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+        if detail.Unpack(bad):
+            fields += [FieldError(json_field(v.field), v.description) for v in bad.field_violations]
+        elif detail.Unpack(retry):
+            delay = retry.retry_delay
+            retry_after_seconds = delay.seconds + delay.nanos / 1e9
+    return ReceiverError(
+        code,
+        error.details() or "",
+        errors=tuple(fields),
+        retry_after_seconds=retry_after_seconds,
+        too_large=sized and code == "RESOURCE_EXHAUSTED" and retry_after_seconds is None,
+    )
+
+
+def _details(error: grpc.aio.AioRpcError) -> list[any_pb2.Any]:
+    """The google.rpc details of a failed call, none if there are none that can be read."""
+    for key, value in error.trailing_metadata():
+        if key == _STATUS_DETAILS and isinstance(value, bytes):
+            status = status_pb2.Status()
+            with suppress(DecodeError):
+                status.ParseFromString(value)
+                return list(status.details)
+    return []

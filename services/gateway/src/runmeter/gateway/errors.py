@@ -1,0 +1,87 @@
+"""What can be wrong with a request, as facts; texts and statuses are made in `problems`.
+
+GatewayError
+├── InvalidRequest         something in path, query or body
+├── MissingBearer          no usable ``Authorization: Bearer``
+├── BodyTooLarge
+├── BodyTooSlow
+├── UnsupportedMediaType
+└── ReceiverError          the receiver, or the way to it, answered with a gRPC status
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class FieldError(NamedTuple):
+    """One bad field: its name in the terms of the JSON API, and what is wrong with it."""
+
+    field: str
+    reason: str
+
+
+class GatewayError(Exception):
+    """Root of everything the gateway answers with a problem of its own."""
+
+
+class InvalidRequest(GatewayError):
+    """Path, query or body cannot be understood; no ``errors`` where it is no JSON at all."""
+
+    def __init__(self, detail: str, *errors: FieldError) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+
+
+class MissingBearer(GatewayError):
+    """The request has no ``Authorization: Bearer …``, or one that cannot be a token."""
+
+
+class BodyTooLarge(GatewayError):
+    """The body is larger than the configured limit."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"more than {limit_bytes} bytes")
+        self.limit_bytes = limit_bytes
+
+
+class BodyTooSlow(GatewayError):
+    """The body did not arrive in time."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        super().__init__(f"not complete after {timeout_seconds:g} s")
+        self.timeout_seconds = timeout_seconds
+
+
+class UnsupportedMediaType(GatewayError):
+    """The body is not declared as plain JSON in UTF-8."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class ReceiverError(GatewayError):
+    """A call to the receiver failed.
+
+    ``code`` is the name of the gRPC status code, ``message`` the text that came with it (fit
+    for strangers only where the receiver itself wrote it), ``too_large`` says that
+    RESOURCE_EXHAUSTED was about the size of the request.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        errors: tuple[FieldError, ...] = (),
+        retry_after_seconds: float | None = None,
+        too_large: bool = False,
+    ) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.errors = errors
+        self.retry_after_seconds = retry_after_seconds
+        self.too_large = too_large

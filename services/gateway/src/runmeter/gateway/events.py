@@ -1,0 +1,24 @@
+"""Names of what the gateway logs: one line each, ``noun.verb_past``."""
+
+from typing import Final
+
+SERVER_STARTED: Final = "server.started"
+"""Requests are taken. ``address`` (host:port that is really bound), ``version``, ``receiver``."""
+
+SERVER_STOPPING: Final = "server.stopping"
+"""A signal was received; requests in flight may end. ``signal``, ``timeout_seconds``."""
+
+SERVER_STOPPED: Final = "server.stopped"
+"""Nothing is open any more. ``aborted_count``: connections that had to be cut off."""
+
+REQUEST_FINISHED: Final = "request.finished"
+"""One HTTP request is over. ``method``, ``route`` (the template, null where none matched),
+``status``, ``duration_seconds``, ``request_id``, ``peer``; ``broken`` when the answer was cut
+off after its first byte."""
+
+REQUEST_FAILED: Final = "request.failed"
+"""A defect of the gateway or the receiver, answered as 500. ``request_id``, ``route``, and
+``exception`` or ``code`` (of gRPC)."""
+
+LIBRARY_WARNED: Final = "library.warned"
+"""A library logged a warning or an error. ``logger``, ``message``."""

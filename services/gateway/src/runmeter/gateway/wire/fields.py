@@ -1,0 +1,22 @@
+"""Names of fields: as the contract has them → as the JSON API has them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_NAMES: Final = {"before_id": "before", "states": "state"}
+_FIRST: Final = re.compile(r"[^.\[]*")
+_INDEX: Final = re.compile(r"\[\d+\]")
+
+
+def json_field(path: str) -> str:
+    """Translate a field path of a request: ``run.payload.sample_count`` → ``payload.sample_count``,
+    ``run.scope.job`` → ``job``, ``before_id`` → ``before``, ``states[1]`` → ``state``.
+    """
+    inner = path.removeprefix("run.").removeprefix("scope.")
+    match = _FIRST.match(inner)
+    first = match.group() if match else ""
+    if first not in _NAMES:
+        return inner
+    return _NAMES[first] + _INDEX.sub("", inner.removeprefix(first))
