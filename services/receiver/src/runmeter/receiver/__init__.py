@@ -1,0 +1,1 @@
+"""Stores the runs that collectors push, and answers queries for them."""

@@ -1,0 +1,116 @@
+"""Composition and life of the program: start, serve until a signal, end in order."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import structlog
+
+from runmeter.receiver import events, store
+from runmeter.receiver.config import MigrateConfig, ServeConfig
+from runmeter.receiver.databases import Database
+from runmeter.receiver.ingest import Ingest
+from runmeter.receiver.query import RunQuery
+from runmeter.receiver.server import Server
+from runmeter.receiver.servicers import UseCases
+from runmeter.receiver.tokens import Keyring, ReadToken
+from runmeter.receiver.writer import Writer
+
+KEY_MIN_BYTES = 16
+
+
+async def migrate(config: MigrateConfig) -> int:
+    """Bring the schema up to date; return the exit status."""
+    await _migrate(config.database)
+    return 0
+
+
+async def serve(config: ServeConfig) -> int:
+    """Serve until a signal; return the exit status.
+
+    Raises:
+        StartupError: the database or the address cannot be used.
+    """
+    started_seconds = time.monotonic()
+    signals = _Signals()
+    log = structlog.get_logger()
+    for position, key in enumerate(config.hmac_keys, 1):
+        if len(key.encode()) < KEY_MIN_BYTES:
+            log.warning(events.KEY_FOUND_SHORT, position=position)
+    if config.migrate:
+        await _migrate(config.database)
+    # the database before the server, in one task: its context is that of every handler
+    async with store.open_store(config.database), _writing() as writer:
+        server = Server(_use_cases(config, writer), config.address, config.max_message_bytes)
+        await server.start()
+        log.info(
+            events.SERVER_STARTED,
+            address=server.address,
+            database=config.database.kind,
+            version=version("runmeter-receiver"),
+        )
+        name = await signals.first()
+        grace_seconds = config.shutdown_timeout_seconds
+        log.info(events.SHUTDOWN_REQUESTED, signal=name, grace_seconds=grace_seconds)
+        await server.drain(grace_seconds)
+    uptime_seconds = round(time.monotonic() - started_seconds, 3)
+    log.info(events.SERVER_STOPPED, uptime_seconds=uptime_seconds)
+    return 0
+
+
+def _use_cases(config: ServeConfig, writer: Writer) -> UseCases:
+    return UseCases(
+        ingest=Ingest(writer, time.time),
+        query=RunQuery(store, time.time),
+        keyring=Keyring(config.hmac_keys),
+        read_token=ReadToken(config.read_token),
+        max_token_ttl_seconds=config.max_token_ttl_seconds,
+        clock=time.time,
+    )
+
+
+async def _migrate(database: Database) -> None:
+    applied = await store.migrate_database(database)
+    if applied:
+        structlog.get_logger().info(
+            events.DATABASE_MIGRATED, database=database.kind, applied=applied
+        )
+
+
+@asynccontextmanager
+async def _writing() -> AsyncIterator[Writer]:
+    """Run the writer's task; at the end it writes what its callers still wait for."""
+    writer = Writer()
+    task = asyncio.create_task(writer.run())
+    try:
+        yield writer
+    finally:
+        writer.abandon()  # the calls are over: nobody waits any more
+        await task
+
+
+class _Signals:
+    """SIGTERM and SIGINT: the first asks to end, the second ends at once."""
+
+    def __init__(self) -> None:
+        self._first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._received, number)
+
+    async def first(self) -> str:
+        """Wait for a signal; return its name."""
+        return await self._first
+
+    def _received(self, number: signal.Signals) -> None:
+        if not self._first.done():
+            self._first.set_result(number.name)
+            return
+        # what was acknowledged is committed; nothing else is worth waiting for
+        structlog.get_logger().warning(events.SERVER_KILLED, reason="second signal")
+        sys.stderr.flush()
+        os._exit(128 + number)

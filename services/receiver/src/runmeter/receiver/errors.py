@@ -1,0 +1,172 @@
+"""Everything that can go wrong, one tree; the facts are attributes, the text is built from them.
+
+ReceiverError
+├── StartupError                ends the program before it serves
+│   ├── ConfigurationError      exit 2: a flag or variable is missing or bad
+│   ├── AddressUnusable         exit 1: the port is taken, the address is not of this machine
+│   └── DatabaseUnusable        exit 1: cannot be opened, written, or is not migrated
+└── CallError                   ends one call; `interceptors.CODES` says with which status
+    ├── InvalidRequest          fields are bad, all of them are named
+    ├── MalformedRequest        the bytes are no message
+    ├── UnknownMethod           no such method here
+    ├── Unauthenticated         nobody known
+    │   ├── BearerMissing
+    │   ├── BearerUnknown
+    │   └── TokenExpired
+    ├── WrongScope              a push token, but not for this scope
+    ├── PushConflict            an equal push with other content is stored
+    ├── Busy                    too many pushes wait
+    └── Unavailable             not now
+        ├── StoreUnavailable    the database cannot be read or written
+        └── ShuttingDown        the receiver is about to end
+"""
+
+from typing import NamedTuple
+
+
+class Violation(NamedTuple):
+    """One bad field: its path in the request and what is allowed there."""
+
+    field: str
+    reason: str
+
+
+class ReceiverError(Exception):
+    """Anything this package raises on purpose."""
+
+
+class StartupError(ReceiverError):
+    """The program cannot start; the text tells the person at the terminal what to do."""
+
+    exit_code = 1
+
+
+class ConfigurationError(StartupError):
+    """A flag or variable is missing or bad."""
+
+    exit_code = 2
+
+
+class AddressUnusable(StartupError):
+    """The address to listen on cannot be bound."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"cannot listen on {address}: {reason}")
+        self.address = address
+        self.reason = reason
+
+
+class DatabaseUnusable(StartupError):
+    """The database cannot be opened, written, or is not migrated."""
+
+    def __init__(self, database: str, reason: str) -> None:
+        super().__init__(f"cannot use the database {database}: {reason}")
+        self.database = database
+        self.reason = reason
+
+
+class CallError(ReceiverError):
+    """One call fails; the text is for the caller and says nothing about our inside."""
+
+    retry_after_seconds: float | None = None
+
+
+class InvalidRequest(CallError):
+    """Fields are bad. `omitted_count` more violations were found than are listed."""
+
+    def __init__(self, violations: tuple[Violation, ...], omitted_count: int = 0) -> None:
+        listed = "; ".join(f"{field}: {reason}" for field, reason in violations)
+        more = f"; and {omitted_count} more" if omitted_count else ""
+        super().__init__(f"invalid request: {listed}{more}")
+        self.violations = violations
+        self.omitted_count = omitted_count
+
+
+class MalformedRequest(CallError):
+    """The bytes are no message of this method."""
+
+    def __init__(self) -> None:
+        super().__init__("malformed request: the bytes are not a message of this method")
+
+
+class UnknownMethod(CallError):
+    """There is no such method here."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no such method; server reflection lists those there are")
+
+
+class Unauthenticated(CallError):
+    """The caller is nobody known."""
+
+
+class BearerMissing(Unauthenticated):
+    """No single bearer came with the call."""
+
+    def __init__(self) -> None:
+        super().__init__("send the metadata `authorization: Bearer <token>`, once")
+
+
+class BearerUnknown(Unauthenticated):
+    """The bearer is not one that this method takes."""
+
+    def __init__(self, wanted: str) -> None:
+        super().__init__(f"the bearer is not {wanted}")
+        self.wanted = wanted
+
+
+class TokenExpired(Unauthenticated):
+    """A push token for this scope whose time is over."""
+
+    def __init__(self) -> None:
+        super().__init__("the push token has expired; ask for a new one")
+
+
+class WrongScope(CallError):
+    """The token has the form of a push token and does not verify for this scope."""
+
+    def __init__(self) -> None:
+        super().__init__("the push token is not for this organization, repository, workflow, job")
+
+
+class PushConflict(CallError):
+    """An equal push, by (COMPLETED or not, revision, state), with other content is stored."""
+
+    def __init__(self, revision: int) -> None:
+        super().__init__(
+            f"the run is stored with other content under the same push_id, state and "
+            f"revision {revision}; a changed run needs a higher revision"
+        )
+        self.revision = revision
+
+
+class Busy(CallError):
+    """Too many pushes wait to be written."""
+
+    retry_after_seconds = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("too many pushes are waiting to be stored; try again")
+
+
+class Unavailable(CallError):
+    """Not now; the same call may go through later."""
+
+
+class StoreUnavailable(Unavailable):
+    """The database cannot be read or written. `reason` is for the caller, the cause for us."""
+
+    retry_after_seconds = 5.0
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database of the receiver is unavailable: {reason}; try again later")
+        self.reason = reason
+
+
+class ShuttingDown(Unavailable):
+    """The receiver is about to end."""
+
+    retry_after_seconds = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("the receiver is shutting down; try again")

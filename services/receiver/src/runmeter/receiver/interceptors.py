@@ -1,0 +1,185 @@
+"""Around every call: who calls, errors to statuses, one log line.
+
+A call without a bearer of the right form is refused before its message is read. Requests are
+parsed here and not by the generated code, which answers INTERNAL to bytes that are no message.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+import structlog
+from grpc_status import rpc_status  # type: ignore[import-untyped]
+from structlog.contextvars import bound_contextvars, clear_contextvars
+
+from runmeter.receiver import errors, events
+from runmeter.receiver.tokens import parse_bearer, parse_push_token
+from runmeter.receiver.wire.status import bounded_text, status_of
+
+CODES: Mapping[type[errors.CallError], grpc.StatusCode] = {
+    errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.MalformedRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.UnknownMethod: grpc.StatusCode.UNIMPLEMENTED,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.WrongScope: grpc.StatusCode.PERMISSION_DENIED,
+    errors.PushConflict: grpc.StatusCode.ALREADY_EXISTS,
+    errors.Busy: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+}
+_INTERNAL = "the receiver failed at this call; its log says more"
+_OPEN_PREFIXES = ("/grpc.health.v1.", "/grpc.reflection.")
+
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+_Continuation: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]]
+Gate = Callable[[str], None]
+
+
+def code_of(error: errors.CallError) -> grpc.StatusCode:
+    """Return the status of an error: that of its class or the nearest class above it."""
+    return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
+
+
+def bearer(context: _Context) -> str:
+    """Return the bearer of a call; raises BearerMissing."""
+    return parse_bearer(_authorizations(context.invocation_metadata() or ()))
+
+
+def push_gate(token: str) -> None:
+    """Let tokens of a push token's form pass; the method itself verifies them."""
+    parse_push_token(token)
+
+
+def _authorizations(metadata: Any) -> list[str | bytes]:
+    return [value for key, value in metadata if key == "authorization"]
+
+
+class Authentication(grpc.aio.ServerInterceptor):
+    """Refuses calls whose bearer is not of the right form, or not the read token.
+
+    `gates` says for each method what its bearer must be; methods that are not named are unknown,
+    but health and reflection, which are open.
+    """
+
+    def __init__(self, gates: Mapping[str, Gate]) -> None:
+        self._gates = gates
+
+    async def intercept_service(  # type: ignore[override]
+        self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> _Handler:
+        """Return the handler, or one that refuses without reading the message."""
+        method = handler_call_details.method
+        if method.startswith(_OPEN_PREFIXES):
+            return await continuation(handler_call_details)
+        try:
+            if method not in self._gates:
+                raise errors.UnknownMethod
+            self._gates[method](
+                parse_bearer(_authorizations(handler_call_details.invocation_metadata or ()))
+            )
+        except errors.CallError as error:
+            return _refusing(error)
+        return await continuation(handler_call_details)
+
+
+def _refusing(error: errors.CallError) -> _Handler:
+    async def refuse(requests: Any, context: _Context) -> NoReturn:
+        raise error
+
+    return grpc.stream_unary_rpc_method_handler(refuse)
+
+
+class Calls(grpc.aio.ServerInterceptor):
+    """Turns errors into statuses and logs one line per call; outermost."""
+
+    async def intercept_service(  # type: ignore[override]
+        self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> _Handler:
+        """Return the handler, wrapped; health and reflection as they are."""
+        method = handler_call_details.method
+        handler = await continuation(handler_call_details)
+        if method.startswith(_OPEN_PREFIXES):
+            return handler
+        if handler.request_streaming:
+            return grpc.stream_unary_rpc_method_handler(_wrap_refusal(method, handler))
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                _wrap_streaming(method, handler), None, handler.response_serializer
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            _wrap_single(method, handler), None, handler.response_serializer
+        )
+
+
+# Behaviours are Any: the stubs know those of the blocking server only.
+def _wrap_refusal(method: str, handler: _Handler) -> Any:
+    behavior: Any = handler.stream_unary
+
+    async def call(requests: Any, context: _Context) -> Any:
+        async with _call(method, context):
+            return await behavior(requests, context)
+
+    return call
+
+
+def _wrap_single(method: str, handler: _Handler) -> Any:
+    behavior: Any = handler.unary_unary
+
+    async def call(raw: bytes, context: _Context) -> Any:
+        async with _call(method, context):
+            request = _parse(handler, raw)
+            return await behavior(request, context)
+
+    return call
+
+
+def _wrap_streaming(method: str, handler: _Handler) -> Any:
+    behavior: Any = handler.unary_stream
+
+    async def call(raw: bytes, context: _Context) -> AsyncIterator[Any]:
+        async with _call(method, context):
+            request = _parse(handler, raw)
+            async for response in behavior(request, context):
+                yield response
+
+    return call
+
+
+def _parse(handler: _Handler, raw: bytes) -> Any:
+    try:
+        return handler.request_deserializer(raw)  # type: ignore[misc]
+    except Exception as error:
+        raise errors.MalformedRequest from error
+
+
+@contextlib.asynccontextmanager
+async def _call(method: str, context: _Context) -> AsyncIterator[None]:
+    started_seconds = time.monotonic()
+    clear_contextvars()
+    code = grpc.StatusCode.OK
+    facts = {}
+    try:
+        yield
+    except errors.CallError as error:
+        code = code_of(error)
+        facts["reason"] = bounded_text(str(error))
+        status = rpc_status.to_status(status_of(error, code.value[0]))
+        await context.abort(code, status.details, tuple(status.trailing_metadata))
+    except asyncio.CancelledError:
+        remaining = context.time_remaining()
+        late = remaining is not None and remaining <= 0
+        code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+        raise
+    except Exception:
+        code = grpc.StatusCode.INTERNAL
+        structlog.get_logger().exception(events.RPC_FAILED, method=method)
+        await context.abort(code, _INTERNAL)
+    finally:
+        duration_seconds = round(time.monotonic() - started_seconds, 6)
+        with bound_contextvars(method=method, peer=context.peer()):
+            structlog.get_logger().info(
+                events.RPC_FINISHED, code=code.name, duration_seconds=duration_seconds, **facts
+            )

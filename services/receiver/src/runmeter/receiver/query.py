@@ -1,0 +1,88 @@
+"""Use case: list the runs of a scope."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+from runmeter.receiver.model import ListedRun, RunFilter, StoredRun
+
+LIMIT_DEFAULT = 1000
+LIMIT_MAX = 10000
+PAGE_MAX_RUNS = 100
+PAGE_MAX_BYTES = 2**20
+
+
+class ReadsRuns(Protocol):
+    """What the module `store` does."""
+
+    async def find_runs(self, wanted: RunFilter, now_ms: int) -> list[ListedRun]:
+        """Return up to ``limit + 1`` runs, newest first."""
+        ...
+
+    async def read_runs(self, ids: Iterable[int], now_ms: int) -> dict[int, StoredRun]:
+        """Return stored runs by id."""
+        ...
+
+
+class Listing(NamedTuple):
+    """The runs that answer a query, without payloads, newest first."""
+
+    wanted: RunFilter
+    now_ms: int
+    runs: list[ListedRun]
+    next_before_id: int | None
+    etag: str
+
+
+class RunQuery:
+    """Answers queries. `clock` returns unix seconds."""
+
+    def __init__(self, store: ReadsRuns, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def list(self, wanted: RunFilter) -> Listing:
+        """Find what answers a query, without reading a payload."""
+        now_ms = int(self._clock() * 1000)
+        runs = await self._store.find_runs(wanted, now_ms)
+        more = len(runs) > wanted.limit
+        runs = runs[: wanted.limit]
+        next_before_id = runs[-1].id if more else None
+        return Listing(wanted, now_ms, runs, next_before_id, _etag(runs, next_before_id))
+
+    async def pages(self, listing: Listing) -> AsyncIterator["tuple[StoredRun, ...]"]:
+        """Yield the runs with their payloads, in pages that are never empty.
+
+        A run that a push moved out of the wanted states since the listing is left out.
+        """
+        for page in pages_of(listing.runs):
+            stored = await self._store.read_runs((run.id for run in page), listing.now_ms)
+            found = tuple(
+                stored[run.id]
+                for run in page
+                if run.id in stored and stored[run.id].state in listing.wanted.states
+            )
+            if found:
+                yield found
+
+
+def pages_of(runs: Iterable[ListedRun]) -> Iterator[list[ListedRun]]:
+    """Cut into pages of up to 100 runs or 1 MiB of payload; a larger run stands alone."""
+    page: list[ListedRun] = []
+    size_bytes = 0
+    for run in runs:
+        size_bytes += run.payload_size_bytes
+        if page and (len(page) == PAGE_MAX_RUNS or size_bytes > PAGE_MAX_BYTES):
+            yield page
+            page, size_bytes = [], run.payload_size_bytes
+        page.append(run)
+    if page:
+        yield page
+
+
+def _etag(runs: list[ListedRun], next_before_id: int | None) -> str:
+    """Digest what can change: which runs, their revision, state as read, update."""
+    facts = [[run.id, run.revision, int(run.state), run.updated_at_ms] for run in runs]
+    text = json.dumps([next_before_id, facts], separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]

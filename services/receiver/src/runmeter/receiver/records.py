@@ -1,0 +1,115 @@
+"""Tables: a row per run, a row per container of a run.
+
+The run itself is the `payload` column, protobuf bytes; columns beside it are what queries look
+for, order or rank by. Times are milliseconds since 1970, so that they compare alike everywhere.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tortoise import fields
+from tortoise.indexes import Index
+from tortoise.models import Model
+
+from runmeter.receiver.model import Container, Push, PushKey, Scope, silent_after_ms
+
+
+class RunRecord(Model):
+    """One run: identity, what decides about pushes, times, figures, payload."""
+
+    id = fields.BigIntField(primary_key=True)
+    organization = fields.CharField(max_length=255)
+    repository = fields.CharField(max_length=255)
+    workflow = fields.CharField(max_length=255)
+    job = fields.CharField(max_length=255)
+    push_id = fields.CharField(max_length=36)
+    run_id = fields.CharField(max_length=255)
+    state = fields.SmallIntField()
+    revision = fields.BigIntField()
+    digest = fields.BinaryField()
+    received_at_ms = fields.BigIntField()
+    updated_at_ms = fields.BigIntField()
+    # a RUNNING run without a push until then reads as INTERRUPTED; NULL: never
+    silent_after_ms = fields.BigIntField(null=True)
+    started_at_ms = fields.BigIntField()
+    duration_seconds = fields.FloatField()
+    cpu_peak_percent = fields.FloatField(null=True)
+    cpu_p95_percent = fields.FloatField(null=True)
+    mem_peak_bytes = fields.BigIntField(null=True)
+    mem_p95_bytes = fields.BigIntField(null=True)
+    payload_size_bytes = fields.IntField()
+    payload = fields.BinaryField()
+
+    class Meta:
+        """Names are fixed: migrations refer to them."""
+
+        table = "run"
+        unique_together = (("organization", "repository", "workflow", "job", "push_id"),)
+        indexes = (
+            Index(fields=("organization", "repository", "workflow", "job", "id"), name="run_scope"),
+        )
+
+
+class ContainerRecord(Model):
+    """One container of one run."""
+
+    id = fields.BigIntField(primary_key=True)
+    run = fields.ForeignKeyField(  # type: ignore[var-annotated]
+        "runs.RunRecord", related_name="containers", on_delete=fields.CASCADE
+    )
+    name = fields.CharField(max_length=1024)
+    cpu_seconds = fields.FloatField(null=True)
+    cpu_peak_cores = fields.FloatField(null=True)
+    cpu_p95_cores = fields.FloatField(null=True)
+    memory_peak_bytes = fields.BigIntField(null=True)
+    memory_p95_bytes = fields.BigIntField(null=True)
+
+    class Meta:
+        """Names are fixed: migrations refer to them."""
+
+        table = "run_container"
+        indexes = (Index(fields=("run_id",), name="run_container_run"),)
+
+
+def key_of(row: Sequence[Any]) -> PushKey:
+    """Return the identity of a run from its first five columns."""
+    organization, repository, workflow, job, push_id = row[:5]
+    return PushKey(Scope(organization, repository, workflow, job), push_id)
+
+
+def run_columns(push: Push) -> dict[str, Any]:
+    """Return all columns of a run but `id` and `received_at_ms`."""
+    run, payload = push.run, push.run.payload
+    cpu, memory = payload.cpu_total_percent, payload.mem_used_bytes
+    return {
+        **run.scope._asdict(),
+        "push_id": run.push_id,
+        "run_id": run.run_id,
+        "state": int(run.state),
+        "revision": run.revision,
+        "digest": push.digest,
+        "updated_at_ms": push.arrived_at_ms,
+        "silent_after_ms": silent_after_ms(run, push.arrived_at_ms),
+        "started_at_ms": payload.start_time_ms,
+        "duration_seconds": payload.duration_seconds,
+        "cpu_peak_percent": None if cpu is None else cpu.peak,
+        "cpu_p95_percent": None if cpu is None else cpu.p95,
+        "mem_peak_bytes": None if memory is None else memory.peak,
+        "mem_p95_bytes": None if memory is None else memory.p95,
+        "payload_size_bytes": len(push.payload),
+        "payload": push.payload,
+    }
+
+
+def container_record(row_id: int, container: Container) -> ContainerRecord:
+    """Return the unsaved row of a container of the run `row_id`."""
+    cpu, memory = container.cpu_cores, container.memory_bytes
+    return ContainerRecord(
+        run_id=row_id,
+        name=container.name,
+        cpu_seconds=container.cpu_seconds,
+        cpu_peak_cores=None if cpu is None else cpu.peak,
+        cpu_p95_cores=None if cpu is None else cpu.p95,
+        memory_peak_bytes=None if memory is None else memory.peak,
+        memory_p95_bytes=None if memory is None else memory.p95,
+    )

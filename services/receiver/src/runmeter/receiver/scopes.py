@@ -1,0 +1,38 @@
+"""Names of scopes: both documented forms of a repository become one.
+
+``my-repo`` and ``my-org/my-repo`` are the same repository of ``my-org``; canonical is the full
+path. Names are compared bytewise.
+"""
+
+from runmeter.receiver.checks import Checks
+from runmeter.receiver.model import Scope
+
+NAME_MAX_BYTES = 255
+
+
+def canonical_scope(
+    checks: Checks, path: str, organization: str, repository: str, workflow: str, job: str
+) -> Scope:
+    """Return the scope with ``organization/`` in front of the repository unless it is there.
+
+    What is wrong with the names goes to `checks`, under fields of `path`; the limits are those
+    of the canonical form, so that both forms are accepted or refused together.
+    """
+    full = repository
+    if organization and repository and not repository.startswith(f"{organization}/"):
+        full = f"{organization}/{repository}"
+    scope = Scope(organization, full, workflow, job)
+    for field, name in zip(Scope._fields, scope, strict=True):
+        before = checks.found_count
+        checks.text(path, field, name, 1, NAME_MAX_BYTES)
+        if checks.found_count == before:
+            _parts(checks, f"{path}.{field}", name, field in ("organization", "repository"))
+    return scope
+
+
+def _parts(checks: Checks, field: str, name: str, filled: bool) -> None:
+    parts = name.split("/")
+    if "." in parts or ".." in parts:
+        checks.add(field, "has a part `.` or `..` between slashes")
+    if filled and "" in parts:
+        checks.add(field, "has an empty part between slashes")

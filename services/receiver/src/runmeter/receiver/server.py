@@ -1,0 +1,77 @@
+"""The gRPC server: services, interceptors, health, reflection, where it listens."""
+
+from collections.abc import Callable
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+
+from runmeter.receiver.errors import AddressUnusable
+from runmeter.receiver.interceptors import Authentication, Calls, push_gate
+from runmeter.receiver.servicers import (
+    PUSH_METHODS,
+    READ_METHODS,
+    SERVICES,
+    UseCases,
+    add_services,
+)
+
+SEND_MAX_BYTES = 8 * 2**20
+EVERYWHERE = "0.0.0.0"
+
+
+class Server:
+    """A gRPC server that is bound to its address when made."""
+
+    def __init__(self, use_cases: UseCases, address: str, max_message_bytes: int) -> None:
+        """Bind.
+
+        Raises:
+            AddressUnusable: the port is taken, or the address is not one of this machine.
+        """
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=(Calls(), Authentication(_gates(use_cases))),
+            options=(
+                ("grpc.so_reuseport", 0),  # or a second receiver binds the same port silently
+                ("grpc.max_receive_message_length", max_message_bytes),
+                ("grpc.max_send_message_length", SEND_MAX_BYTES),
+            ),
+        )
+        add_services(self._server, use_cases)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+        self.address = _bind(self._server, address)
+
+    async def start(self) -> None:
+        """Take calls."""
+        await self._server.start()
+        for name in ("", *SERVICES):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Say NOT_SERVING, take no more calls, give those that run some time to end."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_seconds)
+
+
+def _gates(use_cases: UseCases) -> dict[str, Callable[[str], None]]:
+    return {
+        **dict.fromkeys(PUSH_METHODS, push_gate),
+        **dict.fromkeys(READ_METHODS, use_cases.read_token.check),
+    }
+
+
+def _bind(server: grpc.aio.Server, address: str) -> str:
+    host, _, port = address.rpartition(":")
+    try:
+        bound_port = server.add_insecure_port(f"{host or '[::]'}:{port}")
+    except RuntimeError as error:
+        raise AddressUnusable(
+            address,
+            "the port is in use, or the address is not one of this machine; "
+            "stop what listens there or choose another --addr",
+        ) from error
+    return f"{host or EVERYWHERE}:{bound_port}"

@@ -1,0 +1,94 @@
+"""All settings: flag, variable, default, what it is for. Help and documentation show these."""
+
+from typing import NamedTuple
+
+
+class Setting(NamedTuple):
+    """One setting. `metavar` empty: a switch. `default` None: not set."""
+
+    name: str
+    metavar: str
+    default: str | None
+    help: str
+    secret: bool = False
+    repeatable: bool = False
+    migrate_too: bool = False
+
+    @property
+    def flag(self) -> str:
+        """Return ``--like-this``."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def variable(self) -> str:
+        """Return ``RECEIVER_LIKE_THIS``."""
+        return f"RECEIVER_{self.name.upper()}"
+
+
+SETTINGS = (
+    Setting(
+        "addr",
+        "HOST:PORT",
+        ":50051",
+        "Where to serve gRPC. Without a host: on all interfaces; port 0: any free one.",
+    ),
+    Setting(
+        "db",
+        "DATABASE",
+        "metrics.db",
+        "A SQLite file (a path, or sqlite://path), or postgres://user@host:port/name.",
+        migrate_too=True,
+    ),
+    Setting(
+        "read_token",
+        "TOKEN",
+        None,
+        "Bearer that may read runs and mint push tokens. Required, here or as a file. Other "
+        "users of the machine can see flags: better in the variable or a file.",
+        secret=True,
+    ),
+    Setting("read_token_file", "FILE", None, "File that holds the read token."),
+    Setting(
+        "hmac_key",
+        "KEY",
+        None,
+        "Key that push tokens are made and checked with, at least 16 bytes. Required, here or as "
+        "a file. May be repeated: the first makes tokens, all check them. In the variable: one "
+        "per line.",
+        secret=True,
+        repeatable=True,
+    ),
+    Setting("hmac_key_file", "FILE", None, "File that holds the HMAC keys, one per line."),
+    Setting(
+        "max_token_ttl",
+        "DURATION",
+        None,
+        "Longest life of a push token, and the life of one asked for without expiry.",
+    ),
+    Setting(
+        "shutdown_timeout",
+        "DURATION",
+        "25s",
+        "After SIGTERM or SIGINT calls have so long to end. A second signal ends at once.",
+    ),
+    Setting(
+        "max_message_bytes",
+        "SIZE",
+        "1MiB",
+        "Largest request: bytes, or with Ki, KiB, Mi, MiB.",
+    ),
+    Setting(
+        "migrate",
+        "",
+        None,
+        "Bring a PostgreSQL schema up to date before serving; SQLite always is.",
+    ),
+    Setting("log_level", "LEVEL", "info", "debug, info, warning or error.", migrate_too=True),
+    Setting(
+        "log_format",
+        "FORMAT",
+        None,
+        "json or text. Without: text on a terminal, json elsewhere.",
+        migrate_too=True,
+    ),
+)

@@ -1,0 +1,245 @@
+"""The database: open it, bring it up to date, read runs from it.
+
+Two connections, so that a query does not wait for the writer's transaction. Whatever a database
+raises becomes StoreUnavailable here and in `writer`, and the connection is opened anew after it:
+a failed BEGIN or COMMIT leaves Tortoise's connection locked for ever.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]
+import structlog
+from tortoise import Tortoise
+from tortoise.connection import get_connection, get_connections
+from tortoise.exceptions import BaseORMException
+from tortoise.expressions import Q
+from tortoise.migrations.api.migrate import migrate
+from tortoise.migrations.executor import MigrationExecutor
+
+from runmeter.receiver import events
+from runmeter.receiver.databases import Database
+from runmeter.receiver.errors import DatabaseUnusable, StoreUnavailable
+from runmeter.receiver.model import ListedRun, RunFilter, RunState, StoredRun, reads_as
+from runmeter.receiver.records import RunRecord
+
+DATABASE_ERRORS = (
+    BaseORMException,
+    sqlite3.Error,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+)
+WRITING = "default"
+READING = "reading"
+
+_APPS = {
+    "runs": {
+        "models": ["runmeter.receiver.records"],
+        "migrations": "runmeter.receiver.migrations",
+        "default_connection": WRITING,
+    }
+}
+# for `tortoise -c runmeter.receiver.store.DEVELOPMENT makemigrations`: opens no database
+DEVELOPMENT = {"connections": {WRITING: "sqlite://:memory:"}, "apps": _APPS, "use_tz": True}
+_REASONS = {
+    sqlite3.SQLITE_FULL: "its disk is full",
+    sqlite3.SQLITE_READONLY: "it is read-only",
+    sqlite3.SQLITE_BUSY: "it is locked by another process",
+    sqlite3.SQLITE_LOCKED: "it is locked by another process",
+    sqlite3.SQLITE_IOERR: "its disk cannot be read or written",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
+    sqlite3.SQLITE_CORRUPT: "it is damaged",
+    sqlite3.SQLITE_NOTADB: "it is damaged",
+}
+_UNREACHABLE = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)
+
+
+def reason_of(error: BaseException) -> str | None:
+    """Say in plain words what is wrong with the whole database; None: only a statement failed."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, sqlite3.Error):
+            code = getattr(found, "sqlite_errorcode", None)
+            return None if code is None else _REASONS.get(code & 0xFF)
+        if isinstance(found, _UNREACHABLE):
+            return "it cannot be reached"
+        if isinstance(found, asyncpg.PostgresError):
+            return "it refuses to work" if _beyond_statement(found) else None
+        inner = found.args[0] if found.args else None
+        found = inner if isinstance(inner, BaseException) else found.__cause__
+    return None
+
+
+def _beyond_statement(error: asyncpg.PostgresError) -> bool:
+    # classes 25 read-only transaction, 53 out of resources, 57 shut down, 58 system error
+    return str(error.sqlstate)[:2] in ("25", "53", "57", "58")
+
+
+def unavailable(error: BaseException, doing: str) -> StoreUnavailable:
+    """Return what the caller is told about a failed statement; the rest goes to the log."""
+    reason = reason_of(error) or "a statement failed"
+    structlog.get_logger().error(
+        events.DATABASE_FAILED, doing=doing, reason=reason, error=f"{type(error).__name__}: {error}"
+    )
+    return StoreUnavailable(reason)
+
+
+async def reopen(alias: str) -> None:
+    """Drop a connection after a failure; the next statement opens a fresh one."""
+    client = get_connection(alias)
+    get_connections().discard(alias)
+    with contextlib.suppress(*DATABASE_ERRORS, ValueError):
+        await client.close()
+
+
+def _orm_config(database: Database) -> dict[str, Any]:
+    if database.kind == "postgres":
+        writing: Any = database.location
+        reading: Any = database.location
+    else:
+        engine = "tortoise.backends.sqlite"
+        pragmas = {
+            "page_size": 8192,  # before journal_mode, or it has no effect
+            "busy_timeout": 5000,
+            "journal_mode": "WAL",
+            "synchronous": "FULL",  # an acknowledged run survives power loss
+            "journal_size_limit": 8 * 2**20,
+        }
+        writing = {"engine": engine, "credentials": {"file_path": database.location, **pragmas}}
+        reading = {
+            "engine": engine,
+            "credentials": {"file_path": database.location, **pragmas, "query_only": "ON"},
+        }
+    return {"connections": {WRITING: writing, READING: reading}, "apps": _APPS, "use_tz": True}
+
+
+async def migrate_database(database: Database) -> list[str]:
+    """Bring the schema to the newest version; return the names of the migrations applied.
+
+    Raises:
+        DatabaseUnusable: it cannot be opened or written.
+    """
+    applied: list[str] = []
+
+    def progress(event: str, app: str, name: str) -> None:
+        if event == "apply_done":
+            applied.append(name)
+
+    with _explained(database):
+        try:
+            await migrate(config=_orm_config(database), direction="forward", progress=progress)
+        finally:
+            await Tortoise.close_connections()
+    return applied
+
+
+@contextlib.asynccontextmanager
+async def open_store(database: Database) -> AsyncIterator[None]:
+    """Hold the database open; every use of it happens inside, in this task or its children.
+
+    Raises:
+        DatabaseUnusable: it cannot be opened or written, or its schema is not up to date.
+    """
+    try:
+        with _explained(database):
+            await Tortoise.init(config=_orm_config(database), _enable_global_fallback=True)
+            await _check_usable(database)
+        yield
+    finally:
+        await Tortoise.close_connections()
+
+
+async def _check_usable(database: Database) -> None:
+    executor = MigrationExecutor(get_connection(WRITING), _APPS)
+    missing = await executor.plan()
+    if missing:
+        raise DatabaseUnusable(
+            database.label,
+            "its tables are missing or older than this receiver; run `receiver migrate` on it "
+            "first, or serve with --migrate",
+        )
+    if database.kind == "sqlite":
+        await get_connection(WRITING).execute_script("BEGIN IMMEDIATE; ROLLBACK")
+    await get_connection(READING).execute_query("SELECT 1")
+
+
+@contextlib.contextmanager
+def _explained(database: Database) -> Any:
+    try:
+        yield
+    except DATABASE_ERRORS as error:
+        reason = reason_of(error) or str(error).rstrip(".")
+        raise DatabaseUnusable(database.label, f"{reason}; {database.advice()}") from error
+
+
+async def find_runs(wanted: RunFilter, now_ms: int) -> list[ListedRun]:
+    """Return up to ``limit + 1`` runs, newest first, without their payloads.
+
+    Raises:
+        StoreUnavailable: the database cannot be read.
+    """
+    conditions = [Q(**wanted.scope._asdict()), _state_condition(wanted.states, now_ms)]
+    bounds = {
+        "id__lt": wanted.before_id,
+        "received_at_ms__gte": wanted.since_ms,
+        "received_at_ms__lt": wanted.until_ms,
+        "run_id": wanted.run_id,
+    }
+    given = {name: value for name, value in bounds.items() if value is not None}
+    query = RunRecord.filter(*conditions, **given).order_by("-id").limit(wanted.limit + 1)
+    rows = await _read(
+        query.using_db(get_connection(READING)).values_list(
+            "id",
+            "revision",
+            "state",
+            "received_at_ms",
+            "updated_at_ms",
+            "payload_size_bytes",
+            "silent_after_ms",
+        )
+    )
+    return [ListedRun(row[0], row[1], reads_as(row[2], row[6], now_ms), *row[3:6]) for row in rows]
+
+
+async def read_runs(ids: Iterable[int], now_ms: int) -> dict[int, StoredRun]:
+    """Return stored runs by id; those that are gone are left out.
+
+    Raises:
+        StoreUnavailable: the database cannot be read.
+    """
+    query = RunRecord.filter(id__in=list(ids)).using_db(get_connection(READING))
+    rows = await _read(
+        query.values_list(
+            "id", "state", "silent_after_ms", "received_at_ms", "updated_at_ms", "payload"
+        )
+    )
+    return {
+        row[0]: StoredRun(row[0], reads_as(row[1], row[2], now_ms), row[3], row[4], bytes(row[5]))
+        for row in rows
+    }
+
+
+async def _read(query: Any) -> Sequence[Any]:
+    try:
+        rows: Sequence[Any] = await query
+    except DATABASE_ERRORS as error:
+        await reopen(READING)
+        raise unavailable(error, "reading runs") from error
+    return rows
+
+
+def _state_condition(states: frozenset[RunState], now_ms: int) -> Q:
+    """Match the states that runs read as: RUNNING for too long in silence is INTERRUPTED."""
+    silent = Q(state=int(RunState.RUNNING), silent_after_ms__lt=now_ms)
+    heard = Q(silent_after_ms__isnull=True) | Q(silent_after_ms__gte=now_ms)
+    either = []
+    if RunState.RUNNING in states:
+        either.append(Q(Q(state=int(RunState.RUNNING)), heard))
+    if RunState.INTERRUPTED in states:
+        either += (Q(state=int(RunState.INTERRUPTED)), silent)
+    if RunState.COMPLETED in states:
+        either.append(Q(state=int(RunState.COMPLETED)))
+    return Q(*either, join_type="OR")
