@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import structlog
 from sanic import Sanic
+from sanic.application.state import ApplicationServerInfo
 from sanic.config import Config
-from sanic.http import Http
+from sanic.http import HTTP, Http
 from sanic.response import BaseHTTPResponse
 
 from runmeter.gateway import events, logs
@@ -145,6 +146,8 @@ async def _serve(settings: Settings, version: str, sock: socket.socket) -> None:
 
 
 async def _started(app: App, sock: socket.socket) -> Any:  # AsyncioServer, not annotated by Sanic
+    # create_server leaves this out; without it every answer has an empty alt-svc header
+    app.state.server_info.append(ApplicationServerInfo({"version": HTTP.VERSION_1}))
     server: Any = await app.create_server(
         sock=sock, return_asyncio_server=True, asyncio_server_kwargs={"start_serving": False}
     )

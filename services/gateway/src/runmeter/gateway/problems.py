@@ -66,7 +66,11 @@ KINDS: Final[Mapping[int, Kind]] = {
     429: Kind("too-many-requests", "Too many requests", "The receiver is busy; try again later."),
     499: Kind("cancelled", "Cancelled", "The client has left."),
     500: Kind("internal", "Internal error", "Something is wrong on the server; it was logged."),
-    503: Kind("unavailable", "Unavailable", "The receiver cannot be reached; try again later."),
+    503: Kind(
+        "unavailable",
+        "Unavailable",
+        "The receiver or its database is not available; try again later.",
+    ),
     504: Kind("timeout", "Timeout", "The receiver did not answer in time."),
 }
 

@@ -1,0 +1,370 @@
+"""The real program, and in front of it a double of the receiver.
+
+The double speaks the contract over a real socket: it records requests and metadata and answers
+what a test tells it to. It is no receiver: it checks, stores and decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import grpc.aio
+import httpx
+import pytest
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+from hypothesis import settings
+
+from runmeter.v1 import (
+    ingest_service_pb2,
+    ingest_service_pb2_grpc,
+    run_service_pb2,
+    run_service_pb2_grpc,
+    token_service_pb2,
+    token_service_pb2_grpc,
+)
+
+settings.register_profile("gateway", max_examples=200, deadline=None, derandomize=True)
+settings.load_profile("gateway")
+
+GOLDEN = Path(__file__).parents[3] / "proto" / "golden"
+TOKEN = "a-token-nobody-may-see-0123456789"
+WAIT_SECONDS = 20.0
+
+Behaviour = Callable[[Any, Any], Awaitable[Any]]
+Stream = Callable[[Any, Any], AsyncIterator[Any]]
+
+
+class Call(NamedTuple):
+    """One call the double received."""
+
+    method: str
+    request: Any
+    metadata: dict[str, Any]
+
+
+class Double:
+    """Speaks the receiver's side of the contract on 127.0.0.1, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.reset()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._server: Any = None
+
+    def reset(self) -> None:
+        """Forget all calls; answer a push with id 1, a token, an empty listing."""
+        self.calls: queue.Queue[Call] = queue.Queue()
+        self.cancelled = threading.Event()
+        self.push: Behaviour = self.answers(ingest_service_pb2.PushRunResponse(id=1))
+        self.token: Behaviour = self.answers(
+            token_service_pb2.CreatePushTokenResponse(token="ab" * 32)
+        )
+        self.listing: Stream = self.streams([])
+
+    def call(self) -> Call:
+        """The next call that came in."""
+        return self.calls.get(timeout=WAIT_SECONDS)
+
+    def answers(self, response: Message) -> Behaviour:
+        """Answer with this message."""
+
+        async def behave(request: Any, context: Any) -> Message:
+            return response
+
+        return behave
+
+    def fails(
+        self,
+        code: grpc.StatusCode,
+        message: str = "",
+        *,
+        fields: dict[str, str] | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> Behaviour:
+        """Fail with this status and the details of the contract."""
+        status = status_pb2.Status(code=code.value[0], message=message)
+        if fields:
+            bad = error_details_pb2.BadRequest()
+            for field, reason in fields.items():
+                bad.field_violations.add(field=field, description=reason)
+            status.details.add().Pack(bad)
+        if retry_after_seconds is not None:
+            retry = error_details_pb2.RetryInfo()
+            retry.retry_delay.FromMilliseconds(int(retry_after_seconds * 1000))
+            status.details.add().Pack(retry)
+
+        async def behave(request: Any, context: Any) -> None:
+            await context.abort_with_status(rpc_status.to_status(status))
+
+        return behave
+
+    def streams(
+        self,
+        pages: list[list[Any]],
+        *,
+        etag: str = "etag-1",
+        next_before_id: int | None = None,
+        then: Behaviour | None = None,
+    ) -> Stream:
+        """Stream a header and these pages, then end, or do what ``then`` does."""
+
+        async def behave(request: Any, context: Any) -> AsyncIterator[Any]:
+            try:
+                yield run_service_pb2.ListRunsResponse(
+                    header={"etag": etag, "next_before_id": next_before_id}
+                )
+                for page in pages:
+                    yield run_service_pb2.ListRunsResponse(page={"runs": page})
+                if then is not None:
+                    await then(request, context)
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
+
+        return behave
+
+    async def hang(self, request: Any, context: Any) -> None:
+        """Do not go on until the caller gives up."""
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+    def gate(self) -> tuple[Callable[[], None], Behaviour]:
+        """Something that opens a gate, and a behaviour that waits for it."""
+        opened = asyncio.Event()
+
+        async def behave(request: Any, context: Any) -> Any:
+            await opened.wait()
+            return ingest_service_pb2.PushRunResponse(id=1)
+
+        return lambda: self._loop.call_soon_threadsafe(opened.set) and None, behave
+
+    def start(self) -> None:
+        """Listen, on the same port as before if there was one."""
+        self._run(self._start())
+
+    def stop(self) -> None:
+        """Close the port and all connections."""
+        self._run(self._server.stop(None))
+
+    def close(self) -> None:
+        """Stop for good."""
+        self.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(WAIT_SECONDS)
+        self._loop.close()
+
+    def _run(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(WAIT_SECONDS)
+
+    async def _start(self) -> None:
+        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+        servicer = _Servicer(self)
+        ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(servicer, self._server)
+        token_service_pb2_grpc.add_TokenServiceServicer_to_server(servicer, self._server)
+        run_service_pb2_grpc.add_RunServiceServicer_to_server(servicer, self._server)
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        await self._server.start()
+
+
+class _Servicer(
+    ingest_service_pb2_grpc.IngestServiceServicer,
+    token_service_pb2_grpc.TokenServiceServicer,
+    run_service_pb2_grpc.RunServiceServicer,
+):
+    def __init__(self, double: Double) -> None:
+        self._double = double
+
+    def _record(self, method: str, request: Any, context: Any) -> None:
+        self._double.calls.put(Call(method, request, dict(context.invocation_metadata())))
+
+    async def PushRun(self, request: Any, context: Any) -> Any:
+        self._record("PushRun", request, context)
+        return await self._double.push(request, context)
+
+    async def CreatePushToken(self, request: Any, context: Any) -> Any:
+        self._record("CreatePushToken", request, context)
+        return await self._double.token(request, context)
+
+    async def ListRuns(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        self._record("ListRuns", request, context)
+        async for message in self._double.listing(request, context):
+            yield message
+
+
+class Program:
+    """A running ``gateway``; its log lines as they come."""
+
+    def __init__(self, *flags: str) -> None:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "runmeter.gateway", "--addr=127.0.0.1:0", *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self.lines: list[str] = []
+        self._events: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.address = self.event("server.started")["address"]
+        self.url = f"http://{self.address}"
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if line.startswith("{"):
+                self._events.put(json.loads(line))
+
+    def event(self, name: str, **facts: Any) -> dict[str, Any]:
+        """The next log line of this event that has these facts."""
+        while True:
+            found = self._events.get(timeout=WAIT_SECONDS)
+            if found["event"] == name and facts.items() <= found.items():
+                return found
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for the end; the exit code."""
+        code = self.process.wait(WAIT_SECONDS)
+        self._reader.join(WAIT_SECONDS)
+        return code
+
+    def close(self) -> str:
+        """End it if it still runs; all it wrote."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        output = self.process.stdout.read() + "".join(self.lines)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return output
+
+
+@pytest.fixture(scope="session")
+def serving() -> Iterator[tuple[Double, Program]]:
+    """One double and one program for all tests that leave both running."""
+    double = Double()
+    double.start()
+    program = Program(f"--receiver=grpc://127.0.0.1:{double.port}", "--max-body-bytes=200000")
+    yield double, program
+    program.signal()
+    code = program.wait()
+    output = program.close()
+    double.close()
+    assert code == 0
+    assert TOKEN not in output
+    assert "Traceback" not in output
+
+
+@pytest.fixture
+def double(serving: tuple[Double, Program]) -> Double:
+    """The double behind `gateway`, as if new."""
+    serving[0].reset()
+    return serving[0]
+
+
+@pytest.fixture
+def gateway(serving: tuple[Double, Program], double: Double) -> Program:
+    """The running program, in front of `double`."""
+    return serving[1]
+
+
+@pytest.fixture
+def client(gateway: Program) -> Iterator[httpx.Client]:
+    """An HTTP client of `gateway` that sends a bearer."""
+    with httpx.Client(
+        base_url=gateway.url,
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        timeout=WAIT_SECONDS,
+        trust_env=False,
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def own_double() -> Iterator[Double]:
+    """A double that a test may stop and start."""
+    double = Double()
+    double.start()
+    yield double
+    double.close()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Program]]:
+    """Starts programs that a test may end; none outlives the test, none shows a token."""
+    started: list[Program] = []
+
+    def start_program(*flags: str) -> Program:
+        started.append(Program(*flags))
+        return started[-1]
+
+    yield start_program
+    for output in [program.close() for program in started]:
+        assert TOKEN not in output
+        assert "Traceback" not in output
+
+
+@pytest.fixture
+def golden_run() -> dict[str, Any]:
+    """The full record as REST JSON."""
+    record: dict[str, Any] = json.loads((GOLDEN / "run.json").read_text())
+    return record
+
+
+@pytest.fixture
+def golden_stored() -> run_service_pb2.StoredRun:
+    """The same record as protobuf."""
+    text = (GOLDEN / "stored_run.wire.json").read_text()
+    return json_format.Parse(text, run_service_pb2.StoredRun())
+
+
+@pytest.fixture
+def documented_run() -> dict[str, Any]:
+    """A body with only what the documented answer shows."""
+    rates = {"peak": 2.007, "p99": 2.007, "p95": 2.004, "p75": 1.9, "p50": 1.817, "avg": 1.5}
+    sizes = dict.fromkeys(("peak", "p99", "p95", "p75", "p50", "avg"), 18567168)
+    return {
+        "organization": "my-org",
+        "repository": "my-org/my-repo",
+        "workflow": "ci.yml",
+        "job": "build",
+        "run_id": "run-123",
+        "payload": {
+            "start_time": "2026-02-06T14:30:02.185Z",
+            "end_time": "2026-02-06T14:30:22.190Z",
+            "duration_seconds": 20.0,
+            "sample_count": 11,
+            "cpu_total_percent": rates,
+            "mem_used_bytes": sizes,
+            "containers": [{"name": "runner", "cpu_cores": rates, "memory_bytes": sizes}],
+            "top_cpu_processes": [],
+            "top_mem_processes": [],
+        },
+    }

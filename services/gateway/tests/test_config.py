@@ -1,0 +1,106 @@
+"""Flags, environment variables, defaults."""
+
+from __future__ import annotations
+
+import pytest
+
+from runmeter.gateway.config import OPTIONS, Address, ConfigError, Settings, load
+
+DEFAULTS = Settings(Address(None, 8080), "127.0.0.1:50051", 1048576, 25.0, "info", None)
+
+
+def test_defaults() -> None:
+    """Without anything the documented defaults count."""
+    assert load({}, {}) == DEFAULTS
+
+
+def test_flag_over_variable_over_default() -> None:
+    """A flag wins over its variable, that over the default; an empty variable is none."""
+    environ = {"GATEWAY_ADDR": ":1", "GATEWAY_LOG_LEVEL": "debug", "GATEWAY_RECEIVER": ""}
+    settings = load({"addr": ":2", "log_level": None}, environ)
+    assert settings == DEFAULTS._replace(addr=Address(None, 2), log_level="debug")
+
+
+GOOD = [
+    ("--addr", ":0", Address(None, 0)),
+    ("--addr", "127.0.0.1:65535", Address("127.0.0.1", 65535)),
+    ("--addr", "[::1]:80", Address("::1", 80)),
+    ("--addr", "my-host.example:80", Address("my-host.example", 80)),
+    ("--receiver", "grpc://receiver:50051", "receiver:50051"),
+    ("--receiver", "grpc://[::1]:50051/", "[::1]:50051"),
+    ("--max-body-bytes", "1", 1),
+    ("--max-body-bytes", "67108864", 67108864),
+    ("--shutdown-timeout", "500ms", 0.5),
+    ("--shutdown-timeout", "1m30s", 90.0),
+    ("--shutdown-timeout", "0", 0.0),
+    ("--shutdown-timeout", "1.5s", 1.5),
+    ("--shutdown-timeout", "1h", 3600.0),
+    ("--log-level", "error", "error"),
+    ("--log-format", "text", "text"),
+]
+BAD = [
+    ("--addr", "8080"),
+    ("--addr", ":65536"),
+    ("--addr", ":-1"),
+    ("--addr", "::1:80"),
+    ("--addr", "host name:80"),
+    ("--addr", ""),
+    ("--receiver", "127.0.0.1:50051"),
+    ("--receiver", "http://127.0.0.1:50051"),
+    ("--receiver", "grpc://127.0.0.1"),
+    ("--receiver", "grpc://127.0.0.1:0"),
+    ("--receiver", "grpc://host:50051/path"),
+    ("--receiver", "grpc://user:secret@host:50051"),
+    ("--max-body-bytes", "0"),
+    ("--max-body-bytes", "1MiB"),
+    ("--max-body-bytes", "-5"),
+    ("--max-body-bytes", "67108865"),
+    ("--shutdown-timeout", "25"),
+    ("--shutdown-timeout", "-1s"),
+    ("--shutdown-timeout", "1s1"),
+    ("--shutdown-timeout", "61m"),
+    ("--shutdown-timeout", ".s"),
+    ("--log-level", "loud"),
+    ("--log-level", "INFO"),
+    ("--log-format", "xml"),
+]
+
+
+@pytest.mark.parametrize(("flag", "text", "value"), GOOD)
+def test_good_values(flag: str, text: str, value: object) -> None:
+    """Every documented form is understood, from the flag and from the variable."""
+    option = next(option for option in OPTIONS if option.flag == flag)
+    from_flag = load({option.name: text}, {})
+    assert value in from_flag
+    assert load({}, {option.variable: text}) == from_flag
+
+
+@pytest.mark.parametrize(("flag", "text"), BAD)
+def test_bad_values(flag: str, text: str) -> None:
+    """A bad value is one sentence that names the flag, the value and what is allowed."""
+    option = next(option for option in OPTIONS if option.flag == flag)
+    with pytest.raises(ConfigError) as caught:
+        load({option.name: text}, {})
+    assert str(caught.value) == f"{flag} is {text!r}, but must be {option.allowed}."
+    if text:
+        with pytest.raises(ConfigError, match=f"^{option.variable} is "):
+            load({}, {option.variable: text})
+
+
+def test_every_option_has_a_bad_value_here() -> None:
+    """No option is left out of the tables above."""
+    flags = {option.flag for option in OPTIONS}
+    assert {flag for flag, *_ in GOOD} == flags
+    assert {flag for flag, _ in BAD} == flags
+
+
+def test_variables() -> None:
+    """Every flag has a variable of its name."""
+    assert [option.variable for option in OPTIONS] == [
+        "GATEWAY_ADDR",
+        "GATEWAY_RECEIVER",
+        "GATEWAY_MAX_BODY_BYTES",
+        "GATEWAY_SHUTDOWN_TIMEOUT",
+        "GATEWAY_LOG_LEVEL",
+        "GATEWAY_LOG_FORMAT",
+    ]
