@@ -1,0 +1,74 @@
+"""Where runs are pushed: one URL, checked before any work."""
+
+from typing import NamedTuple
+
+from runmeter.collector.errors import UsageError
+
+_METRICS_PATH = "/api/v1/metrics"
+SCHEMES = ("grpc", "grpcs", "http", "https")
+_EXPECTED = (
+    "grpc://host:port, grpcs://host:port, http://host:port/api/v1/metrics or "
+    "https://host:port/api/v1/metrics"
+)
+
+
+class Endpoint(NamedTuple):
+    """A checked endpoint. ``port`` is always set; ``path`` is empty for gRPC."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def authority(self) -> str:
+        """Return ``host:port``, an IPv6 address in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Return the endpoint as a URL."""
+        return f"{self.scheme}://{self.authority}{self.path}"
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.scheme in ("grpcs", "https")
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Check an endpoint.
+
+    Raises:
+        UsageError: another scheme, no host, no port where there is no default, a path on gRPC,
+            or credentials, a query or a fragment (they could hold secrets and are not shown).
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in SCHEMES:
+        shown = scheme if separator else text
+        raise UsageError(f"{shown!r} is not a known scheme; give {_EXPECTED}")
+    if any(mark in rest for mark in "@?#") or not rest.isprintable() or " " in rest:
+        raise UsageError(f"no credentials, query or spaces belong here; give {_EXPECTED}")
+    authority, slash, path = rest.partition("/")
+    path = slash + path
+    host, port = _host_and_port(authority, {"http": "80", "https": "443"}.get(scheme, ""), text)
+    if scheme in ("grpc", "grpcs"):
+        if path not in ("", "/"):
+            raise UsageError(f"{text!r}: {scheme} takes no path; give {scheme}://host:port")
+        path = ""
+    elif path in ("", "/"):
+        path = _METRICS_PATH
+    return Endpoint(scheme, host, port, path)
+
+
+def _host_and_port(authority: str, default: str, text: str) -> tuple[str, int]:
+    if authority.startswith("["):
+        host, _, tail = authority[1:].partition("]")
+        port = tail.removeprefix(":") if tail else default
+    else:
+        host, colon, port = authority.partition(":")
+        port = port if colon else default
+    if not host or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+        raise UsageError(f"{text!r} must name host and port; give {_EXPECTED}")
+    return host, int(port)

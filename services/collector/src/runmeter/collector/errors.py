@@ -1,0 +1,33 @@
+"""What can go wrong in the collector.
+
+CollectorError
+ +-- UsageError           the command line or a variable is wrong: nothing was started
+ |    +-- QuantityError   a duration or a Kubernetes quantity cannot be read
+ +-- MeasureError         the machine cannot be measured at all
+ +-- SpoolError           a run cannot be written to, or read from, the spool
+"""
+
+
+class CollectorError(Exception):
+    """Base of all errors raised on purpose; its text is one sentence for a person."""
+
+
+class UsageError(CollectorError):
+    """A flag, a variable or the command line is wrong."""
+
+
+class QuantityError(UsageError):
+    """A text is not a duration or not a Kubernetes quantity."""
+
+    def __init__(self, text: str, expected: str) -> None:
+        super().__init__(f"{text!r} is not {expected}")
+        self.text = text
+        self.expected = expected
+
+
+class MeasureError(CollectorError):
+    """The proc mount cannot be read."""
+
+
+class SpoolError(CollectorError):
+    """A run cannot be kept or read back."""

@@ -1,0 +1,146 @@
+"""CPU time per group between two scans, processes that came and went included.
+
+A build spawns thousands of processes that live and die between two scans. What they used
+reaches their parent's ``cutime + cstime`` when the parent waits for them. So, per scan:
+
+- every living process is credited what its own time grew by; a new one counts from zero;
+- every living process that waited for children brings in what they used, less what had
+  been credited to those of them that were seen alive: the *excess*;
+- what the pod's reaper (pid 1) waited for are orphans of any container: its excess goes to
+  the groups of the orphans that vanished, else to groups by activity;
+- a negative excess is a race or rounding: it is carried as *debt* to the next scan.
+
+All times are integers in nanoseconds. Nothing here reads the machine.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Generic, NamedTuple, TypeVar
+
+G = TypeVar("G", bound=Hashable)
+
+_TOLERATED_TICKS = 4
+_DEBT_SCANS = 2
+_LONGEST_ANCESTRY = 64
+
+
+class Vanished(NamedTuple, Generic[G]):
+    """A process of the scan before that is no more: its last credited times."""
+
+    pid: int
+    ppid: int
+    group: G
+    used_ns: int  # own and waited-for children's, as credited
+
+
+class Ledger(Generic[G]):
+    """Accounts between scans.
+
+    ``tick_ns``: length of a clock tick. ``reaper_pid``: who collects orphans, usually 1.
+    ``ignores_children(pid)``: whether a process ignores SIGCHLD, so that its children's time
+    never reaches it.
+    """
+
+    def __init__(
+        self, tick_ns: int, reaper_pid: int, ignores_children: Callable[[int], bool]
+    ) -> None:
+        self._tick_ns = tick_ns
+        self._tolerated_ns = _TOLERATED_TICKS * tick_ns
+        self._reaper_pid = reaper_pid
+        self._ignores_children = ignores_children
+        self._debt: dict[G, int] = {}
+        self._debt_age: dict[G, int] = {}
+
+    def settle(
+        self,
+        own_ns: Mapping[G, int],
+        waited_ns: Mapping[int, int],
+        vanished: Iterable[Vanished[G]],
+        living: Mapping[int, G],
+        without: frozenset[G],
+    ) -> dict[G, int]:
+        """Return CPU time per group since the scan before, never negative.
+
+        ``own_ns``: growth of living processes' own time, by group. ``waited_ns``: growth of
+        the children's time of a living pid. ``living``: group by pid, now. ``without``: groups
+        that get nothing of the orphans' time (those of the reaper and of the collector, while
+        nothing else lives in them).
+        """
+        dead = list(vanished)
+        credited, direct, orphans, lost = self._credited(dead, living)
+        net: dict[G, int] = {}
+        reaper_excess = 0
+        for pid in waited_ns.keys() | credited.keys():
+            excess = waited_ns.get(pid, 0) - credited.get(pid, 0)
+            if excess < -self._tolerated_ns and direct.get(pid) and self._ignores_children(pid):
+                excess += direct[pid]
+            if pid == self._reaper_pid:
+                reaper_excess = excess
+            else:
+                group = living[pid]
+                net[group] = net.get(group, 0) + excess
+        if reaper_excess > 0:
+            # what vanished below a dead parent that had waited for it comes in here a second time
+            reaper_excess -= min(reaper_excess, lost)
+        self._share_out(reaper_excess, orphans, own_ns, without, net)
+        return self._with_debt(own_ns, net)
+
+    def _credited(
+        self, dead: list[Vanished[G]], living: Mapping[int, G]
+    ) -> tuple[dict[int, int], dict[int, int], dict[G, int], int]:
+        """Sum what vanished processes had been credited, by nearest living ancestor.
+
+        Returns the sums, the part of direct children in them, the reaper's part by group, and
+        what has no living ancestor.
+        """
+        by_pid = {process.pid: process for process in dead}
+        credited: dict[int, int] = {}
+        direct: dict[int, int] = {}
+        orphans: dict[G, int] = {}
+        lost = 0
+        for process in dead:
+            ancestor, is_direct = process.ppid, True
+            for _ in range(_LONGEST_ANCESTRY):
+                if ancestor not in by_pid:
+                    break
+                ancestor, is_direct = by_pid[ancestor].ppid, False
+            if ancestor not in living:
+                lost += 0 if is_direct else process.used_ns
+                continue
+            credited[ancestor] = credited.get(ancestor, 0) + process.used_ns
+            if is_direct:
+                direct[ancestor] = direct.get(ancestor, 0) + process.used_ns
+            if ancestor == self._reaper_pid:
+                weight = max(process.used_ns, self._tick_ns)
+                orphans[process.group] = orphans.get(process.group, 0) + weight
+        return credited, direct, orphans, lost
+
+    @staticmethod
+    def _share_out(
+        excess: int,
+        orphans: Mapping[G, int],
+        own_ns: Mapping[G, int],
+        without: frozenset[G],
+        net: dict[G, int],
+    ) -> None:
+        weights = {g: w for g, w in (orphans or own_ns).items() if g not in without and w > 0}
+        if excess < 0 and not orphans:
+            return
+        total = sum(weights.values())
+        for group, weight in weights.items():
+            net[group] = net.get(group, 0) + excess * weight // total
+
+    def _with_debt(self, own_ns: Mapping[G, int], net: Mapping[G, int]) -> dict[G, int]:
+        used = {group: ns for group, ns in own_ns.items() if ns}
+        for group in net.keys() | self._debt.keys():
+            balance = net.get(group, 0) + self._debt.pop(group, 0)
+            if balance >= 0:
+                if balance:
+                    used[group] = used.get(group, 0) + balance
+                self._debt_age.pop(group, None)
+                continue
+            age = self._debt_age.get(group, 0) + 1
+            if age > _DEBT_SCANS:
+                balance, age = max(balance, -self._tolerated_ns), 0
+            self._debt[group] = balance
+            self._debt_age[group] = age
+        return used

@@ -1,0 +1,189 @@
+"""The loop's one step: read the machine, settle the ledger, hand a sample to the summary.
+
+Nothing here waits, reads a clock of its own or knows of signals: ``app`` calls ``start``,
+``tick`` and ``finish`` with the time it is.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from runmeter.collector.containers import Containers, Group
+from runmeter.collector.ledger import Ledger
+from runmeter.collector.summary import Summary
+from runmeter.collector.table import Process, ProcessTable, Scan, as_vanished
+from runmeter.procfs import ProcFS, ProcfsError
+
+_SIGCHLD_BIT = 16
+
+
+class Schedule:
+    """Ticks on an absolute grid: no drift, and a tick that could not be kept is counted."""
+
+    def __init__(self, start_ns: int, interval_ns: int) -> None:
+        self._start_ns = start_ns
+        self._interval_ns = interval_ns
+        self._passed = 0
+        self.missed_count = 0
+
+    @property
+    def next_ns(self) -> int:
+        """Return when the next tick is due, on the clock of ``start_ns``."""
+        return self._start_ns + (self._passed + 1) * self._interval_ns
+
+    def ticked(self, now_ns: int) -> None:
+        """Note that the tick that was due was taken; ``now_ns``: when that was done."""
+        due = max(self._passed + 1, (now_ns - self._start_ns) // self._interval_ns)
+        self.missed_count += due - self._passed - 1
+        self._passed = due
+
+
+class SystemReading(NamedTuple):
+    """Counters of the machine, each None if it could not be read.
+
+    ``busy_ticks`` and ``total_ticks`` count from boot; sizes in bytes, now.
+    """
+
+    busy_ticks: int | None
+    total_ticks: int | None
+    mem_used_bytes: int | None
+    mem_total_bytes: int | None
+
+
+class GroupSample(NamedTuple):
+    """One group at one snapshot; sizes are None when no process of it lives.
+
+    ``cpu_ns``: CPU time since the snapshot before.
+    """
+
+    cpu_ns: int
+    rss_bytes: int | None
+    anon_bytes: int | None
+
+
+class Sample(NamedTuple):
+    """What one step found; ``groups`` holds all that live or used CPU."""
+
+    monotonic_ns: int
+    system: SystemReading
+    groups: dict[Group, GroupSample]
+
+
+class Sampler:
+    """Takes snapshots of one machine for one run."""
+
+    def __init__(
+        self,
+        proc: ProcFS,
+        containers: Containers,
+        summary: Summary,
+        *,
+        own_pid: int,
+        reaper_pid: int = 1,
+    ) -> None:
+        self._proc = proc
+        self._containers = containers
+        self._summary = summary
+        self._own_pid = own_pid
+        self._reaper_pid = reaper_pid
+        self.table = ProcessTable(proc, containers)
+        self._ledger: Ledger[Group] = Ledger(
+            proc.ticks_nanoseconds(1), reaper_pid, self._ignores_children
+        )
+
+    def start(self, now_ns: int) -> Sample:
+        """Take the first snapshot: what was used before does not count."""
+        self.table.scan()
+        self._regroup({}, ())
+        sample = Sample(now_ns, self._system(), self._sizes({}))
+        self._summary.start(sample)
+        return sample
+
+    def tick(self, now_ns: int) -> Sample:
+        """Take a snapshot."""
+        self._summary.close_interval(self.table.processes.values())
+        sample, vanished = self._step(now_ns)
+        self._summary.snapshot(sample)
+        self._summary.retire(vanished)
+        return sample
+
+    def finish(self, now_ns: int) -> Sample:
+        """Take the last reading: a snapshot, or merged into the interval before if it is short."""
+        if not self._summary.merges_tail(now_ns):
+            sample = self.tick(now_ns)
+            self._summary.close_interval(self.table.processes.values())
+        else:
+            sample, vanished = self._step(now_ns)
+            self._summary.merge_tail(sample)
+            self._summary.close_interval([*self.table.processes.values(), *vanished])
+            self._summary.retire(vanished)
+        self._summary.retire(self.table.processes.values())
+        return sample
+
+    def _step(self, now_ns: int) -> tuple[Sample, list[Process]]:
+        system = self._system()
+        scan = self.table.scan()
+        own_ns = self._regroup(scan.own_ns, scan.vanished)
+        used_ns = self._settle(scan, own_ns)
+        return Sample(now_ns, system, self._sizes(used_ns)), scan.vanished
+
+    def _settle(self, scan: Scan, own_ns: dict[Group, int]) -> dict[Group, int]:
+        processes = self.table.processes
+        return self._ledger.settle(
+            own_ns,
+            scan.waited_ns,
+            [as_vanished(process) for process in scan.vanished],
+            {pid: process.group for pid, process in processes.items()},
+            self._without_orphans(),
+        )
+
+    def _without_orphans(self) -> frozenset[Group]:
+        """Return the groups of the reaper and the collector, if nothing else lives in them."""
+        special = (self._reaper_pid, self._own_pid)
+        own = {p.group for pid, p in self.table.processes.items() if pid in special}
+        shared = {p.group for pid, p in self.table.processes.items() if pid not in special}
+        return frozenset(own - shared)
+
+    def _regroup(self, own_ns: dict[Group, int], vanished: Iterable[Process]) -> dict[Group, int]:
+        """Carry over what was counted before the process map identified its cgroup."""
+        renamed = self._containers.take_identified()
+        for old, new in renamed.items():
+            self._summary.rename(old, new)
+            if old in own_ns:
+                own_ns[new] = own_ns.get(new, 0) + own_ns.pop(old)
+        if renamed:
+            for process in (*self.table.processes.values(), *vanished):
+                process.group = renamed.get(process.group, process.group)
+        return own_ns
+
+    def _sizes(self, used_ns: dict[Group, int]) -> dict[Group, GroupSample]:
+        rss: dict[Group, int] = {}
+        anon: dict[Group, int] = {}
+        for process in self.table.processes.values():
+            if not process.is_zombie:
+                group = process.group
+                rss[group] = rss.get(group, 0) + process.rss_bytes
+                anon[group] = anon.get(group, 0) + process.anon_bytes
+        groups = list(rss) + [group for group in used_ns if group not in rss]
+        return {g: GroupSample(used_ns.get(g, 0), rss.get(g), anon.get(g)) for g in groups}
+
+    def _system(self) -> SystemReading:
+        busy = total = used = mem_total = None
+        try:
+            cpu = self._proc.stat().cpu
+            busy, total = cpu.busy, cpu.total
+        except ProcfsError:
+            pass
+        try:
+            memory = self._proc.meminfo()
+            mem_total = memory.total_kb * 1024
+            if memory.available_kb is not None:
+                used = max(0, memory.total_kb - memory.available_kb) * 1024
+        except ProcfsError:
+            pass
+        return SystemReading(busy, total, used, mem_total)
+
+    def _ignores_children(self, pid: int) -> bool:
+        try:
+            return bool(self._proc.proc_status(pid).sig_ign >> _SIGCHLD_BIT & 1)
+        except ProcfsError:
+            return False

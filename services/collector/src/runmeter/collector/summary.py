@@ -1,0 +1,250 @@
+"""Statistics of one run: what is kept while it goes, and the payload made of it.
+
+Memory statistics use all snapshots, CPU statistics the intervals between them. The newest
+interval stays open until the next snapshot: a short tail at the end is merged into it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from runmeter.collector.containers import Group
+from runmeter.collector.series import Series, SeriesSet
+from runmeter.collector.top import TopList, by_cpu, by_memory
+
+if TYPE_CHECKING:
+    from runmeter.collector.sampler import Sample, SystemReading
+    from runmeter.collector.table import Process
+
+_NS = 1_000_000_000
+_DECIMALS = 6
+
+
+class Limit(NamedTuple):
+    """What a container may use; None where nothing was said."""
+
+    cpu_cores: float | None
+    memory_bytes: int | None
+
+
+class _Interval:
+    """The interval that is still open: CPU time by group, the machine's ticks before it."""
+
+    __slots__ = ("cpu_ns", "end_ns", "start_ns", "system_after", "system_before")
+
+    def __init__(
+        self, start_ns: int, end_ns: int, before: "SystemReading", after: "SystemReading"
+    ) -> None:
+        self.start_ns = start_ns
+        self.end_ns = end_ns
+        self.system_before = before
+        self.system_after = after
+        self.cpu_ns: dict[Group, int] = {}
+
+
+class _GroupRecord:
+    """Everything kept of one group."""
+
+    __slots__ = ("anon", "cores", "cpu_ns", "rss", "snapshot_count")
+
+    def __init__(self, series: SeriesSet) -> None:
+        self.cpu_ns = 0
+        self.snapshot_count = 0
+        self.cores = series.new()
+        self.rss = series.new()
+        self.anon = series.new()
+
+
+class Summary:
+    """Accumulates the samples of one run.
+
+    ``interval_ns``: configured time between snapshots. ``top``: entries of each top list.
+    ``lists(group)``: whether the group is reported as a container.
+    """
+
+    def __init__(self, interval_ns: int, top: int, lists: Callable[[Group], bool]) -> None:
+        self._interval_ns = interval_ns
+        self._lists = lists
+        self._renamed: dict[Group, Group] = {}
+        self._series = SeriesSet()
+        self._groups: dict[Group, _GroupRecord] = {}
+        self._system_percent = self._series.new()
+        self._mem_used = self._series.new()
+        self._mem_percent = self._series.new()
+        self._open: _Interval | None = None
+        self._last: Sample | None = None
+        self._top_cpu: TopList = TopList(top, by_cpu)
+        self._top_memory: TopList = TopList(top, by_memory)
+        self.start_ns = 0
+        self.end_ns = 0
+        self.snapshot_count = 0
+        self.mem_total_bytes: int | None = None
+
+    # -- while the run goes ---------------------------------------------------------------
+
+    def start(self, sample: "Sample") -> None:
+        """Take the first snapshot."""
+        self.start_ns = sample.monotonic_ns
+        self._take_sizes(sample)
+        self._last = sample
+
+    def snapshot(self, sample: "Sample") -> None:
+        """Take a snapshot; the interval since the one before becomes the open one."""
+        assert self._last is not None
+        last = self._last
+        self._open = _Interval(last.monotonic_ns, sample.monotonic_ns, last.system, sample.system)
+        self._take_cpu(sample)
+        self._take_sizes(sample)
+        self._last = sample
+
+    def merges_tail(self, now_ns: int) -> bool:
+        """Tell whether an end at this time belongs to the open interval."""
+        return self._open is not None and (now_ns - self._open.end_ns) * 2 < self._interval_ns
+
+    def merge_tail(self, sample: "Sample") -> None:
+        """Extend the open interval to the end of the run; no snapshot."""
+        assert self._open is not None
+        self._open.end_ns = self.end_ns = sample.monotonic_ns
+        self._open.system_after = sample.system
+        self._take_cpu(sample)
+
+    def close_interval(self, processes: "Iterable[Process]") -> None:
+        """Turn the open interval into one value of each CPU series."""
+        interval, self._open = self._open, None
+        if interval is None:
+            return
+        duration_ns = max(1, interval.end_ns - interval.start_ns)
+        for group, cpu_ns in interval.cpu_ns.items():
+            self._series.add(self._record(group).cores, cpu_ns / duration_ns)
+        percent = _percent(interval.system_before, interval.system_after)
+        if percent is not None:
+            self._series.add(self._system_percent, percent)
+        for process in processes:
+            cores = process.interval_ns / duration_ns
+            if process.peak_cores is None or cores > process.peak_cores:
+                process.peak_cores = cores
+            process.interval_ns = 0
+
+    def retire(self, processes: "Iterable[Process]") -> None:
+        """Let processes that are no more into the top lists."""
+        for process in processes:
+            if self._lists(process.group):
+                self._top_cpu.offer(process)
+                self._top_memory.offer(process)
+
+    def rename(self, old: Group, new: Group) -> None:
+        """Go on under another group: the process map has identified its cgroup."""
+        if old in self._groups and new not in self._groups:
+            self._renamed[old] = new
+            self._groups = {
+                (new if group == old else group): record for group, record in self._groups.items()
+            }
+        if self._open is not None and old in self._open.cpu_ns:
+            moved = self._open.cpu_ns.pop(old)
+            self._open.cpu_ns[new] = self._open.cpu_ns.get(new, 0) + moved
+
+    def _record(self, group: Group) -> _GroupRecord:
+        record = self._groups.get(group)
+        if record is None:
+            record = self._groups[group] = _GroupRecord(self._series)
+        return record
+
+    def _take_cpu(self, sample: "Sample") -> None:
+        assert self._open is not None
+        cpu_ns = self._open.cpu_ns
+        for group, found in sample.groups.items():
+            if found.cpu_ns or found.rss_bytes is not None:
+                cpu_ns[group] = cpu_ns.get(group, 0) + found.cpu_ns
+                self._record(group).cpu_ns += found.cpu_ns
+
+    def _take_sizes(self, sample: "Sample") -> None:
+        self.snapshot_count += 1
+        self.end_ns = sample.monotonic_ns
+        for group, found in sample.groups.items():
+            record = self._record(group)
+            if found.rss_bytes is not None and found.anon_bytes is not None:
+                record.snapshot_count += 1
+                self._series.add(record.rss, found.rss_bytes)
+                self._series.add(record.anon, found.anon_bytes)
+        system = sample.system
+        if system.mem_total_bytes:
+            self.mem_total_bytes = system.mem_total_bytes
+            if system.mem_used_bytes is not None:
+                self._series.add(self._mem_used, system.mem_used_bytes)
+                share = system.mem_used_bytes / system.mem_total_bytes
+                self._series.add(self._mem_percent, min(100.0, 100.0 * share))
+
+    # -- at its end -----------------------------------------------------------------------
+
+    @property
+    def groups(self) -> list[Group]:
+        """Return the groups to report as containers, by first sight."""
+        return [group for group in self._groups if self._lists(group)]
+
+    def payload(
+        self, names: Mapping[Group, str], limits: Callable[[Group], Limit | None]
+    ) -> dict[str, Any]:
+        """Return the measured part of the payload, in the JSON form of the REST interface.
+
+        ``names``: the name of every group of ``groups``. What could not be measured is absent.
+        """
+        known = {old: names[new] for old, new in self._renamed.items() if new in names}
+        known.update(names)
+        containers = [
+            self._container(name, self._groups[group], limits(group))
+            for group, name in names.items()
+            if group in self._groups
+        ]
+        containers.sort(key=lambda found: (-found["cpu_seconds"], found["name"]))
+        return _present(
+            duration_seconds=round((self.end_ns - self.start_ns) / _NS, 3),
+            sample_count=self.snapshot_count,
+            cpu_total_percent=_rates(self._system_percent),
+            mem_used_bytes=_sizes(self._mem_used),
+            mem_used_percent=_rates(self._mem_percent),
+            containers=containers,
+            top_cpu_processes=self._top_cpu.entries(known),
+            top_mem_processes=self._top_memory.entries(known),
+            percentile_method="nearest_rank" if self._series.exact else "log_buckets",
+        )
+
+    @staticmethod
+    def _container(name: str, record: _GroupRecord, limit: Limit | None) -> dict[str, Any]:
+        return _present(
+            name=name,
+            sample_count=record.snapshot_count,
+            cpu_cores=_rates(record.cores),
+            cpu_seconds=round(record.cpu_ns / _NS, _DECIMALS),
+            cpu_source="ledger",
+            limits=_present(**limit._asdict()) if limit else None,
+            memory_bytes=_sizes(record.rss),
+            memory_anon_bytes=_sizes(record.anon),
+        )
+
+
+def _percent(before: "SystemReading", after: "SystemReading") -> float | None:
+    if before.total_ticks is None or after.total_ticks is None:
+        return None
+    if before.busy_ticks is None or after.busy_ticks is None:
+        return None
+    total = after.total_ticks - before.total_ticks
+    if total <= 0:
+        return None
+    return min(100.0, max(0.0, 100.0 * (after.busy_ticks - before.busy_ticks) / total))
+
+
+def _rates(series: Series) -> dict[str, float] | None:
+    found = series.statistics()
+    if found is None:
+        return None
+    return {name: round(value, _DECIMALS) for name, value in found._asdict().items()}
+
+
+def _sizes(series: Series) -> dict[str, int] | None:
+    found = series.statistics()
+    if found is None:
+        return None
+    return {name: round(value) for name, value in found._asdict().items()}
+
+
+def _present(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
