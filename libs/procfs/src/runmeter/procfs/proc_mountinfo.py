@@ -48,8 +48,8 @@ def _mount(line: bytes) -> Mount:
         end = fields.index(b"-", _OPTIONAL)
     except ValueError:
         raise ParseError(FILE, "a line has no separator") from None
-    if len(fields) < end + 4:
-        raise ParseError(FILE, "a line has no file system type, source and options")
+    if len(fields) < end + 4 or not (fields[3] and fields[4]):
+        raise ParseError(FILE, "a line lacks fields")
     major, _, minor = fields[2].partition(b":")
     return Mount(
         unsigned(fields[0], FILE, "the mount id"),

@@ -1,0 +1,95 @@
+"""Recordings as a fixture, hypothesis profiles, and how many property cases ran."""
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import is_hypothesis_test, settings
+
+from runmeter.procfs import CgroupV1, CgroupV2, ProcFS
+
+RECORDINGS = Path(__file__).with_name("recordings")
+_cases = {"count": 0}
+
+settings.register_profile("ci", max_examples=200, derandomize=True, deadline=None)
+settings.register_profile("soak", max_examples=2000, deadline=None, database=None)
+settings.load_profile("ci")
+
+
+class Recording(NamedTuple):
+    """One recorded machine, and what is known of it from elsewhere."""
+
+    folder: Path
+    origin: dict[str, Any]
+    expected: dict[str, dict[str, Any]]
+
+    @property
+    def procfs(self) -> ProcFS:
+        """The reader, with the page size and tick rate of the recording."""
+        return ProcFS(
+            str(self.folder / "proc"), self.origin["page_size"], self.origin["ticks_per_second"]
+        )
+
+    @property
+    def cgroup_v1(self) -> CgroupV1:
+        """The reader of the v1 hierarchies."""
+        return CgroupV1(str(self.folder / "cgroup"))
+
+    @property
+    def cgroup_v2(self) -> CgroupV2:
+        """The reader of the v2 hierarchy, wherever it is mounted."""
+        unified = self.folder / "cgroup" / "unified"
+        return CgroupV2(str(unified if unified.is_dir() else unified.parent))
+
+
+def read_recording(name: str) -> Recording:
+    """Return one recording."""
+    folder = RECORDINGS / name
+    return Recording(
+        folder,
+        json.loads((folder / "origin.json").read_text()),
+        json.loads((folder / "expected.json").read_text())["processes"],
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for ``recording`` on all; ids say captured or constructed."""
+    if "recording" in metafunc.fixturenames:
+        recordings = [read_recording(p.parent.name) for p in RECORDINGS.glob("*/origin.json")]
+        recordings.sort()
+        ids = [f"{r.folder.name}-{r.origin['how']}" for r in recordings]
+        metafunc.parametrize("recording", recordings, ids=ids)
+
+
+@pytest.fixture
+def recorded() -> Callable[[str], Recording]:
+    """Return a reader of one recording by name."""
+    return read_recording
+
+
+def _counting(inner: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(inner)
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        _cases["count"] += 1
+        return inner(*args, **kwargs)
+
+    return counted
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Count every case of the property tests."""
+    seen = set()
+    here = Path(__file__).parent
+    for item in items:
+        test = getattr(item, "obj", None)
+        if here in item.path.parents and is_hypothesis_test(test) and id(test) not in seen:
+            seen.add(id(test))
+            test.hypothesis.inner_test = _counting(test.hypothesis.inner_test)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many cases the property tests ran."""
+    terminalreporter.write_line(f"procfs: property tests ran {_cases['count']} cases")

@@ -1,0 +1,138 @@
+"""Readers over a mount."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from runmeter.procfs import (
+    CgroupV1,
+    CgroupV2,
+    OutsideError,
+    ParseError,
+    ProcFS,
+    ReadError,
+    VanishedError,
+    cgroup_file,
+)
+
+MACHINE = ["stat", "meminfo", "loadavg"]
+PROCESS = [
+    "proc_stat",
+    "proc_statm",
+    "proc_status",
+    "proc_comm",
+    "proc_cgroup",
+    "proc_mountinfo",
+    "proc_argv0",
+]
+V1_METHODS = [name for name in vars(CgroupV1) if name.startswith(("cpu", "memory"))]
+V2_METHODS = [name for name in vars(CgroupV2) if name.startswith(("cpu", "memory", "io"))]
+
+
+@pytest.mark.parametrize("name", MACHINE)
+def test_absent_machine_file(name: str, tmp_path: Path) -> None:
+    """A mount without the file raises VanishedError with the file's path."""
+    with pytest.raises(VanishedError) as caught:
+        getattr(ProcFS(str(tmp_path), 4096, 100), name)()
+    assert caught.value.path == f"{tmp_path}/{name}"
+
+
+@pytest.mark.parametrize("name", PROCESS)
+def test_absent_process(name: str, tmp_path: Path) -> None:
+    """A pid that is not there raises VanishedError."""
+    with pytest.raises(VanishedError):
+        getattr(ProcFS(str(tmp_path), 4096, 100), name)(7)
+
+
+@pytest.mark.parametrize("name", [n for n in PROCESS if n not in ("proc_comm", "proc_argv0")])
+def test_garbage_process(name: str, tmp_path: Path) -> None:
+    """A file that is not what it should be raises ParseError, and shows none of its content."""
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / name.removeprefix("proc_")).write_bytes(b"secret\n")
+    with pytest.raises(ParseError) as caught:
+        getattr(ProcFS(str(tmp_path), 4096, 100), name)(7)
+    assert "secret" not in str(caught.value)
+
+
+def test_pids(tmp_path: Path) -> None:
+    """Only folders named by ASCII digits are pids; they come in ascending order."""
+    for name in ("10", "9", "100", "self", "1x", "٣", "-1", "sys"):
+        (tmp_path / name).mkdir()
+    assert ProcFS(str(tmp_path), 4096, 100).pids() == [9, 10, 100]
+
+
+def test_pids_of_no_mount(tmp_path: Path) -> None:
+    """A mount that is not there, or not a folder, raises like any other read."""
+    with pytest.raises(VanishedError):
+        ProcFS(str(tmp_path / "absent"), 4096, 100).pids()
+    (tmp_path / "file").touch()
+    with pytest.raises(ReadError):
+        ProcFS(str(tmp_path / "file"), 4096, 100).pids()
+
+
+def test_live_pids() -> None:
+    """The live mount shows this process."""
+    pids = ProcFS("/proc", 4096, 100).pids()
+    assert os.getpid() in pids
+    assert pids == sorted(set(pids))
+
+
+@pytest.mark.parametrize(
+    ("ticks_per_second", "ticks", "nanoseconds"),
+    [(100, 1, 10_000_000), (1024, 1, 976_562), (1000, 3, 3_000_000), (100, 2**63, 2**63 * 10**7)],
+)
+def test_ticks(ticks_per_second: int, ticks: int, nanoseconds: int) -> None:
+    """The tick rate is that of the value, and integers never lose digits."""
+    assert ProcFS("/proc", 4096, ticks_per_second).ticks_nanoseconds(ticks) == nanoseconds
+
+
+@pytest.mark.parametrize(("page_size", "size"), [(4096, 40960), (65536, 655360)])
+def test_pages(page_size: int, size: int) -> None:
+    """The page size is that of the value."""
+    assert ProcFS("/proc", page_size, 100).pages_bytes(10) == size
+
+
+@pytest.mark.parametrize("path", ["/..", "/../x", "/a/../b", "/a/..", "a", "", "..", "/a\0b"])
+@pytest.mark.parametrize(
+    ("reader", "methods"),
+    [(CgroupV1, V1_METHODS), (CgroupV2, V2_METHODS)],
+    ids=["v1", "v2"],
+)
+def test_paths_outside(
+    reader: type[CgroupV1] | type[CgroupV2], methods: list[str], path: str, tmp_path: Path
+) -> None:
+    """No method follows a path out of the mount, though a readable file lies there."""
+    for folder in (tmp_path, tmp_path / "mount", tmp_path / "mount" / "cpu"):
+        folder.mkdir(exist_ok=True)
+        (folder / "memory.current").write_bytes(b"1\n")
+    assert methods
+    for name in methods:
+        with pytest.raises(OutsideError):
+            getattr(reader(str(tmp_path / "mount")), name)(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "file"),
+    [
+        ("/", "/m/cpu.stat"),
+        ("/a", "/m/a/cpu.stat"),
+        ("/a/", "/m/a/cpu.stat"),
+        ("/a..b/..c", "/m/a..b/..c/cpu.stat"),
+        ("/a:b c", "/m/a:b c/cpu.stat"),
+    ],
+)
+def test_cgroup_file(path: str, file: str) -> None:
+    """A path joins to the mount; two dots inside of a name are a name."""
+    assert cgroup_file("/m", path, "cpu.stat") == file
+
+
+@pytest.mark.parametrize(("reader", "methods"), [(CgroupV1, V1_METHODS), (CgroupV2, V2_METHODS)])
+def test_vanished_cgroup(
+    reader: type[CgroupV1] | type[CgroupV2], methods: list[str], tmp_path: Path
+) -> None:
+    """A cgroup that is gone raises VanishedError in every method, naming the file."""
+    for name in methods:
+        with pytest.raises(VanishedError) as caught:
+            getattr(reader(str(tmp_path)), name)("/gone")
+        assert caught.value.path.endswith("/gone/" + name.replace("_", ".", 1))

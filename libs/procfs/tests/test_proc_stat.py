@@ -1,0 +1,106 @@
+"""/proc/<pid>/stat."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runmeter.procfs import ParseError, ProcFS, ProcStat, decode_name, parse_proc_stat
+
+TAIL = b" 1 2 3 0 -1 4194560 93 0 0 0 11 12 13 14 20 -5 2 0 5000 4096 7 18446744073709551615 0 0\n"
+COUNTS = st.integers(0, 2**64 - 1)
+
+
+@pytest.mark.parametrize(
+    ("comm", "text"),
+    [
+        (b"sh", "sh"),
+        (b"", ""),
+        (b") R 1 (", ") R 1 ("),
+        (b"a b) S 2 (c", "a b) S 2 (c"),
+        (b"((", "(("),
+        (b"))", "))"),
+        (b"a\nb", r"a\x0ab"),
+        (b"\xff\xfe", r"\xff\xfe"),
+    ],
+)
+def test_command_name(comm: bytes, text: str) -> None:
+    """A command name may hold anything: the line is split at its last parenthesis."""
+    assert parse_proc_stat(b"42 (" + comm + b") S" + TAIL) == ProcStat(
+        42, text, "S", 1, 2, 3, 11, 12, 13, 14, 2, 5000, 4096, 7
+    )
+
+
+def test_process_being_torn_down() -> None:
+    """Group and session of an exiting process are -1."""
+    parsed = parse_proc_stat(b"42 (sh) X" + TAIL.replace(b" 1 2 3 ", b" 0 -1 -1 ", 1))
+    assert (parsed.ppid, parsed.pgrp, parsed.session) == (0, -1, -1)
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "parentheses"),
+        (b"42 sh S 1", "parentheses"),
+        (b"42 (sh", "parentheses"),
+        (b"42 ) (", "parentheses"),
+        (b"42 (sh) S 1 2 3", "missing"),
+        (b"42 (sh) SS" + TAIL, "state"),
+        (b"42 (sh) 1" + TAIL, "state"),
+        (b"x (sh) S" + TAIL, "pid"),
+        (b"42 (sh) S" + TAIL.replace(b" 11 ", b" -11 "), "utime"),
+        (b"42 (sh) S" + TAIL.replace(b" 11 12 ", b" 11  "), "stime"),
+        (b"42 (sh) S" + TAIL.replace(b" 5000 ", b" 18446744073709551616 "), "starttime"),
+        (b"42 (sh) S" + TAIL.replace(b" 3 0 ", b" - 0 ", 1), "session"),
+    ],
+)
+def test_malformed(raw: bytes, reason: str) -> None:
+    """The error names the file and the field, and shows nothing of the content."""
+    with pytest.raises(ParseError, match=reason) as caught:
+        parse_proc_stat(raw)
+    assert caught.value.file == "/proc/<pid>/stat"
+
+
+@given(
+    comm=st.binary(max_size=64),
+    state=st.sampled_from("RSDZTtXxKWPI"),
+    counts=st.lists(COUNTS, min_size=11, max_size=11),
+    groups=st.tuples(st.integers(-1, 2**31), st.integers(-1, 2**31)),
+)
+def test_round_trip(comm: bytes, state: str, counts: list[int], groups: tuple[int, int]) -> None:
+    """What the kernel's format string writes is read back, field by field."""
+    pid, ppid, utime, stime, cutime, cstime, threads, start, vsize, rss, flags = counts
+    line = (
+        f" {state} {ppid} {groups[0]} {groups[1]} 34816 -1 {flags} 1 2 3 4 {utime} {stime}"
+        f" {cutime} {cstime} 20 0 {threads} 0 {start} {vsize} {rss} 0" + " 0" * 27 + "\n"
+    ).encode()
+    assert parse_proc_stat(b"%d (%s)" % (pid, comm) + line) == ProcStat(
+        pid,
+        decode_name(comm),
+        state,
+        ppid,
+        *groups,
+        utime,
+        stime,
+        cutime,
+        cstime,
+        threads,
+        start,
+        vsize,
+        rss,
+    )
+
+
+def test_live() -> None:
+    """The test process reads itself as the operating system describes it."""
+    procfs = ProcFS("/proc", os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK"))
+    before = os.times()
+    parsed = procfs.proc_stat(os.getpid())
+    after = os.times()
+    assert (parsed.pid, parsed.ppid, parsed.pgrp) == (os.getpid(), os.getppid(), os.getpgrp())
+    assert parsed.session == os.getsid(0)
+    assert parsed.state == "R"
+    seconds = procfs.ticks_nanoseconds(parsed.utime + parsed.stime) / 1e9
+    tick = 2 / procfs.ticks_per_second
+    assert before.user + before.system - tick <= seconds <= after.user + after.system + tick

@@ -1,0 +1,262 @@
+"""The readers over recorded machines; expectations use the recording's units, not this machine's.
+
+``expected.json`` holds what was known when a recording was made: the names the stage gave its
+processes, the cgroups it made, figures worked out by hand. Figures that two files of a
+recording tell independently must agree.
+"""
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runmeter.procfs import (
+    CpuMax,
+    CpuStatV1,
+    MemoryOomControl,
+    ProcFS,
+    ReadError,
+    VanishedError,
+    decode_name,
+)
+
+Recorded = Callable[[str], Any]
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def test_origin(recording: Any) -> None:
+    """Every recording says how it came about, and in which units it is."""
+    origin = recording.origin
+    assert origin["page_size"] in (4096, 16384, 65536)
+    assert origin["ticks_per_second"] > 0
+    if origin["how"] == "captured":
+        assert origin["kernel"].startswith("Linux ")
+        assert origin["command"].startswith("record.py ")
+        assert origin["date"]
+    else:
+        assert origin["how"] == "constructed"
+        assert origin["source"]
+
+
+def test_machine(recording: Any) -> None:
+    """The files of the machine are read and make sense together."""
+    procfs = recording.procfs
+    stat, meminfo, load = procfs.stat(), procfs.meminfo(), procfs.loadavg()
+    assert stat.cpu_count == 2
+    assert 0 < stat.cpu.busy < stat.cpu.total
+    assert 0 < meminfo.available_kb < meminfo.total_kb  # available may be below free
+    assert load.total > load.running
+
+
+def test_processes(recording: Any) -> None:
+    """Name, state and parent are those the processes were given, in all three files."""
+    procfs = recording.procfs
+    assert procfs.pids() == sorted(
+        [*map(int, recording.expected), *([4299] if recording.folder.name == "vanished" else [])]
+    )
+    for pid, expected in recording.expected.items():
+        name = decode_name(bytes.fromhex(expected["comm_hex"]))
+        stat, status = procfs.proc_stat(int(pid)), procfs.proc_status(int(pid))
+        assert (stat.pid, status.tgid) == (int(pid), int(pid))
+        assert stat.comm == status.name == procfs.proc_comm(int(pid)) == name
+        assert stat.state == status.state == expected["state"]
+        assert stat.ppid == status.ppid == expected["ppid"]
+        assert stat.num_threads == status.threads
+        assert status.ns_pids[0] == int(pid)
+
+
+def test_rss(recording: Any) -> None:
+    """statm in pages of the recording equals VmRSS of status; without VmRSS it is 0."""
+    procfs = recording.procfs
+    for pid, expected in recording.expected.items():
+        statm, status = procfs.proc_statm(int(pid)), procfs.proc_status(int(pid))
+        rss = procfs.pages_bytes(statm.resident)
+        assert rss == (status.vm_rss_kb or 0) * 1024
+        assert rss == expected.get("rss_bytes", rss)
+        anonymous = procfs.pages_bytes(statm.resident - statm.shared)
+        assert anonymous == (status.rss_anon_kb or 0) * 1024
+
+
+def test_cpu_time(recording: Any) -> None:
+    """Ticks become seconds by the tick rate of the recording."""
+    procfs = recording.procfs
+    for pid, expected in recording.expected.items():
+        if "cpu_seconds" in expected:
+            stat = procfs.proc_stat(int(pid))
+            assert procfs.ticks_nanoseconds(stat.utime + stat.stime) == int(
+                expected["cpu_seconds"] * 1e9
+            )
+            assert procfs.ticks_nanoseconds(stat.cutime + stat.cstime) == 500_000_000
+
+
+def path_of(procfs: ProcFS, pid: int, controller: str) -> str:
+    """Return the path in the hierarchy of a controller, or in v2."""
+    groups = procfs.proc_cgroup(pid)
+    return next(g.path for g in groups if controller in (g.controllers or ("",)))
+
+
+def test_host(recorded: Recorded) -> None:
+    """A plain v1 host: paths, counters, a zombie, a kernel thread, hostile names."""
+    host = recorded("host-v1")
+    procfs = host.procfs
+    for pid, expected in host.expected.items():
+        assert path_of(procfs, int(pid), "memory") == expected["memory_path"]
+        assert path_of(procfs, int(pid), "") == expected["unified_path"]
+    names = {procfs.proc_comm(int(pid)): int(pid) for pid in host.expected}
+    assert {") R 1 (", r"a\x0ab\n) S 2", r"\xff\xfe\x01\xc3(", "  x  "} <= set(names)
+    busy = procfs.proc_stat(names["busy"])
+    assert procfs.ticks_nanoseconds(busy.utime + busy.stime) >= 290_000_000
+    assert procfs.pages_bytes(procfs.proc_statm(names["busy"]).resident) > 8 << 20
+    v1, path = host.cgroup_v1, "/runmeter-recording/job.service"
+    assert v1.cpuacct_usage(path) >= 290_000_000
+    assert v1.memory_max_usage_in_bytes(path) >= v1.memory_usage_in_bytes(path) > 8 << 20
+    assert v1.memory_limit_in_bytes(path) == 2**63 - host.origin["page_size"]
+    assert v1.memory_stat(path).total_rss > 8 << 20
+    assert v1.memory_oom_control(path) == MemoryOomControl(0, 0, 0)
+    assert v1.cpu_stat(path) == CpuStatV1(0, 0, 0)
+    unified = host.cgroup_v2.cpu_stat(path)
+    assert unified.usage_usec >= 290_000
+    assert unified.nr_throttled is None
+
+
+@pytest.mark.parametrize("pid", ["kthreadd", "gone"])
+def test_without_memory(recorded: Recorded, pid: str) -> None:
+    """A kernel thread and a zombie have neither memory nor a command line."""
+    procfs = recorded("host-v1").procfs
+    number = next(p for p in procfs.pids() if procfs.proc_comm(p) == pid)
+    status = procfs.proc_status(number)
+    assert (status.vm_rss_kb, status.vm_hwm_kb, status.rss_anon_kb) == (None, None, None)
+    assert set(procfs.proc_statm(number)) == {0}
+    assert procfs.proc_argv0(number) == ""
+
+
+@pytest.mark.parametrize("name", ["kubernetes-v1", "kubernetes-v1-cgroupns"])
+def test_kubernetes_v1(recorded: Recorded, name: str) -> None:
+    """Each container is one cgroup; with a cgroup namespace siblings stand beside the root."""
+    pod = recorded(name)
+    procfs = pod.procfs
+    parents, ids = set(), set()
+    for pid in pod.expected:
+        paths = {path_of(procfs, int(pid), c) for c in ("memory", "cpuacct", "cpu", "")}
+        assert len(paths) == 1
+        parent, _, container = paths.pop().rpartition("/")
+        parents.add(parent)
+        ids.add(container)
+        assert len(bytes.fromhex(container)) == 32
+    assert len(ids) == len(pod.expected) == 3
+    (parent,) = parents
+    if name == "kubernetes-v1-cgroupns":
+        assert parent == "/.."
+    else:
+        assert parent.startswith("/kubepods/burstable/pod")
+        for container in ids:
+            assert pod.cgroup_v1.cpuacct_usage(f"{parent}/{container}") > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "containers"),
+    [
+        ("kubernetes-v1", {"app", "worker"}),
+        ("kubernetes-v1-cgroupns", {"app", "worker"}),
+        ("kubernetes-v2-containerd", {"app", "work er"}),
+    ],
+)
+def test_termination_log(recorded: Recorded, name: str, containers: set[str]) -> None:
+    """The name of a container stands in the root of its /dev/termination-log mount."""
+    procfs = recorded(name).procfs
+    roots = [
+        mount.root
+        for pid in procfs.pids()
+        for mount in procfs.proc_mountinfo(pid)
+        if mount.mount_point == "/dev/termination-log"
+    ]
+    assert {root.split("/containers/")[1].split("/")[0] for root in roots} == containers
+
+
+@pytest.mark.parametrize(
+    ("name", "paths"),
+    [
+        ("docker-v2", ["/system.slice/docker-" + "a1" * 32 + ".scope", "x:y"]),
+        ("podman-v2", ["/machine.slice/libpod-" + "a1" * 32 + ".scope/container", "container"]),
+        ("kubernetes-v2-containerd", ["/kubepods.slice/", "/../cri-containerd-", ".scope"]),
+    ],
+)
+def test_v2(recorded: Recorded, name: str, paths: list[str]) -> None:
+    """Paths of container runtimes on v2, and all counters of the first container."""
+    recording = recorded(name)
+    procfs, v2 = recording.procfs, recording.cgroup_v2
+    found = [procfs.proc_cgroup(pid) for pid in procfs.pids()]
+    assert all(len(groups) == 1 and groups[0].hierarchy_id == 0 for groups in found)
+    assert all(wanted in groups[0].path for wanted, groups in zip(paths, found, strict=True))
+    path = found[0][0].path
+    assert v2.cpu_stat(path) == (2500000, 2000000, 500000, 40, 4, 120000)
+    assert v2.cpu_max(path) == CpuMax(200000, 100000)
+    assert v2.memory_current(path) == 20971520
+    assert v2.memory_peak(path) == 31457280
+    assert v2.memory_max(path) == 1 << 30
+    assert v2.memory_stat(path).inactive_file == 6291456
+    assert v2.memory_events(path).oom_kill == 1
+    assert v2.memory_pressure(path).some.avg10 == 0.1
+    with pytest.raises(VanishedError):
+        v2.io_pressure(path)
+
+
+def test_removed_cgroup(recorded: Recorded) -> None:
+    """The kernel's mark of a removed cgroup is not a part of the path."""
+    (group,) = recorded("kubernetes-v2-containerd").procfs.proc_cgroup(21)
+    assert group.deleted
+    assert group.path.endswith(".scope")
+
+
+def test_docker_v1(recorded: Recorded) -> None:
+    """Docker with the cgroupfs driver, and all counters."""
+    recording = recorded("docker-v1")
+    path, v1 = "/docker/" + "a1" * 32, recording.cgroup_v1
+    assert path_of(recording.procfs, 4201, "cpuacct") == path
+    assert v1.cpuacct_usage(path) == 2_500_000_000
+    assert v1.cpu_stat(path) == CpuStatV1(40, 4, 120_000_000)
+    assert v1.memory_usage_in_bytes(path) == 20971520
+    assert v1.memory_max_usage_in_bytes(path) == 31457280
+    assert v1.memory_limit_in_bytes(path) == 9223372036854771712
+    assert v1.memory_stat(path) == (8388608, 12582912, 2097152, 6291456)
+    assert v1.memory_oom_control(path) == MemoryOomControl(0, 0, 1)
+
+
+def test_large_pages(recorded: Recorded) -> None:
+    """Pages of 64 KiB: the same count of pages is sixteen times the bytes."""
+    procfs = recorded("pages-64k").procfs
+    assert procfs.pages_bytes(procfs.proc_statm(4201).resident) == 6_553_600
+    assert procfs.proc_status(4201).ns_pids == (4201, 1)
+
+
+def test_vanished(recorded: Recorded) -> None:
+    """A pid that is listed and gone raises VanishedError in every reader."""
+    procfs = recorded("vanished").procfs
+    assert 4299 in procfs.pids()
+    for name in ("stat", "statm", "status", "comm", "cgroup", "mountinfo", "argv0"):
+        with pytest.raises(VanishedError):
+            getattr(procfs, f"proc_{name}")(4299)
+
+
+def test_constructed_are_fresh(tmp_path: Path) -> None:
+    """The committed constructed recordings are what the script constructs, byte by byte."""
+    runpy.run_path(str(SCRIPTS / "construct.py"))["construct"](tmp_path)
+    here = Path(__file__).with_name("recordings")
+    names = [folder.name for folder in tmp_path.iterdir()]
+    assert len(names) == 6
+    for name in names:
+        made, committed = (
+            {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+            for root in (tmp_path / name, here / name)
+        )
+        assert made == committed
+
+
+def test_mounts_of_a_zombie(recorded: Recorded) -> None:
+    """A zombie has left its mount namespace: recorded it is absent, live it is EINVAL."""
+    host = recorded("host-v1")
+    zombie = next(int(pid) for pid, e in host.expected.items() if e["state"] == "Z")
+    with pytest.raises((VanishedError, ReadError)):
+        host.procfs.proc_mountinfo(zombie)
