@@ -7,19 +7,31 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 unexport VIRTUAL_ENV
 
-.PHONY: setup test lint clean
-setup: $(UV)
-	$(UV) sync --locked --all-packages
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test lint clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(UV) ## put collector, receiver and gateway into .venv/bin
+	@$(UV) sync --quiet --locked --all-packages
 
 $(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Runmeter needs python 3.11 or newer: set PYTHON=")'
 	$(PYTHON) -m venv --without-pip $(VENV)
 	$(PYTHON) -m pip --python $(VENV)/bin/python install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-test: setup
+demo: setup ## measure a workload, push it, query it, show it; nothing is left behind
+	@$(VENV)/bin/python -I scripts/local.py demo
+
+up: setup ## run receiver and gateway here until Ctrl-C, print how to use them
+	@$(VENV)/bin/python -I scripts/local.py up
+
+test: setup ## all tests, lint and types
 	$(VENV)/bin/tox run-parallel --parallel auto --parallel-no-spinner $(TOX)
 
-lint: setup
+lint: setup ## style and types only
 	$(VENV)/bin/tox run -e lint,typing
 
-clean:
+clean: ## remove everything that was built
 	rm -rf $(VENV) .tox proto/src
