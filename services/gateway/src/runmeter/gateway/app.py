@@ -15,7 +15,8 @@ import structlog
 from sanic import Sanic
 from sanic.application.state import ApplicationServerInfo
 from sanic.config import Config
-from sanic.http import HTTP, Http
+from sanic.http import Http
+from sanic.http.constants import HTTP
 from sanic.response import BaseHTTPResponse
 
 from runmeter.gateway import events, logs
