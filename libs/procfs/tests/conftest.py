@@ -16,7 +16,6 @@ _cases = {"count": 0}
 
 settings.register_profile("ci", max_examples=200, derandomize=True, deadline=None)
 settings.register_profile("soak", max_examples=2000, deadline=None, database=None)
-settings.load_profile("ci")
 
 
 class Recording(NamedTuple):
@@ -53,6 +52,12 @@ def read_recording(name: str) -> Recording:
         json.loads((folder / "origin.json").read_text()),
         json.loads((folder / "expected.json").read_text())["processes"],
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Use the profile of CI unless ``--hypothesis-profile=soak`` asks for the long one."""
+    if not config.getoption("--hypothesis-profile", None):
+        settings.load_profile("ci")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

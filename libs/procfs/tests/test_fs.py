@@ -1,5 +1,6 @@
 """Readers over a mount."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -76,6 +77,26 @@ def test_live_pids() -> None:
     pids = ProcFS("/proc", 4096, 100).pids()
     assert os.getpid() in pids
     assert pids == sorted(set(pids))
+
+
+def test_live_zombie() -> None:
+    """A zombie has its name and times, no memory, and no mounts: EINVAL from the kernel."""
+    procfs = ProcFS("/proc", 4096, 100)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert procfs.proc_stat(pid).state == "Z"
+        assert procfs.proc_status(pid).vm_rss_kb is None
+        assert procfs.proc_statm(pid).resident == 0
+        assert procfs.proc_argv0(pid) == ""
+        assert procfs.proc_cgroup(pid)
+        with pytest.raises(ReadError) as caught:
+            procfs.proc_mountinfo(pid)
+        assert caught.value.errno == errno.EINVAL
+    finally:
+        os.waitpid(pid, 0)
 
 
 @pytest.mark.parametrize(

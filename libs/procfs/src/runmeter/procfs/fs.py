@@ -96,7 +96,7 @@ class ProcFS(NamedTuple):
         return parse_proc_cgroup(read_file(f"{self.mount}/{pid}/cgroup"))
 
     def proc_mountinfo(self, pid: int) -> tuple[Mount, ...]:
-        """Read ``/proc/<pid>/mountinfo``."""
+        """Read ``/proc/<pid>/mountinfo``; ReadError with EINVAL for a zombie."""
         return parse_proc_mountinfo(read_file(f"{self.mount}/{pid}/mountinfo"))
 
     def proc_argv0(self, pid: int) -> str:
