@@ -1,0 +1,218 @@
+"""Documents hold what the programs have: events and flags; and no file names this machine."""
+
+import ast
+import importlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rig.repository import ROOT, committed_files, modules
+
+LEVELS = ("debug", "info", "warning", "error", "critical", "exception")
+EVENT = re.compile(r"[a-z][a-z_]*\.[a-z][a-z_]*")
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+# absolute paths that begin like those of a developer's or a build machine
+MACHINE = re.compile(rb"(?<![\w.~>}\])-])/(?:work|root)/")
+PROGRAMS = ("collector", "receiver", "gateway")
+
+
+# -- events -------------------------------------------------------------------------------
+
+
+def declared_events(service: str) -> set[str]:
+    """Return the events declared as constants in the service's ``events`` module."""
+    found = vars(importlib.import_module(f"runmeter.{service}.events"))
+    return {v for k, v in found.items() if k.isupper() and isinstance(v, str)}
+
+
+def logged_events(source: str) -> Iterator[str]:
+    """Find the event of every log call: a literal, or a name that literals are assigned to.
+
+    Log calls are ``log.write(level, event, …)`` and ``log.info(event, …)`` and so on, of
+    anything whose name ends in ``log``. An event that cannot be found reads as ``?``.
+    """
+    for function in ast.walk(ast.parse(source)):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                event = _event_argument(node, node.func)
+                if event is not None:
+                    yield from _texts(event, function)
+
+
+def _event_argument(call: ast.Call, called: ast.Attribute) -> ast.expr | None:
+    if not re.search(r"(?:\b|_)(?:log|logger|get_logger\(\))$", ast.unparse(called.value)):
+        return None
+    position = {"write": 1}.get(called.attr, 0 if called.attr in LEVELS else None)
+    return None if position is None else call.args[position]
+
+
+def _texts(event: ast.expr, function: ast.AST) -> set[str]:
+    if isinstance(event, ast.Name):
+        values = [
+            node.value
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == event.id
+        ]
+    else:
+        values = [event]
+    texts = {
+        node.value
+        for value in values
+        for node in ast.walk(value)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    return {text for text in texts if EVENT.fullmatch(text)} or {"?"}
+
+
+def events_of(service: str) -> set[str]:
+    """Return every event a service can log."""
+    if service != "collector":
+        return declared_events(service)
+    ours = {n: p for n, p in modules().items() if n.startswith("runmeter.collector")}
+    return {event for path in ours.values() for event in logged_events(path.read_text())}
+
+
+@pytest.mark.parametrize("service", PROGRAMS)
+def test_events_are_documented(service: str) -> None:
+    """docs/events.md names every event that the service logs."""
+    text = (ROOT / "docs" / "events.md").read_text()
+    events = events_of(service)
+    assert len(events) > 4
+    assert sorted(event for event in events if f"`{event}`" not in text) == []
+
+
+def test_documented_events_exist() -> None:
+    """docs/events.md names no event, at the head of an entry, that nothing logs."""
+    text = (ROOT / "docs" / "events.md").read_text()
+    heads = set(re.findall(r"^(?:[#|*-]+ )?`([a-z_]+\.[a-z_]+)`", text, re.MULTILINE))
+    known = set().union(*(events_of(service) for service in PROGRAMS))
+    assert heads
+    assert sorted(heads - known) == []
+
+
+def test_collector_events_are_readable() -> None:
+    """Every log call of the collector has an event that this test can find."""
+    events = events_of("collector")
+    assert "?" not in events
+    assert {"run.started", "run.pushed", "run.kept", "run.rejected"} <= events
+
+
+@pytest.mark.parametrize("service", ["receiver", "gateway"])
+def test_services_log_declared_events_only(service: str) -> None:
+    """Log calls name a constant of ``events``, never a literal."""
+    ours = {n: p for n, p in modules().items() if n.startswith(f"runmeter.{service}.")}
+    count = 0
+    for name, path in ours.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                event = _event_argument(node, node.func)
+                if event is not None:
+                    count += 1
+                    assert re.fullmatch(r"events\.[A-Z_]+", ast.unparse(event)), (name, node.lineno)
+    assert count > 3
+
+
+@pytest.mark.parametrize(
+    ("source", "event"),
+    [
+        ("def f(log):\n    log.write('info', 'a.done', x=1)", "a.done"),
+        ("def f(self):\n    self._log.write('info', 'b.done')", "b.done"),
+        ("async def f(log):\n    log.warning('c.done')", "c.done"),
+        ("def f(log, x):\n    e = 'd.kept' if x else 'e.lost'\n    log.error(e)", "e.lost"),
+        ("def f(log, e):\n    log.error(e)", "?"),
+    ],
+)
+def test_events_are_found(source: str, event: str) -> None:
+    """Each way to write a log call is understood."""
+    assert event in set(logged_events(source))
+
+
+# -- flags --------------------------------------------------------------------------------
+
+
+def help_of(*command: str) -> str:
+    """Return what ``<command> --help`` prints."""
+    program = Path(sys.executable).with_name(command[0])
+    done = subprocess.run(
+        [program, *command[1:], "--help"],
+        env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def subcommands(text: str) -> list[str]:
+    """Return the names below ``Commands:`` or ``commands:`` in a help text."""
+    _, _, rest = text.partition("ommands:\n")
+    block = rest.partition("\n\n")[0]
+    return re.findall(r"^  ([a-z]+)\b", block, re.MULTILINE)
+
+
+def flags_of(program: str) -> set[str]:
+    """Return every flag of a program and its subcommands."""
+    text = help_of(program)
+    texts = [text, *(help_of(program, name) for name in subcommands(text))]
+    return {flag for text in texts for flag in FLAG.findall(text)}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_flags_are_documented(program: str) -> None:
+    """docs/configuration.md names every flag that the program's help shows."""
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    flags = flags_of(program)
+    assert {"--help", "--version"} < flags
+    documented = set(FLAG.findall(text))
+    assert sorted(flags - documented) == []
+
+
+def test_documented_flags_exist() -> None:
+    """docs/configuration.md names no flag that no program has."""
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    known = set().union(*(flags_of(program) for program in PROGRAMS))
+    documented = set(re.findall(r"`(--[a-z][a-z0-9-]*)", text))
+    assert documented
+    assert sorted(documented - known) == []
+
+
+def test_help_shows_the_documented_flags() -> None:
+    """The help of the programs shows the flags users know them by."""
+    collector = "--interval --proc-path --log-level --log-format --top --push-endpoint --push-token"
+    assert set(collector.split()) < flags_of("collector")
+    assert {"--addr", "--db", "--read-token", "--hmac-key"} < flags_of("receiver")
+    assert {"--addr", "--receiver"} < flags_of("gateway")
+    assert subcommands(help_of("receiver"))
+
+
+# -- the machine --------------------------------------------------------------------------
+
+
+def test_no_file_names_this_machine() -> None:
+    """No committed file holds a path of the machine it was written on."""
+    files = committed_files()
+    assert len(files) > 100
+    found = [str(p.relative_to(ROOT)) for p in files if MACHINE.search(p.read_bytes())]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        (b"see /wo" + b"rk/main/x", True),
+        (b'"/ro' + b'ot/.cache"', True),
+        (b"/proc/1/root/sys and /proc/<pid>/root/sys", False),
+        (b"home-work/it and a/work/b", False),
+    ],
+)
+def test_paths_of_machines_are_found(text: bytes, is_found: bool) -> None:
+    """Absolute paths are found, parts of other paths are not."""
+    assert bool(MACHINE.search(text)) is is_found

@@ -1,0 +1,112 @@
+"""The contracts of ``.importlinter``: kept on the tree, and each seen to break."""
+
+import configparser
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rig.repository import ROOT, SOURCES
+
+# contract → module, and the import in it that breaks the contract
+OFFENCES = {
+    "libraries-know-no-service": ("runmeter.procfs.fields", "import runmeter.receiver.errors"),
+    "libraries-independent": ("runmeter.procfs.fields", "import runmeter.v1.run_pb2"),
+    "services-independent": ("runmeter.gateway.query", "import runmeter.receiver.errors"),
+    "procfs-is-for-the-collector": ("runmeter.receiver.model", "import runmeter.procfs"),
+    "generated-code-at-the-edge": ("runmeter.receiver.ingest", "from runmeter.v1 import run_pb2"),
+    "grpc-at-the-edge": ("runmeter.receiver.tokens", "import grpc"),
+    "tortoise-at-the-edge": ("runmeter.receiver.query", "from tortoise import Tortoise"),
+    "sanic-at-the-edge": ("runmeter.gateway.schemas", "import sanic"),
+    "sampling-is-light": ("runmeter.collector.output", "import structlog"),
+    "collector-layers": ("runmeter.collector.series", "import runmeter.collector.output"),
+    "receiver-layers": ("runmeter.receiver.model", "import runmeter.receiver.query"),
+    "gateway-layers": ("runmeter.gateway.schemas", "import runmeter.gateway.bodies"),
+}
+
+
+def contracts() -> dict[str, str]:
+    """Return the name of every contract by its identifier."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / ".importlinter")
+    prefix = "importlinter:contract:"
+    return {s.removeprefix(prefix): parser[s]["name"] for s in parser.sections() if prefix in s}
+
+
+def lint(sources: list[Path]) -> tuple[int, dict[str, str]]:
+    """Run import-linter over these source folders; return its status and every verdict."""
+    program = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run(
+        [program, "--no-cache", "--no-logo", f"--config={ROOT / '.importlinter'}"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": ":".join(map(str, sources)), "LANG": "C"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    verdicts = {}
+    for name in contracts().values():
+        for verdict in ("KEPT", "BROKEN"):
+            if f"{name} {verdict}" in done.stdout:
+                verdicts[name] = verdict
+    assert len(verdicts) == len(contracts()), done.stdout + done.stderr
+    return done.returncode, verdicts
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> list[Path]:
+    """Copies of all source folders."""
+    copies = []
+    for source in SOURCES:
+        copy = tmp_path / source.parent.name
+        shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        copies.append(copy)
+    return copies
+
+
+def add_line(tree: list[Path], module: str, line: str) -> None:
+    """Append a line to a module of the copies."""
+    relative = Path(*module.split(".")).with_suffix(".py")
+    (path,) = [copy / relative for copy in tree if (copy / relative).exists()]
+    path.write_text(path.read_text() + f"\n{line}\n")
+
+
+def test_every_contract_is_kept() -> None:
+    """The packages, as they are, keep every contract."""
+    status, verdicts = lint(list(SOURCES))
+    assert set(verdicts.values()) == {"KEPT"}
+    assert status == 0
+
+
+def test_every_contract_has_an_offence() -> None:
+    """No contract goes without the proof that it can break."""
+    assert contracts().keys() == OFFENCES.keys()
+
+
+@pytest.mark.parametrize("contract", OFFENCES)
+def test_contract_breaks(contract: str, tree: list[Path]) -> None:
+    """One wrong import breaks the contract that forbids it."""
+    add_line(tree, *OFFENCES[contract])
+    status, verdicts = lint(tree)
+    assert verdicts[contracts()[contract]] == "BROKEN"
+    assert status != 0
+
+
+def test_contracts_break_apart(tree: list[Path]) -> None:
+    """An offence breaks its own contract, not all of them: each looks at something else."""
+    add_line(tree, *OFFENCES["sanic-at-the-edge"])
+    _, verdicts = lint(tree)
+    broken = [name for name, verdict in verdicts.items() if verdict == "BROKEN"]
+    assert broken == [contracts()["sanic-at-the-edge"]]
+
+
+def test_layers_know_every_module(tree: list[Path]) -> None:
+    """A module without a place in the layers is noticed."""
+    for service in ("collector", "receiver", "gateway"):
+        package = next(copy for copy in tree if copy.name == service) / "runmeter" / service
+        (package / "newcomer.py").write_text('"""New here."""\n')
+    _, verdicts = lint(tree)
+    layers = [name for name in verdicts if name.startswith("Imports go down only")]
+    assert len(layers) == 3
+    assert {verdicts[name] for name in layers} == {"BROKEN"}
