@@ -173,6 +173,7 @@ def test_no_text_raises_anything_else(text: str) -> None:
     """Any text gives a value in range or a QuantityError."""
     for parse in (parse_cpu, parse_memory, parse_duration):
         try:
-            assert 0 <= parse(text) <= 2**63 - 1
-        except QuantityError as error:
-            assert error.text == text
+            value = parse(text)
+        except QuantityError:
+            continue
+        assert 0 <= value <= 2**63 - 1

@@ -157,6 +157,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _flags(arguments: list[str]) -> dict[str, Any]:
+    known, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        # a misspelt flag may have a token behind it: its name alone is shown
+        named = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        what = f"unknown flag {named[0]!r}" if named else f"unexpected argument {unknown[0]!r}"
+        raise UsageError(f"{what}; a command stands behind --, see collector --help")
+    return vars(known)
+
+
 class _Source:
     """Values by name: the flag, else the variable, else the default."""
 
@@ -167,6 +177,10 @@ class _Source:
         self._environment = environment
         self._forgiving = forgiving
         self.warnings: list[str] = []
+
+    def has_flag(self, flag: str) -> bool:
+        """Tell whether a flag stands on the command line."""
+        return self._flags[flag.replace("-", "_")] is not None
 
     def value(self, flag: str, parse: Callable[[str], T], default: T) -> T:
         """Return the parsed value of a flag or its variable.
@@ -214,7 +228,7 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
         UsageError: one sentence that names flag or variable, value and what is allowed.
     """
     arguments, command = split_command(argv)
-    flags = vars(_parser().parse_args(arguments))
+    flags = _flags(arguments)
     source = _Source(flags, environment, forgiving=bool(command))
     endpoint = source.forgive(lambda: source.value("push-endpoint", parse_endpoint, None), None)
     scope = _scope(environment)
@@ -297,14 +311,17 @@ def _can_push(scope: Scope, token: str) -> bool:
 def _push_token(source: _Source) -> str:
     token = source.value("push-token", values.token, "")
     path = source.value("push-token-file", values.text, "")
-    if token or not path:
+    is_flag = source.has_flag("push-token-file")
+    if not path or (token and (not is_flag or source.has_flag("push-token"))):
         return token
+    name = "--push-token-file" if is_flag else "COLLECTOR_PUSH_TOKEN_FILE"
     try:
         with open(path, encoding="utf-8") as file:
-            return values.token(file.read(65536).removesuffix("\n"))
+            content = file.read(65536).removesuffix("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UsageError(f"--push-token-file={path!r} cannot be read: {reason}") from error
+        raise UsageError(f"{name}={path!r} cannot be read: {reason}") from error
+    return _parsed(name, content, values.token)
 
 
 def _default_spool(environment: Mapping[str, str]) -> str:

@@ -48,8 +48,10 @@ def parse_endpoint(text: str) -> Endpoint:
     if not separator or scheme not in SCHEMES:
         shown = scheme if separator else text
         raise UsageError(f"{shown!r} is not a known scheme; give {_EXPECTED}")
-    if any(mark in rest for mark in "@?#") or not rest.isprintable() or " " in rest:
-        raise UsageError(f"no credentials, query or spaces belong here; give {_EXPECTED}")
+    if any(mark in rest for mark in "@?# ") or not (rest.isascii() and rest.isprintable()):
+        raise UsageError(
+            f"no credentials, query, spaces or letters beyond ASCII belong here; give {_EXPECTED}"
+        )
     authority, slash, path = rest.partition("/")
     path = slash + path
     host, port = _host_and_port(authority, {"http": "80", "https": "443"}.get(scheme, ""), text)
@@ -64,11 +66,17 @@ def parse_endpoint(text: str) -> Endpoint:
 
 def _host_and_port(authority: str, default: str, text: str) -> tuple[str, int]:
     if authority.startswith("["):
-        host, _, tail = authority[1:].partition("]")
-        port = tail.removeprefix(":") if tail else default
+        host, bracket, tail = authority[1:].partition("]")
+        host = host if bracket else ""
+        colon, port = tail[:1], tail[1:]
     else:
         host, colon, port = authority.partition(":")
-        port = port if colon else default
-    if not host or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+    if not colon:
+        port = default
+    if not host or colon not in ("", ":") or not _is_port(port):
         raise UsageError(f"{text!r} must name host and port; give {_EXPECTED}")
     return host, int(port)
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536

@@ -12,6 +12,7 @@ from runmeter.collector.quantities import parse_cpu, parse_duration, parse_memor
 from runmeter.collector.summary import Limit
 
 _NAME_BYTES = 255
+_SHOWN = 80  # characters of a bad value in its error
 
 
 def text(text: str) -> str:
@@ -95,9 +96,9 @@ def _json_object(text: str, shape: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"not JSON ({error}); give {shape}") from error
+        raise UsageError(f"{text[:_SHOWN]!r} is not JSON ({error}); give {shape}") from error
     if not isinstance(value, dict):
-        raise UsageError(f"must be a JSON object such as {shape}")
+        raise UsageError(f"{text[:_SHOWN]!r} must be a JSON object such as {shape}")
     return value
 
 
