@@ -124,6 +124,8 @@ class Double:
     ) -> Stream:
         """Stream a header and these pages, then end, or do what ``then`` does."""
 
+        cancelled = self.cancelled
+
         async def behave(request: Any, context: Any) -> AsyncIterator[Any]:
             try:
                 yield run_service_pb2.ListRunsResponse(
@@ -134,17 +136,18 @@ class Double:
                 if then is not None:
                     await then(request, context)
             except asyncio.CancelledError:
-                self.cancelled.set()
+                cancelled.set()
                 raise
 
         return behave
 
     async def hang(self, request: Any, context: Any) -> None:
         """Do not go on until the caller gives up."""
+        cancelled = self.cancelled  # of this test: the next one gets a new one
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            self.cancelled.set()
+            cancelled.set()
             raise
 
     def gate(self) -> tuple[Callable[[], None], Behaviour]:
@@ -223,7 +226,7 @@ class Program:
             env=environment,
         )
         self.lines: list[str] = []
-        self._events: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.address = self.event("server.started")["address"]
@@ -235,11 +238,15 @@ class Program:
             self.lines.append(line)
             if line.startswith("{"):
                 self._events.put(json.loads(line))
+        self._events.put(None)
 
     def event(self, name: str, **facts: Any) -> dict[str, Any]:
         """The next log line of this event that has these facts."""
         while True:
             found = self._events.get(timeout=WAIT_SECONDS)
+            if found is None:
+                output = self.close()
+                raise AssertionError(f"the program ended without {name} {facts}: {output}")
             if found["event"] == name and facts.items() <= found.items():
                 return found
 

@@ -10,12 +10,15 @@ from uuid import uuid4
 import structlog
 from sanic import Request, Sanic
 from sanic.config import Config
+from sanic.exceptions import BadURL
 
 from runmeter.gateway import events
 from runmeter.gateway.backend import Caller
 from runmeter.gateway.errors import MissingBearer
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
+_UNREADABLE: Final = "NONE"
+"""The method Sanic gives to the stand-in for a request that it could not read."""
 BEARER_BYTES_MAX: Final = 4096
 """More does not fit into gRPC metadata beside the rest."""
 
@@ -32,14 +35,22 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
 
     __slots__ = ("_finished", "_started", "request_id", "streams")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *, url_bytes: bytes, method: str, **kwargs: Any) -> None:
+        if method == _UNREADABLE:
+            url_bytes = b"*"  # its own URL may be what cannot be read
+        super().__init__(url_bytes, method=method, **kwargs)
+        if not self.has_path():
+            raise BadURL("The address has no path.")
         self._started: float = self.app.ctx.clock()
         self._finished = False
         self.streams = False
         """The answer is sent in parts, so it is not over when it begins."""
         given = self.headers.getone(REQUEST_ID_HEADER, "")
         self.request_id: str = given if _SANE_ID.fullmatch(given) else str(uuid4())
+
+    def has_path(self) -> bool:
+        """Whether there is a path at all: ``GET http://`` is a URL for the parser, without one."""
+        return self._parsed_url.path is not None
 
     def caller(self) -> Caller:
         """Take the bearer to hand on. It is not looked into here: the receiver decides.

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Final, NoReturn, cast
 
 from sanic import Blueprint, HTTPResponse
+from sanic.http import Http
 
 from runmeter.gateway.api.request import GatewayRequest
 from runmeter.gateway.backend import Backend, Listing
@@ -51,28 +52,39 @@ async def _answer(
         headers = _headers(listing, scope, parameters)
         if _matches(request.headers.getall("if-none-match", []), headers["ETag"]):
             return HTTPResponse(status=304, headers=headers)
+        first = await anext(listing.pages, None)  # what fails up to here is a problem
+        if first is None:
+            return HTTPResponse(b"[]", headers=headers, content_type=JSON)
         if request.version == "1.0" and request.method == "GET":
             # has no chunks, so no way to tell a broken answer from a whole one: sent at once
-            body = b"".join([part async for part in _array(listing.pages)])
+            parts = [_items(first)] + [_items(page) async for page in listing.pages]
+            body = b"[" + b",".join(parts) + b"]"
             return HTTPResponse(body, headers=headers, content_type=JSON)
-        await _stream(request, listing, headers)
+        await _stream(request, first, listing.pages, headers)
         return None
 
 
-async def _stream(request: GatewayRequest, listing: Listing, headers: dict[str, str]) -> None:
-    """Send the array as it comes; what breaks it breaks the transfer."""
-    parts = _array(listing.pages)
-    first = await anext(parts)
+async def _stream(
+    request: GatewayRequest,
+    first: list[RunRecord],
+    others: AsyncIterator[list[RunRecord]],
+    headers: dict[str, str],
+) -> None:
+    """Send the array page by page as it comes; what breaks it breaks the transfer.
+
+    The closing bracket and the end of the transfer come only after a stream that ended well.
+    """
+    opening = b"" if request.method == "HEAD" else b"[" + _items(first)
     request.streams = True
     response = await request.respond(status=200, headers=headers, content_type=JSON)
     try:
+        await response.send(opening, end_stream=False)
         if request.method == "HEAD":
-            await response.send(b"", end_stream=False)
+            _end_head(request)
         else:
-            await response.send(first, end_stream=False)
-            async for part in parts:
-                await response.send(part, end_stream=False)
-        await response.eof()
+            async for page in others:
+                await response.send(b"," + _items(page), end_stream=False)
+            await response.send(b"]", end_stream=True)
     except asyncio.CancelledError:
         request.log_finished(200, broken=True)
         raise
@@ -83,6 +95,12 @@ async def _stream(request: GatewayRequest, listing: Listing, headers: dict[str, 
     request.log_finished(200)
 
 
+def _end_head(request: GatewayRequest) -> None:
+    """End an answer to HEAD behind its headers; Sanic would await what cannot be awaited."""
+    if isinstance(request.stream, Http):
+        request.stream.head_response_ignored(b"", True)
+
+
 def _break(request: GatewayRequest) -> NoReturn:
     """Cut the connection, so that the last chunk never comes, and end the handler quietly."""
     if request.transport is not None:
@@ -90,13 +108,9 @@ def _break(request: GatewayRequest) -> NoReturn:
     raise asyncio.CancelledError
 
 
-async def _array(pages: AsyncIterator[list[RunRecord]]) -> AsyncIterator[bytes]:
-    """Write a JSON array page by page; the closing bracket comes only after the last one."""
-    separator = b"["
-    async for page in pages:
-        yield separator + encode(page)[1:-1]
-        separator = b","
-    yield b"[]" if separator == b"[" else b"]"
+def _items(page: list[RunRecord]) -> bytes:
+    """Write the runs of a page, with commas between them and no brackets around."""
+    return encode(page)[1:-1]
 
 
 def _headers(listing: Listing, scope: Scope, parameters: dict[str, str]) -> dict[str, str]:

@@ -1,0 +1,288 @@
+"""The program as a process: start, end, settings, what it does with nonsense on the wire."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from importlib.metadata import version
+from typing import Any
+
+import httpx
+import pytest
+
+RUNS = "/api/v1/metrics/repo/o/r/w/j"
+TOKEN = "a-token-nobody-may-see-0123456789"
+BEARER = f"Authorization: Bearer {TOKEN}\r\n"
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end."""
+    base = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
+    return subprocess.run(
+        [sys.executable, "-m", "runmeter.gateway", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**base, **environ},
+    )
+
+
+def exchange(address: str, data: bytes) -> bytes:
+    """Send raw bytes; all that comes back until the server closes."""
+    host, _, port = address.rpartition(":")
+    received = b""
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(data)
+        while part := connection.recv(65536):
+            received += part
+    return received
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "sentence"),
+    [
+        (["--addr=8080"], {}, "--addr is '8080', but must be host:port"),
+        (["--receiver", "http://x"], {}, "--receiver is 'http://x', but must be grpc://"),
+        (["--max-body-bytes=1k"], {}, "--max-body-bytes is '1k', but must be a whole number"),
+        (["--shutdown-timeout=1"], {}, "--shutdown-timeout is '1', but must be a duration"),
+        (["--log-level=loud"], {}, "--log-level is 'loud', but must be one of debug"),
+        (["--log-format=xml"], {}, "--log-format is 'xml', but must be one of json"),
+        ([], {"GATEWAY_ADDR": "x"}, "GATEWAY_ADDR is 'x', but must be host:port"),
+        (["--addr=:0"], {"GATEWAY_LOG_LEVEL": "x"}, "GATEWAY_LOG_LEVEL is 'x', but must be"),
+    ],
+)
+def test_bad_settings(arguments: list[str], environ: dict[str, str], sentence: str) -> None:
+    """A bad setting is one sentence on stderr and exit code 2."""
+    done = run(*arguments, **environ)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"gateway: {sentence}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--unknown"], ["extra"], ["--addr"]])
+def test_bad_command_line(arguments: list[str]) -> None:
+    """A malformed command line is exit code 2, without a traceback."""
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+
+
+def test_help() -> None:
+    """--help names every flag, variable and default, and shows how to go on."""
+    done = run("--help")
+    text = re.sub(r"\s+", " ", done.stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    for name in ("addr", "receiver", "max-body-bytes", "shutdown-timeout", "log-level"):
+        assert f"--{name} " in text
+        assert f"GATEWAY_{name.upper().replace('-', '_')}" in text
+    for default in (":8080", "grpc://127.0.0.1:50051", "1048576", "25s", "curl "):
+        assert default in text
+
+
+def test_version() -> None:
+    """--version tells the version of the distribution."""
+    assert run("--version").stdout == f"gateway {version('runmeter-gateway')}\n"
+
+
+def test_start_line(gateway: Any) -> None:
+    """The start is one line with the real address and the version, and no banner."""
+    assert '"event": "server.started"' in gateway.lines[0]
+    assert f'"version": "{version("runmeter-gateway")}"' in gateway.lines[0]
+    assert not gateway.address.endswith(":0")
+
+
+def test_port_in_use(gateway: Any) -> None:
+    """A port that is taken is one sentence and exit code 1."""
+    done = run(f"--addr={gateway.address}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"gateway: cannot listen on {gateway.address}: address already in use.\n"
+    )
+
+
+def test_port_in_use_on_all_interfaces(gateway: Any) -> None:
+    """A port that is taken on one interface cannot be had on all of them."""
+    port = gateway.address.rpartition(":")[2]
+    done = run(f"--addr=:{port}")
+    assert done.returncode == 1
+    assert done.stderr == f"gateway: cannot listen on :{port}: address already in use.\n"
+
+
+def test_unknown_host() -> None:
+    """A host that is not ours is one sentence and exit code 1."""
+    done = run("--addr=192.0.2.1:0")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("gateway: cannot listen on 192.0.2.1:0: ")
+
+
+def test_all_interfaces(start: Any) -> None:
+    """Without a host it listens on IPv4 (and IPv6 where there is any)."""
+    program = start("--addr=:0")
+    port = program.address.rpartition(":")[2]
+    hosts = ["127.0.0.1", *(["[::1]"] if program.address.startswith("[") else [])]
+    for host in hosts:
+        assert httpx.get(f"http://{host}:{port}/health", trust_env=False).status_code == 200
+
+
+def test_text_log(start: Any) -> None:
+    """--log-format=text writes lines for people."""
+    program = start("--log-format=json")
+    address = program.address
+    program.signal()
+    assert program.wait() == 0
+    text = subprocess.Popen(
+        [sys.executable, "-m", "runmeter.gateway", f"--addr={address}", "--log-format=text"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert text.stderr is not None
+    line = text.stderr.readline()
+    text.terminate()
+    rest = text.communicate(timeout=20)[1]
+    assert "server.started" in line
+    assert f"address={address}" in line
+    assert "{" not in line + rest
+    assert text.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_when_idle(start: Any, number: int) -> None:
+    """SIGTERM and SIGINT end it with 0, idle connections or not."""
+    program = start()
+    with httpx.Client(trust_env=False) as client:
+        assert client.get(f"{program.url}/health").status_code == 200
+        program.signal(number)
+        assert program.wait() == 0
+    assert program.event("server.stopping")["signal"] == signal.Signals(number).name
+    assert program.event("server.stopped")["aborted_count"] == 0
+
+
+def test_stop_during_a_request(start: Any, own_double: Any) -> None:
+    """A request in flight at SIGTERM is answered; new connections are refused meanwhile."""
+    open_gate, gate = own_double.gate()
+    own_double.listing = own_double.streams([], then=gate)
+    program = start(f"--receiver=grpc://127.0.0.1:{own_double.port}")
+    answers: list[httpx.Response] = []
+
+    def ask() -> None:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        answers.append(httpx.get(program.url + RUNS, headers=headers, timeout=20, trust_env=False))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    own_double.call()
+    program.signal()
+    program.event("server.stopping")
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{program.url}/health", trust_env=False)
+    open_gate()
+    thread.join(20)
+    assert (answers[0].status_code, answers[0].text) == (200, "[]")
+    assert answers[0].headers["connection"] == "close"
+    assert program.wait() == 0
+
+
+@pytest.mark.parametrize("second_signal", [False, True], ids=["timeout", "second-signal"])
+def test_stop_cuts_off(start: Any, own_double: Any, second_signal: bool) -> None:
+    """What does not end in time, or at a second signal, is cut off; the exit code is still 0."""
+    own_double.listing = own_double.streams([], then=own_double.hang)
+    program = start(
+        f"--receiver=grpc://127.0.0.1:{own_double.port}",
+        f"--shutdown-timeout={'1h' if second_signal else '200ms'}",
+    )
+    host, _, port = program.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(f"GET {RUNS} HTTP/1.1\r\n{BEARER}\r\n".encode())
+        own_double.call()
+        program.signal()
+        program.event("server.stopping")
+        if second_signal:
+            program.signal(signal.SIGINT)
+        assert program.wait() == 0
+        assert own_double.cancelled.wait(20)
+    assert program.event("server.stopped")["aborted_count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"GARBAGE\r\n\r\n", 400),
+        (b"GET / HTTP/9.9\r\n\r\n", 400),
+        (b"GET /\xff HTTP/1.1\r\n\r\n", 400),
+        (b"GET http:// HTTP/1.1\r\n\r\n", 400),
+        (b"GET nothing HTTP/1.1\r\n\r\n", 400),
+        (b"GET http://[/ HTTP/1.1\r\n\r\n", 400),
+        (b"OPTIONS * HTTP/1.1\r\nConnection: close\r\n\r\n", 404),
+        (b"GET //health HTTP/1.1\r\nConnection: close\r\n\r\n", 404),
+        (b"GET /health HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 413),
+        (b"POST /health HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
+        (b"POST /health HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST /health HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (
+            b"POST /health HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+        ),
+        (b"POST /health HTTP/1.1\r\nExpect: miracles\r\nContent-Length: 1\r\n\r\n", 417),
+        (
+            b"POST /api/v1/metrics HTTP/1.1\r\n"
+            + BEARER.encode()
+            + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+            400,
+        ),
+    ],
+    ids=lambda value: str(value[:40]) if isinstance(value, bytes) else None,
+)
+def test_malformed_requests(gateway: Any, request_bytes: bytes, status: int) -> None:
+    """Whatever comes over the wire is answered with a problem, and the connection closed."""
+    received = exchange(gateway.address, request_bytes)
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status), received
+    assert b"content-type: application/problem+json" in head.lower()
+    assert b"x-request-id: " in head.lower()
+    assert b"Traceback" not in body
+    assert httpx.get(f"{gateway.url}/health", trust_env=False).status_code == 200
+
+
+def test_truncated_body(gateway: Any, double: Any) -> None:
+    """A client that leaves in the middle of its body is no push."""
+    host, _, port = gateway.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        head = f"POST /api/v1/metrics HTTP/1.1\r\n{BEARER}X-Request-ID: truncated\r\n"
+        head += "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+        connection.sendall(head.encode() + b'{"organization"')
+    assert gateway.event("request.finished", request_id="truncated")["status"] == 499
+    assert double.calls.empty()
+
+
+def test_continue(gateway: Any, double: Any) -> None:
+    """A client that waits for 100 Continue is told to go on, or gets its refusal."""
+    host, _, port = gateway.address.rpartition(":")
+    head = f"POST /api/v1/token HTTP/1.1\r\n{BEARER}Expect: 100-continue\r\n"
+    head += "Content-Type: application/json\r\nConnection: close\r\n"
+    body = b'{"organization":"o","repository":"r","workflow":"w","job":"j"}'
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(body)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+def test_no_token_is_written(client: httpx.Client, gateway: Any, double: Any) -> None:
+    """Neither log nor answers show a bearer, whatever goes wrong."""
+    answers = [
+        client.get(RUNS).text,
+        client.get(RUNS, params={"bad": "1"}).text,
+        client.get("/nowhere").text,
+        client.post("/api/v1/token", json={}).text,
+        exchange(gateway.address, f"GET {RUNS} HTTP/1.1\r\n{BEARER}bad\r\n\r\n".encode()).decode(),
+    ]
+    client.get("/health", headers={"X-Request-ID": "the-last"})
+    gateway.event("request.finished", request_id="the-last")
+    assert TOKEN not in "".join(answers) + "".join(gateway.lines)
