@@ -8,6 +8,7 @@ ReceiverError
 └── CallError                   ends one call; `interceptors.CODES` says with which status
     ├── InvalidRequest          fields are bad, all of them are named
     ├── MalformedRequest        the bytes are no message
+    ├── MessageTooLarge         larger than --max-message-bytes
     ├── UnknownMethod           no such method here
     ├── Unauthenticated         nobody known
     │   ├── BearerMissing
@@ -87,6 +88,14 @@ class MalformedRequest(CallError):
 
     def __init__(self) -> None:
         super().__init__("malformed request: the bytes are not a message of this method")
+
+
+class MessageTooLarge(CallError):
+    """No message of the allowed size came."""
+
+    def __init__(self, allowed_bytes: int) -> None:
+        super().__init__(f"no message of at most {allowed_bytes} bytes came")
+        self.allowed_bytes = allowed_bytes
 
 
 class UnknownMethod(CallError):

@@ -1,29 +1,91 @@
-"""Names of all log events, with the keys they carry beside event, level and timestamp."""
+"""All log events: a constant each, and in EVENTS what it means and which keys it may carry.
 
-# The receiver serves: address, database (sqlite or postgres), version.
+Every line has event, level and timestamp; a line written during a call also has the keys that
+the call has bound so far (those of `rpc.finished`).
+"""
+
+from typing import NamedTuple
+
 SERVER_STARTED = "server.started"
-# A signal asked the receiver to end; no new calls are taken: signal, grace_seconds.
 SHUTDOWN_REQUESTED = "shutdown.requested"
-# The receiver ended in order: uptime_seconds.
 SERVER_STOPPED = "server.stopped"
-# A second signal came, or the time was over: the process ends at once: reason.
 SERVER_KILLED = "server.killed"
-
-# One line per call: method, code, duration_seconds, peer; why it was refused: reason. Pushes:
-# organization, repository, workflow, job, run_id, push_id, state, revision, id, duplicate.
-# Queries: organization, repository, workflow, job, run_count. Minting: the four names.
 RPC_FINISHED = "rpc.finished"
-# A defect of ours, with its traceback; the caller saw INTERNAL: method, exception.
 RPC_FAILED = "rpc.failed"
-
-# The schema was brought to the newest version: database, applied (names of migrations).
 DATABASE_MIGRATED = "database.migrated"
-# A statement failed; the caller saw UNAVAILABLE: doing, error, reason.
 DATABASE_FAILED = "database.failed"
-# A group commit failed and its rows are tried one by one: error, push_count.
 BATCH_FAILED = "batch.failed"
-
-# An HMAC key is shorter than 16 bytes, so guessable: position (1 is the first key).
+WRITER_FAILED = "writer.failed"
 KEY_FOUND_SHORT = "key.found_short"
-# A library logged a warning: logger, message.
 LIBRARY_WARNED = "library.warned"
+
+
+class Event(NamedTuple):
+    """What an event means, and the keys it may carry."""
+
+    meaning: str
+    keys: tuple[str, ...]
+
+
+EVENTS = {
+    SERVER_STARTED: Event(
+        "The receiver serves, at the address that was bound (0.0.0.0: all interfaces).",
+        ("address", "database", "version"),
+    ),
+    SHUTDOWN_REQUESTED: Event(
+        "A signal asked the receiver to end: it takes no more calls.",
+        ("signal", "grace_seconds"),
+    ),
+    SERVER_STOPPED: Event("The receiver has ended in order.", ("uptime_seconds",)),
+    SERVER_KILLED: Event("The receiver ends at once, without order.", ("reason",)),
+    RPC_FINISHED: Event(
+        "One call, but of health and reflection. `reason`: why it was refused. The names and "
+        "what follows: as far as they were read and are valid; run_count in queries, push_id "
+        "and the rest in pushes.",
+        (
+            "method",
+            "code",
+            "duration_seconds",
+            "peer",
+            "reason",
+            "organization",
+            "repository",
+            "workflow",
+            "job",
+            "run_count",
+            "run_id",
+            "push_id",
+            "state",
+            "revision",
+            "id",
+            "duplicate",
+        ),
+    ),
+    RPC_FAILED: Event(
+        "A defect: a call ended in an error nobody foresaw; the caller saw INTERNAL.",
+        ("method", "exception"),
+    ),
+    DATABASE_MIGRATED: Event(
+        "The schema was brought up to date; `applied` names the steps.",
+        ("database", "applied"),
+    ),
+    DATABASE_FAILED: Event(
+        "The database could not be read or written; callers saw UNAVAILABLE.",
+        ("doing", "reason", "error"),
+    ),
+    BATCH_FAILED: Event(
+        "Pushes could not be stored together and are tried one by one.",
+        ("push_count", "error"),
+    ),
+    WRITER_FAILED: Event(
+        "A defect: pushes ended in an error nobody foresaw; their callers saw INTERNAL.",
+        ("push_count", "exception"),
+    ),
+    KEY_FOUND_SHORT: Event(
+        "An HMAC key has fewer than 16 bytes: it can be guessed. The first key has position 1.",
+        ("position",),
+    ),
+    LIBRARY_WARNED: Event(
+        "A library logged a warning or error.", ("logger", "message", "exception")
+    ),
+}

@@ -22,6 +22,7 @@ from runmeter.receiver.wire.status import bounded_text, status_of
 CODES: Mapping[type[errors.CallError], grpc.StatusCode] = {
     errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     errors.MalformedRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.MessageTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.UnknownMethod: grpc.StatusCode.UNIMPLEMENTED,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.WrongScope: grpc.StatusCode.PERMISSION_DENIED,
@@ -93,7 +94,15 @@ def _refusing(error: errors.CallError) -> _Handler:
 
 
 class Calls(grpc.aio.ServerInterceptor):
-    """Turns errors into statuses and logs one line per call; outermost."""
+    """Turns errors into statuses and logs one line per call; outermost.
+
+    Every method is served as one with streamed requests, which is the same on the wire: its
+    message is read when the bearer is found good, and a message that is too large is noticed
+    (gRPC refuses it without calling a handler that takes a single request).
+    """
+
+    def __init__(self, max_message_bytes: int) -> None:
+        self._max_message_bytes = max_message_bytes
 
     async def intercept_service(  # type: ignore[override]
         self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -103,49 +112,41 @@ class Calls(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if method.startswith(_OPEN_PREFIXES):
             return handler
-        if handler.request_streaming:
-            return grpc.stream_unary_rpc_method_handler(_wrap_refusal(method, handler))
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                _wrap_streaming(method, handler), None, handler.response_serializer
+            return grpc.stream_stream_rpc_method_handler(
+                self._streaming(method, handler), None, handler.response_serializer
             )
-        return grpc.unary_unary_rpc_method_handler(
-            _wrap_single(method, handler), None, handler.response_serializer
+        return grpc.stream_unary_rpc_method_handler(
+            self._single(method, handler), None, handler.response_serializer
         )
 
+    # Behaviours are Any: the stubs know those of the blocking server only.
+    def _single(self, method: str, handler: _Handler) -> Any:
+        behavior: Any = handler.stream_unary or handler.unary_unary
 
-# Behaviours are Any: the stubs know those of the blocking server only.
-def _wrap_refusal(method: str, handler: _Handler) -> Any:
-    behavior: Any = handler.stream_unary
+        async def call(requests: Any, context: _Context) -> Any:
+            async with _call(method, context):
+                request = None if handler.request_streaming else await self._read(handler, context)
+                return await behavior(request, context)
 
-    async def call(requests: Any, context: _Context) -> Any:
-        async with _call(method, context):
-            return await behavior(requests, context)
+        return call
 
-    return call
+    def _streaming(self, method: str, handler: _Handler) -> Any:
+        behavior: Any = handler.unary_stream
 
+        async def call(requests: Any, context: _Context) -> AsyncIterator[Any]:
+            async with _call(method, context):
+                request = await self._read(handler, context)
+                async for response in behavior(request, context):
+                    yield response
 
-def _wrap_single(method: str, handler: _Handler) -> Any:
-    behavior: Any = handler.unary_unary
+        return call
 
-    async def call(raw: bytes, context: _Context) -> Any:
-        async with _call(method, context):
-            request = _parse(handler, raw)
-            return await behavior(request, context)
-
-    return call
-
-
-def _wrap_streaming(method: str, handler: _Handler) -> Any:
-    behavior: Any = handler.unary_stream
-
-    async def call(raw: bytes, context: _Context) -> AsyncIterator[Any]:
-        async with _call(method, context):
-            request = _parse(handler, raw)
-            async for response in behavior(request, context):
-                yield response
-
-    return call
+    async def _read(self, handler: _Handler, context: _Context) -> Any:
+        raw: Any = await context.read()
+        if raw is grpc.aio.EOF:
+            raise errors.MessageTooLarge(self._max_message_bytes)
+        return _parse(handler, raw)
 
 
 def _parse(handler: _Handler, raw: bytes) -> Any:
@@ -159,8 +160,9 @@ def _parse(handler: _Handler, raw: bytes) -> Any:
 async def _call(method: str, context: _Context) -> AsyncIterator[None]:
     started_seconds = time.monotonic()
     clear_contextvars()
+    peer = context.peer()
     code = grpc.StatusCode.OK
-    facts = {}
+    facts: dict[str, str] = {}
     try:
         yield
     except errors.CallError as error:
@@ -179,7 +181,7 @@ async def _call(method: str, context: _Context) -> AsyncIterator[None]:
         await context.abort(code, _INTERNAL)
     finally:
         duration_seconds = round(time.monotonic() - started_seconds, 6)
-        with bound_contextvars(method=method, peer=context.peer()):
+        with bound_contextvars(method=method, peer=peer):
             structlog.get_logger().info(
                 events.RPC_FINISHED, code=code.name, duration_seconds=duration_seconds, **facts
             )

@@ -43,7 +43,7 @@ def configure(level: str, log_format: str | None, stream: TextIO) -> None:
         )
         shaping: list[structlog.typing.Processor] = []
     else:
-        renderer = structlog.processors.JSONRenderer(ensure_ascii=True)
+        renderer = structlog.processors.JSONRenderer(ensure_ascii=True, sort_keys=True)
         shaping = [structlog.processors.format_exc_info]
     structlog.configure(
         processors=[

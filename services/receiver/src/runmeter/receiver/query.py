@@ -42,7 +42,7 @@ class RunQuery:
         self._store = store
         self._clock = clock
 
-    async def list(self, wanted: RunFilter) -> Listing:
+    async def find(self, wanted: RunFilter) -> Listing:
         """Find what answers a query, without reading a payload."""
         now_ms = int(self._clock() * 1000)
         runs = await self._store.find_runs(wanted, now_ms)
@@ -51,7 +51,7 @@ class RunQuery:
         next_before_id = runs[-1].id if more else None
         return Listing(wanted, now_ms, runs, next_before_id, _etag(runs, next_before_id))
 
-    async def pages(self, listing: Listing) -> AsyncIterator["tuple[StoredRun, ...]"]:
+    async def pages(self, listing: Listing) -> AsyncIterator[tuple[StoredRun, ...]]:
         """Yield the runs with their payloads, in pages that are never empty.
 
         A run that a push moved out of the wanted states since the listing is left out.

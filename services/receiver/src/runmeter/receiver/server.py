@@ -31,7 +31,7 @@ class Server:
         """
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=(Calls(), Authentication(_gates(use_cases))),
+            interceptors=(Calls(max_message_bytes), Authentication(_gates(use_cases))),
             options=(
                 ("grpc.so_reuseport", 0),  # or a second receiver binds the same port silently
                 ("grpc.max_receive_message_length", max_message_bytes),

@@ -126,7 +126,7 @@ class RunServicer(run_service_pb2_grpc.RunServiceServicer):
         """Stream a header, then pages."""
         wanted = reading.filter_from_wire(request)
         bind_contextvars(**wanted.scope._asdict())
-        listing = await self._query.list(wanted)
+        listing = await self._query.find(wanted)
         bind_contextvars(run_count=len(listing.runs))
         yield run_service_pb2.ListRunsResponse(
             header=run_service_pb2.ListRunsHeader(

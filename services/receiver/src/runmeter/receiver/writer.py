@@ -6,6 +6,7 @@ Tortoise's connection; a handler whose client has gone leaves, its push goes on.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -33,7 +34,9 @@ from runmeter.receiver.records import (
 from runmeter.receiver.store import DATABASE_ERRORS, WRITING, reason_of, reopen, unavailable
 
 BATCH_MAX = 64
+BATCH_MAX_BYTES = 4 * 2**20  # transactions stay short
 WAITING_MAX = 1024
+WAITING_MAX_BYTES = 32 * 2**20
 _ALONE_TRIES = 3
 
 _Answer = Receipt | Exception
@@ -59,10 +62,14 @@ class _RowChanged(Exception):
 class Writer:
     """Owns every transaction; `run` is its task."""
 
-    def __init__(self, waiting_max: int = WAITING_MAX, batch_max: int = BATCH_MAX) -> None:
-        self._queue: asyncio.Queue[_Waiting | None] = asyncio.Queue()
+    def __init__(
+        self, waiting_max: int = WAITING_MAX, waiting_max_bytes: int = WAITING_MAX_BYTES
+    ) -> None:
+        self._waiting: deque[_Waiting] = deque()
+        self._waiting_bytes = 0
         self._waiting_max = waiting_max
-        self._batch_max = batch_max
+        self._waiting_max_bytes = waiting_max_bytes
+        self._wake = asyncio.Event()
         self._closed = False
 
     async def write(self, push: Push) -> Receipt:
@@ -78,45 +85,53 @@ class Writer:
         """
         if self._closed:
             raise ShuttingDown
-        if self._queue.qsize() >= self._waiting_max:
+        size_bytes = self._waiting_bytes + len(push.payload)
+        if len(self._waiting) >= self._waiting_max or size_bytes > self._waiting_max_bytes:
             raise Busy
+        self._waiting_bytes = size_bytes
         waiting = _Waiting(push, asyncio.get_running_loop().create_future())
-        self._queue.put_nowait(waiting)
+        self._waiting.append(waiting)
+        self._wake.set()
         return await asyncio.shield(waiting.answer)
 
     def close(self) -> None:
         """Take no more; `run` ends when what waits is written."""
-        if not self._closed:
-            self._closed = True
-            self._queue.put_nowait(None)
+        self._closed = True
+        self._wake.set()
 
     def abandon(self) -> None:
-        """Refuse what still waits, so that `run` ends after the transaction it is in."""
+        """Take no more and refuse what waits; `run` ends after the transaction it is in."""
         self.close()
-        waiting = self._take(self._queue.qsize())
-        _answer(waiting, [ShuttingDown()] * len(waiting))
-        self._queue.put_nowait(None)
+        refused = [self._next() for _ in range(len(self._waiting))]
+        _answer(refused, [ShuttingDown()] * len(refused))
 
     async def run(self) -> None:
         """Commit what waits, group by group, until closed and nothing waits."""
-        while True:
-            first = await self._queue.get()
-            batch = [] if first is None else [first]
-            batch += self._take(self._batch_max - len(batch))
-            if batch:
-                _answer(batch, await _settle([waiting.push for waiting in batch]))
-            elif self._closed:
-                return
+        try:
+            while self._waiting or not self._closed:
+                if not self._waiting:
+                    self._wake.clear()
+                    await self._wake.wait()
+                    continue
+                batch = self._take()
+                _answer(batch, await _settle_surely([waiting.push for waiting in batch]))
+        finally:
+            # here: a connection opened anew is known in this task only, and an open one
+            # would keep the interpreter from ending
+            await reopen(WRITING)
 
-    def _take(self, most: int) -> list[_Waiting]:
-        taken: list[_Waiting] = []
-        while len(taken) < most and not self._queue.empty():
-            waiting = self._queue.get_nowait()
-            if waiting is None:
-                self._queue.put_nowait(None)  # stays the last
-                break
-            taken.append(waiting)
-        return taken
+    def _take(self) -> list[_Waiting]:
+        batch = [self._next()]
+        size_bytes = len(batch[0].push.payload)
+        while self._waiting and len(batch) < BATCH_MAX and size_bytes < BATCH_MAX_BYTES:
+            batch.append(self._next())
+            size_bytes += len(batch[-1].push.payload)
+        return batch
+
+    def _next(self) -> _Waiting:
+        waiting = self._waiting.popleft()
+        self._waiting_bytes -= len(waiting.push.payload)
+        return waiting
 
 
 def _answer(batch: Sequence[_Waiting], answers: Sequence[_Answer]) -> None:
@@ -125,6 +140,15 @@ def _answer(batch: Sequence[_Waiting], answers: Sequence[_Answer]) -> None:
             waiting.answer.set_result(answer)
         else:
             waiting.answer.set_exception(answer)
+
+
+async def _settle_surely(pushes: Sequence[Push]) -> Sequence[_Answer]:
+    """Answer every push, whatever happens: the task lives as long as the program."""
+    try:
+        return await _settle(pushes)
+    except Exception as error:
+        structlog.get_logger().exception(events.WRITER_FAILED, push_count=len(pushes))
+        return [error] * len(pushes)
 
 
 async def _settle(pushes: Sequence[Push]) -> list[_Answer]:

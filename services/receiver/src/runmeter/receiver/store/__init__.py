@@ -2,7 +2,7 @@
 
 Two connections, so that a query does not wait for the writer's transaction. Whatever a database
 raises becomes StoreUnavailable here and in `writer`, and the connection is opened anew after it:
-a failed BEGIN or COMMIT leaves Tortoise's connection locked for ever.
+a COMMIT that failed may leave its transaction open.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ _REASONS = {
     sqlite3.SQLITE_IOERR: "its disk cannot be read or written",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
     sqlite3.SQLITE_CORRUPT: "it is damaged",
-    sqlite3.SQLITE_NOTADB: "it is damaged",
+    sqlite3.SQLITE_NOTADB: "it is no SQLite database, or damaged",
 }
 _UNREACHABLE = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)
 
@@ -100,7 +100,7 @@ def _orm_config(database: Database) -> dict[str, Any]:
         writing: Any = database.location
         reading: Any = database.location
     else:
-        engine = "tortoise.backends.sqlite"
+        engine = "runmeter.receiver.store.sqlite"
         pragmas = {
             "page_size": 8192,  # before journal_mode, or it has no effect
             "busy_timeout": 5000,
@@ -130,6 +130,7 @@ async def migrate_database(database: Database) -> list[str]:
 
     with _explained(database):
         try:
+            await _reach(database)
             await migrate(config=_orm_config(database), direction="forward", progress=progress)
         finally:
             await Tortoise.close_connections()
@@ -145,17 +146,23 @@ async def open_store(database: Database) -> AsyncIterator[None]:
     """
     try:
         with _explained(database):
-            await Tortoise.init(config=_orm_config(database), _enable_global_fallback=True)
+            await _reach(database)
             await _check_usable(database)
         yield
     finally:
         await Tortoise.close_connections()
 
 
+async def _reach(database: Database) -> None:
+    """Connect and read: Tortoise's migrations swallow the error of a database that is none."""
+    await Tortoise.init(config=_orm_config(database), _enable_global_fallback=True)
+    catalog = "sqlite_master" if database.kind == "sqlite" else "pg_class"
+    await get_connection(WRITING).execute_query(f"SELECT 1 FROM {catalog} LIMIT 1")
+
+
 async def _check_usable(database: Database) -> None:
     executor = MigrationExecutor(get_connection(WRITING), _APPS)
-    missing = await executor.plan()
-    if missing:
+    if await executor.plan():
         raise DatabaseUnusable(
             database.label,
             "its tables are missing or older than this receiver; run `receiver migrate` on it "

@@ -1,0 +1,191 @@
+"""What several test modules share: the golden run, a database, a running receiver."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import json_format
+from hypothesis import settings
+
+from runmeter.receiver.databases import Database, parse_database
+from runmeter.receiver.tokens import Keyring
+from runmeter.receiver.wire import reading
+from runmeter.v1 import (
+    ingest_service_pb2,
+    ingest_service_pb2_grpc,
+    run_pb2,
+    run_service_pb2,
+    run_service_pb2_grpc,
+    token_service_pb2,
+    token_service_pb2_grpc,
+)
+
+GOLDEN = Path(__file__).parents[3] / "proto" / "golden"
+START_SECONDS = 60  # a loaded machine takes its time; nothing waits longer than it must
+READ_TOKEN = "read-token-that-no-log-shows"
+HMAC_KEY = "hmac-key-that-no-log-shows"
+
+settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True)
+settings.load_profile("ci")
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of golden files of the contract."""
+    return GOLDEN
+
+
+@pytest.fixture
+def stored_run() -> run_service_pb2.StoredRun:
+    """The golden stored run, a fresh copy."""
+    text = (GOLDEN / "stored_run.wire.json").read_text()
+    return json_format.Parse(text, run_service_pb2.StoredRun())
+
+
+@pytest.fixture
+def message(stored_run: run_service_pb2.StoredRun) -> run_pb2.Run:
+    """The golden run as a message, a fresh copy to change."""
+    return stored_run.run
+
+
+@pytest.fixture
+def read() -> Callable[[run_pb2.Run], Any]:
+    """Read a whole run message, scope and all."""
+
+    def read_run(message: run_pb2.Run) -> Any:
+        return reading.run_from_wire(message, reading.scope_from_wire(message.scope, "run.scope"))
+
+    return read_run
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    """A SQLite file that does not exist yet."""
+    return parse_database(str(tmp_path / "metrics.db"))
+
+
+class Receiver:
+    """A running ``receiver`` and a client of it."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str], folder: Path) -> None:
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self.output: list[str] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "runmeter.receiver", *arguments],
+            env={**os.environ, **environment},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._collect, daemon=True)
+        self._reader.start()
+        self.address = self.wait_for("server.started")["address"]
+        self.channel = grpc.insecure_channel(self.address)
+        self.ingest = ingest_service_pb2_grpc.IngestServiceStub(self.channel)
+        self.runs = run_service_pb2_grpc.RunServiceStub(self.channel)
+        self.tokens = token_service_pb2_grpc.TokenServiceStub(self.channel)
+
+    def _collect(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output.append(line)
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def wait_for(self, event: str) -> dict[str, Any]:
+        """Return the next log line with this event."""
+        while True:
+            line = self._lines.get(timeout=START_SECONDS)
+            assert line is not None, f"ended before {event}: {''.join(self.output)}"
+            if line.startswith("{") and json.loads(line)["event"] == event:
+                return json.loads(line)
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return all log lines so far."""
+        return [json.loads(line) for line in self.output if line.startswith("{")]
+
+    @staticmethod
+    def bearer(token: str) -> tuple[tuple[str, str], ...]:
+        """Return the metadata that carries a token."""
+        return (("authorization", f"Bearer {token}"),)
+
+    def push_token(self, scope: run_pb2.Scope) -> str:
+        """Have a push token minted."""
+        request = token_service_pb2.CreatePushTokenRequest(scope=scope)
+        return self.tokens.CreatePushToken(request, metadata=self.bearer(READ_TOKEN)).token
+
+    def push(
+        self, run: run_pb2.Run, token: str | None = None
+    ) -> ingest_service_pb2.PushRunResponse:
+        """Push a run, with a token of its scope unless another is given."""
+        request = ingest_service_pb2.PushRunRequest(run=run)
+        if token is None:
+            scope = reading.scope_from_wire(run.scope, "scope")
+            token = Keyring([HMAC_KEY]).mint(scope)
+        return self.ingest.PushRun(request, metadata=self.bearer(token), timeout=30)
+
+    def stored(self, scope: run_pb2.Scope, **fields: Any) -> list[run_service_pb2.StoredRun]:
+        """Return all runs that a query answers."""
+        return [run for part in self.parts(scope, **fields)[1:] for run in part.page.runs]
+
+    def parts(self, scope: run_pb2.Scope, **fields: Any) -> list[run_service_pb2.ListRunsResponse]:
+        """Return the messages of an answer."""
+        request = run_service_pb2.ListRunsRequest(scope=scope, **fields)
+        return list(self.runs.ListRuns(request, metadata=self.bearer(READ_TOKEN), timeout=30))
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for the end and return the exit status."""
+        status = self.process.wait(START_SECONDS)
+        self._reader.join(START_SECONDS)
+        self.channel.close()
+        return status
+
+    def close(self) -> None:
+        """Leave nothing behind, and check what every log must keep to."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def start_receiver(tmp_path: Path) -> Iterator[Callable[..., Receiver]]:
+    """Start receivers on a free port, with a database in a temporary folder."""
+    started: list[Receiver] = []
+
+    def start(*arguments: str, **environment: str) -> Receiver:
+        defaults = {"RECEIVER_READ_TOKEN": READ_TOKEN, "RECEIVER_HMAC_KEY": HMAC_KEY}
+        flags = ["--addr=127.0.0.1:0", "--log-format=json", *arguments]
+        started.append(Receiver(flags, {**defaults, **environment}, tmp_path))
+        return started[-1]
+
+    yield start
+    for receiver in started:
+        receiver.close()
+    text = "".join(line for receiver in started for line in receiver.output)
+    assert READ_TOKEN not in text
+    assert HMAC_KEY not in text
+
+
+@pytest.fixture
+def receiver(start_receiver: Callable[..., Receiver]) -> Receiver:
+    """A running receiver."""
+    return start_receiver()

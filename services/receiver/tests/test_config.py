@@ -1,0 +1,194 @@
+"""runmeter.receiver.config: flags over environment over defaults, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runmeter.receiver.config import load_migrate, load_serve
+from runmeter.receiver.errors import ConfigurationError
+from runmeter.receiver.settings import SETTINGS
+
+GOOD = {"RECEIVER_READ_TOKEN": "rt", "RECEIVER_HMAC_KEY": "key"}
+
+
+def test_defaults() -> None:
+    """Only the two secrets have to be given."""
+    config = load_serve({}, GOOD)
+    assert config.address == ":50051"
+    assert (config.database.kind, config.database.location) == ("sqlite", "metrics.db")
+    assert config.migrate is True
+    assert config.max_token_ttl_seconds is None
+    assert config.shutdown_timeout_seconds == 25.0
+    assert config.max_message_bytes == 2**20
+    assert config.log == ("info", None)
+
+
+def test_flag_over_environment_over_default() -> None:
+    """A flag counts before its variable; an empty variable counts as not set."""
+    environ = {**GOOD, "RECEIVER_ADDR": "127.0.0.1:1", "RECEIVER_DB": ""}
+    assert load_serve({}, environ).address == "127.0.0.1:1"
+    assert load_serve({"addr": "127.0.0.1:2"}, environ).address == "127.0.0.1:2"
+    assert load_serve({}, environ).database.location == "metrics.db"
+
+
+def test_every_setting_has_its_variable() -> None:
+    """Names of variables follow from the flags."""
+    assert {s.flag: s.variable for s in SETTINGS}["--max-token-ttl"] == "RECEIVER_MAX_TOKEN_TTL"
+    assert len({s.variable for s in SETTINGS}) == len(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "attribute", "value"),
+    [
+        ("addr", "0.0.0.0:0", "address", "0.0.0.0:0"),
+        ("addr", "[::1]:65535", "address", "[::1]:65535"),
+        ("addr", "localhost:80", "address", "localhost:80"),
+        ("max_token_ttl", "1h30m", "max_token_ttl_seconds", 5400.0),
+        ("max_token_ttl", "90s", "max_token_ttl_seconds", 90.0),
+        ("shutdown_timeout", "0", "shutdown_timeout_seconds", 0.0),
+        ("shutdown_timeout", "500ms", "shutdown_timeout_seconds", 0.5),
+        ("shutdown_timeout", "1.5s", "shutdown_timeout_seconds", 1.5),
+        ("max_message_bytes", "4096", "max_message_bytes", 4096),
+        ("max_message_bytes", "64Ki", "max_message_bytes", 65536),
+        ("max_message_bytes", "64KiB", "max_message_bytes", 65536),
+        ("max_message_bytes", "8Mi", "max_message_bytes", 8 * 2**20),
+        ("max_message_bytes", "8MiB", "max_message_bytes", 8 * 2**20),
+    ],
+)
+def test_accepted_values(name: str, text: str, attribute: str, value: Any) -> None:
+    """Durations in Go form, sizes with or without binary suffix, addresses of all kinds."""
+    assert getattr(load_serve({name: text}, GOOD), attribute) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("addr", "50051"),
+        ("addr", "localhost"),
+        ("addr", "localhost:65536"),
+        ("addr", "::1:50051"),
+        ("addr", "a b:1"),
+        ("addr", "unix:/x"),
+        ("db", ":memory:"),
+        ("db", "sqlite://"),
+        ("db", "mysql://h/d"),
+        ("db", "postgres://host"),
+        ("db", "postgres://host:x/d"),
+        ("max_token_ttl", "0s"),
+        ("max_token_ttl", "5"),
+        ("max_token_ttl", "1d"),
+        ("max_token_ttl", "-1h"),
+        ("max_token_ttl", "1h 30m"),
+        ("max_token_ttl", "9999999h"),
+        ("max_token_ttl", "1..5s"),
+        ("shutdown_timeout", "2h"),
+        ("shutdown_timeout", "soon"),
+        ("max_message_bytes", "1MB"),
+        ("max_message_bytes", "-1"),
+        ("max_message_bytes", "1023"),
+        ("max_message_bytes", "65MiB"),
+        ("log_level", "verbose"),
+        ("log_format", "xml"),
+    ],
+)
+def test_refused_values(name: str, text: str) -> None:
+    """One sentence names the flag or the variable, and the value."""
+    setting = next(s for s in SETTINGS if s.name == name)
+    with pytest.raises(ConfigurationError) as caught:
+        load_serve({name: text}, GOOD)
+    assert str(caught.value).startswith(f"{setting.flag} {text!r} must ")
+    with pytest.raises(ConfigurationError) as caught:
+        load_serve({}, {**GOOD, setting.variable: text})
+    assert str(caught.value).startswith(f"{setting.variable} {text!r} must ")
+
+
+def test_both_secrets_are_required() -> None:
+    """What is missing is told with the ways to give it."""
+    with pytest.raises(ConfigurationError, match=r"RECEIVER_READ_TOKEN.*--read-token-file"):
+        load_serve({}, {"RECEIVER_HMAC_KEY": "k"})
+    with pytest.raises(ConfigurationError, match=r"RECEIVER_HMAC_KEY.*--hmac-key-file"):
+        load_serve({"hmac_key": ()}, {"RECEIVER_READ_TOKEN": "t"})
+
+
+def test_secrets_from_files(tmp_path: Path) -> None:
+    """One trailing newline is dropped, no more; a key file has one key per line."""
+    token, keys = tmp_path / "token", tmp_path / "keys"
+    token.write_text("secret\n")
+    keys.write_text("new key \nold\n")
+    config = load_serve({"read_token_file": str(token), "hmac_key_file": str(keys)}, {})
+    assert config.read_token == "secret"
+    assert config.hmac_keys == ("new key ", "old")
+
+
+def test_several_keys() -> None:
+    """The flag may be repeated; the variable holds one per line."""
+    assert load_serve({"hmac_key": ("a", "b")}, GOOD).hmac_keys == ("a", "b")
+    environ = {**GOOD, "RECEIVER_HMAC_KEY": "c\nd\n"}
+    assert load_serve({"hmac_key": ()}, environ).hmac_keys == ("c", "d")
+
+
+def test_secret_of_the_flag_counts_before_that_of_the_environment(tmp_path: Path) -> None:
+    """A flag with a file beats a variable with the value, and the other way round."""
+    path = tmp_path / "token"
+    path.write_text("from-file")
+    assert load_serve({"read_token_file": str(path)}, GOOD).read_token == "from-file"
+    environ = {"RECEIVER_READ_TOKEN_FILE": str(path), "RECEIVER_HMAC_KEY": "k"}
+    assert load_serve({"read_token": "from-flag"}, environ).read_token == "from-flag"
+    assert load_serve({}, environ).read_token == "from-file"
+    with pytest.raises(ConfigurationError, match="both given"):
+        load_serve({}, {**environ, "RECEIVER_READ_TOKEN": "x"})
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        ({"read_token": "two words"}, "printable ASCII"),
+        ({"read_token": "tökén-secret"}, "printable ASCII"),
+        ({"read_token": "sneaky-secret\n"}, "printable ASCII"),
+        ({"hmac_key": ("sneaky-secret", "")}, "key 2 is empty"),
+        ({"hmac_key": ("sneaky-secret\udcff",)}, "UTF-8"),
+    ],
+)
+def test_bad_secrets_are_not_shown(flags: dict[str, Any], word: str) -> None:
+    """The sentence about a bad secret says what is wrong and not what it is."""
+    with pytest.raises(ConfigurationError, match=word) as caught:
+        load_serve(flags, GOOD)
+    assert "secret" not in str(caught.value)
+
+
+def test_unreadable_secret_file(tmp_path: Path) -> None:
+    """The sentence names flag, path and reason."""
+    with pytest.raises(ConfigurationError, match=r"--read-token-file.*nowhere.*No such file"):
+        load_serve({"read_token_file": str(tmp_path / "nowhere")}, GOOD)
+    (tmp_path / "raw").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match=r"RECEIVER_HMAC_KEY_FILE.*not UTF-8"):
+        load_serve(
+            {}, {"RECEIVER_READ_TOKEN": "t", "RECEIVER_HMAC_KEY_FILE": str(tmp_path / "raw")}
+        )
+    (tmp_path / "empty").write_text("\n")
+    with pytest.raises(ConfigurationError, match="key 1 is empty"):
+        load_serve({"hmac_key_file": str(tmp_path / "empty")}, GOOD)
+
+
+@pytest.mark.parametrize(
+    ("flags", "variable", "migrates"),
+    [({}, "", False), ({}, "true", True), ({}, "0", False), ({"migrate": True}, "no", True),
+     ({"migrate": False}, "yes", False)],
+)  # fmt: skip
+def test_postgres_is_migrated_only_when_asked(
+    flags: dict[str, Any], variable: str, migrates: bool
+) -> None:
+    """SQLite always is, PostgreSQL with --migrate."""
+    environ = {**GOOD, "RECEIVER_DB": "postgres://u:pw@h:5/d", "RECEIVER_MIGRATE": variable}
+    config = load_serve(flags, environ)
+    assert config.migrate is migrates
+    assert config.database.label == "postgres://h:5/d"
+    assert "pw" not in repr(config)
+
+
+def test_migrate_needs_no_secrets() -> None:
+    """``receiver migrate`` reads the database and how to log, nothing else."""
+    config = load_migrate({"db": "sqlite:///tmp/a?b#c.db"}, {"RECEIVER_LOG_FORMAT": "text"})
+    assert config.database.location == "/tmp/a?b#c.db"
+    assert config.log.format == "text"
