@@ -8,7 +8,7 @@ import json
 import grpc
 import pytest
 import sanic.exceptions
-from sanic.exceptions import MethodNotAllowed, RequestCancelled, SanicException
+from sanic.exceptions import MethodNotAllowed, RequestCancelled, SanicException, ServiceUnavailable
 
 from runmeter.gateway import errors
 from runmeter.gateway.errors import FieldError, ReceiverError
@@ -143,6 +143,11 @@ def test_allow_is_in_order() -> None:
     """405 names the methods in a fixed order."""
     error = MethodNotAllowed("x", "PUT", ("POST", "GET", "HEAD"))
     assert outcome_of(error).headers == {"Allow": "GET, HEAD, POST"}
+
+
+def test_busy_http_layer() -> None:
+    """503 says when to come back, whoever found out."""
+    assert outcome_of(ServiceUnavailable("x")).headers == {"Retry-After": "1"}
 
 
 def test_unauthenticated_asks_for_a_bearer() -> None:

@@ -48,7 +48,7 @@ def exchange(address: str, data: bytes) -> bytes:
     [
         (["--addr=8080"], {}, "--addr is '8080', but must be host:port"),
         (["--receiver", "http://x"], {}, "--receiver is 'http://x', but must be grpc://"),
-        (["--max-body-bytes=1k"], {}, "--max-body-bytes is '1k', but must be a whole number"),
+        (["--max-body-bytes=1k"], {}, "--max-body-bytes is '1k', but must be a number of bytes"),
         (["--shutdown-timeout=1"], {}, "--shutdown-timeout is '1', but must be a duration"),
         (["--log-level=loud"], {}, "--log-level is 'loud', but must be one of debug"),
         (["--log-format=xml"], {}, "--log-format is 'xml', but must be one of json"),
@@ -80,7 +80,7 @@ def test_help() -> None:
     for name in ("addr", "receiver", "max-body-bytes", "shutdown-timeout", "log-level"):
         assert f"--{name} " in text
         assert f"GATEWAY_{name.upper().replace('-', '_')}" in text
-    for default in (":8080", "grpc://127.0.0.1:50051", "1048576", "25s", "curl "):
+    for default in (":8080", "grpc://127.0.0.1:50051", "1MiB", "25s", "curl "):
         assert default in text
 
 

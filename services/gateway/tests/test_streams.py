@@ -126,6 +126,19 @@ def test_http_1_0(gateway: Any, double: Any, golden_run: Any, golden_stored: Any
     assert json.loads(body) == [golden_run] * 3
 
 
+def test_http_1_0_broken(gateway: Any, double: Any, golden_stored: Any) -> None:
+    """An HTTP/1.0 client could not tell a broken array from a whole one: it gets a problem."""
+    failing = double.fails(grpc.StatusCode.UNAVAILABLE)
+    double.listing = double.streams([[golden_stored]], then=failing)
+    host, _, port = gateway.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        head = f"GET {RUNS} HTTP/1.0\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        connection.sendall(head.encode())
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert (response.status, json.loads(response.read())["status"]) == (503, 503)
+
+
 def test_reader_that_stops(gateway: Any, double: Any, golden_stored: Any) -> None:
     """While a client does not read, the gateway does not fetch everything into memory."""
     sent = 0

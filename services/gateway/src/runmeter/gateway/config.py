@@ -16,6 +16,8 @@ _RECEIVER: Final = re.compile(rf"grpc://(?P<target>{_HOST}:{_PORT})/?")
 _DURATION: Final = re.compile(r"(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ms|us|µs|ns|h|m|s))+")
 _DURATION_PART: Final = re.compile(r"([0-9.]+)(ms|us|µs|ns|h|m|s)")
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
+_BYTES: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<unit>(?:[KM]iB?)?)")
+_UNITS: Final = {"": 1, "Ki": 1024, "KiB": 1024, "Mi": 1024**2, "MiB": 1024**2}
 
 BODY_BYTES_MAX: Final = 64 * 1024 * 1024
 SHUTDOWN_SECONDS_MAX: Final = 3600.0
@@ -106,9 +108,11 @@ def parse_duration_seconds(text: str) -> float:
 
 
 def _parse_bytes(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= BODY_BYTES_MAX:
+    match = _BYTES.fullmatch(text)
+    size = int(match["number"]) * _UNITS[match["unit"]] if match else 0
+    if not 1 <= size <= BODY_BYTES_MAX:
         raise ValueError(text)
-    return int(text)
+    return size
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
@@ -140,11 +144,11 @@ OPTIONS: Final = (
     ),
     Option(
         "--max-body-bytes",
-        "BYTES",
-        "1048576",
-        f"a whole number of bytes from 1 to {BODY_BYTES_MAX}",
+        "SIZE",
+        "1MiB",
+        "a number of bytes, or with Ki, KiB, Mi, MiB, from 1 to 64MiB",
         _parse_bytes,
-        "Larger request bodies are answered with 413.",
+        "Larger request bodies are answered with 413. Bytes, or with Ki, KiB, Mi, MiB.",
     ),
     Option(
         "--shutdown-timeout",

@@ -96,12 +96,14 @@ def outcome_of(error: BaseException) -> Outcome:
     if isinstance(error, RequestCancelled):
         return Outcome(499)
     if isinstance(error, SanicException) and error.status_code in KINDS:
-        allowed = error.headers.get("Allow")
-        if allowed is None:
-            return Outcome(error.status_code)
-        # in a fixed order: Sanic's comes from a set
-        return Outcome(405, headers={"Allow": ", ".join(sorted(allowed.split(", ")))})
+        return Outcome(error.status_code, headers=_headers_of(error))
     return Outcome(500)
+
+
+def _headers_of(error: SanicException) -> Mapping[str, str]:
+    if "Allow" in error.headers:  # in a fixed order: Sanic's comes from a set
+        return {"Allow": ", ".join(sorted(error.headers["Allow"].split(", ")))}
+    return {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.status_code == 503 else {}
 
 
 def _of_gateway(error: GatewayError) -> Outcome:
