@@ -1,6 +1,68 @@
-"""Make ``rig``, what the tests across packages share, importable."""
+"""Fixtures that start the real programs; ``rig``, what these tests share, made importable."""
 
+import itertools
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 sys.path.append(str(Path(__file__).parent))
+# these tests start programs while they hold channels: gRPC shall not mind
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+from rig.programs import Stage, staged
+from rig.stack import Scope, Stack
+
+SHOWN_LINES = 20
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """A stage for programs of one test."""
+    with staged(tmp_path) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One receiver and gateway for all tests; each test uses a scope of its own."""
+    with staged(tmp_path_factory.mktemp("stack")) as stage:
+        stack = Stack(stage)
+        yield stack
+        stack.close()
+
+
+@pytest.fixture
+def own_stack(stage: Stage) -> Iterator[Stack]:
+    """A receiver and gateway that the test may break."""
+    stack = Stack(stage)
+    yield stack
+    stack.close()
+
+
+@pytest.fixture
+def scope() -> Scope:
+    """A scope no other test uses, in canonical names."""
+    organization = f"org-{next(_numbers)}"
+    return Scope(organization, f"{organization}/repo", "ci.yml", "build")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """Attach the logs of all programs of a test that failed."""
+    report = yield
+    if report.failed:
+        held = getattr(item, "funcargs", {}).values()
+        stages = {v if isinstance(v, Stage) else v.stage for v in held if _has_programs(v)}
+        for program in [program for stage in stages for program in stage.programs]:
+            lines = program.text.splitlines()[-SHOWN_LINES:]
+            report.sections.append((f"{program.name} {program.process.pid}", "\n".join(lines)))
+    return report
+
+
+def _has_programs(value: object) -> bool:
+    return isinstance(value, Stage | Stack)

@@ -1,0 +1,244 @@
+"""Real programs under test: started on free ports, their logs read, stopped, searched.
+
+A `Stage` starts programs and knows every secret they were given. When it closes, everything it
+started is stopped, and no line that any program wrote may hold one of the secrets.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+WAIT_SECONDS = 30.0
+BIN = Path(sys.executable).parent
+
+
+class ProgramEnded(Exception):
+    """The program ended, or said nothing in time; the text holds its log."""
+
+
+class Program:
+    """One process: what it wrote so far, by line, while it runs."""
+
+    def __init__(
+        self, argv: Sequence[str | Path], environment: Mapping[str, str], folder: Path
+    ) -> None:
+        self.name = Path(argv[0]).name
+        self.log: list[str] = []
+        self.output: list[str] = []
+        self._changed = threading.Condition()
+        self.process = subprocess.Popen(
+            argv,
+            env=dict(environment),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
+        self._readers = [
+            threading.Thread(target=self._read, args=(stream, lines), daemon=True)
+            for stream, lines in (
+                (self.process.stdout, self.output),
+                (self.process.stderr, self.log),
+            )
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, stream: IO[str], lines: list[str]) -> None:
+        with stream:
+            for line in stream:
+                with self._changed:
+                    lines.append(line.rstrip("\n"))
+                    self._changed.notify_all()
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the JSON log lines of an event, so far."""
+        return [line for line in map(_json_line, list(self.log)) if line.get("event") == name]
+
+    def event(self, name: str, timeout_seconds: float = WAIT_SECONDS) -> dict[str, Any]:
+        """Wait for the first log line of an event.
+
+        Raises:
+            ProgramEnded: it has not come in time, or never will.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.events(name) or self._is_silent(), timeout=timeout_seconds
+            )
+        found = self.events(name)
+        if not found:
+            raise ProgramEnded(f"{self.name} has not logged {name}:\n{self.text}")
+        return found[0]
+
+    def _is_silent(self) -> bool:
+        return self.process.poll() is not None and not self._readers[1].is_alive()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def wait(self, timeout_seconds: float = WAIT_SECONDS) -> int:
+        """Wait for the end; return the exit code (negative: the signal that killed it)."""
+        try:
+            code = self.process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            raise ProgramEnded(f"{self.name} has not ended:\n{self.text}") from None
+        for reader in self._readers:
+            reader.join(5)
+        return code
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end."""
+        self.send(number)
+        return self.wait()
+
+    def close(self) -> None:
+        """End it whatever it takes."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.wait()
+
+    @property
+    def text(self) -> str:
+        """Everything it wrote so far."""
+        return "\n".join([*self.output, *self.log])
+
+
+def _json_line(line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+class Receiver(Program):
+    """A receiver that serves; ``address`` is host:port, ``database`` its SQLite file."""
+
+    address: str
+    read_token: str
+    database: Path
+
+
+class Gateway(Program):
+    """A gateway that serves; ``url`` without a slash at the end."""
+
+    url: str
+
+
+class Stage:
+    """Starts programs in a folder of their own, knows their secrets, stops them all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.programs: list[Program] = []
+        self._secrets: set[str] = set()
+
+    def secret(self) -> str:
+        """Make a secret that no program may ever write."""
+        return self.keep(secrets.token_hex(24))
+
+    def keep(self, secret: str) -> str:
+        """Note a secret made elsewhere; return it."""
+        self._secrets.add(secret)
+        return secret
+
+    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return an environment with nothing of ours or of a CI system but ``more``."""
+        return {
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "HOME": str(self.folder),
+            "LANG": "C.UTF-8",
+            **(more or {}),
+        }
+
+    def start(
+        self,
+        program: str | Path,
+        *arguments: str | Path,
+        environment: Mapping[str, str] | None = None,
+        kind: type[Program] = Program,
+    ) -> Any:
+        """Start a program: one of ours by its name, any other by its path."""
+        path = program if Path(program).is_absolute() else BIN / program
+        started = kind([path, *arguments], self.environment(environment), self.folder)
+        self.programs.append(started)
+        return started
+
+    def receiver(
+        self,
+        *arguments: str,
+        hmac_key: str | None = None,
+        read_token: str | None = None,
+        address: str = "127.0.0.1:0",
+        database: Path | None = None,
+    ) -> Receiver:
+        """Start a receiver with a database and secrets of its own; wait until it serves."""
+        token = read_token or self.secret()
+        path = database or self.folder / f"metrics-{len(self.programs)}.db"
+        receiver: Receiver = self.start(
+            "receiver",
+            f"--addr={address}",
+            f"--db={path}",
+            *arguments,
+            environment={
+                "RECEIVER_READ_TOKEN": token,
+                "RECEIVER_HMAC_KEY": hmac_key or self.secret(),
+            },
+            kind=Receiver,
+        )
+        receiver.read_token = token
+        receiver.database = path
+        receiver.address = receiver.event("server.started")["address"]
+        return receiver
+
+    def gateway(self, receiver_address: str, *arguments: str) -> Gateway:
+        """Start a gateway in front of a receiver; wait until it serves."""
+        gateway: Gateway = self.start(
+            "gateway",
+            "--addr=127.0.0.1:0",
+            f"--receiver=grpc://{receiver_address}",
+            *arguments,
+            kind=Gateway,
+        )
+        gateway.url = f"http://{gateway.event('server.started')['address']}"
+        return gateway
+
+    def close(self) -> None:
+        """Stop everything, the last started first."""
+        for program in reversed(self.programs):
+            program.close()
+
+    def leaks(self) -> list[str]:
+        """Return the lines, of any program, that hold a secret."""
+        return [
+            f"{program.name}: {line}"
+            for program in self.programs
+            for line in [*program.log, *program.output]
+            if any(secret in line for secret in self._secrets)
+        ]
+
+
+@contextlib.contextmanager
+def staged(folder: Path) -> Iterator[Stage]:
+    """Hold a stage; at the end everything is stopped and no secret was written."""
+    stage = Stage(folder)
+    try:
+        yield stage
+    finally:
+        stage.close()
+    assert stage.leaks() == []
