@@ -22,6 +22,7 @@ from sanic.response import BaseHTTPResponse
 
 from runmeter.gateway import events, logs
 from runmeter.gateway.api.health import health_blueprint
+from runmeter.gateway.api.media import BodyLimits
 from runmeter.gateway.api.metrics import metrics_blueprint
 from runmeter.gateway.api.request import REQUEST_ID_HEADER, GatewayRequest
 from runmeter.gateway.api.runs import runs_blueprint
@@ -44,7 +45,7 @@ _log = structlog.get_logger()
 
 def create_app(
     backend: Backend,
-    max_body_bytes: int,
+    limits: BodyLimits,
     *,
     name: str = "gateway",
     clock: Callable[[], float] = time.monotonic,
@@ -56,7 +57,7 @@ def create_app(
             "ACCESS_LOG": False,
             "AUTO_EXTEND": False,
             "MOTD": False,
-            "REQUEST_MAX_SIZE": max_body_bytes + DRAIN_BYTES,
+            "REQUEST_MAX_SIZE": limits.max_bytes + DRAIN_BYTES,
         }
     )
     app: App = Sanic(
@@ -68,8 +69,8 @@ def create_app(
         configure_logging=False,
     )
     app.blueprint(health_blueprint())
-    app.blueprint(metrics_blueprint(backend, max_body_bytes))
-    app.blueprint(tokens_blueprint(backend, max_body_bytes))
+    app.blueprint(metrics_blueprint(backend, limits))
+    app.blueprint(tokens_blueprint(backend, limits))
     app.blueprint(runs_blueprint(backend))
 
     async def open_backend(app: App) -> None:
@@ -136,8 +137,8 @@ async def _serve(settings: Settings, version: str, sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    app = create_app(Backend(settings.receiver), settings.max_body_bytes)
-    server = await _started(app, sock)
+    app = create_app(Backend(settings.receiver), BodyLimits(settings.max_body_bytes))
+    server = await serve_on(app, sock)
     host, port = sock.getsockname()[:2]
     _log.info(
         events.SERVER_STARTED,
@@ -158,7 +159,8 @@ async def _serve(settings: Settings, version: str, sock: socket.socket) -> None:
     _log.info(events.SERVER_STOPPED, aborted_count=aborted_count)
 
 
-async def _started(app: App, sock: socket.socket) -> Any:  # AsyncioServer, not annotated by Sanic
+async def serve_on(app: App, sock: socket.socket) -> Any:
+    """Start to take requests; returns Sanic's AsyncioServer, whose methods have no types."""
     # create_server leaves this out; without it every answer has an empty alt-svc header
     app.state.server_info.append(ApplicationServerInfo({"version": HTTP.VERSION_1}))
     server: Any = await app.create_server(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, TypeVar
+from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
 from sanic.http import Http
@@ -17,27 +17,32 @@ from runmeter.gateway.errors import (
     UnsupportedMediaType,
 )
 
-BODY_TIMEOUT_SECONDS: Final = 30.0
-
 T = TypeVar("T", bound=Struct)
 
 
-async def read_body(request: GatewayRequest, expected: type[T], limit_bytes: int) -> T:
+class BodyLimits(NamedTuple):
+    """What a body may cost."""
+
+    max_bytes: int
+    timeout_seconds: float = 30.0
+
+
+async def read_body(request: GatewayRequest, expected: type[T], limits: BodyLimits) -> T:
     """Read the body of a streaming handler's request as ``expected``.
 
     Raises:
         BodyTooLarge, BodyTooSlow, UnsupportedMediaType, InvalidRequest: in this order.
     """
-    _refuse_length(request.headers.getone("content-length", ""), limit_bytes)
+    _refuse_length(request.headers.getone("content-length", ""), limits.max_bytes)
     _refuse_type(
         request.headers.getone("content-type", ""),
         request.headers.getone("content-encoding", "identity"),
     )
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
-            body = await _received(request, limit_bytes)
+        async with asyncio.timeout(limits.timeout_seconds):
+            body = await _received(request, limits.max_bytes)
     except TimeoutError:
-        raise BodyTooSlow(BODY_TIMEOUT_SECONDS) from None
+        raise BodyTooSlow(limits.timeout_seconds) from None
     if not body:
         raise InvalidRequest("The body is empty; it must be a JSON object.")
     return decode_body(expected, body)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from sanic import Blueprint, HTTPResponse
 
-from runmeter.gateway.api.media import read_body
+from runmeter.gateway.api.media import BodyLimits, read_body
 from runmeter.gateway.api.request import GatewayRequest
 from runmeter.gateway.backend import Backend
 from runmeter.gateway.schemas import RunBody, encode
 
 
-def metrics_blueprint(backend: Backend, body_limit_bytes: int) -> Blueprint:
+def metrics_blueprint(backend: Backend, limits: BodyLimits) -> Blueprint:
     """Make the routes that take runs in."""
     blueprint = Blueprint("metrics")
 
     @blueprint.post("/api/v1/metrics", stream=True)
     async def push_run(request: GatewayRequest) -> HTTPResponse:
         caller = request.caller()
-        body = await read_body(request, RunBody, body_limit_bytes)
+        body = await read_body(request, RunBody, limits)
         pushed = await backend.push_run(body, caller)
         return HTTPResponse(
             encode(pushed),

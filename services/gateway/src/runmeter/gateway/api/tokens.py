@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from sanic import Blueprint, HTTPResponse
 
-from runmeter.gateway.api.media import read_body
+from runmeter.gateway.api.media import BodyLimits, read_body
 from runmeter.gateway.api.request import GatewayRequest
 from runmeter.gateway.backend import Backend
 from runmeter.gateway.schemas import TokenBody, encode
 
 
-def tokens_blueprint(backend: Backend, body_limit_bytes: int) -> Blueprint:
+def tokens_blueprint(backend: Backend, limits: BodyLimits) -> Blueprint:
     """Make the routes of push tokens."""
     blueprint = Blueprint("tokens")
 
     @blueprint.post("/api/v1/token", stream=True)
     async def create_token(request: GatewayRequest) -> HTTPResponse:
         caller = request.caller()
-        body = await read_body(request, TokenBody, body_limit_bytes)
+        body = await read_body(request, TokenBody, limits)
         token = await backend.create_push_token(body, caller)
         return HTTPResponse(
             encode(token), headers={"Cache-Control": "no-store"}, content_type="application/json"
