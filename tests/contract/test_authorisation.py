@@ -61,7 +61,9 @@ def test_strangers_read_and_write_nothing(stack: Stack, scope: Scope) -> None:
             assert answer.status_code in (401, 403)
             assert marker not in answer.text
     for headers in wrong["read"]:
-        for method, path in itertools.product(("GET", "HEAD"), (scope.path, f"{scope.path}?state=all")):
+        for method, path in itertools.product(
+            ("GET", "HEAD"), (scope.path, f"{scope.path}?state=all")
+        ):
             answer = stack.rest.request(method, path, headers=headers)
             assert answer.status_code == 401
             assert marker not in answer.text
