@@ -8,7 +8,9 @@ reaches their parent's ``cutime + cstime`` when the parent waits for them. So, p
   been credited to those of them that were seen alive: the *excess*;
 - what the pod's reaper (pid 1) waited for are orphans of any container: its excess goes to
   the groups of the orphans that vanished, else to groups by activity;
-- a negative excess is a race or rounding: it is carried as *debt* to the next scan.
+- a negative excess is a race, rounding, or a process that became an orphan and ended since
+  the last scan: what the reaper waited for repays it first, the rest is carried as *debt* to
+  the next scan.
 
 All times are integers in nanoseconds. Nothing here reads the machine.
 """
@@ -49,6 +51,7 @@ class Ledger(Generic[G]):
         self._ignores_children = ignores_children
         self._debt: dict[G, int] = {}
         self._debt_age: dict[G, int] = {}
+        self._unassigned_ns = 0  # of orphans, in scans in which nobody was active
 
     def settle(
         self,
@@ -68,20 +71,27 @@ class Ledger(Generic[G]):
         dead = list(vanished)
         credited, direct, orphans, lost = self._credited(dead, living)
         net: dict[G, int] = {}
-        reaper_excess = 0
+        owed = {group: -debt for group, debt in self._debt.items()}
+        reaper_excess = self._unassigned_ns
         for pid in waited_ns.keys() | credited.keys():
             excess = waited_ns.get(pid, 0) - credited.get(pid, 0)
             if excess < -self._tolerated_ns and direct.get(pid) and self._ignores_children(pid):
                 excess += direct[pid]
             if pid == self._reaper_pid:
-                reaper_excess = excess
-            else:
-                group = living[pid]
-                net[group] = net.get(group, 0) + excess
+                reaper_excess += excess
+                continue
+            group = living[pid]
+            net[group] = net.get(group, 0) + excess
+            # of those whose parent has died, too, the reaper may have had what is missing here
+            missing = min(-excess, credited.get(pid, 0) - direct.get(pid, 0))
+            if missing > 0:
+                owed[group] = owed.get(group, 0) + missing
         if reaper_excess > 0:
             # what vanished below a dead parent that had waited for it comes in here a second time
             reaper_excess -= min(reaper_excess, lost)
-        self._share_out(reaper_excess, orphans, own_ns, without, net)
+        reaper_excess = self._repay(reaper_excess, owed, net)
+        active = orphans or _sum(own_ns, net)
+        self._unassigned_ns = self._share_out(reaper_excess, active, without, net)
         return self._with_debt(own_ns, net)
 
     def _credited(
@@ -115,19 +125,26 @@ class Ledger(Generic[G]):
         return credited, direct, orphans, lost
 
     @staticmethod
+    def _repay(excess: int, owed: Mapping[G, int], net: dict[G, int]) -> int:
+        """Pay what groups lack out of a positive excess; return what is left of it."""
+        for group, lack in owed.items():
+            paid = max(0, min(excess, lack))
+            net[group] = net.get(group, 0) + paid
+            excess -= paid
+        return excess
+
+    @staticmethod
     def _share_out(
-        excess: int,
-        orphans: Mapping[G, int],
-        own_ns: Mapping[G, int],
-        without: frozenset[G],
-        net: dict[G, int],
-    ) -> None:
-        weights = {g: w for g, w in (orphans or own_ns).items() if g not in without and w > 0}
-        if excess < 0 and not orphans:
-            return
-        total = sum(weights.values())
+        excess: int, weights: Mapping[G, int], without: frozenset[G], net: dict[G, int]
+    ) -> int:
+        """Share an excess by weight; return what nobody could be given."""
+        weights = {g: w for g, w in weights.items() if g not in without and w > 0}
+        left, total = excess, sum(weights.values())
         for group, weight in weights.items():
-            net[group] = net.get(group, 0) + excess * weight // total
+            part = left * weight // total
+            net[group] = net.get(group, 0) + part
+            left, total = left - part, total - weight
+        return max(0, left)
 
     def _with_debt(self, own_ns: Mapping[G, int], net: Mapping[G, int]) -> dict[G, int]:
         used = {group: ns for group, ns in own_ns.items() if ns}
@@ -144,3 +161,7 @@ class Ledger(Generic[G]):
             self._debt[group] = balance
             self._debt_age[group] = age
         return used
+
+
+def _sum(first: Mapping[G, int], second: Mapping[G, int]) -> dict[G, int]:
+    return {group: first.get(group, 0) + second.get(group, 0) for group in {**first, **second}}
