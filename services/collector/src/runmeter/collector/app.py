@@ -9,13 +9,14 @@ from time import monotonic_ns, process_time, time_ns
 from typing import Any
 
 from runmeter.collector import spool
-from runmeter.collector.command import Command, CommandError, replace, spawn
+from runmeter.collector.command import Command, CommandError, reap_orphans, replace, spawn
 from runmeter.collector.config import Config
 from runmeter.collector.containers import Containers, Group, is_real
 from runmeter.collector.errors import MeasureError, SpoolError
 from runmeter.collector.output import Log, sample_fields, sample_text, table, write_line
 from runmeter.collector.record import new_push_id, run_record, times
 from runmeter.collector.sampler import Sample, Sampler, Schedule
+from runmeter.collector.subreaper import become_subreaper
 from runmeter.collector.summary import Limit, Summary
 from runmeter.procfs import Mount, ProcFS, ProcfsError
 
@@ -70,12 +71,13 @@ def run(config: Config, signals: Signals) -> int:
     exit_code = None
     if config.command:
         signals.pass_on()
+        become_subreaper()
+        measurement.follow_command()
         try:
             command = spawn(config.command, config.command_environment, signals.inherited)
         except CommandError as error:
             write_line(2, f"collector: {error}")
             return error.exit_code
-        measurement.follow(command)
     log.write("info", "run.started", **_start_fields(config, measurement.push_id))
     _loop(measurement, signals, command)
     measurement.finish()
@@ -120,7 +122,14 @@ class Measurement:
         self._summary = Summary(config.interval_ns, config.top, self._lists)
         own_pid = _own_pid(config.proc_path)
         self._own_pid = own_pid
-        self._sampler = Sampler(self._proc, self._containers, self._summary, own_pid=own_pid)
+        self._sampler = Sampler(
+            self._proc,
+            self._containers,
+            self._summary,
+            own_pid=own_pid,
+            # around a command all orphans below the collector are the command's
+            reaper_pid=0 if config.command and own_pid == 1 else 1,
+        )
         self._before: Sample | None = None
         self._failed_count = 0
         start_ns = monotonic_ns()
@@ -136,9 +145,9 @@ class Measurement:
         """Return when the next snapshot is due, on the monotonic clock."""
         return self._schedule.next_ns
 
-    def follow(self, command: Command) -> None:
-        """Measure a command and all its descendants as one container."""
-        self._sampler.table.command_pid = command.pid
+    def follow_command(self) -> None:
+        """Measure what is started from now on, and all below it, as one container."""
+        self._sampler.table.command_parent_pid = self._own_pid
 
     def tick(self) -> None:
         """Take the snapshot that is due."""
@@ -148,7 +157,6 @@ class Measurement:
         except ProcfsError as error:
             self._failed_count += 1
             self._log.write("warning", "sample.failed", reason=str(error))
-        self._reap()
         self._schedule.ticked(monotonic_ns())
 
     def finish(self) -> None:
@@ -158,17 +166,6 @@ class Measurement:
         except ProcfsError as error:
             self._failed_count += 1
             self._log.write("warning", "sample.failed", reason=str(error))
-
-    def _reap(self) -> None:
-        """Collect orphans that became our children (as pid 1), once they have been accounted."""
-        table = self._sampler.table
-        for process in table.processes.values():
-            mine = process.ppid == self._own_pid and process.pid != table.command_pid
-            if mine and process.is_zombie:
-                try:
-                    os.waitpid(process.pid, os.WNOHANG)
-                except ChildProcessError:
-                    pass
 
     def _show(self, sample: Sample) -> None:
         before, self._before = self._before, sample
@@ -264,6 +261,7 @@ def _loop(measurement: Measurement, signals: Signals, command: Command | None) -
         if taken is None:
             measurement.tick()
         elif taken.si_signo == signal.SIGCHLD:
+            reap_orphans(command)
             if command is not None and command.has_ended():
                 return
         elif command is None:

@@ -70,6 +70,22 @@ def spawn(
     return Command(pid)
 
 
+def reap_orphans(command: Command | None) -> None:
+    """Collect ended orphans that have become our children, but not the command itself.
+
+    Their CPU time is in our children's time from then on. Those behind the ended command are
+    left: the run ends with it.
+    """
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or (command is not None and ended.si_pid == command.pid):
+            return
+        os.waitpid(ended.si_pid, 0)
+
+
 def replace(
     command: Sequence[str], environment: Mapping[str, str], mask: "set[signal.Signals | int]"
 ) -> NoReturn:

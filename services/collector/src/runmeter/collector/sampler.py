@@ -7,7 +7,7 @@ Nothing here waits, reads a clock of its own or knows of signals: ``app`` calls 
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from runmeter.collector.containers import Containers, Group
+from runmeter.collector.containers import COMMAND_GROUP, Containers, Group
 from runmeter.collector.ledger import Ledger
 from runmeter.collector.summary import Summary
 from runmeter.collector.table import Process, ProcessTable, Scan, as_vanished
@@ -127,12 +127,15 @@ class Sampler:
         return Sample(now_ns, system, self._sizes(used_ns)), scan.vanished
 
     def _settle(self, scan: Scan, own_ns: dict[Group, int]) -> dict[Group, int]:
-        processes = self.table.processes
+        living = {pid: process.group for pid, process in self.table.processes.items()}
+        if self.table.command_parent_pid in living:
+            # what the collector waited for are the command's orphans
+            living[self.table.command_parent_pid] = COMMAND_GROUP
         return self._ledger.settle(
             own_ns,
             scan.waited_ns,
             [as_vanished(process) for process in scan.vanished],
-            {pid: process.group for pid, process in processes.items()},
+            living,
             self._without_orphans(),
         )
 

@@ -84,15 +84,15 @@ class Scan(NamedTuple):
 class ProcessTable:
     """All processes visible under one proc mount.
 
-    ``command_pid``: the wrapped command, once it runs. Counts what vanished while it was read
-    and what the kernel refused.
+    ``command_parent_pid``: whose new children, with all below them, are the command. Counts what
+    vanished while it was read and what the kernel refused.
     """
 
     def __init__(self, proc: ProcFS, containers: Containers) -> None:
         self._proc = proc
         self._containers = containers
         self.processes: dict[int, Process] = {}
-        self.command_pid: int | None = None
+        self.command_parent_pid: int | None = None
         self.vanished_count = 0
         self.denied_count = 0
         self._scanned = False
@@ -115,6 +115,8 @@ class ProcessTable:
                 self.vanished_count += 1
             except ProcfsError:
                 self.denied_count += 1
+                if pid in before:  # it lives: taken for new later, all it used would count again
+                    self.processes[pid] = before.pop(pid)
         scan.vanished.extend(before.values())
         self._scanned = True
         return scan
@@ -123,25 +125,28 @@ class ProcessTable:
         stat = self._proc.proc_stat(pid)
         process = before.get(pid)
         if process is None or process.start_ticks != stat.starttime:
-            process = self._enter(stat)
+            process = self._enter(stat, before)
         else:
             self._look_again(process, stat)
             del before[pid]
         self.processes[pid] = process
         process.seen_scans += 1
         process.ppid = stat.ppid
-        process.group = self._group(process)
+        process.group = self._group(process, before)
         self._account(process, stat, scan)
         process.is_zombie = stat.state in _ZOMBIES
         self._size(process)
 
-    def _enter(self, stat: ProcStat) -> Process:
+    def _enter(self, stat: ProcStat, before: dict[int, Process]) -> Process:
         """Make the entry of a process that was not there in the scan before."""
         key = container_key(self._proc.proc_cgroup(stat.pid))
-        parent = self.processes.get(stat.ppid)
-        if key == ROOT_KEY and parent is not None and stat.ppid != 1:
-            # an exiting task reads `/` as its cgroup in a v1 hierarchy
-            key = parent.key
+        parent = self._parent(stat.ppid, before)
+        if parent is not None and stat.ppid != 1:
+            # an exiting task reads `/` as its cgroup in a v1 hierarchy; what v2 says beside it
+            # (on a hybrid host the service of the runtime) is not the container
+            ended = stat.state in _ZOMBIES and not key.container_id
+            if key == ROOT_KEY or (ended and parent.key.container_id):
+                key = parent.key
         process = Process(stat, key)
         if not self._scanned:
             process.own_ns, process.waited_ns = self._times(stat)
@@ -150,7 +155,8 @@ class ProcessTable:
 
     def _look_again(self, process: Process, stat: ProcStat) -> None:
         """Read anew what may change in a living process: its cgroup and its name."""
-        if process.seen_scans <= _YOUNG_SCANS or process.seen_scans % _CGROUP_SCANS == 0:
+        is_due = process.seen_scans <= _YOUNG_SCANS or process.seen_scans % _CGROUP_SCANS == 0
+        if is_due and stat.state not in _ZOMBIES:
             try:
                 key = container_key(self._proc.proc_cgroup(process.pid))
             except ProcfsError:
@@ -171,14 +177,21 @@ class ProcessTable:
                 argv0 = ""
         self._containers.see(process.key, process.pid, process.comm, argv0)
 
-    def _group(self, process: Process) -> Group:
+    def _parent(self, ppid: int, before: dict[int, Process]) -> Process | None:
+        """Return the parent, read in this scan or, once pids have wrapped, not yet."""
+        return self.processes.get(ppid) or before.get(ppid)
+
+    def _group(self, process: Process, before: dict[int, Process]) -> Group:
         """Return the group: once part of the command's tree, always part of it."""
-        if process.group.is_command or process.pid == self.command_pid:
+        if process.group.is_command:
             return COMMAND_GROUP
-        parent = self.processes.get(process.ppid)
-        if process.seen_scans == 1 and parent is not None and parent.group.is_command:
+        if process.seen_scans == 1 and self._is_below_command(process.ppid):
             return COMMAND_GROUP
         return self._containers.group(process.key)
+
+    def _is_below_command(self, ppid: int) -> bool:
+        parent = self.processes.get(ppid)
+        return ppid == self.command_parent_pid or (parent is not None and parent.group.is_command)
 
     def _times(self, stat: ProcStat) -> tuple[int, int]:
         return (
