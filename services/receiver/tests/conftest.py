@@ -78,6 +78,7 @@ class Receiver:
 
     def __init__(self, arguments: list[str], environment: dict[str, str], folder: Path) -> None:
         self._lines: queue.Queue[str | None] = queue.Queue()
+        self.folder = folder
         self.output: list[str] = []
         self.process = subprocess.Popen(
             [sys.executable, "-m", "runmeter.receiver", *arguments],

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import NoReturn
 
 import structlog
 
@@ -22,6 +23,7 @@ from runmeter.receiver.tokens import Keyring, ReadToken
 from runmeter.receiver.writer import Writer
 
 KEY_MIN_BYTES = 16
+WRITER_END_SECONDS = 1.0
 
 
 async def migrate(config: MigrateConfig) -> int:
@@ -84,13 +86,19 @@ async def _migrate(database: Database) -> None:
 
 @asynccontextmanager
 async def _writing() -> AsyncIterator[Writer]:
-    """Run the writer's task; at the end it writes what its callers still wait for."""
+    """Run the writer's task, and end it when the calls are over and nobody waits any more.
+
+    A transaction that hangs, on a lock or a slow disk, is not waited for: none of its pushes
+    was acknowledged.
+    """
     writer = Writer()
     task = asyncio.create_task(writer.run())
     try:
         yield writer
     finally:
-        writer.abandon()  # the calls are over: nobody waits any more
+        writer.abandon()
+        if not (await asyncio.wait({task}, timeout=WRITER_END_SECONDS))[0]:
+            _end_at_once("a transaction does not end", 1)
         await task
 
 
@@ -110,7 +118,11 @@ class _Signals:
         if not self._first.done():
             self._first.set_result(number.name)
             return
-        # what was acknowledged is committed; nothing else is worth waiting for
-        structlog.get_logger().warning(events.SERVER_KILLED, reason="second signal")
-        sys.stderr.flush()
-        os._exit(128 + number)
+        _end_at_once("a second signal", 128 + number)
+
+
+def _end_at_once(reason: str, status: int) -> NoReturn:
+    """End without order: what was acknowledged is committed."""
+    structlog.get_logger().warning(events.SERVER_KILLED, reason=reason)
+    sys.stderr.flush()
+    os._exit(status)
