@@ -185,13 +185,13 @@ class ProcessTable:
         """Return the group: once part of the command's tree, always part of it."""
         if process.group.is_command:
             return COMMAND_GROUP
-        if process.seen_scans == 1 and self._is_below_command(process.ppid):
+        if process.seen_scans == 1 and process.ppid == self.command_parent_pid:
             return COMMAND_GROUP
+        if process.seen_scans <= _YOUNG_SCANS:  # its parent may be as new and have a higher pid
+            parent = self._parent(process.ppid, before)
+            if parent is not None and parent.group.is_command:
+                return COMMAND_GROUP
         return self._containers.group(process.key)
-
-    def _is_below_command(self, ppid: int) -> bool:
-        parent = self.processes.get(ppid)
-        return ppid == self.command_parent_pid or (parent is not None and parent.group.is_command)
 
     def _times(self, stat: ProcStat) -> tuple[int, int]:
         return (
