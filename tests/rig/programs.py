@@ -65,20 +65,23 @@ class Program:
         """Return the JSON log lines of an event, so far."""
         return [line for line in map(_json_line, list(self.log)) if line.get("event") == name]
 
-    def event(self, name: str, timeout_seconds: float = WAIT_SECONDS) -> dict[str, Any]:
-        """Wait for the first log line of an event.
+    def event(
+        self, name: str, count: int = 1, timeout_seconds: float = WAIT_SECONDS
+    ) -> dict[str, Any]:
+        """Wait for a log line of an event, the first one, or the one of this number.
 
         Raises:
             ProgramEnded: it has not come in time, or never will.
         """
         with self._changed:
             self._changed.wait_for(
-                lambda: self.events(name) or self._is_silent(), timeout=timeout_seconds
+                lambda: len(self.events(name)) >= count or self._is_silent(),
+                timeout=timeout_seconds,
             )
         found = self.events(name)
-        if not found:
+        if len(found) < count:
             raise ProgramEnded(f"{self.name} has not logged {name}:\n{self.text}")
-        return found[0]
+        return found[count - 1]
 
     def _is_silent(self) -> bool:
         return self.process.poll() is not None and not self._readers[1].is_alive()
