@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,9 +177,11 @@ class Stage:
         environment: Mapping[str, str] | None = None,
         kind: type[Program] = Program,
     ) -> Any:
-        """Start a program: one of ours by its name, any other by its path."""
-        path = program if Path(program).is_absolute() else BIN / program
-        started = kind([path, *arguments], self.environment(environment), self.folder)
+        """Start a program, found on PATH with ours first, or by its path."""
+        surrounding = self.environment(environment)
+        found = shutil.which(program, path=surrounding["PATH"])
+        assert found is not None, program
+        started = kind([found, *arguments], surrounding, self.folder)
         self.programs.append(started)
         return started
 

@@ -1,0 +1,332 @@
+"""What is wrong is said in one sentence that names it and says what to do; the exit code fits."""
+
+import json
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rig.programs import Program, Stage
+from rig.stack import Scope, Stack
+
+SCOPE = Scope("bad", "bad/repo", "ci.yml", "build")
+GITHUB = {
+    "GITHUB_REPOSITORY_OWNER": SCOPE.organization,
+    "GITHUB_REPOSITORY": SCOPE.repository,
+    "GITHUB_WORKFLOW": SCOPE.workflow,
+    "GITHUB_JOB": SCOPE.job,
+}
+FORM = "0123456789abcdef" * 4
+SECRETS = {"RECEIVER_READ_TOKEN": "a-read-token-of-tests", "RECEIVER_HMAC_KEY": "k" * 16}
+# arguments, environment, what the sentence must hold: the name, the value, what is allowed
+Bad = tuple[list[str], dict[str, str], list[str]]
+
+COLLECTOR: list[Bad] = [
+    (["--interval=soon"], {}, ["--interval", "'soon'", "duration", "500ms"]),
+    (["--interval=99ms"], {}, ["--interval", "'99ms'", "100ms to 1h"]),
+    (["--interval=2"], {}, ["--interval", "'2'", "100ms to 1h|such as"]),
+    ([], {"COLLECTOR_INTERVAL": "2h"}, ["COLLECTOR_INTERVAL", "'2h'", "100ms to 1h"]),
+    (["--top=-1"], {}, ["--top", "'-1'", "0 to 1000"]),
+    (["--top=1001"], {}, ["--top", "'1001'", "0 to 1000"]),
+    (["--log-level=loud"], {}, ["--log-level", "'loud'", "debug, info, warning, error"]),
+    (["--log-format=xml"], {}, ["--log-format", "'xml'", "json, text"]),
+    (["--no-such-flag"], {}, ["--no-such-flag", "--help"]),
+    (["stray"], {}, ["stray", "--help"]),
+    (["--"], {}, ["--", "command", "--help"]),
+    ([], {"CGROUP_PROCESS_MAP": "{node:runner}"}, ["CGROUP_PROCESS_MAP", "JSON", '"node"']),
+    ([], {"CGROUP_PROCESS_MAP": '["node"]'}, ["CGROUP_PROCESS_MAP", "object", '"node"']),
+    ([], {"CGROUP_PROCESS_MAP": '{"node": 1}'}, ["CGROUP_PROCESS_MAP", "'node'", '"runner"']),
+    ([], {"CGROUP_LIMITS": "{"}, ["CGROUP_LIMITS", "JSON", '"cpu"']),
+    ([], {"CGROUP_LIMITS": '{"a":{"cpu":"two"}}'}, ["CGROUP_LIMITS", "'a'", "'two'", "500m"]),
+    ([], {"CGROUP_LIMITS": '{"a":{"memory":"-1"}}'}, ["CGROUP_LIMITS", "'a'", "256Mi"]),
+    ([], {"CGROUP_LIMITS": '{"a":{"disk":"1"}}'}, ["CGROUP_LIMITS", "'a'", "cpu, memory"]),
+    (["--push-endpoint=ftp://x:1"], GITHUB, ["--push-endpoint", "ftp", "grpc://host:port"]),
+    (["--push-endpoint=receiver"], GITHUB, ["--push-endpoint", "receiver", "grpc://host:port"]),
+    (["--push-endpoint=grpc://receiver"], GITHUB, ["--push-endpoint", "host and port"]),
+    (["--push-endpoint=grpc://r:1/path"], GITHUB, ["--push-endpoint", "no path"]),
+    (["--push-endpoint=grpc://r:1"], GITHUB, ["COLLECTOR_PUSH_TOKEN", "--push-token-file"]),
+    (["--push-endpoint=grpc://r:1", f"--push-token={FORM}"], {}, ["GITHUB_REPOSITORY", "set"]),
+    (["--push-token-file=/no/such/file"], {}, ["--push-token-file", "'/no/such/file'", "No such"]),
+    (["--proc-path=/no/such/folder"], {}, ["'/no/such/folder'", "cannot be (measured|read)"]),
+    (["--proc-path=/etc"], {}, ["'/etc'", "cannot be (measured|read)"]),
+]
+RECEIVER: list[Bad] = [
+    (["--addr=somewhere"], SECRETS, ["--addr", "'somewhere'", "host:port"]),
+    (["--addr=:70000"], SECRETS, ["--addr", "':70000'", "0 to 65535"]),
+    ([], SECRETS | {"RECEIVER_ADDR": "x"}, ["RECEIVER_ADDR", "'x'", "host:port"]),
+    (["--db=mysql://x/y"], SECRETS, ["--db", "postgres://"]),
+    (["--db=:memory:"], SECRETS, ["--db", "file"]),
+    ([], {"RECEIVER_HMAC_KEY": "k" * 16}, ["RECEIVER_READ_TOKEN", "--read-token-file"]),
+    ([], {"RECEIVER_READ_TOKEN": "t"}, ["RECEIVER_HMAC_KEY", "--hmac-key-file"]),
+    (["--read-token-file=/no/such"], {"RECEIVER_HMAC_KEY": "k"}, ["--read-token-file", "No such"]),
+    (["--shutdown-timeout=long"], SECRETS, ["--shutdown-timeout", "'long'", "25s"]),
+    (["--max-message-bytes=1"], SECRETS, ["--max-message-bytes", "1KiB to 64MiB"]),
+    (["--log-level=loud"], SECRETS, ["--log-level", "'loud'", "debug, info, warning, error"]),
+]
+GATEWAY: list[Bad] = [
+    (["--addr=somewhere"], {}, ["--addr", "'somewhere'", "host:port"]),
+    (["--receiver=http://x:1"], {}, ["--receiver", "'http://x:1'", "grpc://host:port"]),
+    (["--receiver=grpc://x"], {}, ["--receiver", "grpc://host:port"]),
+    (["--max-body-bytes=none"], {}, ["--max-body-bytes", "'none'", "bytes"]),
+    ([], {"GATEWAY_LOG_LEVEL": "loud"}, ["GATEWAY_LOG_LEVEL", "'loud'", "debug"]),
+]
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Iterator[Stage]:
+    """A stage of this test alone."""
+    stage = Stage(tmp_path)
+    stage.keep(FORM)
+    for secret in SECRETS.values():
+        stage.keep(secret)
+    try:
+        yield stage
+    finally:
+        stage.close()
+    assert stage.leaks() == []
+
+
+def shown(value: Any) -> str:
+    """Return a short test id."""
+    return " ".join(value)[:40] if isinstance(value, list) else str(list(value))[:40]
+
+
+def check_sentence(program: Program, patterns: list[str]) -> None:
+    """Check that it says one sentence, and nothing else, that holds these."""
+    (sentence,) = (line for line in program.log if not line.lower().startswith("usage:"))
+    assert program.output == []
+    assert sentence.startswith(f"{program.name}: ")
+    for pattern in patterns:
+        assert re.search(pattern if "|" in pattern else re.escape(pattern), sentence), sentence
+
+
+@pytest.mark.parametrize(("arguments", "environment", "says"), COLLECTOR, ids=shown)
+def test_collector(
+    beside: Stage, arguments: list[str], environment: dict[str, str], says: list[str]
+) -> None:
+    """The collector starts nothing and ends with 2."""
+    collector = beside.start("collector", *arguments, environment=environment)
+    assert collector.wait(10) == 2
+    check_sentence(collector, says)
+
+
+@pytest.mark.parametrize(("arguments", "environment", "says"), RECEIVER, ids=shown)
+def test_receiver(
+    beside: Stage, arguments: list[str], environment: dict[str, str], says: list[str]
+) -> None:
+    """The receiver serves nothing, makes no database, and ends with 2."""
+    receiver = beside.start("receiver", *arguments, environment=environment)
+    assert receiver.wait() == 2
+    check_sentence(receiver, says)
+    assert list(beside.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("arguments", "environment", "says"), GATEWAY, ids=shown)
+def test_gateway(
+    beside: Stage, arguments: list[str], environment: dict[str, str], says: list[str]
+) -> None:
+    """The gateway serves nothing and ends with 2."""
+    gateway = beside.start("gateway", *arguments, environment=environment)
+    assert gateway.wait() == 2
+    check_sentence(gateway, says)
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody else listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+def test_receiver_port_in_use(beside: Stage, taken: int) -> None:
+    """A port in use ends the receiver with 1 and is named."""
+    receiver = beside.start("receiver", f"--addr=127.0.0.1:{taken}", environment=SECRETS)
+    assert receiver.wait() == 1
+    assert receiver.log[-1].startswith("receiver: ")
+    assert f"127.0.0.1:{taken}" in receiver.log[-1]
+    assert re.search(r"in use.*--addr", receiver.log[-1])
+
+
+def test_gateway_port_in_use(beside: Stage, taken: int) -> None:
+    """A port in use ends the gateway with 1 and is named."""
+    gateway = beside.start("gateway", f"--addr=127.0.0.1:{taken}")
+    assert gateway.wait() == 1
+    (sentence,) = gateway.log
+    assert sentence.startswith("gateway: ")
+    assert f"127.0.0.1:{taken}" in sentence
+    assert "in use" in sentence
+
+
+def test_two_receivers_on_one_port(beside: Stage) -> None:
+    """A second receiver does not share the port of the first."""
+    first = beside.receiver()
+    second = beside.start("receiver", f"--addr={first.address}", environment=SECRETS)
+    assert second.wait() == 1
+
+
+@pytest.mark.parametrize(
+    ("database", "says"),
+    [
+        ("/proc/metrics.db", "/proc"),  # not even root creates files there
+        ("/no/such/folder/metrics.db", "there is no folder /no/such/folder"),
+        ("/etc", "it is a folder"),
+        ("/etc/passwd", "SQLite file"),
+    ],
+)
+def test_database_that_cannot_be_used(beside: Stage, database: str, says: str) -> None:
+    """A database that cannot be made or read ends the receiver with 1 and says why."""
+    before = Path("/etc/passwd").read_bytes()
+    receiver = beside.start(
+        "receiver", "--addr=127.0.0.1:0", f"--db={database}", environment=SECRETS
+    )
+    assert receiver.wait() == 1
+    sentence = receiver.log[-1]
+    assert sentence.startswith("receiver: cannot use the database ")
+    assert database in sentence
+    assert says in sentence
+    assert not re.search("Traceback", receiver.text)
+    assert Path("/etc/passwd").read_bytes() == before
+
+
+def pushing(
+    beside: Stage, endpoint: str, token: str, *more: str, signal_it: bool = True
+) -> tuple[int, Program]:
+    """Run a collector as a sidecar for a moment; return how it ended."""
+    collector: Program = beside.start(
+        "collector",
+        *("--interval=100ms", "--shutdown-timeout=1s", f"--push-endpoint={endpoint}", *more),
+        environment={**GITHUB, "COLLECTOR_PUSH_TOKEN": token},
+    )
+    if signal_it:
+        collector.event("run.started")
+        collector.send(signal.SIGTERM)
+    return collector.wait(), collector
+
+
+def kept(beside: Stage) -> list[Path]:
+    """Return the runs in the spool."""
+    return sorted((beside.folder / ".local/state/runmeter").glob("*.json"))
+
+
+@pytest.mark.parametrize("form", ["grpc://127.0.0.1:{}", "http://127.0.0.1:{}/api/v1/metrics"])
+def test_unreachable(beside: Stage, form: str) -> None:
+    """Nobody listens: 3, the run is kept, and the log says where."""
+    with socket.socket() as reserved:  # bound and not listening: refused, and nobody else's
+        reserved.bind(("127.0.0.1", 0))
+        code, collector = pushing(beside, form.format(reserved.getsockname()[1]), FORM)
+    assert code == 3
+    line = collector.event("run.kept")
+    (path,) = kept(beside)
+    assert line["path"] == str(path)
+    assert line["reason"]
+    document = json.loads(path.read_text())
+    assert document["run"]["organization"] == SCOPE.organization
+    assert FORM not in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_unreachable_with_exit_zero(beside: Stage) -> None:
+    """--exit-zero makes it 0; the run is kept all the same."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{reserved.getsockname()[1]}/api/v1/metrics"
+        code, _ = pushing(beside, endpoint, FORM, "--exit-zero")
+    assert code == 0
+    assert len(kept(beside)) == 1
+
+
+def test_unreachable_around_a_command(beside: Stage) -> None:
+    """A command's exit code is its own, whatever comes of the push."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{reserved.getsockname()[1]}/api/v1/metrics"
+        arguments = ("--", sys.executable, "-c", "raise SystemExit(5)")
+        code, _ = pushing(beside, endpoint, FORM, *arguments, signal_it=False)
+    assert code == 5
+    assert len(kept(beside)) == 1
+
+
+@pytest.mark.parametrize("way", ["grpc", "http"])
+@pytest.mark.parametrize("kind", ["of no key", "of another scope", "of no form"])
+def test_rejected(stack: Stack, beside: Stage, way: str, kind: str) -> None:
+    """A token the receiver does not take for this scope: 4, said so, the run kept."""
+    token = {
+        "of no key": FORM,
+        "of another scope": beside.keep(stack.token(SCOPE._replace(job="other"))),
+        "of no form": beside.keep("not-a-push-token-at-all"),
+    }[kind]
+    grpc_, http = f"grpc://{stack.receiver.address}", f"{stack.gateway.url}/api/v1/metrics"
+    code, collector = pushing(beside, grpc_ if way == "grpc" else http, token)
+    assert code == 4
+    line = collector.event("run.rejected")
+    assert "token" in line["reason"]
+    assert len(kept(beside)) == 1
+    assert stack.listed(SCOPE, state="all") == []
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"COLLECTOR_INTERVAL": "soon"},
+        {"CGROUP_LIMITS": "{"},
+        {"CGROUP_PROCESS_MAP": "[]"},
+        {"COLLECTOR_PUSH_ENDPOINT": "ftp://x"},
+        {"COLLECTOR_PUSH_ENDPOINT": "grpc://127.0.0.1:1", "COLLECTOR_PUSH_TOKEN": FORM},
+        {"COLLECTOR_PUSH_ENDPOINT": "grpc://127.0.0.1:1", **GITHUB},
+        {"COLLECTOR_PUSH_TOKEN_FILE": "/no/such/file"},
+        {"COLLECTOR_PUSH_TOKEN": "\u00e9"},
+        {"COLLECTOR_PROC_PATH": "/no/such/folder"},
+        {"GITHUB_RUN_ATTEMPT": "first"},
+        {"COLLECTOR_LABELS": "os"},
+    ],
+    ids=shown,
+)
+def test_the_job_never_fails_because_of_us(beside: Stage, environment: dict[str, str]) -> None:
+    """Around a command a bad value of the environment is one warning, and the command runs."""
+    script = "import sys; print('the job'); sys.exit(6)"
+    collector = beside.start(
+        "collector", "--", sys.executable, "-c", script, environment=environment
+    )
+    assert collector.wait() == 6
+    assert "the job" in collector.output
+    logged = [json.loads(line) for line in collector.log if line.startswith("{")]
+    levels = [line.get("level") for line in logged]  # the payload is printed there, too
+    assert levels.count("warning") == 1
+    assert "error" not in levels
+
+
+def test_malformed_command_line_ends_before_the_command(beside: Stage) -> None:
+    """A malformed command line exits 2, and the command does not run."""
+    made = beside.folder / "made"
+    collector = beside.start("collector", "--no-such", "--", "touch", str(made))
+    assert collector.wait() == 2
+    assert not made.exists()
+
+
+def test_second_signal_ends_at_once(beside: Stage) -> None:
+    """While a push hangs a second signal ends the collector at once; the run is kept."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        collector: Program = beside.start(
+            "collector",
+            *("--interval=100ms", "--shutdown-timeout=20s"),
+            f"--push-endpoint=http://127.0.0.1:{silent.getsockname()[1]}/api/v1/metrics",
+            environment={**GITHUB, "COLLECTOR_PUSH_TOKEN": FORM},
+        )
+        collector.event("run.started")
+        collector.send(signal.SIGTERM)
+        silent.settimeout(20)
+        connection, _ = silent.accept()  # it pushes, and gets no answer
+        with connection:
+            arguments = Path(f"/proc/{collector.process.pid}/cmdline").read_bytes()
+            assert b"runmeter.collector.push" in arguments
+            assert FORM.encode() not in arguments
+            assert collector.process.poll() is None
+            collector.send(signal.SIGTERM)
+            assert collector.wait(10) == 3
+    assert len(kept(beside)) == 1
+    assert os.listdir(f"{beside.folder}/.local/state/runmeter") == [kept(beside)[0].name]
