@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -131,6 +132,19 @@ def new_machine() -> Callable[[Path], Machine]:
 def recordings() -> Path:
     """Return the folder of captured and constructed /proc trees."""
     return RECORDINGS
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Return the folder of the contract's golden files."""
+    return Path(__file__).parents[3] / "proto" / "golden"
+
+
+@pytest.fixture
+def golden_run(golden: Path) -> dict[str, Any]:
+    """Return one full run as the REST interface shows it."""
+    run: dict[str, Any] = json.loads((golden / "run.json").read_text())
+    return run
 
 
 def _counting(inner: Callable[..., Any]) -> Callable[..., Any]:

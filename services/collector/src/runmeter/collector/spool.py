@@ -28,11 +28,14 @@ def decode(raw: bytes) -> dict[str, Any]:
         document = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise SpoolError(f"is not a run: {error}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("run"), dict):
+    if not isinstance(document, dict) or not document.keys() & {"format", "run"}:
         raise SpoolError("is not a run")
-    if document.get("format") != FORMAT:
-        raise SpoolError(f"has format {document.get('format')!r}, this version reads {FORMAT}")
-    run: dict[str, Any] = document["run"]
+    found = document.get("format")
+    if found is True or found != FORMAT:
+        raise SpoolError(f"has format {found!r}, this version reads {FORMAT}")
+    run = document.get("run")
+    if not isinstance(run, dict):
+        raise SpoolError("is not a run")
     return run
 
 
@@ -59,8 +62,16 @@ def write(folder: str, push_id: str, content: bytes) -> str:
         os.rename(temporary, path)
         _sync_folder(folder)
     except OSError as error:
+        _discard(temporary)
         raise SpoolError(f"{folder!r} cannot be written: {error.strerror}") from error
     return path
+
+
+def _discard(temporary: str) -> None:
+    try:
+        os.unlink(temporary)
+    except OSError:
+        pass
 
 
 def remove(path: str) -> None:
