@@ -28,7 +28,7 @@ CREATE TABLE "run" (
     "mem_p95_bytes" BIGINT,
     "payload_size_bytes" INT NOT NULL,
     "payload" BLOB NOT NULL,
-    CONSTRAINT "uid_run_organiz_2965c2" UNIQUE ("organization", "repository", "workflow", "job", "push_id")
+    CONSTRAINT "uid_run_push_id_a52290" UNIQUE ("push_id", "organization", "repository", "workflow", "job")
 );
 CREATE INDEX "run_scope" ON "run" ("organization", "repository", "workflow", "job", "id");
 CREATE TABLE "run_container" (

@@ -106,7 +106,7 @@ def assert_schema(database: Database) -> None:
     with opened(database) as connection:
         run = indexes(connection, "run")
         assert run[(*SCOPE_COLUMNS, "id")] is False
-        assert run[(*SCOPE_COLUMNS, "push_id")] is True
+        assert run[("push_id", *SCOPE_COLUMNS)] is True
         assert ("run_id",) in indexes(connection, "run_container")
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA page_size").fetchone() == (8192,)
@@ -161,7 +161,7 @@ def test_a_database_of_the_first_schema_keeps_rows_and_indexes(
     with opened(database) as connection:
         run = indexes(connection, "run")
         assert run[(*SCOPE_COLUMNS, "id")] is False
-        assert run[(*SCOPE_COLUMNS, "push_id")] is True
+        assert run[("push_id", *SCOPE_COLUMNS)] is True
         assert ("run_id",) in indexes(connection, "run_container")
 
 
@@ -198,6 +198,18 @@ def test_queries_use_the_index_and_do_not_sort(database: Database, make: MakePus
     text = " ".join(row[3] for row in plan)
     assert "run_scope" in text
     assert "TEMP B-TREE" not in text
+
+
+def test_pushes_are_looked_up_by_an_index(database: Database) -> None:
+    """Finding out whether a run is stored does not read the table."""
+    asyncio.run(store.migrate_database(database))
+    with opened(database) as connection:
+        plan = connection.execute(
+            "EXPLAIN QUERY PLAN SELECT id, state FROM run WHERE push_id IN ('a', 'b')"
+        ).fetchall()
+    text = " ".join(row[3] for row in plan)
+    assert "SEARCH run USING" in text
+    assert "(push_id=?)" in text
 
 
 def test_an_acknowledged_run_is_answered_as_it_was(database: Database, make: MakePush) -> None:

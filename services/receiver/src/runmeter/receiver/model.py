@@ -61,7 +61,7 @@ class Container(NamedTuple):
     """One container of the pod."""
 
     name: str
-    sample_count: int
+    sample_count: int | None
     cpu_cores: RateStatistics | None
     cpu_seconds: float | None
     cpu_source: int

@@ -44,7 +44,8 @@ class RunRecord(Model):
         """Names are fixed: migrations refer to them."""
 
         table = "run"
-        unique_together = (("organization", "repository", "workflow", "job", "push_id"),)
+        # push_id first: pushes are looked up by it
+        unique_together = (("push_id", "organization", "repository", "workflow", "job"),)
         indexes = (
             Index(fields=("organization", "repository", "workflow", "job", "id"), name="run_scope"),
         )

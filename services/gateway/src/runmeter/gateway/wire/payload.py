@@ -47,7 +47,7 @@ def summary_to_wire(summary: schemas.Summary) -> pb.Summary:
         cpu_total_percent=rates_to_wire(summary.cpu_total_percent),
         mem_used_bytes=sizes_to_wire(summary.mem_used_bytes),
         mem_used_percent=rates_to_wire(summary.mem_used_percent),
-        containers=[_container_to_wire(c, summary.sample_count) for c in summary.containers],
+        containers=[_container_to_wire(c) for c in summary.containers],
         top_cpu_processes=[_process_to_wire(p) for p in summary.top_cpu_processes],
         top_mem_processes=[_process_to_wire(p) for p in summary.top_mem_processes],
         host=None if summary.host is None else _host_to_wire(summary.host),
@@ -80,14 +80,11 @@ def summary_from_wire(summary: pb.Summary) -> schemas.Summary:
     )
 
 
-def _container_to_wire(container: schemas.Container, sample_count: int) -> pb.Container:
-    """``sample_count`` of the run stands in where the container has none of its own: the
-    documented payload has none, and 0 would say that it was never there."""
+def _container_to_wire(container: schemas.Container) -> pb.Container:
     limits = container.limits
-    own_count = container.sample_count
     return pb.Container(
         name=container.name,
-        sample_count=sample_count if own_count is None else own_count,
+        sample_count=container.sample_count,
         cpu_cores=rates_to_wire(container.cpu_cores),
         cpu_seconds=container.cpu_seconds,
         cpu_source=_CPU_SOURCES[container.cpu_source],
@@ -108,7 +105,7 @@ def _container_from_wire(container: pb.Container) -> schemas.Container:
     has = container.HasField
     return schemas.Container(
         name=container.name,
-        sample_count=container.sample_count,
+        sample_count=container.sample_count if has("sample_count") else None,
         cpu_cores=rates_from_wire(container.cpu_cores) if has("cpu_cores") else None,
         cpu_seconds=container.cpu_seconds if has("cpu_seconds") else None,
         cpu_source=_CPU_SOURCE_NAMES.get(container.cpu_source),

@@ -47,7 +47,7 @@ class Migration(migrations.Migration):
             options={
                 "table": "run",
                 "app": "runs",
-                "unique_together": ((*_SCOPE, "push_id"),),
+                "unique_together": (("push_id", *_SCOPE),),
                 "indexes": [Index(fields=[*_SCOPE, "id"], name="run_scope")],
                 "pk_attr": "id",
                 "table_description": "One run: identity, what decides about pushes, times, "

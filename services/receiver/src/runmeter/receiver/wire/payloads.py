@@ -103,7 +103,7 @@ def _containers(checks: Checks, message: run_pb2.Summary, slack: float) -> tuple
 def _container(checks: Checks, path: str, message: run_pb2.Container, slack: float) -> Container:
     return Container(
         name=checks.text(path, "name", message.name, 1, 1024),
-        sample_count=checks.whole(path, "sample_count", message.sample_count),
+        sample_count=_whole(checks, message, path, "sample_count"),
         cpu_cores=_rates(checks, message, path, "cpu_cores", slack),
         cpu_seconds=_number(checks, message, path, "cpu_seconds"),
         cpu_source=_known(_CPU_SOURCES, message.cpu_source),
