@@ -1,18 +1,30 @@
-"""A fake machine made of real files, and how many property cases ran."""
+"""A fake machine made of real files, doubles of receiver and gateway, property case counts.
+
+The doubles speak the contract over real sockets: they record what arrives and answer what a
+test tells them to. They check, store and decide nothing.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
+import queue
 import shutil
-from collections.abc import Callable
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import grpc
 import pytest
 from hypothesis import is_hypothesis_test, settings
 
 from runmeter.procfs import ProcFS
+from runmeter.v1 import ingest_service_pb2, ingest_service_pb2_grpc
 
 RECORDINGS = Path(__file__).parents[3] / "libs" / "procfs" / "tests" / "recordings"
 _cases = {"count": 0}
@@ -145,6 +157,154 @@ def golden_run(golden: Path) -> dict[str, Any]:
     """Return one full run as the REST interface shows it."""
     run: dict[str, Any] = json.loads((golden / "run.json").read_text())
     return run
+
+
+# -- doubles of receiver and gateway ------------------------------------------------------
+
+
+class Certificate(NamedTuple):
+    """A self-signed certificate of localhost, which is its own CA, and its key."""
+
+    cert: Path
+    key: Path
+
+
+class Push(NamedTuple):
+    """One push as it arrived: a message, or a JSON document."""
+
+    run: Any
+    authorization: str | None
+
+
+class Receiver(ingest_service_pb2_grpc.IngestServiceServicer):
+    """Answers PushRun with what ``answer`` returns."""
+
+    def __init__(self) -> None:
+        self.pushes: queue.Queue[Push] = queue.Queue()
+        self.answer: Callable[[grpc.ServicerContext], Any] = self.acknowledge
+        self.endpoint = ""
+
+    @staticmethod
+    def acknowledge(context: grpc.ServicerContext) -> ingest_service_pb2.PushRunResponse:
+        """Take the run as the seventh."""
+        return ingest_service_pb2.PushRunResponse(id=7)
+
+    def PushRun(self, request: Any, context: Any) -> Any:
+        """Record the push and answer it."""
+        metadata = dict(context.invocation_metadata())
+        self.pushes.put(Push(request.run, metadata.get("authorization")))
+        return self.answer(context)
+
+
+class Gateway(ThreadingHTTPServer):
+    """Answers every request with ``status``, ``headers`` and ``body``."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.pushes: queue.Queue[Push] = queue.Queue()
+        self.status = 201
+        self.headers: dict[str, str] = {}
+        self.body = b'{"id":7,"duplicate":false}'
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Gateway
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.pushes.put(Push(json.loads(body), self.headers["Authorization"]))
+        self.send_response(self.server.status)
+        for name, value in {
+            "Content-Length": str(len(self.server.body)),
+            **self.server.headers,
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    do_GET = do_POST
+
+    def log_message(self, *args: Any) -> None:
+        """Stay silent."""
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Certificate, Certificate]:
+    """Return two certificates of localhost that know nothing of each other."""
+    folder = tmp_path_factory.mktemp("tls")
+    made = []
+    for name in ("ours", "other"):
+        certificate = Certificate(folder / f"{name}.pem", folder / f"{name}.key")
+        subprocess.run(
+            ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+             "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+             "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+             "-keyout", certificate.key, "-out", certificate.cert],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        made.append(certificate)
+    return made[0], made[1]
+
+
+@pytest.fixture
+def new_receiver() -> Iterator[Callable[..., Receiver]]:
+    """Return the maker of receivers; with credentials they speak TLS."""
+    with ThreadPoolExecutor(4) as threads:
+        servers = []
+
+        def make(credentials: grpc.ServerCredentials | None = None) -> Receiver:
+            receiver, server = Receiver(), grpc.server(threads)
+            ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(receiver, server)
+            if credentials is None:
+                receiver.endpoint = f"grpc://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+            else:
+                port = server.add_secure_port("127.0.0.1:0", credentials)
+                receiver.endpoint = f"grpcs://localhost:{port}"
+            server.start()
+            servers.append(server)
+            return receiver
+
+        yield make
+        for server in servers:
+            server.stop(None).wait()
+
+
+@pytest.fixture
+def receiver(new_receiver: Callable[..., Receiver]) -> Receiver:
+    """Return a receiver without TLS that acknowledges every push."""
+    return new_receiver()
+
+
+@pytest.fixture
+def new_gateway() -> Iterator[Callable[..., Gateway]]:
+    """Return the maker of gateways; with a certificate they speak TLS."""
+    gateways = []
+
+    def make(certificate: Certificate | None = None) -> Gateway:
+        gateway = Gateway()
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            gateway.socket = context.wrap_socket(gateway.socket, server_side=True)
+        threading.Thread(target=gateway.serve_forever, args=(0.01,), daemon=True).start()
+        gateways.append(gateway)
+        return gateway
+
+    yield make
+    for gateway in gateways:
+        gateway.shutdown()
+        gateway.server_close()
+
+
+@pytest.fixture
+def gateway(new_gateway: Callable[..., Gateway]) -> Gateway:
+    """Return a gateway without TLS that acknowledges every push."""
+    return new_gateway()
+
+
+# -- property cases -----------------------------------------------------------------------
 
 
 def _counting(inner: Callable[..., Any]) -> Callable[..., Any]:

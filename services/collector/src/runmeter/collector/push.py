@@ -144,7 +144,7 @@ def _push_file(args: argparse.Namespace, log: Any) -> int:
         event = "run.rejected" if error.code == REJECTED else "run.kept"
         log.error(event, reason=str(error), push_endpoint=endpoint.url, path=args.file)
         return error.code
-    log.info("run.pushed", id=stored.id, duplicate=stored.duplicate, push_id=run["push_id"])
+    log.info("run.pushed", id=stored.id, duplicate=stored.duplicate, push_id=run.get("push_id"))
     if not args.file.startswith("/proc/self/fd/"):
         try:
             spool.remove(args.file)
@@ -203,6 +203,10 @@ def _send_grpc(
         ("grpc.max_receive_message_length", _MESSAGE_BYTES),
         ("grpc.service_config", _SERVICE_CONFIG),
     ]
+    try:
+        message = to_wire(run)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SpoolError(f"is not a run as this version writes it: {error!r}") from error
     if endpoint.is_tls:
         channel = grpc.secure_channel(endpoint.authority, _grpc_credentials(tls), options)
     else:
@@ -211,7 +215,7 @@ def _send_grpc(
         stub = ingest_service_pb2_grpc.IngestServiceStub(channel)
         try:
             answer = stub.PushRun(
-                ingest_service_pb2.PushRunRequest(run=to_wire(run)),
+                ingest_service_pb2.PushRunRequest(run=message),
                 timeout=timeout_seconds,
                 metadata=(("authorization", f"Bearer {token}"),),
             )
@@ -257,7 +261,8 @@ def _send_http(
         connection.request("POST", endpoint.path, json.dumps(run).encode("ascii"), headers)
         answer = connection.getresponse()
         body = answer.read(1024 * 1024)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        # ValueError: a host that cannot be written as a name in DNS
         raise PushError(KEPT, f"{endpoint.authority}: {error}") from error
     finally:
         connection.close()
