@@ -1,6 +1,7 @@
 """Documents hold what the programs have: events and flags; and no file names this machine."""
 
 import ast
+import functools
 import importlib
 import os
 import re
@@ -136,6 +137,7 @@ def test_events_are_found(source: str, event: str) -> None:
 # -- flags --------------------------------------------------------------------------------
 
 
+@functools.cache
 def help_of(*command: str) -> str:
     """Return what ``<command> --help`` prints."""
     program = Path(sys.executable).with_name(command[0])

@@ -111,7 +111,7 @@ def test_collector(
 ) -> None:
     """The collector starts nothing and ends with 2."""
     collector = beside.start("collector", *arguments, environment=environment)
-    assert collector.wait(10) == 2
+    assert collector.wait(4) == 2
     check_sentence(collector, says)
 
 

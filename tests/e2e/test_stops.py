@@ -1,7 +1,9 @@
 """Servers that are asked to end: in order, with 0, and nothing acknowledged lost."""
 
+import functools
 import signal
 import threading
+import time
 
 import pytest
 from rig.programs import Stage
@@ -29,34 +31,58 @@ def test_gateway(own_stack: Stack, number: signal.Signals) -> None:
     assert own_stack.gateway.event("server.stopped")["aborted_count"] == 0
 
 
+class Pushing:
+    """Clients that push until they are refused; ``ids``: what was acknowledged."""
+
+    def __init__(self, stack: Stack, scope: Scope, client_count: int) -> None:
+        self.ids: list[int] = []
+        self.refusals: list[int] = []
+        self._push = functools.partial(stack.post, a_record(scope), stack.token(scope))
+        self._begun = threading.Barrier(client_count + 1)
+        self._clients = [threading.Thread(target=self._run) for _ in range(client_count)]
+        for client in self._clients:
+            client.start()
+        self._begun.wait(20)
+
+    def _run(self) -> None:
+        first = True
+        while (answer := self._push()).status_code == 201:
+            self.ids.append(answer.json()["id"])
+            if first:
+                self._begun.wait(20)
+            first = False
+        self.refusals.append(answer.status_code)
+
+    def end(self) -> None:
+        """Wait until every client was refused."""
+        for client in self._clients:
+            client.join(30)
+        assert len(self.refusals) == len(self._clients)
+
+
 def test_what_was_acknowledged_is_stored(own_stack: Stack, scope: Scope) -> None:
-    """Pushes that come while the receiver is asked to end are stored or refused, never both."""
-    stack = own_stack
-    token = stack.token(scope)
-    acknowledged: list[int] = []
-    begun = threading.Event()
-
-    def push() -> None:
-        while (answer := stack.post(a_record(scope), token)).status_code == 201:
-            acknowledged.append(answer.json()["id"])
-            begun.set()
-        refused.append(answer.status_code)
-
-    refused: list[int] = []
-    pushers = [threading.Thread(target=push) for _ in range(4)]
-    for pusher in pushers:
-        pusher.start()
-    assert begun.wait(20)
+    """While the receiver is asked to end a push is stored or refused: what was answered 201 is
+    there afterwards."""
+    stack, client_count = own_stack, 4
+    pushing = Pushing(stack, scope, client_count)
     assert stack.receiver.stop() == 0
-    for pusher in pushers:
-        pusher.join(30)
-    assert set(refused) == {503}
+    pushing.end()
     again = stack.stage.receiver(
         read_token=stack.receiver.read_token, database=stack.receiver.database
     )
-    gateway = stack.stage.gateway(again.address)
-    stack.rest.base_url = gateway.url
-    stored = {run["id"] for run in stack.listed(scope, limit=10000)}
-    assert set(acknowledged) <= stored
-    # a push whose answer was cut off may be stored: one per pusher at most
-    assert len(stored) - len(acknowledged) <= len(pushers)
+    stack.rest.base_url = stack.stage.gateway(again.address).url
+    stored = [run["id"] for run in stack.listed(scope, limit=10000)]
+    assert set(pushing.ids) <= set(stored)
+    assert len(set(pushing.ids)) == len(pushing.ids)
+    # a push whose answer was cut off may be stored: one per client at most
+    assert len(stored) - len(pushing.ids) <= client_count
+
+
+def test_a_receiver_that_ends_is_unavailable(own_stack: Stack, scope: Scope) -> None:
+    """Pushes that meet a receiver that ends are refused at once and as such: 503."""
+    pushing = Pushing(own_stack, scope, 16)
+    asked_seconds = time.monotonic()
+    assert own_stack.receiver.stop() == 0
+    pushing.end()
+    assert time.monotonic() - asked_seconds < 8
+    assert set(pushing.refusals) == {503}
