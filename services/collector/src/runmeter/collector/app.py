@@ -35,6 +35,8 @@ class Signals:
 
     def __init__(self) -> None:
         self.inherited = signal.pthread_sigmask(signal.SIG_BLOCK, (*_ENDING, signal.SIGCHLD))
+        # inherited as ignored, it would never come, and children would end unseen
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._awaited: set[signal.Signals] = {*_ENDING, signal.SIGCHLD}
         self.ending_count = 0
 
@@ -139,6 +141,8 @@ class Measurement:
             self._show(self._sampler.start(start_ns))
         except ProcfsError as error:
             raise MeasureError(f"{config.proc_path!r} cannot be measured: {error}") from error
+        if not self._sampler.table.processes:
+            raise MeasureError(f"{config.proc_path!r} cannot be measured: it shows no process")
 
     @property
     def next_ns(self) -> int:
@@ -291,12 +295,15 @@ def _end(
 def _print(config: Config, log: Log, payload: dict[str, Any]) -> None:
     """Write the table to a terminal; without an endpoint, the payload anywhere else."""
     output = 2 if config.command else 1
-    if os.isatty(output) or os.isatty(2):
-        write_line(output if os.isatty(output) else 2, table(payload))
-    elif config.endpoint is None and config.log_format == "text":
+    if os.isatty(output):
         write_line(output, table(payload))
-    elif config.endpoint is None:
-        write_line(output, json.dumps(payload, separators=(",", ":")))
+    else:
+        if os.isatty(2):
+            write_line(2, table(payload))
+        if config.endpoint is None and config.log_format == "text":
+            write_line(output, table(payload))
+        elif config.endpoint is None:
+            write_line(output, json.dumps(payload, separators=(",", ":")))
     log.write(
         "info",
         "run.measured",

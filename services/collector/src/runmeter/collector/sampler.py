@@ -166,7 +166,9 @@ class Sampler:
                 group = process.group
                 rss[group] = rss.get(group, 0) + process.rss_bytes
                 anon[group] = anon.get(group, 0) + process.anon_bytes
-        groups = list(rss) + [group for group in used_ns if group not in rss]
+        groups = dict.fromkeys((*rss, *used_ns))
+        if any(process.group.is_command for process in self.table.processes.values()):
+            groups[COMMAND_GROUP] = None  # listed however short it was
         return {g: GroupSample(used_ns.get(g, 0), rss.get(g), anon.get(g)) for g in groups}
 
     def _system(self) -> SystemReading:
