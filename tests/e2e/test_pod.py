@@ -164,7 +164,7 @@ def test_cpu_is_the_kernels(measured: Measured) -> None:
     assert runner["cpu_seconds"] == pytest.approx(measured.burnt_seconds, rel=0.02)
     duration = measured.record["payload"]["duration_seconds"]
     assert runner["cpu_cores"]["avg"] == pytest.approx(runner["cpu_seconds"] / duration, rel=0.05)
-    assert runner["cpu_cores"]["peak"] < 1.1
+    assert runner["cpu_cores"]["peak"] < 1.5
     assert measured.record["payload"]["containers"][0] == runner
 
 
@@ -182,7 +182,7 @@ def test_top_lists(measured: Measured) -> None:
     payload = measured.record["payload"]
     first = payload["top_cpu_processes"][0]
     assert (first["name"], first["container"]) == ("burner", "runner")
-    assert first["peak_cpu_percent"] < 110
+    assert first["peak_cpu_percent"] < 150
     first = payload["top_mem_processes"][0]
     assert (first["name"], first["container"]) == ("holder", "sidecar")
 

@@ -4,7 +4,7 @@ import re
 
 import httpx
 
-_INTERNAL = re.compile(r"Traceback|File \"|runmeter\.|grpc|sqlite|tortoise|sanic", re.IGNORECASE)
+_INTERNAL = re.compile(r"Traceback|File \\?\"|runmeter\.|grpc|sqlite|tortoise|sanic", re.IGNORECASE)
 
 
 def problem(answer: httpx.Response, status: int) -> dict[str, str]:

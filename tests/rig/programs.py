@@ -35,6 +35,7 @@ class Program:
         self.log: list[str] = []
         self.output: list[str] = []
         self._changed = threading.Condition()
+        self._silent = False  # standard error is closed: no event will come any more
         self.process = subprocess.Popen(
             argv,
             env=dict(environment),
@@ -61,6 +62,9 @@ class Program:
                 with self._changed:
                     lines.append(line.rstrip("\n"))
                     self._changed.notify_all()
+        with self._changed:
+            self._silent = self._silent or lines is self.log
+            self._changed.notify_all()
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return the JSON log lines of an event, so far."""
@@ -76,16 +80,13 @@ class Program:
         """
         with self._changed:
             self._changed.wait_for(
-                lambda: len(self.events(name)) >= count or self._is_silent(),
+                lambda: len(self.events(name)) >= count or self._silent,
                 timeout=timeout_seconds,
             )
         found = self.events(name)
         if len(found) < count:
             raise ProgramEnded(f"{self.name} has not logged {name}:\n{self.text}")
         return found[count - 1]
-
-    def _is_silent(self) -> bool:
-        return self.process.poll() is not None and not self._readers[1].is_alive()
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
