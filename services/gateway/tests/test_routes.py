@@ -483,6 +483,7 @@ STATUSES = [
     (grpc.StatusCode.PERMISSION_DENIED, 403),
     (grpc.StatusCode.ALREADY_EXISTS, 409),
     (grpc.StatusCode.UNAVAILABLE, 503),
+    (grpc.StatusCode.CANCELLED, 503),
     (grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     (grpc.StatusCode.INTERNAL, 500),
     (grpc.StatusCode.UNKNOWN, 500),

@@ -38,6 +38,7 @@ STATUS_OF_CODE: Final[Mapping[str, int]] = {
     "ALREADY_EXISTS": 409,
     "RESOURCE_EXHAUSTED": 429,
     "UNAVAILABLE": 503,
+    "CANCELLED": 503,  # by the receiver, which is about to end
     "DEADLINE_EXCEEDED": 504,
 }
 """gRPC code → HTTP status; every other code is a defect: 500."""

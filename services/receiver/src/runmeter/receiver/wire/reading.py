@@ -101,8 +101,8 @@ def _labels(
     for number, (key, value) in enumerate(sorted(items)):
         # keys may be as bad as values: say which one, without quoting a bad key
         good_key = checks.text(f"run.labels[{number}]", "key", key, 1, 63)
-        name = f"run.labels[{good_key!a}]" if good_key else f"run.labels[{number}]"
-        labels.append((key, checks.text(name, "value", value, 0, 255)))
+        index = good_key or str(number)
+        labels.append((key, checks.text("run", f"labels[{index}]", value, 0, 255)))
     return tuple(labels)
 
 
