@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Collector:
         self.folder = folder
         self.spool = folder / ".local" / "state" / "runmeter"
         self.environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C"}
+        self._started: list[Any] = []
 
     def pushing(self, endpoint: str, token: str = TOKEN) -> None:
         """Give what a push needs, by the environment."""
@@ -64,10 +65,18 @@ class Collector:
     def start(self, *argv: str, before: tuple[str, ...] = (), **settings: Any) -> Any:
         """Start a collector."""
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings}
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*before, *PROGRAM, *argv], env=self.environment, cwd=self.folder, text=True,
             stdin=subprocess.DEVNULL, **pipes,
         )  # fmt: skip
+        self._started.append(process)
+        return process
+
+    def stop(self) -> None:
+        """End what a failed test has left running."""
+        for process in self._started:
+            process.kill()
+            process.communicate()
 
     def __call__(self, *argv: str, **settings: Any) -> Done:
         """Run a collector to its end."""
@@ -91,9 +100,11 @@ class Collector:
 
 
 @pytest.fixture
-def collector(tmp_path: Path) -> Collector:
+def collector(tmp_path: Path) -> Iterator[Collector]:
     """Return the starter of collectors, with a home folder of their own."""
-    return Collector(tmp_path)
+    collector = Collector(tmp_path)
+    yield collector
+    collector.stop()
 
 
 def _python(code: str, *argv: str) -> tuple[str, ...]:
