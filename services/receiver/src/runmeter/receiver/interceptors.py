@@ -7,7 +7,7 @@ parsed here and not by the generated code, which answers INTERNAL to bytes that 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -103,6 +103,29 @@ class Calls(grpc.aio.ServerInterceptor):
 
     def __init__(self, max_message_bytes: int) -> None:
         self._max_message_bytes = max_message_bytes
+        self._active_count = 0
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Refuse new calls from now on; return when those that run have ended, or time is up."""
+        self._draining = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), grace_seconds)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        if self._draining:
+            raise errors.ShuttingDown
+        self._active_count += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._active_count -= 1
+            if not self._active_count:
+                self._idle.set()
 
     async def intercept_service(  # type: ignore[override]
         self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -126,8 +149,10 @@ class Calls(grpc.aio.ServerInterceptor):
 
         async def call(requests: Any, context: _Context) -> Any:
             async with _call(method, context):
-                request = None if handler.request_streaming else await self._read(handler, context)
-                return await behavior(request, context)
+                with self._counted():
+                    wants_none = handler.request_streaming
+                    request = None if wants_none else await self._read(handler, context)
+                    return await behavior(request, context)
 
         return call
 
@@ -136,9 +161,10 @@ class Calls(grpc.aio.ServerInterceptor):
 
         async def call(requests: Any, context: _Context) -> AsyncIterator[Any]:
             async with _call(method, context):
-                request = await self._read(handler, context)
-                async for response in behavior(request, context):
-                    yield response
+                with self._counted():
+                    request = await self._read(handler, context)
+                    async for response in behavior(request, context):
+                        yield response
 
         return call
 

@@ -18,6 +18,7 @@ from runmeter.receiver.servicers import (
 
 SEND_MAX_BYTES = 8 * 2**20
 EVERYWHERE = "0.0.0.0"
+_STOP_SECONDS = 0.5  # for answers already on their way
 
 
 class Server:
@@ -30,8 +31,9 @@ class Server:
             AddressUnusable: the port is taken, or the address is not one of this machine.
         """
         self._health = health.aio.HealthServicer()
+        self._calls = Calls(max_message_bytes)
         self._server = grpc.aio.server(
-            interceptors=(Calls(max_message_bytes), Authentication(_gates(use_cases))),
+            interceptors=(self._calls, Authentication(_gates(use_cases))),
             options=(
                 ("grpc.so_reuseport", 0),  # or a second receiver binds the same port silently
                 ("grpc.max_receive_message_length", max_message_bytes),
@@ -52,9 +54,14 @@ class Server:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self, grace_seconds: float) -> None:
-        """Say NOT_SERVING, take no more calls, give those that run some time to end."""
+        """Say NOT_SERVING, refuse new calls, give those that run some time to end.
+
+        gRPC is stopped only then: a call that comes in just as it stops is not answered and would
+        hold up the end for all of the grace.
+        """
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(grace_seconds)
+        await self._calls.drain(grace_seconds)
+        await self._server.stop(_STOP_SECONDS)
 
 
 def _gates(use_cases: UseCases) -> dict[str, Callable[[str], None]]:
