@@ -135,7 +135,8 @@ class Double:
                     yield run_service_pb2.ListRunsResponse(page={"runs": page})
                 if then is not None:
                     await then(request, context)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, GeneratorExit):
+                # the latter: the call was given up while gRPC sent what was yielded
                 cancelled.set()
                 raise
 
