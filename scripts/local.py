@@ -28,8 +28,14 @@ from runmeter.collector.output import table
 PROGRAMS = Path(sys.executable).parent
 START_SECONDS = 20
 STOP_SECONDS = 30
+OURS = ("COLLECTOR_", "RECEIVER_", "GATEWAY_", "CGROUP_", "GITHUB_")
 WORKLOAD_SECONDS = 11
 SCOPE = {"organization": "my-org", "repository": "my-repo", "workflow": "ci.yml", "job": "build"}
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without what configures our programs: the flags here say it all."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
 
 
 class Failure(Exception):
@@ -42,10 +48,12 @@ class Service:
     def __init__(self, name: str, arguments: list[str], log: Path) -> None:
         self.name = name
         self.log = log
-        self._file = log.open("wb")
+        self._file = log.open("ab")  # another one may be running on it
+        self._start_bytes = log.stat().st_size
         self.process = subprocess.Popen(
             [str(PROGRAMS / name), *arguments, "--log-format=json"],
             stdin=subprocess.DEVNULL,
+            env=clean_environment(),
             stderr=self._file,
             start_new_session=True,  # Ctrl-C reaches this script, which stops them in order
         )
@@ -54,7 +62,7 @@ class Service:
     def _await_start(self) -> str:
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until:
-            for line in self.log.read_text().splitlines():
+            for line in self._lines():
                 with contextlib.suppress(ValueError):
                     fields = json.loads(line)
                     if fields.get("event") == "server.started":
@@ -62,15 +70,24 @@ class Service:
             if self.process.poll() is not None:
                 break
             time.sleep(0.05)
-        self.stop()
+        self._end()
         raise Failure(f"{self.name} did not start:\n{self.tail()}")
+
+    def _lines(self) -> list[str]:
+        """Return what this process has logged."""
+        return self.log.read_bytes()[self._start_bytes :].decode(errors="replace").splitlines()
 
     def tail(self) -> str:
         """Return the end of the log."""
-        return "\n".join(self.log.read_text().splitlines()[-15:])
+        return "\n".join(self._lines()[-15:])
 
     def stop(self) -> None:
-        """End it gracefully, or by force if it does not."""
+        """End it gracefully, or by force if it does not; say so if it ends with an error."""
+        code = self._end()
+        if code:
+            print(f"{self.name} ended with {code}:\n{self.tail()}", file=sys.stderr)
+
+    def _end(self) -> int:
         self.process.terminate()
         try:
             code = self.process.wait(STOP_SECONDS)
@@ -78,8 +95,7 @@ class Service:
             self.process.kill()
             code = self.process.wait()
         self._file.close()
-        if code:
-            print(f"{self.name} ended with {code}:\n{self.tail()}", file=sys.stderr)
+        return code
 
 
 @contextlib.contextmanager
@@ -166,7 +182,7 @@ def measure(folder: Path, address: str, token: str) -> None:
     """Run the collector around the workload; it pushes by gRPC."""
     (folder / "push-token").write_text(token)
     environment = {
-        **os.environ,
+        **clean_environment(),
         "GITHUB_REPOSITORY_OWNER": "my-org",
         "GITHUB_REPOSITORY": "my-org/my-repo",
         "GITHUB_WORKFLOW": "ci.yml",
@@ -175,7 +191,6 @@ def measure(folder: Path, address: str, token: str) -> None:
         "CGROUP_LIMITS": '{"command":{"cpu":"2","memory":"1Gi"}}',
         "COLLECTOR_PUSH_TOKEN_FILE": str(folder / "push-token"),
     }
-    environment.pop("COLLECTOR_PUSH_TOKEN", None)
     collector = [
         str(PROGRAMS / "collector"),
         "--interval=1s",
@@ -235,6 +250,7 @@ def workload() -> None:
 WALK_THROUGH = """
 Runmeter is up: receiver (gRPC) on {receiver}, gateway (REST) on {gateway}.
 Runs are kept in {database}, logs and secrets in {folder}. Ctrl-C stops both.
+RECEIVER_ADDR and GATEWAY_ADDR choose other addresses.
 
 In another terminal, in this folder:
 
@@ -301,6 +317,9 @@ def main() -> int:
     except Failure as error:
         print(f"{command} failed: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"{command} interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

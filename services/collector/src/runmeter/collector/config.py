@@ -19,6 +19,7 @@ from runmeter.collector.version import VERSION
 T = TypeVar("T")
 _MS = 1_000_000
 _HOUR_NS = 3_600_000_000_000
+_UNPUSHED = "the run will not be pushed"
 _SHOWN = 80  # characters of a bad value in its error
 
 _EPILOG = """\
@@ -188,10 +189,18 @@ class _Source:
         Raises:
             UsageError: it is not allowed; of a variable around a command only a warning.
         """
+        if self.has_flag(flag):
+            return self.strictly(flag, parse, default)
+        return self.forgive(lambda: self.strictly(flag, parse, default), default)
+
+    def strictly(self, flag: str, parse: Callable[[str], T], default: T) -> T:
+        """Return the parsed value of a flag or its variable; nothing is forgiven."""
         given = self._flags[flag.replace("-", "_")]
         if given is not None:
             return _parsed(f"--{flag}", given, parse)
-        return self.variable(f"COLLECTOR_{flag.replace('-', '_').upper()}", parse, default)
+        name = f"COLLECTOR_{flag.replace('-', '_').upper()}"
+        given = self._environment.get(name, "")
+        return _parsed(name, given, parse) if given else default
 
     def variable(self, name: str, parse: Callable[[str], T], default: T) -> T:
         """Return the parsed value of a variable; unset and empty give the default."""
@@ -200,14 +209,17 @@ class _Source:
             return default
         return self.forgive(lambda: _parsed(name, given, parse), default)
 
-    def forgive(self, make: Callable[[], T], default: T) -> T:
-        """Return what ``make`` returns; around a command its UsageError is only a warning."""
+    def forgive(self, make: Callable[[], T], default: T, instead: str = "going on without it") -> T:
+        """Return what ``make`` returns; around a command its UsageError is only a warning.
+
+        ``instead``: what happens then, said in the warning.
+        """
         try:
             return make()
         except UsageError as error:
             if not self._forgiving:
                 raise
-            self.warnings.append(f"{error}; going on without it")
+            self.warnings.append(f"{error}; {instead}")
             return default
 
 
@@ -230,11 +242,9 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
     arguments, command = split_command(argv)
     flags = _flags(arguments)
     source = _Source(flags, environment, forgiving=bool(command))
-    endpoint = source.forgive(lambda: source.value("push-endpoint", parse_endpoint, None), None)
     scope = _scope(environment)
-    token = source.forgive(lambda: _push_token(source), "")
-    if endpoint is not None and not source.forgive(lambda: _can_push(scope, token), False):
-        endpoint = None
+    nowhere: tuple[Endpoint | None, str] = (None, "")
+    endpoint, token = source.forgive(lambda: _destination(source, scope), nowhere, _UNPUSHED)
     if flags["push_token"] is not None:
         source.warnings.append(
             "--push-token: other processes of the pod can read it from the command line; "
@@ -288,7 +298,16 @@ def _scope(environment: Mapping[str, str]) -> Scope:
     )
 
 
-def _can_push(scope: Scope, token: str) -> bool:
+def _destination(source: _Source, scope: Scope) -> tuple[Endpoint | None, str]:
+    """Return endpoint and token, both usable, or no endpoint if none was given."""
+    endpoint = source.strictly("push-endpoint", parse_endpoint, None)
+    token = _push_token(source)
+    if endpoint is not None:
+        _check_pushable(scope, token)
+    return endpoint, token
+
+
+def _check_pushable(scope: Scope, token: str) -> None:
     needed = (
         ("GITHUB_REPOSITORY", scope.repository),
         ("GITHUB_REPOSITORY_OWNER", scope.organization),
@@ -305,12 +324,11 @@ def _can_push(scope: Scope, token: str) -> bool:
             "COLLECTOR_PUSH_TOKEN (or --push-token-file) must hold the push token of this scope: "
             "without it the receiver rejects the run"
         )
-    return True
 
 
 def _push_token(source: _Source) -> str:
-    token = source.value("push-token", values.token, "")
-    path = source.value("push-token-file", values.text, "")
+    token = source.strictly("push-token", values.token, "")
+    path = source.strictly("push-token-file", values.text, "")
     is_flag = source.has_flag("push-token-file")
     if not path or (token and (not is_flag or source.has_flag("push-token"))):
         return token

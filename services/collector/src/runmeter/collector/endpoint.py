@@ -45,9 +45,10 @@ def parse_endpoint(text: str) -> Endpoint:
             or credentials, a query or a fragment (they could hold secrets and are not shown).
     """
     scheme, separator, rest = text.partition("://")
-    if not separator or scheme not in SCHEMES:
-        shown = scheme if separator else text
-        raise UsageError(f"{shown!r} is not a known scheme; give {_EXPECTED}")
+    if not separator:
+        raise UsageError(f"{text!r} has no scheme; give {_EXPECTED}")
+    if scheme not in SCHEMES:
+        raise UsageError(f"{scheme!r} is not a known scheme; give {_EXPECTED}")
     if any(mark in rest for mark in "@?# ") or not (rest.isascii() and rest.isprintable()):
         raise UsageError(
             f"no credentials, query, spaces or letters beyond ASCII belong here; give {_EXPECTED}"

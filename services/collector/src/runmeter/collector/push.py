@@ -261,6 +261,9 @@ def _send_http(
         connection.request("POST", endpoint.path, json.dumps(run).encode("ascii"), headers)
         answer = connection.getresponse()
         body = answer.read(1024 * 1024)
+    except http.client.BadStatusLine as error:
+        reason = f"{endpoint.authority} does not answer in HTTP/1; the receiver takes grpc://"
+        raise PushError(KEPT, reason) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         # ValueError: a host that cannot be written as a name in DNS
         raise PushError(KEPT, f"{endpoint.authority}: {error}") from error

@@ -38,10 +38,16 @@ def configure(level: str, log_format: LogFormat | None, stream: TextIO = sys.std
     logging.basicConfig(level=logging.WARNING, handlers=[_Forwarding()], force=True)
 
 
+_SANIC_ADVICE = "Sanic is running in PRODUCTION mode"
+
+
 class _Forwarding(logging.Handler):
     """Hands what libraries log (asyncio, grpc, sanic) to structlog, as one event."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Log it; but for Sanic's advice on its own --debug flag, which we do not have."""
+        if _SANIC_ADVICE in record.getMessage():
+            return
         structlog.get_logger().log(
             record.levelno,
             events.LIBRARY_WARNED,
