@@ -9,10 +9,13 @@ from time import monotonic_ns, process_time, time_ns
 from typing import Any
 
 from runmeter.collector import spool
+from runmeter.collector.clock import PROCESS_CLOCK, clock_source, read_process_clock
 from runmeter.collector.command import Command, CommandError, reap_orphans, replace, spawn
 from runmeter.collector.config import Config
 from runmeter.collector.containers import Containers, Group, is_real
+from runmeter.collector.counters import CGROUP_ROOT, hierarchies
 from runmeter.collector.errors import MeasureError, SpoolError
+from runmeter.collector.exact import ExactCounters
 from runmeter.collector.output import Log, sample_fields, sample_text, table, write_line
 from runmeter.collector.record import new_push_id, run_record, times
 from runmeter.collector.sampler import Sample, Sampler, Schedule
@@ -124,6 +127,9 @@ class Measurement:
         self._summary = Summary(config.interval_ns, config.top, self._lists)
         own_pid = _own_pid(config.proc_path)
         self._own_pid = own_pid
+        self.clock_source = clock_source(config.proc_path)
+        has_clock = self.clock_source == PROCESS_CLOCK
+        self._exact = _exact_counters(self._proc) if has_clock else None
         self._sampler = Sampler(
             self._proc,
             self._containers,
@@ -131,6 +137,8 @@ class Measurement:
             own_pid=own_pid,
             # around a command all orphans below the collector are the command's
             reaper_pid=0 if config.command and own_pid == 1 else 1,
+            clock=read_process_clock if has_clock else None,
+            exact=self._exact,
         )
         self._before: Sample | None = None
         self._failed_count = 0
@@ -207,7 +215,7 @@ class Measurement:
         }
 
     def _host(self) -> dict[str, Any]:
-        host: dict[str, Any] = {"kernel": os.uname().release, "clock_source": "stat"}
+        host: dict[str, Any] = {"kernel": os.uname().release, "clock_source": self.clock_source}
         try:
             host["cpu_count"] = self._proc.stat().cpu_count
         except ProcfsError:
@@ -225,7 +233,7 @@ class Measurement:
             "interval_seconds": self._config.interval_ns / _NS,
             "missed_samples": self._schedule.missed_count + self._failed_count,
             "vanished": table.vanished_count,
-            "denied": table.denied_count,
+            "denied": table.denied_count + (self._exact.denied_count if self._exact else 0),
             "self_cpu_seconds": round(process_time(), 6),
         }
         try:
@@ -239,6 +247,15 @@ class Measurement:
 
 def _proc(mount: str) -> ProcFS:
     return ProcFS(mount, os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK"))
+
+
+def _exact_counters(proc: ProcFS) -> ExactCounters | None:
+    try:
+        cpu_count = proc.stat().cpu_count
+    except ProcfsError:
+        return None
+    own = hierarchies(CGROUP_ROOT)
+    return ExactCounters(proc, own, proc.ticks_nanoseconds(1), cpu_count)
 
 
 def _own_pid(mount: str) -> int:

@@ -56,6 +56,13 @@ def container_key(groups: Iterable[ControlGroup]) -> Key:
     return next((Key("", group.path) for group in ordered if group.path != "/"), ROOT_KEY)
 
 
+def is_node(key: Key, path: str) -> bool:
+    """Tell whether a path is the very cgroup of a key, not one below it."""
+    if not key.container_id:
+        return path == key.path
+    return _container_id(path.rstrip("/").rpartition("/")[2]) == key.container_id
+
+
 def _preference(group: ControlGroup) -> int:
     names = group.controllers or ("",)
     ranks = [_HIERARCHIES.index(name) for name in names if name in _HIERARCHIES]

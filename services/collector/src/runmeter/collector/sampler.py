@@ -7,7 +7,9 @@ Nothing here waits, reads a clock of its own or knows of signals: ``app`` calls 
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from runmeter.collector.clock import Clock
 from runmeter.collector.containers import COMMAND_GROUP, Containers, Group
+from runmeter.collector.exact import ExactCounters, Figures
 from runmeter.collector.ledger import Ledger
 from runmeter.collector.summary import Summary
 from runmeter.collector.table import Process, ProcessTable, Scan, as_vanished
@@ -52,12 +54,14 @@ class SystemReading(NamedTuple):
 class GroupSample(NamedTuple):
     """One group at one snapshot; sizes are None when no process of it lives.
 
-    ``cpu_ns``: CPU time since the snapshot before.
+    ``cpu_ns``: CPU time since the snapshot before. ``figures``: what the kernel's counters say,
+    None where there are none.
     """
 
     cpu_ns: int
     rss_bytes: int | None
     anon_bytes: int | None
+    figures: Figures | None = None
 
 
 class Sample(NamedTuple):
@@ -79,13 +83,17 @@ class Sampler:
         *,
         own_pid: int,
         reaper_pid: int = 1,
+        clock: Clock | None = None,
+        exact: ExactCounters | None = None,
     ) -> None:
         self._proc = proc
         self._containers = containers
         self._summary = summary
         self._own_pid = own_pid
         self._reaper_pid = reaper_pid
-        self.table = ProcessTable(proc, containers)
+        self.table = ProcessTable(proc, containers, clock)
+        self._exact = exact
+        self._last_ns = 0
         self._ledger: Ledger[Group] = Ledger(
             proc.ticks_nanoseconds(1), reaper_pid, self._ignores_children
         )
@@ -94,7 +102,8 @@ class Sampler:
         """Take the first snapshot: what was used before does not count."""
         self.table.scan()
         self._regroup({}, ())
-        sample = Sample(now_ns, self._system(), self._sizes({}))
+        figures = self._figures({}, now_ns)
+        sample = Sample(now_ns, self._system(), self._sizes({}, figures))
         self._summary.start(sample)
         return sample
 
@@ -121,10 +130,25 @@ class Sampler:
 
     def _step(self, now_ns: int) -> tuple[Sample, list[Process]]:
         system = self._system()
+        if self._exact is not None:
+            self._exact.read()
         scan = self.table.scan()
         own_ns = self._regroup(scan.own_ns, scan.vanished)
         used_ns = self._settle(scan, own_ns)
-        return Sample(now_ns, system, self._sizes(used_ns)), scan.vanished
+        figures = self._figures(own_ns, now_ns)
+        for group, found in figures.items():
+            if found.cpu_ns is not None:
+                used_ns[group] = found.cpu_ns
+        return Sample(now_ns, system, self._sizes(used_ns, figures)), scan.vanished
+
+    def _figures(self, own_ns: dict[Group, int], now_ns: int) -> dict[Group, Figures]:
+        elapsed_ns, self._last_ns = now_ns - self._last_ns, now_ns
+        if self._exact is None:
+            return {}
+        processes = self.table.processes.values()
+        self._exact.discover(processes)
+        command = frozenset(p.key for p in processes if p.group.is_command)
+        return self._exact.figures(self._containers.group, own_ns, elapsed_ns, command)
 
     def _settle(self, scan: Scan, own_ns: dict[Group, int]) -> dict[Group, int]:
         living = {pid: process.group for pid, process in self.table.processes.items()}
@@ -158,7 +182,9 @@ class Sampler:
                 process.group = renamed.get(process.group, process.group)
         return own_ns
 
-    def _sizes(self, used_ns: dict[Group, int]) -> dict[Group, GroupSample]:
+    def _sizes(
+        self, used_ns: dict[Group, int], figures: dict[Group, Figures]
+    ) -> dict[Group, GroupSample]:
         rss: dict[Group, int] = {}
         anon: dict[Group, int] = {}
         for process in self.table.processes.values():
@@ -169,7 +195,12 @@ class Sampler:
         groups = dict.fromkeys((*rss, *used_ns))
         if any(process.group.is_command for process in self.table.processes.values()):
             groups[COMMAND_GROUP] = None  # listed however short it was
-        return {g: GroupSample(used_ns.get(g, 0), rss.get(g), anon.get(g)) for g in groups}
+        return {
+            group: GroupSample(
+                used_ns.get(group, 0), rss.get(group), anon.get(group), figures.get(group)
+            )
+            for group in groups
+        }
 
     def _system(self) -> SystemReading:
         busy = total = used = mem_total = None

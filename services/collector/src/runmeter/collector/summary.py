@@ -12,11 +12,13 @@ from runmeter.collector.series import Series, SeriesSet
 from runmeter.collector.top import TopList, by_cpu, by_memory
 
 if TYPE_CHECKING:
+    from runmeter.collector.exact import Figures
     from runmeter.collector.sampler import Sample, SystemReading
     from runmeter.collector.table import Process
 
 _NS = 1_000_000_000
 _DECIMALS = 6
+_EXACT_SHARE = 100  # one part in so many may come from the ledger
 
 
 class Limit(NamedTuple):
@@ -44,11 +46,31 @@ class _Interval:
 class _GroupRecord:
     """Everything kept of one group."""
 
-    __slots__ = ("anon", "cores", "cpu_ns", "rss", "snapshot_count")
+    __slots__ = (
+        "anon",
+        "cgroup",
+        "cores",
+        "cpu_ns",
+        "exact_ns",
+        "is_exact",
+        "oom_kills",
+        "peak_bytes",
+        "rss",
+        "snapshot_count",
+        "throttled_ns",
+        "working_set",
+    )
 
     def __init__(self, series: SeriesSet) -> None:
         self.cpu_ns = 0
+        self.exact_ns = 0  # of it, from the kernel's counter
+        self.is_exact = False  # the counter could be read over an interval at least
         self.snapshot_count = 0
+        self.throttled_ns: int | None = None
+        self.oom_kills: int | None = None
+        self.peak_bytes: int | None = None
+        self.cgroup = series.new()
+        self.working_set = series.new()
         self.cores = series.new()
         self.rss = series.new()
         self.anon = series.new()
@@ -154,7 +176,10 @@ class Summary:
         for group, found in sample.groups.items():
             if found.cpu_ns or found.rss_bytes is not None:
                 cpu_ns[group] = cpu_ns.get(group, 0) + found.cpu_ns
-                self._record(group).cpu_ns += found.cpu_ns
+                record = self._record(group)
+                record.cpu_ns += found.cpu_ns
+                if found.figures is not None:
+                    _count(record, found.figures)
 
     def _take_sizes(self, sample: "Sample") -> None:
         self.snapshot_count += 1
@@ -165,7 +190,18 @@ class Summary:
                 record.snapshot_count += 1
                 self._series.add(record.rss, found.rss_bytes)
                 self._series.add(record.anon, found.anon_bytes)
-        system = sample.system
+                if found.figures is not None:
+                    self._take_figures(record, found.figures)
+        self._take_system(sample.system)
+
+    def _take_figures(self, record: _GroupRecord, figures: "Figures") -> None:
+        record.peak_bytes = figures.peak_bytes
+        if figures.memory_bytes is not None:
+            self._series.add(record.cgroup, figures.memory_bytes)
+        if figures.working_set_bytes is not None:
+            self._series.add(record.working_set, figures.working_set_bytes)
+
+    def _take_system(self, system: "SystemReading") -> None:
         if system.mem_total_bytes:
             self.mem_total_bytes = system.mem_total_bytes
             if system.mem_used_bytes is not None:
@@ -214,11 +250,39 @@ class Summary:
             sample_count=record.snapshot_count,
             cpu_cores=_rates(record.cores),
             cpu_seconds=round(record.cpu_ns / _NS, _DECIMALS),
-            cpu_source="ledger",
+            cpu_source="cgroup" if _is_exact(record) else "ledger",
             limits=_present(**limit._asdict()) if limit else None,
             memory_bytes=_sizes(record.rss),
             memory_anon_bytes=_sizes(record.anon),
+            memory_cgroup_bytes=_sizes(record.cgroup),
+            memory_working_set_bytes=_sizes(record.working_set),
+            memory_peak_bytes=record.peak_bytes,
+            oom_kills=record.oom_kills,
+            cpu_throttled_seconds=_seconds(record.throttled_ns),
         )
+
+
+def _count(record: _GroupRecord, figures: "Figures") -> None:
+    """Add what counters grew by in an interval."""
+    if figures.cpu_ns is not None:
+        record.is_exact = True
+        record.exact_ns += figures.cpu_ns
+    if figures.throttled_ns is not None:
+        record.throttled_ns = (record.throttled_ns or 0) + figures.throttled_ns
+    if figures.oom_kills is not None:
+        record.oom_kills = (record.oom_kills or 0) + figures.oom_kills
+    if figures.peak_bytes is not None:
+        record.peak_bytes = figures.peak_bytes
+
+
+def _is_exact(record: _GroupRecord) -> bool:
+    """Tell whether all CPU time, but for the last moments of a container, was counted."""
+    rest_ns = record.cpu_ns - record.exact_ns
+    return record.is_exact and rest_ns * _EXACT_SHARE <= record.cpu_ns
+
+
+def _seconds(ns: int | None) -> float | None:
+    return None if ns is None else round(ns / _NS, _DECIMALS)
 
 
 def _percent(before: "SystemReading", after: "SystemReading") -> float | None:

@@ -1,11 +1,14 @@
 """The table of processes: what is read of each one per scan, and what it used since.
 
-Processes are scanned parents first (ascending pid): a race then counts too little for one
-scan instead of counting twice.
+A process whose CPU clock has not moved has run nothing: nothing else of it is read, but its
+memory now and then (it can change from outside). Processes are scanned in the order of their
+birth, parents first: a race then counts too little for one scan instead of counting twice.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+from runmeter.collector.clock import Clock, clock_id
 from runmeter.collector.containers import (
     COMMAND_GROUP,
     ROOT_KEY,
@@ -25,6 +28,7 @@ from runmeter.procfs import (
 
 _YOUNG_SCANS = 2  # a runtime may still move a process between cgroups
 _CGROUP_SCANS = 64  # and now and then somebody does later
+_IDLE_SCANS = 16  # the memory of an idle process is read once in so many scans
 _ZOMBIES = "ZX"
 
 
@@ -33,6 +37,7 @@ class Process:
 
     __slots__ = (
         "anon_bytes",
+        "clock_id",
         "comm",
         "cpu_ns",
         "group",
@@ -52,6 +57,7 @@ class Process:
 
     def __init__(self, stat: ProcStat, key: Key) -> None:
         self.pid = stat.pid
+        self.clock_id = clock_id(stat.pid)
         self.ppid = stat.ppid
         self.start_ticks = stat.starttime
         self.comm = stat.comm
@@ -69,6 +75,9 @@ class Process:
         self.seen_scans = 0
 
 
+_Entered = tuple[Process, ProcStat, int | None]
+
+
 class Scan(NamedTuple):
     """What one scan of all processes found.
 
@@ -84,18 +93,21 @@ class Scan(NamedTuple):
 class ProcessTable:
     """All processes visible under one proc mount.
 
+    ``clock``: reads the CPU clock of a process by clock id; None to use ``stat`` alone.
     ``command_parent_pid``: whose new children, with all below them, are the command. Counts what
     vanished while it was read and what the kernel refused.
     """
 
-    def __init__(self, proc: ProcFS, containers: Containers) -> None:
+    def __init__(self, proc: ProcFS, containers: Containers, clock: Clock | None = None) -> None:
         self._proc = proc
         self._containers = containers
+        self._clock = clock
         self.processes: dict[int, Process] = {}
         self.command_parent_pid: int | None = None
         self.vanished_count = 0
         self.denied_count = 0
-        self._scanned = False
+        self._scan_count = 0
+        self._last_pid: int | None = None
 
     def scan(self) -> Scan:
         """Read every process once.
@@ -103,44 +115,108 @@ class ProcessTable:
         In the very first scan processes only enter the table: what they used before does not
         belong to the run.
         """
-        pids = self._proc.pids()
-        before, self.processes = self.processes, {}
+        last_pid = self._read_last_pid()
         scan = Scan({}, {}, [])
-        for pid in pids:
-            try:
-                self._read(pid, before, scan)
-            except VanishedError:
-                self.vanished_count += 1
-            except ParseError:  # cut short: the process is going away
-                self.vanished_count += 1
-            except ProcfsError:
-                self.denied_count += 1
-                if pid in before:  # it lives: taken for new later, all it used would count again
-                    self.processes[pid] = before.pop(pid)
-        scan.vanished.extend(before.values())
-        self._scanned = True
+        self._scan_count += 1
+        if self._clock is None:
+            self._revisit_all(scan)
+        else:
+            self._revisit_moved(scan, self._clock)
+        for process in scan.vanished:
+            del self.processes[process.pid]
+        if scan.vanished or last_pid is None or last_pid != self._last_pid:
+            denied_count = self.denied_count
+            self._enter_new(scan)
+            # whoever could not be read is looked for again
+            self._last_pid = last_pid if self.denied_count == denied_count else None
         return scan
 
-    def _read(self, pid: int, before: dict[int, Process], scan: Scan) -> None:
-        stat = self._proc.proc_stat(pid)
-        process = before.get(pid)
-        if process is None or process.start_ticks != stat.starttime:
-            process = self._enter(stat, before)
-        else:
-            self._look_again(process, stat)
-            del before[pid]
-        self.processes[pid] = process
-        process.seen_scans += 1
-        process.ppid = stat.ppid
-        process.group = self._group(process, before)
-        self._account(process, stat, scan)
-        process.is_zombie = stat.state in _ZOMBIES
-        self._size(process)
+    def _read_last_pid(self) -> int | None:
+        """Return the pid made last in our pid namespace: nothing was born while it stays."""
+        if self._clock is None:  # the mount shows another one
+            return None
+        try:
+            return self._proc.loadavg().last_pid
+        except ProcfsError:
+            return None
 
-    def _enter(self, stat: ProcStat, before: dict[int, Process]) -> Process:
-        """Make the entry of a process that was not there in the scan before."""
-        key = container_key(self._proc.proc_cgroup(stat.pid))
-        parent = self._parent(stat.ppid, before)
+    def _revisit_all(self, scan: Scan) -> None:
+        for process in self.processes.values():
+            self._revisit(process, None, scan)
+
+    def _revisit_moved(self, scan: Scan, clock: Clock) -> None:
+        slot = self._scan_count % _IDLE_SCANS
+        for process in self.processes.values():
+            try:
+                own_ns = clock(process.clock_id)
+            except OSError:
+                scan.vanished.append(process)
+                continue
+            if own_ns != process.own_ns:
+                self._revisit(process, own_ns, scan)
+            elif process.pid % _IDLE_SCANS == slot:
+                self._guard(self._size, process)
+
+    def _revisit(self, process: Process, own_ns: int | None, scan: Scan) -> None:
+        """Read a process of the scan before again; note it if it is no more."""
+        try:
+            stat = self._proc.proc_stat(process.pid)
+        except VanishedError:
+            self.vanished_count += 1
+            scan.vanished.append(process)
+            return
+        except ParseError:  # cut short: it is going away; counted if it is still listed
+            scan.vanished.append(process)
+            return
+        except ProcfsError:  # it stays in the table: entered anew it would count from zero
+            self.denied_count += 1
+            return
+        if stat.starttime != process.start_ticks:  # the pid has been given to another process
+            scan.vanished.append(process)
+            return
+        self._look_again(process, stat)
+        if not process.group.is_command:  # once part of the command's tree, always part of it
+            process.group = self._containers.group(process.key)
+        self._take(process, stat, own_ns, scan)
+
+    def _enter_new(self, scan: Scan) -> None:
+        """Enter the processes that were not there in the scan before.
+
+        All are read before any is accounted: the parent of one, which says whether it belongs
+        to the command, may be as new and, once pids have wrapped, have a higher pid.
+        """
+        entered: list[_Entered] = []
+        for pid in self._proc.pids():
+            if pid not in self.processes:
+                self._guard(self._enter, pid, entered)
+        command = {process.pid for process, _, _ in entered if self._starts_command(process)}
+        while more := {p.pid for p, _, _ in entered if p.ppid in command} - command:
+            command |= more
+        for process, stat, own_ns in entered:
+            process.group = self._containers.group(process.key)
+            if process.pid in command:
+                process.group = COMMAND_GROUP
+            self._take(process, stat, own_ns, scan)
+
+    def _starts_command(self, process: Process) -> bool:
+        parent = self.processes.get(process.ppid)
+        below = parent is not None and parent.group.is_command
+        return process.ppid == self.command_parent_pid or below
+
+    def _guard(self, read: Callable[..., None], *arguments: Any) -> None:
+        """Count what vanishes while it is read, and what the kernel refuses."""
+        try:
+            read(*arguments)
+        except (VanishedError, ParseError):  # cut short: the process is going away
+            self.vanished_count += 1
+        except ProcfsError:
+            self.denied_count += 1
+
+    def _enter(self, pid: int, entered: list[_Entered]) -> None:
+        own_ns = self._own_clock(pid)
+        stat = self._proc.proc_stat(pid)
+        key = container_key(self._proc.proc_cgroup(pid))
+        parent = self.processes.get(stat.ppid)
         if parent is not None and stat.ppid != 1:
             # an exiting task reads `/` as its cgroup in a v1 hierarchy; what v2 says beside it
             # (on a hybrid host the service of the runtime) is not the container
@@ -148,10 +224,20 @@ class ProcessTable:
             if key == ROOT_KEY or (ended and parent.key.container_id):
                 key = parent.key
         process = Process(stat, key)
-        if not self._scanned:
+        if self._scan_count == 1:
             process.own_ns, process.waited_ns = self._times(stat)
+            process.own_ns = process.own_ns if own_ns is None else own_ns
+        self.processes[pid] = process
+        entered.append((process, stat, own_ns))
         self._learn(process)
-        return process
+
+    def _own_clock(self, pid: int) -> int | None:
+        if self._clock is None:
+            return None
+        try:
+            return self._clock(clock_id(pid))
+        except OSError as error:
+            raise VanishedError(f"clock of {pid}") from error
 
     def _look_again(self, process: Process, stat: ProcStat) -> None:
         """Read anew what may change in a living process: its cgroup and its name."""
@@ -177,21 +263,13 @@ class ProcessTable:
                 argv0 = ""
         self._containers.see(process.key, process.pid, process.comm, argv0)
 
-    def _parent(self, ppid: int, before: dict[int, Process]) -> Process | None:
-        """Return the parent, read in this scan or, once pids have wrapped, not yet."""
-        return self.processes.get(ppid) or before.get(ppid)
-
-    def _group(self, process: Process, before: dict[int, Process]) -> Group:
-        """Return the group: once part of the command's tree, always part of it."""
-        if process.group.is_command:
-            return COMMAND_GROUP
-        if process.seen_scans == 1 and process.ppid == self.command_parent_pid:
-            return COMMAND_GROUP
-        if process.seen_scans <= _YOUNG_SCANS:  # its parent may be as new and have a higher pid
-            parent = self._parent(process.ppid, before)
-            if parent is not None and parent.group.is_command:
-                return COMMAND_GROUP
-        return self._containers.group(process.key)
+    def _take(self, process: Process, stat: ProcStat, own_ns: int | None, scan: Scan) -> None:
+        """Take over what was read of a process: its place, its times, its memory."""
+        process.seen_scans += 1
+        process.ppid = stat.ppid
+        self._account(process, stat, own_ns, scan)
+        process.is_zombie = stat.state in _ZOMBIES
+        self._guard(self._size, process)
 
     def _times(self, stat: ProcStat) -> tuple[int, int]:
         return (
@@ -199,8 +277,9 @@ class ProcessTable:
             self._proc.ticks_nanoseconds(stat.cutime + stat.cstime),
         )
 
-    def _account(self, process: Process, stat: ProcStat, scan: Scan) -> None:
-        own_ns, waited_ns = self._times(stat)
+    def _account(self, process: Process, stat: ProcStat, clock_ns: int | None, scan: Scan) -> None:
+        stat_ns, waited_ns = self._times(stat)
+        own_ns = stat_ns if clock_ns is None else clock_ns
         used = max(0, own_ns - process.own_ns)
         if used:
             scan.own_ns[process.group] = scan.own_ns.get(process.group, 0) + used

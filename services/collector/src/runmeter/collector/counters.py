@@ -1,0 +1,289 @@
+"""The kernel's own counters of a container's cgroup, where they can be read and trusted.
+
+Looked for in the collector's own view of the cgroup file systems, then in the view of a process
+of the container, under ``/proc/<pid>/root``. That second view is made by the job: whatever is
+opened must be a regular file on the collector's own cgroup file system, and lie in the cgroup
+that really holds the process. Nothing read there is ever logged.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar
+
+from runmeter.collector.containers import Key, is_node
+from runmeter.procfs import (
+    ControlGroup,
+    ProcfsError,
+    parse_cpu_stat_v1,
+    parse_cpu_stat_v2,
+    parse_cpuacct_usage,
+    parse_memory_current,
+    parse_memory_events,
+    parse_memory_max_usage_in_bytes,
+    parse_memory_oom_control,
+    parse_memory_peak,
+    parse_memory_stat_v1,
+    parse_memory_stat_v2,
+    parse_memory_usage_in_bytes,
+)
+
+T = TypeVar("T")
+CGROUP_ROOT = "/sys/fs/cgroup"
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_READ_BYTES = 65536
+_PROCS_BYTES = 4 * 1024 * 1024
+_LEAF_LINKS = 2  # of a folder without folders in it
+_CPU_FILES = {False: ("cpuacct", "cpuacct.usage"), True: ("", "cpu.stat")}  # by: is v2
+
+
+class Reading(NamedTuple):
+    """Counters of one cgroup, each None where it could not be read.
+
+    Times in nanoseconds and ``oom_kills`` count since the cgroup was made; sizes in bytes.
+    """
+
+    cpu_ns: int | None = None
+    throttled_ns: int | None = None
+    memory_bytes: int | None = None
+    working_set_bytes: int | None = None
+    peak_bytes: int | None = None
+    oom_kills: int | None = None
+
+
+class Refused(Exception):
+    """The counters of a cgroup are there, but not readable or not what they claim to be."""
+
+
+class Source:
+    """Open counters of one cgroup. The CPU counter's descriptor is kept, the others are not."""
+
+    __slots__ = ("_cpu_file", "_folders", "_is_v2", "needs_leaf")
+
+    def __init__(self, folders: dict[str, int], cpu_file: int, is_v2: bool, needs_leaf: bool):
+        self._folders = folders  # by v1 controller; v2: the one under ""
+        self._cpu_file = cpu_file
+        self._is_v2 = is_v2
+        self.needs_leaf = needs_leaf
+
+    def read(self) -> Reading:
+        """Read all counters; what cannot be read, or not any more, is None."""
+        if self.needs_leaf and not self._is_leaf():
+            return Reading()
+        return self._read_v2() if self._is_v2 else self._read_v1()
+
+    def close(self) -> None:
+        """Close all descriptors."""
+        for descriptor in (*self._folders.values(), self._cpu_file):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _is_leaf(self) -> bool:
+        """Tell whether the cgroup has none below it, whose use would be counted with its own."""
+        try:
+            return all(os.fstat(fd).st_nlink == _LEAF_LINKS for fd in self._folders.values())
+        except OSError:
+            return False
+
+    def _read_v2(self) -> Reading:
+        cpu = _parsed(parse_cpu_stat_v2, self._cpu())
+        memory = _parsed(parse_memory_current, self._file("", "memory.current"))
+        details = _parsed(parse_memory_stat_v2, self._file("", "memory.stat"))
+        events = _parsed(parse_memory_events, self._file("", "memory.events"))
+        return Reading(
+            cpu_ns=cpu.usage_usec * 1000 if cpu else None,
+            throttled_ns=_times(cpu.throttled_usec if cpu else None, 1000),
+            memory_bytes=memory,
+            working_set_bytes=_less(memory, details.inactive_file if details else None),
+            peak_bytes=_parsed(parse_memory_peak, self._file("", "memory.peak")),
+            oom_kills=events.oom_kill if events else None,
+        )
+
+    def _read_v1(self) -> Reading:
+        throttled = _parsed(parse_cpu_stat_v1, self._file("cpu", "cpu.stat"))
+        memory = _parsed(parse_memory_usage_in_bytes, self._file("memory", "memory.usage_in_bytes"))
+        details = _parsed(parse_memory_stat_v1, self._file("memory", "memory.stat"))
+        control = _parsed(parse_memory_oom_control, self._file("memory", "memory.oom_control"))
+        peak = self._file("memory", "memory.max_usage_in_bytes")
+        return Reading(
+            cpu_ns=_parsed(parse_cpuacct_usage, self._cpu()),
+            throttled_ns=throttled.throttled_time if throttled else None,
+            memory_bytes=memory,
+            working_set_bytes=_less(memory, details.total_inactive_file if details else None),
+            peak_bytes=_parsed(parse_memory_max_usage_in_bytes, peak),
+            oom_kills=control.oom_kill if control else None,
+        )
+
+    def _cpu(self) -> bytes | None:
+        if self._cpu_file < 0:
+            return None
+        try:
+            return os.pread(self._cpu_file, _READ_BYTES, 0)
+        except OSError:  # ENODEV: the cgroup has been removed
+            return None
+
+    def _file(self, folder: str, name: str) -> bytes | None:
+        if folder not in self._folders:
+            return None
+        try:
+            descriptor = _open_file(self._folders[folder], name)
+        except (OSError, Refused):
+            return None
+        try:
+            return os.read(descriptor, _READ_BYTES)
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+
+
+def _parsed(parse: Callable[[bytes], T], raw: bytes | None) -> T | None:
+    if raw is None:
+        return None
+    try:
+        return parse(raw)
+    except ProcfsError:
+        return None
+
+
+def _times(count: int | None, factor: int) -> int | None:
+    return None if count is None else count * factor
+
+
+def _less(whole: int | None, part: int | None) -> int | None:
+    return None if whole is None or part is None else max(0, whole - part)
+
+
+class Hierarchies(NamedTuple):
+    """The collector's own mounts of cgroup file systems.
+
+    ``v1``: device by controller. ``v2``: device of the unified one, None if it does not count
+    (beside v1 it has no memory and no CPU controller).
+    """
+
+    root: str
+    v1: dict[str, int]
+    v2: int | None
+
+
+def hierarchies(root: str) -> Hierarchies:
+    """Look at the mounts under ``/sys/fs/cgroup``; what is not there is left out."""
+    v1: dict[str, int] = {}
+    for controller in ("cpuacct", "cpu", "memory"):
+        device = _device(f"{root}/{controller}/cgroup.procs")
+        if device is not None:
+            v1[controller] = device
+    return Hierarchies(root, v1, None if v1 else _device(f"{root}/cgroup.controllers"))
+
+
+def _device(path: str) -> int | None:
+    try:
+        return os.stat(path).st_dev
+    except OSError:
+        return None
+
+
+def open_source(
+    own: Hierarchies, process_root: str, pid: int, key: Key, groups: Iterable[ControlGroup]
+) -> Source | None:
+    """Open the counters of the cgroup of a process that sits at the node of its container.
+
+    ``process_root``: ``/proc/<pid>/root``. None: there are none, or they belong to another node.
+
+    Raises:
+        Refused: they are there, and not readable or not trusted.
+    """
+    paths = _paths(own, key, groups)
+    folders: dict[str, int] = {}
+    refused = False
+    try:
+        for name, (device, path) in paths.items():
+            try:
+                folders[name] = _open_folder(own.root, process_root, name, path, device, pid)
+            except (OSError, Refused) as error:
+                refused = refused or not isinstance(error, FileNotFoundError)
+        cpu_folder, cpu_name = (
+            ("", "cpu.stat") if own.v2 is not None else ("cpuacct", "cpuacct.usage")
+        )
+        cpu_file = -1
+        if cpu_folder in folders:
+            cpu_file = _open_file(folders[cpu_folder], cpu_name)
+    except (OSError, Refused) as error:
+        _close(folders)
+        raise Refused from error
+    if folders:
+        return Source(folders, cpu_file, own.v2 is not None, needs_leaf=not key.container_id)
+    if refused:
+        raise Refused
+    return None
+
+
+def _paths(
+    own: Hierarchies, key: Key, groups: Iterable[ControlGroup]
+) -> dict[str, tuple[int, str]]:
+    """Return device and path of each hierarchy in which the process sits at the key's node."""
+    paths: dict[str, tuple[int, str]] = {}
+    for group in groups:
+        if not is_node(key, group.path):
+            continue
+        if not group.controllers and own.v2 is not None:
+            paths[""] = (own.v2, group.path)
+        for controller in group.controllers:
+            if controller in own.v1:
+                paths[controller] = (own.v1[controller], group.path)
+    return paths
+
+
+def _open_folder(root: str, process_root: str, name: str, path: str, device: int, pid: int) -> int:
+    """Open the folder of a cgroup in the first view that shows the one that holds the process."""
+    inner = f"{process_root}/sys/fs/cgroup"
+    candidates = [f"{inner}/{name}"]
+    if ".." not in path.split("/"):
+        candidates = [f"{root}/{name}{path}", f"{inner}/{name}{path}", *candidates]
+    failure: Exception = FileNotFoundError()
+    for candidate in candidates:
+        try:
+            folder = os.open(candidate, _FOLDER)
+        except OSError as error:
+            failure = (
+                failure if isinstance(error, (FileNotFoundError, NotADirectoryError)) else error
+            )
+            continue
+        if os.fstat(folder).st_dev == device and _holds(folder, pid):
+            return folder
+        os.close(folder)
+        failure = Refused()
+    raise failure
+
+
+def _holds(folder: int, pid: int) -> bool:
+    """Tell whether a folder is the cgroup of a process: nothing the job can make says so."""
+    try:
+        descriptor = _open_file(folder, "cgroup.procs")
+    except (OSError, Refused):
+        return False
+    try:
+        raw = b""
+        while len(raw) < _PROCS_BYTES and (part := os.read(descriptor, _READ_BYTES)):
+            raw += part
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return b"%d" % pid in raw.split(b"\n")
+
+
+def _open_file(folder: int, name: str) -> int:
+    """Open a regular file on the file system of its folder."""
+    descriptor = os.open(name, _FILE, dir_fd=folder)
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_dev == os.fstat(folder).st_dev:
+        return descriptor
+    os.close(descriptor)
+    raise Refused
+
+
+def _close(folders: dict[str, int]) -> None:
+    for descriptor in folders.values():
+        os.close(descriptor)
