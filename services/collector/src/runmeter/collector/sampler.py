@@ -4,7 +4,7 @@ Nothing here waits, reads a clock of its own or knows of signals: ``app`` calls 
 ``tick`` and ``finish`` with the time it is.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from runmeter.collector.clock import Clock
@@ -85,6 +85,7 @@ class Sampler:
         reaper_pid: int = 1,
         clock: Clock | None = None,
         exact: ExactCounters | None = None,
+        show: Callable[[Sample], None] | None = None,
     ) -> None:
         self._proc = proc
         self._containers = containers
@@ -93,6 +94,7 @@ class Sampler:
         self._reaper_pid = reaper_pid
         self.table = ProcessTable(proc, containers, clock)
         self._exact = exact
+        self._show = show
         self._last_ns = 0
         self._ledger: Ledger[Group] = Ledger(
             proc.ticks_nanoseconds(1), reaper_pid, self._ignores_children
@@ -105,7 +107,7 @@ class Sampler:
         figures = self._figures({}, now_ns)
         sample = Sample(now_ns, self._system(), self._sizes({}, figures))
         self._summary.start(sample)
-        return sample
+        return self._shown(sample)
 
     def tick(self, now_ns: int) -> Sample:
         """Take a snapshot."""
@@ -113,7 +115,7 @@ class Sampler:
         sample, vanished = self._step(now_ns)
         self._summary.snapshot(sample)
         self._summary.retire(vanished)
-        return sample
+        return self._shown(sample)
 
     def finish(self, now_ns: int) -> Sample:
         """Take the last reading: a snapshot, or merged into the interval before if it is short."""
@@ -126,6 +128,12 @@ class Sampler:
             self._summary.close_interval([*self.table.processes.values(), *vanished])
             self._summary.retire(vanished)
         self._summary.retire(self.table.processes.values())
+        return sample
+
+    def _shown(self, sample: Sample) -> Sample:
+        """Show a snapshot while the interval before it is still open in the processes."""
+        if self._show is not None:
+            self._show(sample)
         return sample
 
     def _step(self, now_ns: int) -> tuple[Sample, list[Process]]:
