@@ -320,7 +320,7 @@ def test_a_signal_ends_the_run(collector: Collector, number: signal.Signals) -> 
     payload = json.loads(done.output)
     assert payload["sample_count"] >= 2
     assert payload["containers"]
-    assert payload["host"]["clock_source"] == "stat"
+    assert payload["host"]["clock_source"] == "process_clock"
     assert payload["coverage"]["interval_seconds"] == 0.1
     assert payload["start_time"] < payload["end_time"]
     assert [line["event"] for line in done.lines] == ["run.started", "run.measured"]
