@@ -12,7 +12,7 @@ from runmeter.collector.command import Command, CommandError, reap_orphans, repl
 from runmeter.collector.config import Config
 from runmeter.collector.errors import MeasureError, SpoolError
 from runmeter.collector.measurement import Measurement
-from runmeter.collector.output import Log, table, write_line
+from runmeter.collector.output import PATIENCE_MS, Log, table, write_line
 from runmeter.collector.record import run_record
 from runmeter.collector.subreaper import become_subreaper
 
@@ -116,8 +116,17 @@ def _loop(measurement: Measurement, signals: Signals, command: Command | None) -
                 return
         elif command is None:
             return
-        elif taken.si_code != _SI_KERNEL:  # the terminal has sent it to the command as well
+        elif not _is_delivered(taken, command):
             command.send(taken.si_signo)
+
+
+def _is_delivered(taken: "signal.struct_siginfo", command: Command) -> bool:
+    """Tell whether the terminal has sent a signal to the command as well.
+
+    Of a hangup only the leader of the session is told.
+    """
+    from_terminal = taken.si_code == _SI_KERNEL and taken.si_signo != signal.SIGHUP
+    return from_terminal and command.shares_terminal_signals()
 
 
 def _end(
@@ -129,13 +138,19 @@ def _end(
 ) -> int:
     """Print, keep and push the run; return the exit code if nothing is to be pushed."""
     payload = measurement.payload()
+    path = ""
+    if config.endpoint is not None:  # first of all: nothing can be lost from then on
+        path = _keep(config, log, run_record(config, measurement.push_id, payload, exit_code))
     _print(config, log, payload)
     _write_summary_file(config, log, payload)
-    if config.endpoint is not None:
-        record = run_record(config, measurement.push_id, payload, exit_code)
-        push(config, log, signals, record, exit_code)
-        return exit_code if exit_code is not None else 0 if config.exit_zero else 3
-    return exit_code or 0
+    if not path:
+        return exit_code or 0
+    try:
+        os.execv(sys.executable, _pusher(config, signals, path, exit_code))
+    except OSError as error:
+        reason = f"{sys.executable!r} cannot be run: {error.strerror}"
+        log.write("error", "run.kept", reason=reason, path=path)
+    return exit_code if exit_code is not None else 0 if config.exit_zero else 3
 
 
 def _print(config: Config, log: Log, payload: dict[str, Any]) -> None:
@@ -146,10 +161,10 @@ def _print(config: Config, log: Log, payload: dict[str, Any]) -> None:
     else:
         if os.isatty(2):
             write_line(2, table(payload))
-        if config.endpoint is None and config.log_format == "text":
-            write_line(output, table(payload))
-        elif config.endpoint is None:
-            write_line(output, json.dumps(payload, separators=(",", ":")))
+        if config.endpoint is None:
+            is_text = config.log_format == "text"
+            text = table(payload) if is_text else json.dumps(payload, separators=(",", ":"))
+            write_line(output, text, patience_ms=-1 if output == 1 else PATIENCE_MS)
     log.write(
         "info",
         "run.measured",
@@ -171,23 +186,20 @@ def _write_summary_file(config: Config, log: Log, payload: dict[str, Any]) -> No
         log.write("warning", "summary_file.failed", reason=reason)
 
 
-def push(
-    config: Config,
-    log: Log,
-    signals: Signals,
-    record: dict[str, Any],
-    exit_code: int | None,
-) -> None:
-    """Write the run to the spool and become the pusher; returns only if that is impossible."""
-    assert config.endpoint is not None
+def _keep(config: Config, log: Log, record: dict[str, Any]) -> str:
+    """Write the run to the spool, or to memory if that cannot be; return its path."""
     content = spool.encode(record)
-    arguments = [sys.executable, "-I", "-m", "runmeter.collector.push"]
     try:
-        path = spool.write(config.spool_dir, record["push_id"], content)
+        return spool.write(config.spool_dir, record["push_id"], content)
     except SpoolError as error:
         log.write("warning", "spool.failed", reason=f"{error}; pushing from memory")
-        descriptor = _in_memory(content)
-        path = f"/proc/self/fd/{descriptor}"
+        return f"{spool.MEMORY}{_in_memory(content)}"
+
+
+def _pusher(config: Config, signals: Signals, path: str, exit_code: int | None) -> list[str]:
+    """Return the command line of the pusher; the token passes through a descriptor."""
+    assert config.endpoint is not None
+    arguments = [sys.executable, "-I", "-m", "runmeter.collector.push"]
     arguments += [f"--file={path}", f"--endpoint={config.endpoint.url}"]
     arguments += [f"--log-format={config.log_format}", f"--log-level={config.log_level}"]
     arguments += [f"--deadline-ns={monotonic_ns() + config.shutdown_timeout_ns}"]
@@ -198,11 +210,7 @@ def push(
             arguments.append(f"--{name.replace('_', '-')}={getattr(config, name)}")
     if exit_code is not None or config.exit_zero:
         arguments.append(f"--exit-code={exit_code or 0}")
-    try:
-        os.execv(sys.executable, arguments)
-    except OSError as error:
-        reason = f"{sys.executable!r} cannot be run: {error.strerror}"
-        log.write("error", "run.kept", reason=reason, path=path)
+    return arguments
 
 
 def _in_memory(content: bytes) -> int:

@@ -3,16 +3,18 @@
 ``posix_spawn`` instead of ``subprocess``, which costs the sampling process a megabyte.
 """
 
+import errno
 import os
 import signal
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, NoReturn, TypeVar
 
 from runmeter.collector.errors import CollectorError
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 _SIGNALLED = 128
+T = TypeVar("T")
 
 
 class CommandError(CollectorError):
@@ -39,6 +41,13 @@ class Command(NamedTuple):
         code = os.waitstatus_to_exitcode(status)
         return code if code >= 0 else _SIGNALLED - code
 
+    def shares_terminal_signals(self) -> bool:
+        """Tell whether the terminal sends to it what it sends to us: same process group."""
+        try:
+            return os.getpgid(self.pid) == os.getpgrp()
+        except ProcessLookupError:
+            return True
+
     def send(self, number: int) -> None:
         """Pass a signal on."""
         try:
@@ -58,16 +67,39 @@ def spawn(
     Raises:
         CommandError: it is not there or cannot be executed.
     """
+    return Command(_run(command, lambda found: _posix_spawn(found, environment, mask)))
+
+
+def _posix_spawn(
+    command: list[str], environment: Mapping[str, str], mask: "set[signal.Signals | int]"
+) -> int:
     restored = [signal.SIGPIPE, signal.SIGXFSZ]
+    return os.posix_spawnp(
+        command[0], command, dict(environment), setsigmask=mask, setsigdef=restored
+    )
+
+
+def _run(command: Sequence[str], start: Callable[[list[str]], T]) -> T:
+    """Start a command; a script without ``#!`` is run by sh, as execvp(3) does."""
+    if not command[0]:
+        raise CommandError("", FileNotFoundError(errno.ENOENT, "it has no name"))
     try:
-        pid = os.posix_spawnp(
-            command[0], list(command), dict(environment), setsigmask=mask, setsigdef=restored
-        )
+        try:
+            return start(list(command))
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+        return start(["/bin/sh", _path_of(command[0]), *command[1:]])
     except OSError as error:
         raise CommandError(command[0], error) from error
-    except ValueError as error:  # an empty name or a NUL byte
-        raise CommandError(command[0], OSError(0, str(error))) from error
-    return Command(pid)
+
+
+def _path_of(name: str) -> str:
+    """Return the executable file that PATH finds under a name."""
+    if "/" in name:
+        return name
+    candidates = (f"{folder or '.'}/{name}" for folder in os.get_exec_path())
+    return next((path for path in candidates if os.access(path, os.X_OK)), name)
 
 
 def reap_orphans(command: Command | None) -> None:
@@ -97,7 +129,5 @@ def replace(
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    try:
-        os.execvpe(command[0], list(command), dict(environment))
-    except OSError as error:
-        raise CommandError(command[0], error) from error
+    _run(command, lambda found: os.execvpe(found[0], found, dict(environment)))
+    raise AssertionError("exec does not return")

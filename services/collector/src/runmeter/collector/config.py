@@ -287,7 +287,8 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
 
 def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     ours = ("COLLECTOR_PUSH_TOKEN", "COLLECTOR_PUSH_TOKEN_FILE")
-    return {name: value for name, value in environment.items() if name not in ours}
+    # an empty name cannot be handed on
+    return {name: value for name, value in environment.items() if name and name not in ours}
 
 
 def _scope(environment: Mapping[str, str]) -> Scope:

@@ -7,6 +7,7 @@ pusher, which has it: both look alike.
 import json
 import os
 from collections.abc import Iterable, Mapping
+from select import POLLOUT, poll
 from time import gmtime, time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 LEVELS = ("debug", "info", "warning", "error")
 _NS = 1_000_000_000
+PATIENCE_MS = 250
+_PIPE_BYTES = 4096  # a pipe that is ready takes so much without blocking
 _FIRST_KEYS = ("timestamp", "level", "event")
 
 
@@ -49,12 +52,17 @@ def _text(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def write_line(descriptor: int, text: str) -> None:
-    """Write a whole line; a closed or full descriptor loses the line, never the run."""
+def write_line(descriptor: int, text: str, patience_ms: int = PATIENCE_MS) -> None:
+    """Write a whole line; a closed, full or stalled descriptor loses the line, never the run.
+
+    ``patience_ms``: how long to wait for a reader that does not read; -1: for ever.
+    """
     left = memoryview(f"{text}\n".encode("utf-8", "backslashreplace"))
+    writable = poll()
+    writable.register(descriptor, POLLOUT)
     try:
-        while left:
-            left = left[os.write(descriptor, left) :]
+        while left and writable.poll(patience_ms):
+            left = left[os.write(descriptor, left[:_PIPE_BYTES]) :]
     except OSError:
         pass
 

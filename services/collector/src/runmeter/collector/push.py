@@ -7,14 +7,14 @@ SIGINT and SIGTERM arrive blocked; they are let through once their handlers stan
 import argparse
 import http.client
 import json
+import os
 import signal
 import ssl
-import sys
 from collections.abc import Sequence
 from ipaddress import ip_address
 from time import monotonic_ns, time_ns
 from types import FrameType
-from typing import Any, NamedTuple, TextIO, cast
+from typing import Any, NamedTuple, NoReturn, TextIO, cast
 
 import structlog
 
@@ -23,6 +23,7 @@ from runmeter.collector.endpoint import Endpoint, parse_endpoint
 from runmeter.collector.errors import CollectorError, SpoolError
 from runmeter.collector.output import render, rfc3339, write_line
 
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 PUSHED, KEPT, REJECTED = 0, 3, 4
 _NS = 1_000_000_000
 _MESSAGE_BYTES = 8 * 1024 * 1024
@@ -89,8 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _push_file(args, log)
     except _Ended:
-        log.warning("run.kept", reason="ended by a signal", path=args.file)
+        _log_undelivered(log, args.file, KEPT, reason="ended by a signal")
         code = KEPT
+    finally:
+        # the interpreter gives up our handlers before it ends
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     return code if args.exit_code is None else int(args.exit_code)
 
 
@@ -141,16 +145,25 @@ def _push_file(args: argparse.Namespace, log: Any) -> int:
         log.error("run.unreadable", path=args.file, reason=str(error))
         return KEPT
     except PushError as error:
-        event = "run.rejected" if error.code == REJECTED else "run.kept"
-        log.error(event, reason=str(error), push_endpoint=endpoint.url, path=args.file)
+        facts = {"reason": str(error), "push_endpoint": endpoint.url}
+        _log_undelivered(log, args.file, error.code, **facts)
         return error.code
     log.info("run.pushed", id=stored.id, duplicate=stored.duplicate, push_id=run.get("push_id"))
-    if not args.file.startswith("/proc/self/fd/"):
+    if not args.file.startswith(spool.MEMORY):
         try:
             spool.remove(args.file)
         except OSError as error:
             log.warning("spool.failed", path=args.file, reason=error.strerror)
     return PUSHED
+
+
+def _log_undelivered(log: Any, path: str, code: int, **facts: str) -> None:
+    event = "run.rejected" if code == REJECTED else "run.kept"
+    if path.startswith(spool.MEMORY):  # no folder could take it
+        event = "run.lost"
+    else:
+        facts["path"] = path
+    log.error(event, **facts)
 
 
 def _handle_signals(received: int) -> None:
@@ -160,9 +173,10 @@ def _handle_signals(received: int) -> None:
         if received > 1:
             raise _Ended
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _ENDING:
         signal.signal(number, handle)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # what else was taken for the command, which has ended, stays blocked
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -202,6 +216,7 @@ def _send_grpc(
         ("grpc.max_send_message_length", _MESSAGE_BYTES),
         ("grpc.max_receive_message_length", _MESSAGE_BYTES),
         ("grpc.service_config", _SERVICE_CONFIG),
+        ("grpc.enable_http_proxy", 0),  # the token is for the receiver alone
     ]
     try:
         message = to_wire(run)
@@ -255,6 +270,8 @@ def _send_http(
     endpoint: Endpoint, token: str, run: dict[str, Any], timeout_seconds: float, tls: Tls
 ) -> Acknowledgement:
     """Push as JSON. Redirects are not followed: the token is for this host alone."""
+    signal.signal(signal.SIGALRM, _time_is_up)  # a socket's timeout is for one read only
+    signal.setitimer(signal.ITIMER_REAL, timeout_seconds)
     connection = _connection(endpoint, timeout_seconds, tls)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     try:
@@ -268,6 +285,7 @@ def _send_http(
         # ValueError: a host that cannot be written as a name in DNS
         raise PushError(KEPT, f"{endpoint.authority}: {error}") from error
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         connection.close()
     if answer.status not in (200, 201):
         kind = REJECTED if answer.status in _REJECTING else KEPT
@@ -277,6 +295,10 @@ def _send_http(
         return Acknowledgement(int(stored["id"]), bool(stored["duplicate"]))
     except (ValueError, KeyError, TypeError) as error:
         raise PushError(KEPT, "the answer is not that of a Runmeter gateway") from error
+
+
+def _time_is_up(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise TimeoutError("no whole answer in time")
 
 
 def _connection(endpoint: Endpoint, timeout_seconds: float, tls: Tls) -> http.client.HTTPConnection:
@@ -305,4 +327,4 @@ def _detail(body: bytes) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    os._exit(main())

@@ -11,6 +11,7 @@ from typing import Any
 from runmeter.collector.errors import SpoolError
 
 FORMAT = 1
+MEMORY = "/proc/self/fd/"  # paths of runs that no folder could take
 
 
 def encode(run: dict[str, Any]) -> bytes:
