@@ -560,3 +560,23 @@ def test_an_old_schema_is_not_served(database: Database) -> None:
 
     with pytest.raises(DatabaseUnusable, match="receiver migrate"):
         asyncio.run(open_it())
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_acknowledged_into_a_file_that_is_gone(
+    database: Database, make: MakePush, replaced: bool
+) -> None:
+    """Removed or replaced while it is open, the file takes no more runs unnoticed."""
+
+    async def use(writer: Writer) -> None:
+        await writer.write(make())
+        path = Path(database.location)
+        kept = path.read_bytes()
+        for found in path.parent.glob(f"{path.name}*"):
+            found.unlink()
+        if replaced:
+            path.write_bytes(kept[:0])
+        with pytest.raises(StoreUnavailable, match="moved, removed or replaced"):
+            await writer.write(make())
+
+    with_writer(database, use)

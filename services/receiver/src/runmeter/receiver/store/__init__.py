@@ -45,6 +45,7 @@ _APPS = {
 # for `tortoise -c runmeter.receiver.store.DEVELOPMENT makemigrations`: opens no database
 DEVELOPMENT = {"connections": {WRITING: "sqlite://:memory:"}, "apps": _APPS, "use_tz": True}
 _REASONS = {
+    sqlite3.SQLITE_READONLY_DBMOVED: "its file was moved, removed or replaced",
     sqlite3.SQLITE_FULL: "its disk is full",
     sqlite3.SQLITE_READONLY: "it is read-only",
     sqlite3.SQLITE_BUSY: "it is locked by another process",
@@ -63,7 +64,7 @@ def reason_of(error: BaseException) -> str | None:
     while found is not None:
         if isinstance(found, sqlite3.Error):
             code = getattr(found, "sqlite_errorcode", None)
-            return None if code is None else _REASONS.get(code & 0xFF)
+            return None if code is None else _REASONS.get(code, _REASONS.get(code & 0xFF))
         if isinstance(found, _UNREACHABLE):
             return "it cannot be reached"
         if isinstance(found, asyncpg.PostgresError):

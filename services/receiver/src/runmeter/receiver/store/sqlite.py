@@ -8,7 +8,9 @@ The name of this module has to hold "sqlite": Tortoise's migrations go by it.
 """
 
 import asyncio
+import os
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from tortoise.backends.base.client import ConnectionWrapper, TransactionContext
@@ -31,16 +33,35 @@ class Client(SqliteClient):
             await asyncio.to_thread(_try_open, self.filename)
         try:
             await super().create_connection(with_db)
+            self._file = _identity(self.filename)
         except BaseException:
             await self.close()
             raise
+
+    def check_file(self) -> None:
+        """Raise if the open file is not the one of that name any more.
+
+        SQLite would go on writing to it, and what is acknowledged would be gone with it.
+        """
+        if _identity(self.filename) != self._file:
+            error = sqlite3.OperationalError("the file was moved, removed or replaced")
+            error.sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
+            raise OperationalError(error) from error
 
     def acquire_connection(self) -> ConnectionWrapper[Any]:
         """Return what holds the connection for one statement."""
         return _Held(self._lock, self)
 
     def _in_transaction(self) -> TransactionContext:
-        return _Transaction(_TransactionClient(self), self._lock)
+        return _Transaction(_TransactionClient(self), self._lock, self.check_file)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _try_open(path: str) -> None:
@@ -68,10 +89,15 @@ class _TransactionClient(SqliteTransactionWrapper):
 
 
 class _Transaction(SqliteTransactionContext):
+    def __init__(self, connection: Any, lock: asyncio.Lock, check_file: Callable[[], None]) -> None:
+        super().__init__(connection, lock)
+        self._check_file = check_file
+
     async def __aenter__(self) -> Any:
         await self._trxlock.acquire()
         try:
             await self.ensure_connection()
+            self._check_file()
             await self.connection.begin()
         except BaseException:
             self._trxlock.release()
