@@ -14,10 +14,10 @@ from runmeter.collector.containers import (
     ROOT_KEY,
     Containers,
     Group,
-    Key,
     container_key,
 )
 from runmeter.collector.ledger import Vanished
+from runmeter.collector.process import Process
 from runmeter.procfs import (
     ParseError,
     ProcFS,
@@ -26,53 +26,13 @@ from runmeter.procfs import (
     VanishedError,
 )
 
+__all__ = ["Process", "ProcessTable", "Scan", "as_vanished"]
+
 _YOUNG_SCANS = 2  # a runtime may still move a process between cgroups
 _CGROUP_SCANS = 64  # and now and then somebody does later
 _IDLE_SCANS = 16  # the memory of an idle process is read once in so many scans
+_LISTING_SCANS = 16  # a process may get its pid a moment before it can be seen
 _ZOMBIES = "ZX"
-
-
-class Process:
-    """One pid with one start time. Times in nanoseconds, sizes in bytes."""
-
-    __slots__ = (
-        "anon_bytes",
-        "clock_id",
-        "comm",
-        "cpu_ns",
-        "group",
-        "interval_ns",
-        "is_zombie",
-        "key",
-        "own_ns",
-        "peak_cores",
-        "peak_rss_bytes",
-        "pid",
-        "ppid",
-        "rss_bytes",
-        "seen_scans",
-        "start_ticks",
-        "waited_ns",
-    )
-
-    def __init__(self, stat: ProcStat, key: Key) -> None:
-        self.pid = stat.pid
-        self.clock_id = clock_id(stat.pid)
-        self.ppid = stat.ppid
-        self.start_ticks = stat.starttime
-        self.comm = stat.comm
-        self.key = key
-        self.group = Group(key=key)
-        self.is_zombie = False
-        self.own_ns = 0  # own CPU time since it started
-        self.waited_ns = 0  # CPU time of children it waited for
-        self.cpu_ns = 0  # own CPU time during the run
-        self.interval_ns = 0  # own CPU time in the interval that is still open
-        self.peak_cores: float | None = None
-        self.rss_bytes = 0
-        self.anon_bytes = 0
-        self.peak_rss_bytes: int | None = None
-        self.seen_scans = 0
 
 
 _Entered = tuple[Process, ProcStat, int | None]
@@ -124,7 +84,8 @@ class ProcessTable:
             self._revisit_moved(scan, self._clock)
         for process in scan.vanished:
             del self.processes[process.pid]
-        if scan.vanished or last_pid is None or last_pid != self._last_pid:
+        is_due = last_pid is None or self._scan_count % _LISTING_SCANS == 0
+        if is_due or scan.vanished or last_pid != self._last_pid:
             denied_count = self.denied_count
             self._enter_new(scan)
             # whoever could not be read is looked for again
@@ -146,6 +107,7 @@ class ProcessTable:
 
     def _revisit_moved(self, scan: Scan, clock: Clock) -> None:
         slot = self._scan_count % _IDLE_SCANS
+        ended: set[int] = set()
         for process in self.processes.values():
             try:
                 own_ns = clock(process.clock_id)
@@ -153,9 +115,31 @@ class ProcessTable:
                 scan.vanished.append(process)
                 continue
             if own_ns != process.own_ns:
+                was_zombie = process.is_zombie
                 self._revisit(process, own_ns, scan)
+                if process.is_zombie and not was_zombie:
+                    ended.add(process.pid)
             elif process.pid % _IDLE_SCANS == slot:
-                self._guard(self._size, process)
+                self._guard(self._look_at_idle, process)
+        ended.update(process.pid for process in scan.vanished)
+        if ended:
+            gone = {process.pid for process in scan.vanished}
+            for process in self.processes.values():
+                if process.ppid in ended and process.pid not in gone:
+                    self._guard(self._adopt, process)
+
+    def _adopt(self, process: Process) -> None:
+        """Learn who has taken over a process whose parent has ended: its clock does not tell."""
+        stat = self._proc.proc_stat(process.pid)
+        if stat.starttime == process.start_ticks:
+            process.ppid = stat.ppid
+
+    def _look_at_idle(self, process: Process) -> None:
+        """Read what may change from outside in a process that does not run."""
+        if self._scan_count % _CGROUP_SCANS < _IDLE_SCANS and not process.is_zombie:
+            self._relocate(process)
+            self._regroup(process)
+        self._size(process)
 
     def _revisit(self, process: Process, own_ns: int | None, scan: Scan) -> None:
         """Read a process of the scan before again; note it if it is no more."""
@@ -175,9 +159,12 @@ class ProcessTable:
             scan.vanished.append(process)
             return
         self._look_again(process, stat)
+        self._regroup(process)
+        self._take(process, stat, own_ns, scan)
+
+    def _regroup(self, process: Process) -> None:
         if not process.group.is_command:  # once part of the command's tree, always part of it
             process.group = self._containers.group(process.key)
-        self._take(process, stat, own_ns, scan)
 
     def _enter_new(self, scan: Scan) -> None:
         """Enter the processes that were not there in the scan before.
@@ -243,15 +230,18 @@ class ProcessTable:
         """Read anew what may change in a living process: its cgroup and its name."""
         is_due = process.seen_scans <= _YOUNG_SCANS or process.seen_scans % _CGROUP_SCANS == 0
         if is_due and stat.state not in _ZOMBIES:
-            try:
-                key = container_key(self._proc.proc_cgroup(process.pid))
-            except ProcfsError:
-                key = ROOT_KEY
-            if key not in (ROOT_KEY, process.key):
-                process.key = key
-                self._learn(process)
+            self._relocate(process)
         if process.comm != stat.comm:
             process.comm = stat.comm
+            self._learn(process)
+
+    def _relocate(self, process: Process) -> None:
+        try:
+            key = container_key(self._proc.proc_cgroup(process.pid))
+        except ProcfsError:
+            return
+        if key not in (ROOT_KEY, process.key):
+            process.key = key
             self._learn(process)
 
     def _learn(self, process: Process) -> None:
