@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -317,3 +319,284 @@ def test_an_empty_mount_is_an_empty_table(machine: Any, table: ProcessTable) -> 
     (machine.folder / "²").mkdir()
     assert table.scan() == ({}, {}, [])
     assert table.processes == {}
+
+
+# -- by the CPU clocks of processes -------------------------------------------------------
+
+
+class Clocks:
+    """CPU clocks of the fake machine's processes, in nanoseconds by pid."""
+
+    def __init__(self, machine: Any) -> None:
+        self.machine = machine
+        self.ns: dict[int, int] = {}
+        self.read_count = 0
+
+    def __call__(self, clock_id: int) -> int:
+        """Read a clock by its id. Raises OSError if there is none."""
+        self.read_count += 1
+        pid = ~(clock_id >> 3)
+        if pid not in self.ns:
+            raise OSError(errno.EINVAL, "no such process")
+        return self.ns[pid]
+
+    def add(self, pid: int, ns: int = 0, **fields: Any) -> None:
+        """Start a process, and tell so in loadavg."""
+        self.ns[pid] = ns
+        self.machine.add(pid, **fields)
+        self.last_pid(pid)
+
+    def last_pid(self, pid: int) -> None:
+        """Set the pid that was given away last."""
+        self.machine.write("loadavg", f"0.50 0.40 0.30 2/90 {pid}\n")
+
+    def poison(self, pid: int, *names: str) -> None:
+        """Make files unreadable: whoever tries is refused."""
+        for name in names:
+            path = self.machine.folder / str(pid) / name
+            path.unlink()
+            path.mkdir()
+
+
+@pytest.fixture
+def clocks(machine: Any) -> Clocks:
+    """Return the clocks of the fake machine."""
+    return Clocks(machine)
+
+
+@pytest.fixture
+def clocked(machine: Any, clocks: Clocks) -> ProcessTable:
+    """Return a table that reads clocks."""
+    return ProcessTable(machine.proc, Containers({}, lambda pid: None), clocks)
+
+
+def test_of_an_idle_process_only_the_clock_is_read(clocks: Clocks, clocked: ProcessTable) -> None:
+    """Nothing else of a process is opened while its clock stands still."""
+    clocks.add(16, 5, resident=7)
+    clocked.scan()
+    clocks.poison(16, "stat", "statm", "cgroup", "cmdline", "status", "mountinfo")
+    before = clocks.read_count
+    for _ in range(14):  # its memory's turn has not come
+        assert clocked.scan() == ({}, {}, [])
+    assert clocks.read_count == before + 14
+    assert (clocked.denied_count, clocked.vanished_count) == (0, 0)
+    assert clocked.processes[16].rss_bytes == 7 * 4096
+
+
+def test_the_clock_says_what_was_used(machine: Any, clocks: Clocks, clocked: ProcessTable) -> None:
+    """Own time comes from the clock, to the nanosecond; children's time from stat."""
+    clocks.add(5, 1000)
+    clocked.scan()
+    clocks.ns[5] += 123
+    machine.change(5, own=7, waited=2)
+    scan = clocked.scan()
+    assert list(scan.own_ns.values()) == [123]
+    assert scan.waited_ns == {5: 2 * TICK_NS}
+
+
+def test_the_first_scan_by_clock_counts_nothing(clocks: Clocks, clocked: ProcessTable) -> None:
+    """What a clock said before the run is not part of it; of a later process all is."""
+    clocks.add(5, 10**12, waited=4)
+    assert clocked.scan() == ({}, {}, [])
+    clocks.add(6, 777)
+    assert list(clocked.scan().own_ns.values()) == [777]
+
+
+def test_memory_of_idle_processes_is_refreshed_by_turns(
+    machine: Any, clocks: Clocks, clocked: ProcessTable
+) -> None:
+    """In 16 scans the memory of each idle process is read once, each scan that of some."""
+    for pid in range(100, 132):
+        clocks.add(pid, 1, resident=1)
+    clocked.scan()
+    for pid in range(100, 132):
+        machine.change(pid, resident=2)
+    fresh = [0]
+    for _ in range(16):
+        clocked.scan()
+        fresh.append(sum(p.rss_bytes == 2 * 4096 for p in clocked.processes.values()))
+    assert [after - before for before, after in itertools.pairwise(fresh)] == [2] * 16
+
+
+def test_nothing_is_listed_while_nothing_was_born(
+    machine: Any, clocks: Clocks, clocked: ProcessTable
+) -> None:
+    """Only another last pid makes the table look for processes it does not know."""
+    clocks.add(5)
+    clocked.scan()
+    machine.add(6, own=1)
+    clocks.ns[6] = 50
+    for _ in range(3):
+        clocked.scan()
+    assert set(clocked.processes) == {5}
+    clocks.last_pid(6)
+    assert list(clocked.scan().own_ns.values()) == [50]
+    assert set(clocked.processes) == {5, 6}
+
+
+def test_who_got_a_pid_before_it_could_be_seen_is_found(
+    machine: Any, clocks: Clocks, clocked: ProcessTable
+) -> None:
+    """The kernel gives a pid away before it shows the process: it is found within 16 scans."""
+    clocks.add(5)
+    clocks.last_pid(6)
+    clocked.scan()
+    machine.add(6)
+    clocks.ns[6] = 50
+    assert [sum(clocked.scan().own_ns.values()) for _ in range(16)].count(50) == 1
+    assert set(clocked.processes) == {5, 6}
+
+
+def test_somebody_vanishing_makes_the_table_look(
+    machine: Any, clocks: Clocks, clocked: ProcessTable
+) -> None:
+    """After a process has ended the mount is listed, whatever the last pid is."""
+    clocks.add(5)
+    clocks.add(7)
+    clocked.scan()
+    machine.remove(5)
+    del clocks.ns[5]
+    machine.add(6)
+    clocks.ns[6] = 50
+    scan = clocked.scan()
+    assert [p.pid for p in scan.vanished] == [5]
+    assert list(scan.own_ns.values()) == [50]
+
+
+def test_without_a_last_pid_every_scan_lists(
+    machine: Any, clocks: Clocks, clocked: ProcessTable
+) -> None:
+    """Where loadavg cannot be read nothing is missed."""
+    clocks.add(5)
+    (machine.folder / "loadavg").unlink()
+    clocked.scan()
+    machine.add(6)
+    clocks.ns[6] = 50
+    assert list(clocked.scan().own_ns.values()) == [50]
+
+
+def test_a_pid_used_again_between_two_scans_is_another_process(
+    clocks: Clocks, clocked: ProcessTable
+) -> None:
+    """A clock that went back, or on, under another start time is a new process from zero."""
+    for pid in (5, 6):
+        clocks.add(pid, 1000, start=1)
+    clocked.scan()
+    clocks.add(5, 400, start=2, comm=b"new")
+    clocks.add(6, 4000, start=2, comm=b"new")
+    scan = clocked.scan()
+    assert sorted(p.pid for p in scan.vanished) == [5, 6]
+    assert sum(scan.own_ns.values()) == 4400
+    assert {p.comm for p in clocked.processes.values()} == {"new"}
+
+
+def test_a_clock_that_goes_back_counts_nothing(clocks: Clocks, clocked: ProcessTable) -> None:
+    """The same process with a lower clock is not credited a negative time."""
+    clocks.add(5, 1000)
+    clocked.scan()
+    clocks.ns[5] = 900
+    assert clocked.scan() == ({}, {}, [])
+    clocks.ns[5] = 1100
+    assert sum(clocked.scan().own_ns.values()) == 100
+
+
+def test_a_process_may_vanish_after_its_clock_was_read(
+    machine: Any, clocks: Clocks, clocked: ProcessTable
+) -> None:
+    """Between clock and stat a known process and a new one may end: counted, disturbing nobody."""
+    clocks.add(4, 10)
+    clocks.add(5, 10)
+    clocked.scan()
+    clocks.ns[5] = clocks.ns[4] = 20
+    machine.remove(5)  # its clock still answers
+    clocks.add(6, 30)
+    (machine.folder / "6" / "stat").unlink()
+    scan = clocked.scan()
+    assert [p.pid for p in scan.vanished] == [5]
+    assert as_vanished(scan.vanished[0]).used_ns == 10
+    assert clocked.vanished_count == 2
+    assert sum(scan.own_ns.values()) == 10
+    assert set(clocked.processes) == {4}
+
+
+def test_a_new_process_whose_clock_is_gone_has_vanished(
+    machine: Any, clocks: Clocks, clocked: ProcessTable
+) -> None:
+    """A process that is listed and has no clock any more is counted as vanished."""
+    clocks.add(4)
+    machine.add(5)
+    clocked.scan()
+    assert (set(clocked.processes), clocked.vanished_count) == ({4}, 1)
+
+
+def test_a_refused_read_by_clock_leaves_the_process_in_the_table(
+    machine: Any, clocks: Clocks, clocked: ProcessTable
+) -> None:
+    """What could not be read once is made up for as soon as it can: nothing counts from zero."""
+    clocks.add(5, 5000)
+    clocked.scan()
+    clocks.poison(5, "stat")
+    clocks.ns[5] = 5100
+    assert clocked.scan() == ({}, {}, [])
+    assert (clocked.denied_count, set(clocked.processes)) == (1, {5})
+    (machine.folder / "5" / "stat").rmdir()
+    machine.change(5, own=1)
+    assert sum(clocked.scan().own_ns.values()) == 100
+
+
+def test_a_new_process_that_is_refused_is_looked_for_again(
+    machine: Any, clocks: Clocks, clocked: ProcessTable
+) -> None:
+    """A process that could not be entered is tried again though nobody else was born."""
+    clocks.add(4)
+    clocked.scan()
+    clocks.add(5, 70)
+    clocks.poison(5, "stat")
+    clocked.scan()
+    assert clocked.denied_count == 1
+    (machine.folder / "5" / "stat").rmdir()
+    machine.change(5, own=1)
+    assert sum(clocked.scan().own_ns.values()) == 70
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((400, 20, 31000))))
+def test_who_is_of_the_command_does_not_depend_on_pids(
+    clocks: Clocks, clocked: ProcessTable, order: tuple[int, ...]
+) -> None:
+    """Child, grandchild and great-grandchild seen at once are of the command in any pid order."""
+    clocks.add(30000)
+    clocks.add(30001)
+    clocked.scan()
+    clocked.command_parent_pid = 30000
+    for pid, ppid in zip(order, (30000, *order[:2]), strict=True):
+        clocks.add(pid, 10, ppid=ppid)
+    clocks.add(500, 1, ppid=30001)
+    scan = clocked.scan()
+    assert scan.own_ns[COMMAND_GROUP] == 30
+    assert {p.pid for p in clocked.processes.values() if p.group.is_command} == set(order)
+
+
+def test_a_sleeper_moved_from_outside_is_found(
+    machine: Any, clocks: Clocks, clocked: ProcessTable
+) -> None:
+    """A process that is moved while it does not run is found in its new cgroup in the end."""
+    clocks.add(5, 10, cgroup="0::/a")
+    clocked.scan()
+    machine.change(5, cgroup=DOCKER)
+    for _ in range(64):
+        clocked.scan()
+    assert clocked.processes[5].group == Group(Key(A, ""))
+
+
+def test_a_sleeper_is_known_by_its_new_parent(
+    machine: Any, clocks: Clocks, clocked: ProcessTable
+) -> None:
+    """When a parent ends the table learns who adopted its children, though they sleep."""
+    clocks.add(4, 10)
+    clocks.add(5, 10, ppid=4)
+    clocked.scan()
+    clocks.ns[4] += 1
+    machine.change(4, state="Z")
+    machine.change(5, ppid=1)
+    clocked.scan()
+    assert clocked.processes[5].ppid == 1

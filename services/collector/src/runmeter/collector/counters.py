@@ -6,6 +6,7 @@ opened must be a regular file on the collector's own cgroup file system, and lie
 that really holds the process. Nothing read there is ever logged.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -35,7 +36,6 @@ _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _READ_BYTES = 65536
 _PROCS_BYTES = 4 * 1024 * 1024
 _LEAF_LINKS = 2  # of a folder without folders in it
-_CPU_FILES = {False: ("cpuacct", "cpuacct.usage"), True: ("", "cpu.stat")}  # by: is v2
 
 
 class Reading(NamedTuple):
@@ -59,13 +59,14 @@ class Refused(Exception):
 class Source:
     """Open counters of one cgroup. The CPU counter's descriptor is kept, the others are not."""
 
-    __slots__ = ("_cpu_file", "_folders", "_is_v2", "needs_leaf")
+    __slots__ = ("_cpu_file", "_folders", "_is_v2", "is_gone", "needs_leaf")
 
     def __init__(self, folders: dict[str, int], cpu_file: int, is_v2: bool, needs_leaf: bool):
         self._folders = folders  # by v1 controller; v2: the one under ""
         self._cpu_file = cpu_file
         self._is_v2 = is_v2
         self.needs_leaf = needs_leaf
+        self.is_gone = False  # the cgroup has been removed
 
     def read(self) -> Reading:
         """Read all counters; what cannot be read, or not any more, is None."""
@@ -120,7 +121,8 @@ class Source:
             return None
         try:
             return os.pread(self._cpu_file, _READ_BYTES, 0)
-        except OSError:  # ENODEV: the cgroup has been removed
+        except OSError as error:
+            self.is_gone = error.errno == errno.ENODEV
             return None
 
     def _file(self, folder: str, name: str) -> bytes | None:

@@ -35,13 +35,14 @@ class Figures(NamedTuple):
 class _Node:
     """What is known of the counters of one key."""
 
-    __slots__ = ("before", "is_new", "now", "source", "tries")
+    __slots__ = ("before", "is_new", "is_over", "now", "source", "tries")
 
     def __init__(self, is_new: bool) -> None:
         self.source: Source | None = None
         self.before: Reading | None = None
         self.now: Reading | None = None
         self.tries = 0
+        self.is_over = False  # its cgroup has been removed: known since the interval before
         self.is_new = is_new  # first seen in this interval: its counters started in it
 
 
@@ -62,13 +63,20 @@ class ExactCounters:
 
     def read(self) -> None:
         """Read the counters of all keys known: at the very time of a snapshot."""
-        for node in self._nodes.values():
+        for key, node in list(self._nodes.items()):
             node.before, node.now = node.now, node.source.read() if node.source else None
             node.is_new = False
+            if node.source is not None and node.source.is_gone:
+                if node.is_over:
+                    node.source.close()
+                    del self._nodes[key]
+                node.is_over = True
 
     def discover(self, processes: Iterable[Process]) -> None:
         """Look for the counters of keys that have none yet, and read those."""
         for process in processes:
+            if process.is_zombie:  # has left its cgroup
+                continue
             node = self._nodes.get(process.key)
             if node is None:
                 node = self._nodes[process.key] = _Node(is_new=self._started)
@@ -115,7 +123,7 @@ class ExactCounters:
             cpu_ns = self._growth(nodes, "cpu_ns")
             if any(node.is_new for node in nodes) and not self._plausible(cpu_ns, elapsed_ns):
                 continue
-            if cpu_ns is not None and cpu_ns < live_ns.get(group, 0) - self._tolerated_ns:
+            if cpu_ns is not None and not self._holds(nodes, cpu_ns, live_ns.get(group, 0)):
                 self._drop(nodes)
                 continue
             found[group] = Figures(
@@ -141,6 +149,19 @@ class ExactCounters:
                 return None
             total += now - before
         return total
+
+    def _holds(self, nodes: list[_Node], cpu_ns: int, live_ns: int) -> bool:
+        """Tell whether counters say no less than living processes used.
+
+        Those were read after the counters; whoever was held up in between reads them again: by
+        now they hold all that the processes had used when they were read.
+        """
+        if cpu_ns >= live_ns - self._tolerated_ns:
+            return True
+        later = [node.source.read().cpu_ns if node.source else None for node in nodes]
+        before = [node.before.cpu_ns if node.before else 0 for node in nodes]
+        growth_ns = sum((now or 0) - (then or 0) for now, then in zip(later, before, strict=True))
+        return growth_ns >= live_ns - self._tolerated_ns
 
     def _plausible(self, cpu_ns: int | None, elapsed_ns: int) -> bool:
         """Tell whether a container can have used that much in the interval, all CPUs at work.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from runmeter.collector.clock import Clock
-from runmeter.collector.containers import COMMAND_GROUP, Containers, Group
+from runmeter.collector.containers import COMMAND_GROUP, Containers, Group, Key
 from runmeter.collector.exact import ExactCounters, Figures
 from runmeter.collector.ledger import Ledger
 from runmeter.collector.summary import Summary
@@ -95,6 +95,7 @@ class Sampler:
         self.table = ProcessTable(proc, containers, clock)
         self._exact = exact
         self._show = show
+        self._command_keys: set[Key] = set()
         self._last_ns = 0
         self._ledger: Ledger[Group] = Ledger(
             proc.ticks_nanoseconds(1), reaper_pid, self._ignores_children
@@ -104,7 +105,7 @@ class Sampler:
         """Take the first snapshot: what was used before does not count."""
         self.table.scan()
         self._regroup({}, ())
-        figures = self._figures({}, now_ns)
+        figures = self._figures({}, now_ns, ())
         sample = Sample(now_ns, self._system(), self._sizes({}, figures))
         self._summary.start(sample)
         return self._shown(sample)
@@ -143,20 +144,27 @@ class Sampler:
         scan = self.table.scan()
         own_ns = self._regroup(scan.own_ns, scan.vanished)
         used_ns = self._settle(scan, own_ns)
-        figures = self._figures(own_ns, now_ns)
+        figures = self._figures(own_ns, now_ns, scan.vanished)
         for group, found in figures.items():
             if found.cpu_ns is not None:
                 used_ns[group] = found.cpu_ns
         return Sample(now_ns, system, self._sizes(used_ns, figures)), scan.vanished
 
-    def _figures(self, own_ns: dict[Group, int], now_ns: int) -> dict[Group, Figures]:
+    def _figures(
+        self, own_ns: dict[Group, int], now_ns: int, vanished: Iterable[Process]
+    ) -> dict[Group, Figures]:
         elapsed_ns, self._last_ns = now_ns - self._last_ns, now_ns
         if self._exact is None:
             return {}
         processes = self.table.processes.values()
         self._exact.discover(processes)
-        command = frozenset(p.key for p in processes if p.group.is_command)
-        return self._exact.figures(self._containers.group, own_ns, elapsed_ns, command)
+        # counters keep what the command used after it has ended, and of what was never seen
+        self._command_keys.update(p.key for p in (*processes, *vanished) if p.group.is_command)
+        parent = self.table.processes.get(self.table.command_parent_pid or 0)
+        if parent is not None:
+            self._command_keys.add(parent.key)
+        without = frozenset(self._command_keys)
+        return self._exact.figures(self._containers.group, own_ns, elapsed_ns, without)
 
     def _settle(self, scan: Scan, own_ns: dict[Group, int]) -> dict[Group, int]:
         living = {pid: process.group for pid, process in self.table.processes.items()}

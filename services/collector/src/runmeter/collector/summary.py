@@ -176,10 +176,9 @@ class Summary:
         for group, found in sample.groups.items():
             if found.cpu_ns or found.rss_bytes is not None:
                 cpu_ns[group] = cpu_ns.get(group, 0) + found.cpu_ns
-                record = self._record(group)
-                record.cpu_ns += found.cpu_ns
-                if found.figures is not None:
-                    _count(record, found.figures)
+                self._record(group).cpu_ns += found.cpu_ns
+            if found.figures is not None:
+                _count(self._record(group), found.figures)
 
     def _take_sizes(self, sample: "Sample") -> None:
         self.snapshot_count += 1
@@ -195,7 +194,8 @@ class Summary:
         self._take_system(sample.system)
 
     def _take_figures(self, record: _GroupRecord, figures: "Figures") -> None:
-        record.peak_bytes = figures.peak_bytes
+        if figures.peak_bytes is not None:
+            record.peak_bytes = max(record.peak_bytes or 0, figures.peak_bytes)
         if figures.memory_bytes is not None:
             self._series.add(record.cgroup, figures.memory_bytes)
         if figures.working_set_bytes is not None:
@@ -272,7 +272,7 @@ def _count(record: _GroupRecord, figures: "Figures") -> None:
     if figures.oom_kills is not None:
         record.oom_kills = (record.oom_kills or 0) + figures.oom_kills
     if figures.peak_bytes is not None:
-        record.peak_bytes = figures.peak_bytes
+        record.peak_bytes = max(record.peak_bytes or 0, figures.peak_bytes)
 
 
 def _is_exact(record: _GroupRecord) -> bool:
