@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil, fsum
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runmeter.collector.series import BUDGET_BYTES, Series, SeriesSet, Statistics
@@ -125,10 +125,37 @@ def test_the_budget_is_respected_by_a_long_run() -> None:
     assert found.peak == 997
     assert len(series._values) == 0
     assert series._buckets is not None
-    assert len(series._buckets) <= ceil(7 / 0.0198) + 1  # ln 997 < 7, ln 1.02 > 0.0198
-    assert sum(series._buckets.values()) == 20_000
+    assert len(series._buckets.counts) <= ceil(7 / 0.0198) + 1  # ln 997 < 7, ln 1.02 > 0.0198
+    assert sum(series._buckets.counts) + series._buckets.zero_count == 20_000
 
 
 def test_the_budget_is_four_mebibytes() -> None:
     """The promise of the interface: exact while all series fit 4 MiB."""
     assert BUDGET_BYTES == 4 * 1024 * 1024
+
+
+@settings(max_examples=200)
+@given(
+    st.dictionaries(st.integers(0, 30), st.floats(0, 1e6)),
+    st.dictionaries(st.integers(0, 30), st.floats(0, 1e6)),
+)
+def test_merging_adds_tick_by_tick(first: dict[int, float], second: dict[int, float]) -> None:
+    """Two series added up are that of the sums, over the ticks of either."""
+    merged, other = Series(keeps_ticks=True), Series(keeps_ticks=True)
+    for series, values in ((merged, first), (other, second)):
+        for tick in sorted(values):
+            series.add(values[tick], tick)
+    merged.merge(other)
+    sums = [first.get(t, 0.0) + second.get(t, 0.0) for t in sorted({**first, **second})]
+    assert merged.statistics() == _series(sums).statistics()
+
+
+def test_a_long_run_of_many_containers_stays_small() -> None:
+    """Hundreds of coarsened series of wide-spread values take less than the budget together."""
+    series_set = SeriesSet(budget_bytes=8)
+    held = [series_set.new() for _ in range(320)]
+    for number, series in enumerate(held):
+        for value in (4096.0 + number, 1e6, 6.4e10):
+            series_set.add(series, value)
+    packed = sum(len(s._buckets.counts) * 4 for s in held if s._buckets is not None)
+    assert packed <= BUDGET_BYTES / 2

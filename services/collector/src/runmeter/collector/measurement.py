@@ -33,7 +33,9 @@ class Measurement:
         self.push_id = new_push_id()
         self._proc = _proc(config.proc_path)
         self._containers = Containers(config.process_map, self._mounts)
-        self._summary = Summary(config.interval_ns, config.top, self._lists)
+        self._summary = Summary(
+            config.interval_ns, config.top, self._lists, merges=bool(config.process_map)
+        )
         own_pid = _own_pid(config.proc_path)
         self._own_pid = own_pid
         self.clock_source = clock_source(config.proc_path)

@@ -13,6 +13,7 @@ BUDGET_BYTES = 4 * 1024 * 1024
 _GROWTH = 1.02  # of one bucket to the next: its middle is within 1 % of all it holds
 _LOG_GROWTH = log(_GROWTH)
 _ITEM_BYTES = 8
+_TICK_BYTES = 4
 
 
 class Statistics(NamedTuple):
@@ -26,46 +27,110 @@ class Statistics(NamedTuple):
     avg: float
 
 
-class Series:
-    """Values of one figure: floats, or whole numbers below 2^53. Never negative."""
+class _Buckets:
+    """Counts of values in logarithmic buckets, packed; zero has a count of its own."""
 
-    __slots__ = ("_buckets", "_total", "_values", "count", "peak")
+    __slots__ = ("counts", "first", "zero_count")
 
     def __init__(self) -> None:
+        self.counts = array("I")
+        self.first = 0  # index of the first count
+        self.zero_count = 0
+
+    def add(self, value: float) -> None:
+        """Count one value."""
+        if value <= 0:
+            self.zero_count += 1
+            return
+        index = ceil(log(value) / _LOG_GROWTH)  # (growth^(index-1), growth^index]
+        if not self.counts:
+            self.first = index
+        below, above = self.first - index, index - self.first - len(self.counts) + 1
+        if below > 0:
+            self.counts = array("I", bytes(below * self.counts.itemsize)) + self.counts
+            self.first = index
+        elif above > 0:
+            self.counts.frombytes(bytes(above * self.counts.itemsize))
+        self.counts[index - self.first] += 1
+
+    def percentile(self, rank: int) -> float:
+        """Return the middle of the bucket that holds the value of a rank, from 1."""
+        below = self.zero_count
+        if rank <= below:
+            return 0.0
+        index = self.first
+        for count in self.counts:
+            below += count
+            if rank <= below:
+                break
+            index += 1
+        # its relative distance to both ends is equal
+        return float(2 * _GROWTH**index / (1 + _GROWTH))
+
+
+class Series:
+    """Values of one figure: floats, or whole numbers below 2^53. Never negative.
+
+    ``keeps_ticks``: remember at which tick each value was taken, so that two series can be
+    added up.
+    """
+
+    __slots__ = ("_buckets", "_ticks", "_total", "_values", "count", "peak")
+
+    def __init__(self, keeps_ticks: bool = False) -> None:
         self._values: array[float] = array("d")
-        self._buckets: dict[int, int] | None = None
+        self._ticks: array[int] | None = array("I") if keeps_ticks else None
+        self._buckets: _Buckets | None = None
         self._total = 0.0
         self.count = 0
         self.peak = 0.0
 
-    def add(self, value: float) -> None:
+    def add(self, value: float, tick: int = 0) -> None:
         """Take one value."""
         self.count += 1
         if value > self.peak:
             self.peak = value
-        if self._buckets is None:
-            self._values.append(value)
-        else:
+        if self._buckets is not None:
             self._total += value
-            index = _bucket(value)
-            self._buckets[index] = self._buckets.get(index, 0) + 1
+            self._buckets.add(value)
+            return
+        self._values.append(value)
+        if self._ticks is not None:
+            self._ticks.append(tick)
 
     @property
     def exact(self) -> bool:
         """Whether every value is still kept."""
         return self._buckets is None
 
+    @property
+    def can_merge(self) -> bool:
+        """Whether every value and its tick is still kept."""
+        return self._buckets is None and self._ticks is not None
+
+    def merge(self, other: "Series") -> None:
+        """Add the values of another series, tick by tick."""
+        assert self._ticks is not None
+        assert other._ticks is not None
+        sums = dict(zip(self._ticks, self._values, strict=True))
+        for tick, value in zip(other._ticks, other._values, strict=True):
+            sums[tick] = sums.get(tick, 0.0) + value
+        ticks = sorted(sums)
+        self._ticks = array("I", ticks)
+        self._values = array("d", (sums[tick] for tick in ticks))
+        self.count = len(ticks)
+        self.peak = max(self._values, default=0.0)
+
     def coarsen(self) -> None:
         """Replace the values by counts in buckets."""
         if self._buckets is not None:
             return
-        buckets: dict[int, int] = {}
+        self._buckets = _Buckets()
         for value in self._values:
-            index = _bucket(value)
-            buckets[index] = buckets.get(index, 0) + 1
+            self._buckets.add(value)
         self._total = fsum(self._values)
         self._values = array("d")
-        self._buckets = buckets
+        self._ticks = None
 
     def statistics(self) -> Statistics | None:
         """Return the statistics; None if no value was taken.
@@ -75,51 +140,41 @@ class Series:
         """
         if not self.count:
             return None
+        ranks = [_rank(percent, self.count) for percent in (99, 95, 75, 50)]
         if self._buckets is None:
             ordered = sorted(self._values)
-            p99, p95, p75, p50 = (ordered[_rank(p, self.count) - 1] for p in (99, 95, 75, 50))
+            p99, p95, p75, p50 = (ordered[rank - 1] for rank in ranks)
             avg = fsum(ordered) / self.count
         else:
-            p99, p95, p75, p50 = self._bucket_percentiles((99, 95, 75, 50))
+            buckets = self._buckets
+            p99, p95, p75, p50 = (min(buckets.percentile(rank), self.peak) for rank in ranks)
             avg = self._total / self.count
         return Statistics(self.peak, p99, p95, p75, p50, min(avg, self.peak))
-
-    def _bucket_percentiles(self, percents: tuple[int, ...]) -> list[float]:
-        found = []
-        assert self._buckets is not None
-        ordered = sorted(self._buckets.items())
-        for percent in percents:
-            rank, below = _rank(percent, self.count), 0
-            for index, count in ordered:
-                below += count
-                if below >= rank:
-                    found.append(min(_middle(index), self.peak))
-                    break
-        return found
 
 
 class SeriesSet:
     """All series of one run: hands them out and keeps them within the budget."""
 
-    __slots__ = ("_budget_items", "_items", "_series", "exact")
+    __slots__ = ("_budget_items", "_items", "_keeps_ticks", "_series", "exact")
 
-    def __init__(self, budget_bytes: int = BUDGET_BYTES) -> None:
-        self._budget_items = budget_bytes // _ITEM_BYTES
+    def __init__(self, budget_bytes: int = BUDGET_BYTES, keeps_ticks: bool = False) -> None:
+        self._budget_items = budget_bytes // (_ITEM_BYTES + (_TICK_BYTES if keeps_ticks else 0))
+        self._keeps_ticks = keeps_ticks
         self._items = 0
         self._series: list[Series] = []
         self.exact = True
 
     def new(self) -> Series:
         """Return an empty series of this run."""
-        series = Series()
+        series = Series(self._keeps_ticks)
         if not self.exact:
             series.coarsen()
         self._series.append(series)
         return series
 
-    def add(self, series: Series, value: float) -> None:
+    def add(self, series: Series, value: float, tick: int = 0) -> None:
         """Take one value into a series of this set."""
-        series.add(value)
+        series.add(value, tick)
         if self.exact:
             self._items += 1
             if self._items > self._budget_items:
@@ -130,18 +185,3 @@ class SeriesSet:
 
 def _rank(percent: int, count: int) -> int:
     return max(1, -(-percent * count // 100))
-
-
-_ZERO_BUCKET = -(2**31)
-
-
-def _bucket(value: float) -> int:
-    """Return the bucket of a value: (growth^(i-1), growth^i]; zero has one of its own."""
-    return ceil(log(value) / _LOG_GROWTH) if value > 0 else _ZERO_BUCKET
-
-
-def _middle(index: int) -> float:
-    """Return the value in a bucket whose relative distance to both ends is equal."""
-    if index == _ZERO_BUCKET:
-        return 0.0
-    return float(2 * _GROWTH**index / (1 + _GROWTH))

@@ -75,19 +75,44 @@ class _GroupRecord:
         self.rss = series.new()
         self.anon = series.new()
 
+    @property
+    def _all_series(self) -> tuple[Series, ...]:
+        return (self.cores, self.rss, self.anon, self.cgroup, self.working_set)
+
+    def merge(self, other: "_GroupRecord") -> bool:
+        """Add what was kept of another cgroup of the same container; False: not possible.
+
+        That needs every value with its tick: a run too long for that keeps the other apart.
+        """
+        if not all(series.can_merge for series in (*self._all_series, *other._all_series)):
+            return False
+        for mine, theirs in zip(self._all_series, other._all_series, strict=True):
+            mine.merge(theirs)
+        self.cpu_ns += other.cpu_ns
+        self.exact_ns += other.exact_ns
+        self.is_exact = self.is_exact or other.is_exact
+        self.snapshot_count = self.rss.count
+        for name in ("throttled_ns", "oom_kills", "peak_bytes"):
+            values = [v for v in (getattr(self, name), getattr(other, name)) if v is not None]
+            setattr(self, name, sum(values) if values else None)
+        return True
+
 
 class Summary:
     """Accumulates the samples of one run.
 
     ``interval_ns``: configured time between snapshots. ``top``: entries of each top list.
-    ``lists(group)``: whether the group is reported as a container.
+    ``lists(group)``: whether the group is reported as a container. ``merges``: whether cgroups
+    may turn out to be one container (there is a process map).
     """
 
-    def __init__(self, interval_ns: int, top: int, lists: Callable[[Group], bool]) -> None:
+    def __init__(
+        self, interval_ns: int, top: int, lists: Callable[[Group], bool], merges: bool = False
+    ) -> None:
         self._interval_ns = interval_ns
         self._lists = lists
         self._renamed: dict[Group, Group] = {}
-        self._series = SeriesSet()
+        self._series = SeriesSet(keeps_ticks=merges)
         self._groups: dict[Group, _GroupRecord] = {}
         self._system_percent = self._series.new()
         self._mem_used = self._series.new()
@@ -136,7 +161,8 @@ class Summary:
             return
         duration_ns = max(1, interval.end_ns - interval.start_ns)
         for group, cpu_ns in interval.cpu_ns.items():
-            self._series.add(self._record(group).cores, cpu_ns / duration_ns)
+            cores = cpu_ns / duration_ns
+            self._series.add(self._record(group).cores, cores, self.snapshot_count)
         percent = _percent(interval.system_before, interval.system_after)
         if percent is not None:
             self._series.add(self._system_percent, percent)
@@ -155,14 +181,22 @@ class Summary:
 
     def rename(self, old: Group, new: Group) -> None:
         """Go on under another group: the process map has identified its cgroup."""
-        if old in self._groups and new not in self._groups:
-            self._renamed[old] = new
-            self._groups = {
-                (new if group == old else group): record for group, record in self._groups.items()
-            }
+        if old in self._groups:
+            self._move(old, new)
         if self._open is not None and old in self._open.cpu_ns:
             moved = self._open.cpu_ns.pop(old)
             self._open.cpu_ns[new] = self._open.cpu_ns.get(new, 0) + moved
+
+    def _move(self, old: Group, new: Group) -> None:
+        if new not in self._groups:
+            self._groups = {
+                (new if group == old else group): record for group, record in self._groups.items()
+            }
+        elif self._groups[new].merge(self._groups[old]):
+            del self._groups[old]
+        else:
+            return
+        self._renamed[old] = new
 
     def _record(self, group: Group) -> _GroupRecord:
         record = self._groups.get(group)
@@ -187,8 +221,8 @@ class Summary:
             record = self._record(group)
             if found.rss_bytes is not None and found.anon_bytes is not None:
                 record.snapshot_count += 1
-                self._series.add(record.rss, found.rss_bytes)
-                self._series.add(record.anon, found.anon_bytes)
+                self._series.add(record.rss, found.rss_bytes, self.snapshot_count)
+                self._series.add(record.anon, found.anon_bytes, self.snapshot_count)
                 if found.figures is not None:
                     self._take_figures(record, found.figures)
         self._take_system(sample.system)
@@ -197,9 +231,9 @@ class Summary:
         if figures.peak_bytes is not None:
             record.peak_bytes = max(record.peak_bytes or 0, figures.peak_bytes)
         if figures.memory_bytes is not None:
-            self._series.add(record.cgroup, figures.memory_bytes)
+            self._series.add(record.cgroup, figures.memory_bytes, self.snapshot_count)
         if figures.working_set_bytes is not None:
-            self._series.add(record.working_set, figures.working_set_bytes)
+            self._series.add(record.working_set, figures.working_set_bytes, self.snapshot_count)
 
     def _take_system(self, system: "SystemReading") -> None:
         if system.mem_total_bytes:
