@@ -33,7 +33,8 @@ class Run:
         self.machine = machine
         self.containers = Containers(process_map or {}, lambda pid: None)
         self.interval_ns = round(interval_seconds * SECOND)
-        self.summary = Summary(self.interval_ns, top, lists)
+        merges = bool(process_map)
+        self.summary = Summary(self.interval_ns, top, lists, merges)
         self.sampler = Sampler(machine.proc, self.containers, self.summary, own_pid=0)
         self.schedule = Schedule(0, self.interval_ns)
         self.now_ns = 0
@@ -355,10 +356,11 @@ def test_a_second_cgroup_identified_late_loses_nothing(
     machine.change(6, comm=b"node")
     run.tick()
     payload = run.finish()
-    assert sum(c["cpu_seconds"] for c in payload["containers"]) == 2.0
-    assert {p["container"] for p in payload["top_cpu_processes"]} <= {
-        c["name"] for c in payload["containers"]
-    }
+    [found] = payload["containers"]
+    assert (found["name"], found["cpu_seconds"], found["sample_count"]) == ("runner", 2.0, 3)
+    assert found["cpu_cores"]["avg"] == 0.5
+    assert found["memory_bytes"]["p50"] == 5 * 4096
+    assert {p["container"] for p in payload["top_cpu_processes"]} == {"runner"}
 
 
 def test_a_process_that_ends_as_it_moves_spoils_nothing(run: Run) -> None:

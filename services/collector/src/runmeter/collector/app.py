@@ -76,7 +76,7 @@ def run(config: Config, signals: Signals) -> int:
         except CommandError as error:
             write_line(2, f"collector: {error}")
             return error.exit_code
-    log.write("info", "run.started", **_start_fields(config, measurement.push_id))
+    log.write("info", "run.started", **_start_fields(config, measurement))
     _loop(measurement, signals, command)
     measurement.finish()
     if command is not None:
@@ -92,10 +92,11 @@ def _unmeasured(config: Config, signals: Signals) -> int:
         return error.exit_code
 
 
-def _start_fields(config: Config, push_id: str) -> dict[str, Any]:
+def _start_fields(config: Config, measurement: Measurement) -> dict[str, Any]:
     fields: dict[str, Any] = {
-        "push_id": push_id,
+        "push_id": measurement.push_id,
         "interval_seconds": config.interval_ns / _NS,
+        "clock_source": measurement.clock_source,
         "measures": "command" if config.command else "every process in sight",
         "push_endpoint": config.endpoint.url if config.endpoint else "none",
     }
@@ -142,6 +143,9 @@ def _end(
     if config.endpoint is not None:  # first of all: nothing can be lost from then on
         path = _keep(config, log, run_record(config, measurement.push_id, payload, exit_code))
     _print(config, log, payload)
+    limitation = measurement.limitation()
+    if limitation:
+        log.write("info", "run.limited", reason=limitation)
     _write_summary_file(config, log, payload)
     if not path:
         return exit_code or 0

@@ -56,12 +56,19 @@ class Refused(Exception):
     """The counters of a cgroup are there, but not readable or not what they claim to be."""
 
 
+class Folder(NamedTuple):
+    """The open folder of a cgroup; ``mount_id`` where the view is the job's, else None."""
+
+    descriptor: int
+    mount_id: bytes | None
+
+
 class Source:
     """Open counters of one cgroup. The CPU counter's descriptor is kept, the others are not."""
 
     __slots__ = ("_cpu_file", "_folders", "_is_v2", "is_gone", "needs_leaf")
 
-    def __init__(self, folders: dict[str, int], cpu_file: int, is_v2: bool, needs_leaf: bool):
+    def __init__(self, folders: dict[str, Folder], cpu_file: int, is_v2: bool, needs_leaf: bool):
         self._folders = folders  # by v1 controller; v2: the one under ""
         self._cpu_file = cpu_file
         self._is_v2 = is_v2
@@ -76,16 +83,17 @@ class Source:
 
     def close(self) -> None:
         """Close all descriptors."""
-        for descriptor in (*self._folders.values(), self._cpu_file):
-            if descriptor >= 0:
-                os.close(descriptor)
+        _close(self._folders)
+        if self._cpu_file >= 0:
+            os.close(self._cpu_file)
 
     def _is_leaf(self) -> bool:
         """Tell whether the cgroup has none below it, whose use would be counted with its own."""
         try:
-            return all(os.fstat(fd).st_nlink == _LEAF_LINKS for fd in self._folders.values())
+            links = [os.fstat(folder.descriptor).st_nlink for folder in self._folders.values()]
         except OSError:
             return False
+        return all(count == _LEAF_LINKS for count in links)
 
     def _read_v2(self) -> Reading:
         cpu = _parsed(parse_cpu_stat_v2, self._cpu())
@@ -197,7 +205,7 @@ def open_source(
         Refused: they are there, and not readable or not trusted.
     """
     paths = _paths(own, key, groups)
-    folders: dict[str, int] = {}
+    folders: dict[str, Folder] = {}
     refused = False
     try:
         for name, (device, path) in paths.items():
@@ -237,7 +245,9 @@ def _paths(
     return paths
 
 
-def _open_folder(root: str, process_root: str, name: str, path: str, device: int, pid: int) -> int:
+def _open_folder(
+    root: str, process_root: str, name: str, path: str, device: int, pid: int
+) -> Folder:
     """Open the folder of a cgroup in the first view that shows the one that holds the process."""
     inner = f"{process_root}/sys/fs/cgroup"
     candidates = [f"{inner}/{name}"]
@@ -246,20 +256,22 @@ def _open_folder(root: str, process_root: str, name: str, path: str, device: int
     failure: Exception = FileNotFoundError()
     for candidate in candidates:
         try:
-            folder = os.open(candidate, _FOLDER)
+            descriptor = os.open(candidate, _FOLDER)
         except OSError as error:
             failure = (
                 failure if isinstance(error, (FileNotFoundError, NotADirectoryError)) else error
             )
             continue
-        if os.fstat(folder).st_dev == device and _holds(folder, pid):
+        is_ours = not candidate.startswith(inner)
+        folder = Folder(descriptor, None if is_ours else _mount_id(descriptor))
+        if os.fstat(descriptor).st_dev == device and _holds(folder, pid):
             return folder
-        os.close(folder)
+        os.close(descriptor)
         failure = Refused()
     raise failure
 
 
-def _holds(folder: int, pid: int) -> bool:
+def _holds(folder: Folder, pid: int) -> bool:
     """Tell whether a folder is the cgroup of a process: nothing the job can make says so."""
     try:
         descriptor = _open_file(folder, "cgroup.procs")
@@ -276,16 +288,29 @@ def _holds(folder: int, pid: int) -> bool:
     return b"%d" % pid in raw.split(b"\n")
 
 
-def _open_file(folder: int, name: str) -> int:
-    """Open a regular file on the file system of its folder."""
-    descriptor = os.open(name, _FILE, dir_fd=folder)
+def _open_file(folder: Folder, name: str) -> int:
+    """Open a regular file of a folder, not one that is mounted over it."""
+    descriptor = os.open(name, _FILE, dir_fd=folder.descriptor)
     found = os.fstat(descriptor)
-    if stat.S_ISREG(found.st_mode) and found.st_dev == os.fstat(folder).st_dev:
+    is_inside = found.st_dev == os.fstat(folder.descriptor).st_dev and (
+        folder.mount_id is None or folder.mount_id == _mount_id(descriptor)
+    )
+    if stat.S_ISREG(found.st_mode) and is_inside:
         return descriptor
     os.close(descriptor)
     raise Refused
 
 
-def _close(folders: dict[str, int]) -> None:
-    for descriptor in folders.values():
-        os.close(descriptor)
+def _mount_id(descriptor: int) -> bytes:
+    """Return what tells the mount of an open file from others; random if that is not known."""
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", "rb", buffering=0) as info:
+            lines = info.read(4096).splitlines()
+    except OSError:
+        lines = []
+    return next((line for line in lines if line.startswith(b"mnt_id:")), os.urandom(16))
+
+
+def _close(folders: dict[str, Folder]) -> None:
+    for folder in folders.values():
+        os.close(folder.descriptor)

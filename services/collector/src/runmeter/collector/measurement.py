@@ -125,6 +125,29 @@ class Measurement:
             "coverage": self._coverage(),
         }
 
+    def limitation(self) -> str:
+        """Return one sentence on what could not be seen; empty if nothing."""
+        found = []
+        if self.clock_source != PROCESS_CLOCK:
+            found.append(
+                f"{self._config.proc_path} shows another pid namespace: CPU time is read in clock "
+                "ticks, the kernel's counters of containers not at all"
+            )
+        elif self._exact is not None and self._exact.denied_count:
+            found.append(
+                f"the kernel's counters of {self._exact.denied_count} containers cannot be read "
+                "(they run as another user or hide their cgroup): their CPU time is accounted "
+                "from processes, their cgroup's memory is unknown"
+            )
+        if self._sampler.table.denied_count:
+            found.append(f"{self._sampler.table.denied_count} reads of processes were refused")
+        if self._schedule.missed_count + self._failed_count:
+            found.append(
+                f"{self._schedule.missed_count + self._failed_count} snapshots could not be taken "
+                "in time"
+            )
+        return "; ".join(found)
+
     def _host(self) -> dict[str, Any]:
         host: dict[str, Any] = {"kernel": os.uname().release, "clock_source": self.clock_source}
         try:
