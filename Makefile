@@ -8,7 +8,7 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint clean
+.PHONY: help setup demo up test lint bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -32,6 +32,9 @@ test: setup ## all tests, lint and types
 
 lint: setup ## style and types only
 	$(VENV)/bin/tox run -e lint,typing
+
+bench: setup ## what the collector costs and how exact it is, measured: docs/performance.md
+	@$(VENV)/bin/python -m bench
 
 clean: ## remove everything that was built
 	rm -rf $(VENV) .tox proto/src
