@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from runmeter.collector.cgroups import Refused
 from runmeter.collector.containers import container_key
 from runmeter.collector.counters import (
     Hierarchies,
     Reading,
-    Refused,
     Source,
     hierarchies,
     open_source,
@@ -100,7 +100,7 @@ def test_version_2(cgroups: Any, open_counters: Opener) -> None:
 def test_only_a_process_at_the_node_opens_it(cgroups: Any, open_counters: Opener) -> None:
     """A process in a cgroup inside the container's does not show the container's counters."""
     container = cgroups.container()
-    inner = cgroups.start(cgroups.below(container, "docker/" + "cd" * 32))
+    inner = cgroups.start(cgroups.below(container, "cd" * 32))
     worker = cgroups.start(container)
     assert container_key(PROC.proc_cgroup(inner.pid)) == container_key(PROC.proc_cgroup(worker.pid))
     assert open_counters(inner.pid) is None

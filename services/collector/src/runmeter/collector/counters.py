@@ -8,10 +8,17 @@ that really holds the process. Nothing read there is ever logged.
 
 import errno
 import os
-import stat
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
+from runmeter.collector.cgroups import (
+    Folder,
+    Refused,
+    close_all,
+    holds,
+    mount_id,
+    open_file,
+)
 from runmeter.collector.containers import Key, is_node
 from runmeter.procfs import (
     ControlGroup,
@@ -31,10 +38,8 @@ from runmeter.procfs import (
 
 T = TypeVar("T")
 CGROUP_ROOT = "/sys/fs/cgroup"
-_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _READ_BYTES = 65536
-_PROCS_BYTES = 4 * 1024 * 1024
 _LEAF_LINKS = 2  # of a folder without folders in it
 
 
@@ -50,17 +55,6 @@ class Reading(NamedTuple):
     working_set_bytes: int | None = None
     peak_bytes: int | None = None
     oom_kills: int | None = None
-
-
-class Refused(Exception):
-    """The counters of a cgroup are there, but not readable or not what they claim to be."""
-
-
-class Folder(NamedTuple):
-    """The open folder of a cgroup; ``mount_id`` where the view is the job's, else None."""
-
-    descriptor: int
-    mount_id: bytes | None
 
 
 class Source:
@@ -83,7 +77,7 @@ class Source:
 
     def close(self) -> None:
         """Close all descriptors."""
-        _close(self._folders)
+        close_all(self._folders.values())
         if self._cpu_file >= 0:
             os.close(self._cpu_file)
 
@@ -137,7 +131,7 @@ class Source:
         if folder not in self._folders:
             return None
         try:
-            descriptor = _open_file(self._folders[folder], name)
+            descriptor = open_file(self._folders[folder], name)
         except (OSError, Refused):
             return None
         try:
@@ -218,9 +212,9 @@ def open_source(
         )
         cpu_file = -1
         if cpu_folder in folders:
-            cpu_file = _open_file(folders[cpu_folder], cpu_name)
+            cpu_file = open_file(folders[cpu_folder], cpu_name)
     except (OSError, Refused) as error:
-        _close(folders)
+        close_all(folders.values())
         raise Refused from error
     if folders:
         return Source(folders, cpu_file, own.v2 is not None, needs_leaf=not key.container_id)
@@ -263,54 +257,9 @@ def _open_folder(
             )
             continue
         is_ours = not candidate.startswith(inner)
-        folder = Folder(descriptor, None if is_ours else _mount_id(descriptor))
-        if os.fstat(descriptor).st_dev == device and _holds(folder, pid):
+        folder = Folder(descriptor, None if is_ours else mount_id(descriptor))
+        if os.fstat(descriptor).st_dev == device and holds(folder, pid):
             return folder
         os.close(descriptor)
         failure = Refused()
     raise failure
-
-
-def _holds(folder: Folder, pid: int) -> bool:
-    """Tell whether a folder is the cgroup of a process: nothing the job can make says so."""
-    try:
-        descriptor = _open_file(folder, "cgroup.procs")
-    except (OSError, Refused):
-        return False
-    try:
-        raw = b""
-        while len(raw) < _PROCS_BYTES and (part := os.read(descriptor, _READ_BYTES)):
-            raw += part
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return b"%d" % pid in raw.split(b"\n")
-
-
-def _open_file(folder: Folder, name: str) -> int:
-    """Open a regular file of a folder, not one that is mounted over it."""
-    descriptor = os.open(name, _FILE, dir_fd=folder.descriptor)
-    found = os.fstat(descriptor)
-    is_inside = found.st_dev == os.fstat(folder.descriptor).st_dev and (
-        folder.mount_id is None or folder.mount_id == _mount_id(descriptor)
-    )
-    if stat.S_ISREG(found.st_mode) and is_inside:
-        return descriptor
-    os.close(descriptor)
-    raise Refused
-
-
-def _mount_id(descriptor: int) -> bytes:
-    """Return what tells the mount of an open file from others; random if that is not known."""
-    try:
-        with open(f"/proc/self/fdinfo/{descriptor}", "rb", buffering=0) as info:
-            lines = info.read(4096).splitlines()
-    except OSError:
-        lines = []
-    return next((line for line in lines if line.startswith(b"mnt_id:")), os.urandom(16))
-
-
-def _close(folders: dict[str, Folder]) -> None:
-    for folder in folders.values():
-        os.close(folder.descriptor)

@@ -9,8 +9,9 @@ vanishes in the middle of a run makes no jump.
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from runmeter.collector.cgroups import Refused
 from runmeter.collector.containers import Group, Key
-from runmeter.collector.counters import Hierarchies, Reading, Refused, Source, open_source
+from runmeter.collector.counters import Hierarchies, Reading, Source, open_source
 from runmeter.collector.table import Process
 from runmeter.procfs import ProcFS, ProcfsError
 

@@ -1,0 +1,67 @@
+"""Folders and files of cgroups, opened so that nothing a job has made up is taken for one."""
+
+import os
+import stat
+from collections.abc import Iterable
+from typing import NamedTuple
+
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ_BYTES = 65536
+_PROCS_BYTES = 4 * 1024 * 1024
+
+
+class Refused(Exception):
+    """The counters of a cgroup are there, but not readable or not what they claim to be."""
+
+
+class Folder(NamedTuple):
+    """The open folder of a cgroup; ``mount_id`` where the view is the job's, else None."""
+
+    descriptor: int
+    mount_id: bytes | None
+
+
+def holds(folder: Folder, pid: int) -> bool:
+    """Tell whether a folder is the cgroup of a process: nothing the job can make says so."""
+    try:
+        descriptor = open_file(folder, "cgroup.procs")
+    except (OSError, Refused):
+        return False
+    try:
+        raw = b""
+        while len(raw) < _PROCS_BYTES and (part := os.read(descriptor, _READ_BYTES)):
+            raw += part
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return b"%d" % pid in raw.split(b"\n")
+
+
+def open_file(folder: Folder, name: str) -> int:
+    """Open a regular file of a folder, not one that is mounted over it."""
+    descriptor = os.open(name, _FILE, dir_fd=folder.descriptor)
+    found = os.fstat(descriptor)
+    is_inside = found.st_dev == os.fstat(folder.descriptor).st_dev and (
+        folder.mount_id is None or folder.mount_id == mount_id(descriptor)
+    )
+    if stat.S_ISREG(found.st_mode) and is_inside:
+        return descriptor
+    os.close(descriptor)
+    raise Refused
+
+
+def mount_id(descriptor: int) -> bytes:
+    """Return what tells the mount of an open file from others; random if that is not known."""
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", "rb", buffering=0) as info:
+            lines = info.read(4096).splitlines()
+    except OSError:
+        lines = []
+    return next((line for line in lines if line.startswith(b"mnt_id:")), os.urandom(16))
+
+
+def close_all(folders: Iterable[Folder]) -> None:
+    """Close the descriptors of folders."""
+    for folder in folders:
+        os.close(folder.descriptor)
