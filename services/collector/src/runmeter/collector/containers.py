@@ -116,6 +116,7 @@ class Containers:
         self._by_argv0 = dict(process_map)
         self._read_mounts = read_mounts
         self._groups: dict[Key, Group] = {}
+        self._plain: dict[Key, Group] = {}
         self._identified: dict[Group, Group] = {}
         self._kubernetes: dict[str, str] = {}
         self._mount_tries: dict[str, int] = {}
@@ -142,7 +143,10 @@ class Containers:
 
     def group(self, key: Key) -> Group:
         """Return what is measured as one container with this key, as known now."""
-        return self._groups.get(key) or Group(key=key)
+        found = self._groups.get(key) or self._plain.get(key)
+        if found is None:
+            found = self._plain[key] = Group(key=key)  # one object: compared by identity first
+        return found
 
     def _ask_mounts(self, container_id: str, pid: int) -> None:
         tries = self._mount_tries.get(container_id, 0)

@@ -53,6 +53,11 @@ class Ledger(Generic[G]):
         self._debt_age: dict[G, int] = {}
         self._unassigned_ns = 0  # of orphans, in scans in which nobody was active
 
+    @property
+    def unassigned_ns(self) -> int:
+        """Time of orphans that nobody could be given yet."""
+        return self._unassigned_ns
+
     def settle(
         self,
         own_ns: Mapping[G, int],

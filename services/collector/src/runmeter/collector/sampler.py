@@ -158,16 +158,18 @@ class Sampler:
             return {}
         processes = self.table.processes.values()
         self._exact.discover(processes)
-        # counters keep what the command used after it has ended, and of what was never seen
-        self._command_keys.update(p.key for p in (*processes, *vanished) if p.group.is_command)
         parent = self.table.processes.get(self.table.command_parent_pid or 0)
         if parent is not None:
             self._command_keys.add(parent.key)
+            # counters keep what the command used after it has ended, and of what was never seen
+            self._command_keys.update(p.key for p in (*processes, *vanished) if p.group.is_command)
         without = frozenset(self._command_keys)
         return self._exact.figures(self._containers.group, own_ns, elapsed_ns, without)
 
     def _settle(self, scan: Scan, own_ns: dict[Group, int]) -> dict[Group, int]:
-        living = {pid: process.group for pid, process in self.table.processes.items()}
+        moved = bool(scan.waited_ns or scan.vanished)
+        groups = self.table.processes.items() if moved else ()
+        living = {pid: process.group for pid, process in groups}
         if self.table.command_parent_pid in living:
             # what the collector waited for are the command's orphans
             living[self.table.command_parent_pid] = COMMAND_GROUP
@@ -176,7 +178,7 @@ class Sampler:
             scan.waited_ns,
             [as_vanished(process) for process in scan.vanished],
             living,
-            self._without_orphans(),
+            self._without_orphans() if moved or self._ledger.unassigned_ns else frozenset(),
         )
 
     def _without_orphans(self) -> frozenset[Group]:
@@ -201,22 +203,39 @@ class Sampler:
     def _sizes(
         self, used_ns: dict[Group, int], figures: dict[Group, Figures]
     ) -> dict[Group, GroupSample]:
-        rss: dict[Group, int] = {}
-        anon: dict[Group, int] = {}
-        for process in self.table.processes.values():
-            if not process.is_zombie:
-                group = process.group
-                rss[group] = rss.get(group, 0) + process.rss_bytes
-                anon[group] = anon.get(group, 0) + process.anon_bytes
-        groups = dict.fromkeys((*rss, *used_ns))
-        if any(process.group.is_command for process in self.table.processes.values()):
+        sizes, has_command = self._living_sizes()
+        groups = dict.fromkeys((*sizes, *used_ns))
+        if has_command:
             groups[COMMAND_GROUP] = None  # listed however short it was
-        return {
-            group: GroupSample(
-                used_ns.get(group, 0), rss.get(group), anon.get(group), figures.get(group)
-            )
-            for group in groups
-        }
+        found: dict[Group, GroupSample] = {}
+        for group in groups:
+            rss_bytes, anon_bytes = sizes.get(group, (None, None))
+            cpu_ns = used_ns.get(group, 0)
+            found[group] = GroupSample(cpu_ns, rss_bytes, anon_bytes, figures.get(group))
+        return found
+
+    def _living_sizes(self) -> tuple[dict[Group, tuple[int, int]], bool]:
+        """Sum RSS and its anonymous part by group; tell, too, whether the command is there."""
+        has_command = False
+        # by identity first: hashing a group for every process would cost more than reading it
+        sums: dict[int, tuple[Group, list[int]]] = {}
+        for process in self.table.processes.values():
+            group = process.group
+            entry = sums.get(id(group))
+            if entry is None:
+                entry = sums[id(group)] = (group, [0, 0, 0])
+                has_command = has_command or group.is_command
+            if not process.is_zombie:
+                found = entry[1]
+                found[0] += process.rss_bytes
+                found[1] += process.anon_bytes
+                found[2] += 1
+        sizes: dict[Group, tuple[int, int]] = {}
+        for group, (rss_bytes, anon_bytes, count) in sums.values():
+            if count:
+                before = sizes.get(group, (0, 0))
+                sizes[group] = (before[0] + rss_bytes, before[1] + anon_bytes)
+        return sizes, has_command
 
     def _system(self) -> SystemReading:
         busy = total = used = mem_total = None

@@ -167,10 +167,10 @@ class Summary:
         if percent is not None:
             self._series.add(self._system_percent, percent)
         for process in processes:
-            cores = process.interval_ns / duration_ns
-            if process.peak_cores is None or cores > process.peak_cores:
-                process.peak_cores = cores
-            process.interval_ns = 0
+            if process.interval_ns or process.peak_cores is None:
+                cores = process.interval_ns / duration_ns
+                process.peak_cores = max(cores, process.peak_cores or 0.0)
+                process.interval_ns = 0
 
     def retire(self, processes: "Iterable[Process]") -> None:
         """Let processes that are no more into the top lists."""
