@@ -74,9 +74,9 @@ MISSING = missing()
 class Worker:
     """A process that does what it is told and says when it has done so."""
 
-    def __init__(self, argv: list[str], folder: Path) -> None:
+    def __init__(self, argv: list[str], folder: Path, program: str) -> None:
         self._process = subprocess.Popen(
-            [*argv, sys.executable, "-I", "-S", "-c", WORKER],
+            [*argv, program, "-I", "-S", "-c", WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -134,6 +134,10 @@ class Cgroup:
         """Set a limit."""
         (self.folder(file.partition(".")[0]) / file).write_text(str(number))
 
+    def is_there(self) -> bool:
+        """Tell whether it has not been removed."""
+        return self.folder("pids").exists()
+
     def pids(self) -> list[int]:
         """Return who is in it."""
         return [int(pid) for pid in (self.folder("pids") / "cgroup.procs").read_text().split()]
@@ -177,11 +181,14 @@ class Cgroups:
         self._made[path] = Cgroup(path)
         return self._made[path]
 
-    def start(self, cgroup: Cgroup, *wrapper: str | Path) -> Worker:
-        """Start a worker in a cgroup, through another program if wanted."""
+    def start(self, cgroup: Cgroup, *wrapper: str | Path, name: str = "") -> Worker:
+        """Start a worker in a cgroup, through another program or by another name if wanted."""
         entries = [str(folder / "cgroup.procs") for folder in cgroup.folders]
         argv = ["sh", "-c", ENTER, "sh", *entries, "--", *map(str, wrapper)]
-        self._workers.append(Worker(argv, self.folder))
+        program = self.folder / name if name else Path(sys.executable)
+        if not program.exists():
+            program.symlink_to(Path(sys.executable).resolve())
+        self._workers.append(Worker(argv, self.folder, str(program)))
         return self._workers[-1]
 
     def start_with_view(self, cgroup: Cgroup, view: Path, *mounts: str) -> Worker:
@@ -192,12 +199,23 @@ class Cgroups:
         unshare = ("unshare", "--mount", "--propagation", "private")
         return self.start(cgroup, *unshare, "sh", "-e", "-c", script, "sh")
 
+    def end(self, pid: int) -> None:
+        """Kill a process and wait until its cgroups have let it go."""
+        os.kill(pid, signal.SIGKILL)
+        for worker in self._workers:
+            if worker.pid == pid:
+                worker.end()
+        deadline = time.monotonic() + WAIT_SECONDS
+        while any(pid in cgroup.pids() for cgroup in self._made.values() if cgroup.is_there()):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
     def close(self) -> None:
         """End all workers and whoever else is in one of the cgroups, then remove these."""
         for worker in self._workers:
             worker.end(signal.SIGKILL)
         for cgroup in sorted(self._made.values(), key=lambda one: -len(one.path)):
-            if cgroup.folder("pids").exists():
+            if cgroup.is_there():
                 for pid in cgroup.pids():
                     os.kill(pid, signal.SIGKILL)
             cgroup.remove()
