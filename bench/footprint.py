@@ -70,7 +70,8 @@ def simulated(
     """Return what the simulated run said of itself, a line per tenth."""
     with world(compiled("idle", folder), count, groups) as found:
         output = folder / "simulated.jsonl"
-        argv = [folder / "venv" / "bin" / "python", "-I", SOURCES / "simulated.py", str(samples)]
+        python = str(folder / "venv" / "bin" / "python")
+        argv = [python, "-I", str(SOURCES / "simulated.py"), str(samples)]
         running = found.start(argv, output)
         running.starter.wait(300)
         lines = [json.loads(line) for line in output.read_text().splitlines()]

@@ -20,7 +20,7 @@ all: $(shell seq 1 {count})
 """
 _DAEMONS = """
 import os, time
-end = time.monotonic() + {seconds}
+end = time.monotonic() + {seconds} - 1.5
 while time.monotonic() < end:
     pid = os.fork()
     if pid == 0:
@@ -31,7 +31,7 @@ while time.monotonic() < end:
         os._exit(0)
     os.waitpid(pid, 0)
     time.sleep(0.12)
-time.sleep(0.5)
+time.sleep(1.5)  # all daemons have ended before this does
 """
 _IGNORES = """
 import os, signal, time
@@ -44,7 +44,7 @@ while time.monotonic() < end:
             pass
         os._exit(0)
     time.sleep(0.25)
-time.sleep(0.6)
+time.sleep(1.0)
 """
 _TESTS = """
 import os, time
