@@ -96,8 +96,18 @@ class Pod:
             self.close()
             raise
 
-    def start(self, *argv: str | Path, environment: Mapping[str, str] | None = None) -> Container:
-        """Start a container; ``argv[0]`` is an absolute path."""
+    def start(
+        self,
+        *argv: str | Path,
+        environment: Mapping[str, str] | None = None,
+        limits: Mapping[str, str] | None = None,
+        inside: Container | None = None,
+    ) -> Container:
+        """Start a container; ``argv[0]`` is an absolute path.
+
+        ``limits``: cgroup files, ``controller/file``, and what they shall hold. ``inside``: the
+        container whose cgroup is to hold the new one's, as with Docker in Docker.
+        """
         namespaces = ["--mount", "--propagation", "private"]
         if self._cgroup_namespace:
             namespaces.append("--cgroup")
@@ -105,19 +115,30 @@ class Pod:
             *("nsenter", f"--target={self._init_pid}", "--pid", "--mount", "--"),
             *("unshare", *namespaces, *argv),
             environment=environment,
+            limits=limits,
+            base=inside.path if inside else self._base,
         )
 
-    def _start(self, *argv: str | Path, environment: Mapping[str, str] | None = None) -> Container:
+    def _start(
+        self,
+        *argv: str | Path,
+        environment: Mapping[str, str] | None = None,
+        limits: Mapping[str, str] | None = None,
+        base: str = "",
+    ) -> Container:
         container_id = secrets.token_hex(32)
         leaf = (
             container_id if self._driver == "cgroupfs" else f"cri-containerd-{container_id}.scope"
         )
-        path = f"{self._base}/{leaf}"
+        path = f"{base or self._base}/{leaf}"
         hierarchies = [CGROUPS / name for name in (*CONTROLLERS, "unified")]
         folders = [root / path for root in hierarchies if root.is_dir()]
         for folder in folders:
             folder.mkdir(parents=True)
             self._folders.append(folder)
+        for name, value in (limits or {}).items():
+            controller, _, file = name.partition("/")
+            (CGROUPS / controller / path / file).write_text(value)
         entries = [folder / "cgroup.procs" for folder in folders]
         program = self._stage.start(
             "sh", "-c", _ENTER, "sh", *entries, "--", *argv, environment=environment
@@ -129,7 +150,9 @@ class Pod:
         if self._init_pid:
             os.kill(self._init_pid, signal.SIGKILL)
         deadline = time.monotonic() + WAIT_SECONDS
-        for folder in self._folders:
+        for folder in reversed(self._folders):  # those inside of others first
+            if not folder.exists():  # was the empty parent of one inside of it
+                continue
             while any((folder / "cgroup.procs").read_text().split()):
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"processes are left in {folder}")

@@ -36,13 +36,14 @@ class Figures(NamedTuple):
 class _Node:
     """What is known of the counters of one key."""
 
-    __slots__ = ("before", "is_new", "is_over", "now", "source", "tries")
+    __slots__ = ("before", "is_new", "is_over", "now", "read_count", "source", "tries")
 
     def __init__(self, is_new: bool) -> None:
         self.source: Source | None = None
         self.before: Reading | None = None
         self.now: Reading | None = None
         self.tries = 0
+        self.read_count = 0  # at snapshots, since the counters were found
         self.is_over = False  # its cgroup has been removed: known since the interval before
         self.is_new = is_new  # first seen in this interval: its counters started in it
 
@@ -67,6 +68,7 @@ class ExactCounters:
         for key, node in list(self._nodes.items()):
             node.before, node.now = node.now, node.source.read() if node.source else None
             node.is_new = False
+            node.read_count += 1
             if node.source is not None and node.source.is_gone:
                 if node.is_over:
                     node.source.close()
@@ -85,6 +87,7 @@ class ExactCounters:
                 self._open(node, process)
                 if node.source is not None:
                     node.now = node.source.read()
+                    node.read_count = 0
         self._started = True
 
     def _open(self, node: _Node, process: Process) -> None:
@@ -158,6 +161,8 @@ class ExactCounters:
         now they hold all that the processes had used when they were read.
         """
         if cpu_ns >= live_ns - self._tolerated_ns:
+            return True
+        if any(node.read_count == 1 for node in nodes):  # found after the processes were read
             return True
         later = [node.source.read().cpu_ns if node.source else None for node in nodes]
         before = [node.before.cpu_ns if node.before else 0 for node in nodes]
