@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from runmeter.collector import config
+from runmeter.collector import config, flags
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 EXAMPLES = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
@@ -127,5 +127,5 @@ def test_the_exit_codes_are_in_the_help() -> None:
     """The table and --help name the same codes."""
     codes = [row[0] for row in _rows("Exit codes")][2:]
     assert codes == ["0", "2", "3", "4", "126", "127", "128 + n"]
-    shown = config._EPILOG.split("exit codes:")[1]
+    shown = flags.EPILOG.split("exit codes:")[1]
     assert {code.replace(" ", "") for code in codes} <= set(re.findall(r"\d+\+n|\d+", shown))

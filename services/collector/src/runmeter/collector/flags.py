@@ -1,0 +1,114 @@
+"""The command line of the collector: its flags, and what ``--help`` says."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from runmeter.collector.errors import UsageError
+from runmeter.collector.version import VERSION
+
+EPILOG = """\
+variables (each flag has one too, named after it: COLLECTOR_INTERVAL, COLLECTOR_TOP, …):
+  GITHUB_REPOSITORY_OWNER, GITHUB_REPOSITORY, GITHUB_WORKFLOW, GITHUB_JOB
+                          what the run belongs to; needed to push
+  GITHUB_RUN_ID, GITHUB_RUN_ATTEMPT, RUNNER_NAME
+                          stored with the run
+  COLLECTOR_LABELS        key=value,… stored with the run
+  CGROUP_PROCESS_MAP      {"node":"runner"}: process name to container name
+  CGROUP_LIMITS           {"runner":{"cpu":"2","memory":"1Gi"}}: what each may use
+
+examples:
+  collector --interval=2s --push-endpoint=grpc://receiver:50051     until SIGTERM, then push
+  collector -- make test                                            around one command
+
+exit codes:
+  without a command: 0 pushed, or nothing to push to; 2 bad configuration; 3 kept, the
+  receiver could not be reached; 4 rejected by the receiver; always 0 with --exit-zero
+  with a command: the command's own; 126 not executable, 127 not found, 128+n by signal n
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see collector --help")
+
+
+def split_command(argv: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Split at the first ``--``: flags before, the wrapped command behind it."""
+    arguments = list(argv)
+    if "--" not in arguments:
+        return arguments, ()
+    at = arguments.index("--")
+    if at + 1 == len(arguments):
+        raise UsageError("-- must be followed by the command to run; see collector --help")
+    return arguments[:at], tuple(arguments[at + 1 :])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="collector",
+        usage="collector [flags] [-- command ...]",
+        description="Measures CPU and memory of a CI job, container by container, and pushes "
+        "one summary when it ends.",
+        epilog=EPILOG,
+        allow_abbrev=False,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=96),
+    )
+    add = parser.add_argument
+    add("--version", action="version", version=f"collector {VERSION}")
+    add("--interval", metavar="D", help="time between snapshots, 100ms to 1h (default 2s)")
+    add("--proc-path", metavar="DIR", help="mount of the proc file system (default /proc)")
+    add("--top", metavar="N", help="entries of each top list, 0 to 1000 (default 10)")
+    add(
+        "--push-endpoint",
+        metavar="URL",
+        help="grpc://host:port or grpcs://host:port of the receiver, or "
+        "http(s)://host:port/api/v1/metrics of the gateway (default: none, only print)",
+    )
+    add(
+        "--push-token",
+        metavar="TOKEN",
+        help="token of this scope; other processes of the pod can read a flag: prefer "
+        "COLLECTOR_PUSH_TOKEN or --push-token-file",
+    )
+    add("--push-token-file", metavar="FILE", help="file that holds the token")
+    add("--log-level", metavar="LEVEL", help="debug (every sample), info, warning, error")
+    add("--log-format", metavar="FORMAT", help="json or text (default json)")
+    add(
+        "--spool-dir",
+        metavar="DIR",
+        help="where the run waits until it is acknowledged "
+        "(default $XDG_STATE_HOME/runmeter or ~/.local/state/runmeter)",
+    )
+    add(
+        "--shutdown-timeout",
+        metavar="D",
+        help="budget for the push, 1s to 1h (default 25s)",
+    )
+    add("--summary-file", metavar="FILE", help="also write the payload here, as JSON")
+    add(
+        "--all-containers",
+        action="store_const",
+        const="true",
+        help="with a command: list every cgroup, not containers only",
+    )
+    add(
+        "--exit-zero",
+        action="store_const",
+        const="true",
+        help="without a command: exit 0 even if the push failed",
+    )
+    add("--tls-ca", metavar="FILE", help="CAs for grpcs and https (default: the system's)")
+    add("--tls-cert", metavar="FILE", help="client certificate for grpcs and https")
+    add("--tls-key", metavar="FILE", help="key of the client certificate")
+    return parser
+
+
+def parse_flags(arguments: list[str]) -> dict[str, Any]:
+    known, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        # a misspelt flag may have a token behind it: its name alone is shown
+        named = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        what = f"unknown flag {named[0]!r}" if named else f"unexpected argument {unknown[0]!r}"
+        raise UsageError(f"{what}; a command stands behind --, see collector --help")
+    return vars(known)
