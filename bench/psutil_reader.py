@@ -3,7 +3,7 @@
 import sys
 import time
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 FIELDS = ["pid", "cpu_times", "memory_info", "name"]
 
