@@ -101,9 +101,10 @@ def test_intervals_are_what_the_counter_grew_by(cgroups: Any, measured: Measured
     for _ in range(3):
         worker.tell("burn", 0.02)
         worker.tell("job", 0.02)
+        c = container.read("cpuacct.usage")
         total += measured.tick()[group].cpu_ns
-    c = container.read("cpuacct.usage")
-    assert c - b <= total <= c - a
+    d = container.read("cpuacct.usage")
+    assert c - b <= total <= d - a
     found = measured.finish(group)
     assert found["cpu_source"] == "cgroup"
     assert found["cpu_seconds"] == pytest.approx((c - b) / 1e9, rel=0.02)
@@ -262,9 +263,10 @@ def test_cgroups_of_one_mapped_container_sum_up(
     for worker in workers:
         worker.tell("burn", 0.03)
         worker.tell("job", 0.03)
-    sample = measured.tick()[group]
     c = sum(one.read("cpuacct.usage") for one in both)
-    assert c - b <= sample.cpu_ns <= c - a
+    sample = measured.tick()[group]
+    d = sum(one.read("cpuacct.usage") for one in both)
+    assert c - b <= sample.cpu_ns <= d - a
     assert _figures(sample).memory_bytes == pytest.approx(
         sum(one.read("memory.usage_in_bytes") for one in both), abs=MEBIBYTE
     )
@@ -280,6 +282,21 @@ def test_cgroups_of_one_mapped_container_sum_up(
     assert sample.cpu_ns == pytest.approx(grown, rel=0.1)
     assert grown > 30_000_000
     assert measured.finish(group)["oom_kills"] == 0
+
+
+def test_who_sits_inside_does_not_hide_the_container(cgroups: Any, measured: Measured) -> None:
+    """A container is found by its one process at the node, however many sit further inside."""
+    container = cgroups.container()
+    inner = cgroups.start(cgroups.below(container, "ef" * 32))
+    for _ in range(8):
+        inner.tell("sleeper")
+    worker = cgroups.start(container)
+    measured.start()
+    inner.tell("burn", 0.03)
+    sample = measured.tick()[_group(worker)]
+    assert _figures(sample).cpu_ns == sample.cpu_ns
+    assert sample.cpu_ns >= 30_000_000
+    assert measured.exact.denied_count == 0
 
 
 def test_the_command_and_its_container_do_not_count_twice(cgroups: Any, measured: Measured) -> None:

@@ -15,7 +15,8 @@ from runmeter.collector.counters import Hierarchies, Reading, Source, open_sourc
 from runmeter.collector.table import Process
 from runmeter.procfs import ProcFS, ProcfsError
 
-_TRIES = 5  # processes asked before a container's counters count as not readable
+_TRIES = 5  # refusals before a container's counters count as not readable
+_QUESTIONS = 64  # processes asked at all: many may sit in cgroups inside the container's
 _TOLERATED_TICKS = 4
 
 
@@ -36,12 +37,13 @@ class Figures(NamedTuple):
 class _Node:
     """What is known of the counters of one key."""
 
-    __slots__ = ("before", "is_new", "is_over", "now", "read_count", "source", "tries")
+    __slots__ = ("before", "is_new", "is_over", "now", "questions", "read_count", "source", "tries")
 
     def __init__(self, is_new: bool) -> None:
         self.source: Source | None = None
         self.before: Reading | None = None
         self.now: Reading | None = None
+        self.questions = 0
         self.tries = 0
         self.read_count = 0  # at snapshots, since the counters were found
         self.is_over = False  # its cgroup has been removed: known since the interval before
@@ -83,7 +85,7 @@ class ExactCounters:
             node = self._nodes.get(process.key)
             if node is None:
                 node = self._nodes[process.key] = _Node(is_new=self._started)
-            if node.source is None and node.tries < _TRIES:
+            if node.source is None and node.tries < _TRIES and node.questions < _QUESTIONS:
                 self._open(node, process)
                 if node.source is not None:
                     node.now = node.source.read()
@@ -91,7 +93,7 @@ class ExactCounters:
         self._started = True
 
     def _open(self, node: _Node, process: Process) -> None:
-        node.tries += 1
+        node.questions += 1
         root = f"{self._proc.mount}/{process.pid}/root"
         try:
             groups = self._proc.proc_cgroup(process.pid)
@@ -99,6 +101,7 @@ class ExactCounters:
         except ProcfsError:
             pass
         except Refused:
+            node.tries += 1
             if node.tries == _TRIES:
                 self.denied_count += 1
 
