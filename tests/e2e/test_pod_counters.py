@@ -59,7 +59,7 @@ for name in cpu cpuacct memory; do
 done
 mount --rbind "$1" /sys/fs/cgroup
 shift
-exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+exec setpriv --bounding-set=-all --inh-caps=-all "$@"
 """
 HOSTS = 'mount --bind "$1" /etc/hosts; shift; exec "$@"'
 TERMINATION_LOG = """
