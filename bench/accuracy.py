@@ -49,24 +49,26 @@ def measure(workload: Workload, interval: float, folder: Path) -> Errors:
     """Run a workload once under all observers."""
     flag = f"--interval={round(interval * 1000)}ms"
     ledger_file, counters_file = folder / "ledger.json", folder / "counters.json"
-    with cgroup() as group, beside(flag, counters_file, folder / "log"):
-        naive = Naive(group.entries[1], interval)
-        kernel = KernelCounter(CGROUPS / "cpuacct" / group.path / "cpuacct.usage")
-        naive.start()
-        kernel.start()
-        entries = [str(entry) for entry in group.entries]
-        inner = ["sh", "-c", _ENTER, "sh", *entries, "--", *workload.argv]
-        subprocess.run(
-            collector(flag, f"--summary-file={ledger_file}", "--", *inner),
-            env=quiet_environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=LONGEST_SECONDS,
-            check=False,  # some workloads end by a signal
-        )
-        naive_seconds = naive.stop()
-        kernel.stop()
-        truth = group.usage_ns() / 1e9
+    with cgroup() as group:
+        with beside(flag, counters_file, folder / "log"):
+            naive = Naive(group.entries[1], interval)
+            kernel = KernelCounter(CGROUPS / "cpuacct" / group.path / "cpuacct.usage")
+            naive.start()
+            kernel.start()
+            entries = [str(entry) for entry in group.entries]
+            inner = ["sh", "-c", _ENTER, "sh", *entries, "--", *workload.argv]
+            subprocess.run(
+                collector(flag, f"--summary-file={ledger_file}", "--", *inner),
+                env=quiet_environment(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=LONGEST_SECONDS,
+                check=False,  # some workloads end by a signal
+            )
+            naive_seconds = naive.stop()
+            kernel.stop()
+            truth = group.usage_ns() / 1e9
+        later_truth = group.usage_ns() / 1e9  # something may have run on after the command
     ledger, counters = (json.loads(p.read_text()) for p in (ledger_file, counters_file))
     command = _container(ledger, "command")
     container = _container(counters, group.name)
@@ -74,7 +76,7 @@ def measure(workload: Workload, interval: float, folder: Path) -> Errors:
         truth,
         naive_seconds / truth - 1,
         command["cpu_seconds"] / truth - 1,
-        container["cpu_seconds"] / truth - 1,
+        container["cpu_seconds"] / later_truth - 1,
         command["cpu_cores"]["peak"] / _kernel_peak(kernel, ledger, interval) - 1,
         container["cpu_cores"]["peak"] / _kernel_peak(kernel, counters, interval) - 1,
         container["cpu_source"],
