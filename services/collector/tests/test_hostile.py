@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -212,3 +213,33 @@ def test_the_jobs_proxy_does_not_get_the_token(
     done = run(environment, f"--push-endpoint={receiver.endpoint}", "--", "/bin/true")
     assert done.returncode == 0
     assert '"run.pushed"' in done.stderr
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_being_stopped_and_continued_changes_nothing(
+    environment: dict[str, str], wrapped: bool
+) -> None:
+    """Ctrl-Z and fg, past several ticks: the run goes on, and ends as it would have."""
+    command = ("--", "/bin/sh", "-c", "sleep 1.5; exit 5") if wrapped else ()
+    process = subprocess.Popen(
+        [*PROGRAM, *command],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert "run.started" in process.stderr.readline()
+    for _ in range(3):
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.25)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.15)
+        assert process.poll() is None
+    if not wrapped:
+        process.send_signal(signal.SIGTERM)
+    printed = "".join(process.communicate(timeout=WAIT_SECONDS))
+    assert process.returncode == (5 if wrapped else 0), printed
+    found = re.search(r'"missed_samples":(\d+)', printed)
+    assert found is not None
+    assert int(found[1]) >= 3  # a stop of 250 ms passes two ticks

@@ -19,6 +19,7 @@ from runmeter.collector.subreaper import become_subreaper
 _NS = 1_000_000_000
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _PASSED_ON = (*_ENDING, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_SHORTEST_NS = 1_000  # a timer of 0 never comes
 _SI_KERNEL = 0x80  # siginfo si_code: sent by the kernel, here by the terminal to all processes
 
 
@@ -30,10 +31,10 @@ class Signals:
     """
 
     def __init__(self) -> None:
-        self.inherited = signal.pthread_sigmask(signal.SIG_BLOCK, (*_ENDING, signal.SIGCHLD))
+        self._awaited: set[signal.Signals] = {*_ENDING, signal.SIGCHLD, signal.SIGALRM}
+        self.inherited = signal.pthread_sigmask(signal.SIG_BLOCK, self._awaited)
         # inherited as ignored, it would never come, and children would end unseen
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        self._awaited: set[signal.Signals] = {*_ENDING, signal.SIGCHLD}
         self.ending_count = 0
 
     def pass_on(self) -> None:
@@ -42,14 +43,24 @@ class Signals:
         self._awaited.update(_PASSED_ON)
 
     def wait(self, until_ns: int) -> "signal.struct_siginfo | None":
-        """Wait for a signal until a time of the monotonic clock; None when it has come."""
-        left_ns = until_ns - monotonic_ns()
-        if left_ns <= 0:
-            return None
-        taken = signal.sigtimedwait(self._awaited, left_ns / _NS)
-        if taken is not None and taken.si_signo in _ENDING:
-            self.ending_count += 1
-        return taken
+        """Wait for a signal until a time of the monotonic clock; None when it has come.
+
+        By a timer of our own: ``sigtimedwait`` of CPython 3.11 makes up a signal when it was
+        interrupted, as by SIGSTOP and SIGCONT, and its time has passed.
+        """
+        while (left_ns := until_ns - monotonic_ns()) > 0:
+            signal.setitimer(signal.ITIMER_REAL, max(left_ns, _SHORTEST_NS) / _NS)
+            taken = signal.sigwaitinfo(self._awaited)
+            if taken.si_signo != signal.SIGALRM:
+                self.ending_count += taken.si_signo in _ENDING
+                return taken
+        return None
+
+    def stop_timer(self) -> None:
+        """Leave no alarm behind: timer and pending signal would outlive an exec."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if signal.SIGALRM in signal.sigpending():
+            signal.sigwaitinfo({signal.SIGALRM})
 
 
 def run(config: Config, signals: Signals) -> int:
@@ -78,6 +89,7 @@ def run(config: Config, signals: Signals) -> int:
             return error.exit_code
     log.write("info", "run.started", **_start_fields(config, measurement))
     _loop(measurement, signals, command)
+    signals.stop_timer()
     measurement.finish()
     if command is not None:
         exit_code = command.reap()

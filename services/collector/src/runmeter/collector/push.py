@@ -271,6 +271,7 @@ def _send_http(
 ) -> Acknowledgement:
     """Push as JSON. Redirects are not followed: the token is for this host alone."""
     signal.signal(signal.SIGALRM, _time_is_up)  # a socket's timeout is for one read only
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
     signal.setitimer(signal.ITIMER_REAL, timeout_seconds)
     connection = _connection(endpoint, timeout_seconds, tls)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
