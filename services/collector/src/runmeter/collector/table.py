@@ -136,7 +136,9 @@ class ProcessTable:
 
     def _look_at_idle(self, process: Process) -> None:
         """Read what may change from outside in a process that does not run."""
-        if self._scan_count % _CGROUP_SCANS < _IDLE_SCANS and not process.is_zombie:
+        # every process once in so many scans, and not all of them in the same few
+        turn = self._scan_count // _IDLE_SCANS + process.pid // _IDLE_SCANS
+        if turn % (_CGROUP_SCANS // _IDLE_SCANS) == 0 and not process.is_zombie:
             self._relocate(process)
             self._regroup(process)
         self._size(process)
