@@ -1,7 +1,8 @@
 """CPU accounting against a small simulated kernel, through the files a real one would show.
 
-The simulated kernel forks, runs, ends, waits for, orphans and reparents processes in whole
-ticks, as Linux does; between its steps the sampler scans. What the sampler credits is compared
+The simulated kernel forks, execs, runs, ends, waits for, orphans and reparents processes in
+whole ticks, gives pids again and moves processes between containers, as Linux does; between its
+steps the sampler scans. What the sampler credits is compared
 with what the kernel knows was used. All of it twice: by ``stat`` alone, and by the CPU clocks of
 processes, where of a process whose clock stands still nothing else is read. Whoever does
 something moves its own clock by a nanosecond at least; being adopted moves nobody's.
@@ -36,6 +37,10 @@ class Kernel:
         self.machine = machine
         self.used = 0  # ticks used by all since the start
         self.next_pid = 4
+        self.last_pid = 3
+        self.births = 0
+        self.free: list[int] = []  # pids of processes that are no more, those unused longest first
+        self._unseen_pid = 0
         self.stirred_ns: dict[int, int] = {}  # below a tick, by pid
         self.moved_ns = 0  # the same of all
         self.ticks_by_id = dict.fromkeys(IDS, 0)
@@ -55,7 +60,14 @@ class Kernel:
         self.moved_ns += 1
 
     def _tell_last_pid(self) -> None:
-        self.machine.write("loadavg", f"0.00 0.00 0.00 1/9 {self.next_pid - 1}\n")
+        self.machine.write("loadavg", f"0.00 0.00 0.00 1/9 {self.last_pid}\n")
+
+    def note_scan(self) -> None:
+        """Remember who was born and gone before a scan: the last pid would not tell it anew.
+
+        A real kernel gives such a pid again only after a whole round of all of them.
+        """
+        self._unseen_pid = 0 if self.last_pid in self.machine.entries else self.last_pid
 
     def alive(self) -> list[int]:
         """Return who can act: all but pid 1 and zombies, ascending."""
@@ -65,11 +77,49 @@ class Kernel:
     def fork(self, pid: int) -> int:
         """Let a process start a child in its own container."""
         child, self.next_pid = self.next_pid, self.next_pid + 1
-        self._tell_last_pid()
+        return self._start(child, pid)
+
+    def recycle(self, pid: int) -> int:
+        """Let a process start a child that gets the pid of one that is no more, if there is one.
+
+        Its clock is behind another nanosecond than those before it ever stood at.
+        """
+        given = [number for number in self.free if number != self._unseen_pid]
+        if not given:
+            return self.fork(pid)
+        child = given[0]
+        self.free.remove(child)
+        self.stirred_ns[child] = self.stirred_ns.get(child, 0) + 1
+        self.moved_ns += self.stirred_ns[child]
+        return self._start(child, pid)
+
+    def _start(self, child: int, pid: int) -> int:
         self._stir(pid)
-        cgroup = self.machine.entries[pid].cgroup
-        self.machine.add(child, ppid=pid, cgroup=cgroup, resident=1, start=1000 + child)
+        self.last_pid, self.births = child, self.births + 1
+        self._tell_last_pid()
+        parent = self.machine.entries[pid]
+        self.machine.add(
+            child,
+            ppid=pid,
+            cgroup=parent.cgroup,
+            resident=1,
+            start=1000 + self.births,
+            sig_ign=parent.sig_ign,
+        )
         return child
+
+    def exec(self, pid: int) -> None:
+        """Let a process become another program: only its name changes."""
+        self._stir(pid)
+        self.machine.change(pid, comm=b"exec%d" % self.moved_ns)
+
+    def move(self, pid: int, identifier: str) -> None:
+        """Put a process into another container; its children stay, its clock does not move."""
+        self.machine.change(pid, cgroup=f"0::/pod/{identifier}")
+
+    def _remove(self, pid: int) -> None:
+        self.machine.remove(pid)
+        self.free.append(pid)
 
     def run(self, pid: int, ticks: int) -> None:
         """Let a process use CPU time."""
@@ -90,7 +140,7 @@ class Kernel:
         if parent == 1:
             self.reap(pid)
         elif parent and self.machine.entries[parent].sig_ign:
-            self.machine.remove(pid)  # its time reaches nobody
+            self._remove(pid)  # its time reaches nobody
 
     def reap(self, pid: int) -> None:
         """Let the parent of a zombie wait for it."""
@@ -98,7 +148,7 @@ class Kernel:
         parent = self.machine.entries[entry.ppid]
         self._stir(parent.pid)
         self.machine.change(parent.pid, waited=parent.waited + entry.own + entry.waited)
-        self.machine.remove(pid)
+        self._remove(pid)
 
     def wait(self, pid: int) -> None:
         """Let a process wait for all children that have ended."""
@@ -106,9 +156,23 @@ class Kernel:
             if child.state == "Z":
                 self.reap(child.pid)
 
+    def finish(self, pid: int) -> None:
+        """Let a process without living children end and be waited for at once."""
+        if not any(e.ppid == pid and e.state != "Z" for e in self.machine.entries.values()):
+            self.wait(pid)
+            self.exit(pid)
+            if pid in self.machine.entries:
+                self.reap(pid)
+
     def job(self, pid: int, ticks: int) -> None:
         """Let a process start, run and wait for a child between two scans."""
-        child = self.fork(pid)
+        self._work(self.fork(pid), ticks)
+
+    def rejob(self, pid: int, ticks: int) -> None:
+        """Do the same with a child that gets a pid again."""
+        self._work(self.recycle(pid), ticks)
+
+    def _work(self, child: int, ticks: int) -> None:
         self.run(child, ticks)
         self.exit(child)
         if child in self.machine.entries:
@@ -151,6 +215,7 @@ class Measured:
         for group, found in self._sampler.tick(self._now_ns).groups.items():
             assert found.cpu_ns >= 0
             self.credited[_identifier(group)] += found.cpu_ns
+        self.kernel.note_scan()
 
     def act(self, kind: str, who: int, ticks: int) -> None:
         """Let the ``who``-th process (counted round) do something, or scan."""
@@ -160,13 +225,13 @@ class Measured:
             return
         alive = kernel.alive()
         pid = alive[who % len(alive)]
-        if kind == "fork":
-            kernel.fork(pid)
-        elif kind == "exit":
+        if kind in ("fork", "recycle", "exec", "wait"):
+            getattr(kernel, kind)(pid)
+        elif kind in ("exit", "finish"):
             if pid > 3:
-                kernel.exit(pid)
-        elif kind == "wait":
-            kernel.wait(pid)
+                getattr(kernel, kind)(pid)
+        elif kind == "move":
+            kernel.move(pid, IDS[ticks % 2])
         elif kind == "ignore":
             kernel.machine.change(pid, sig_ign=SIGCHLD_IGNORED)
         else:
@@ -184,7 +249,7 @@ def _steps(*kinds: str) -> st.SearchStrategy[list[tuple[str, int, int]]]:
 
 
 BOTH = pytest.mark.parametrize("has_clocks", [False, True], ids=["stat", "clocks"])
-EVERY = ("fork", "run", "job", "exit", "wait", "scan")
+EVERY = ("fork", "run", "job", "exit", "wait", "scan", "exec", "recycle", "rejob", "move")
 
 
 @BOTH
@@ -192,7 +257,11 @@ EVERY = ("fork", "run", "job", "exit", "wait", "scan")
 def test_all_that_is_waited_for_is_credited_once(
     new_machine: Callable[[Path], Any], has_clocks: bool, steps: list[tuple[str, int, int]]
 ) -> None:
-    """Once every child is waited for, what was credited is exactly what was used."""
+    """Once every child is waited for, what was credited is exactly what was used.
+
+    Until then it is never more: all is whole ticks, and a scan is one instant, so neither
+    rounding nor races, for which the ledger tolerates something, can add anything.
+    """
     with TemporaryDirectory() as folder:
         measured = Measured(new_machine(Path(folder)), has_clocks=has_clocks)
         kernel = measured.kernel
@@ -214,7 +283,11 @@ def test_all_that_is_waited_for_is_credited_once(
 def test_nothing_is_credited_twice(
     new_machine: Callable[[Path], Any], has_clocks: bool, steps: list[tuple[str, int, int]]
 ) -> None:
-    """With parents that ignore their children, too, never more is credited than was used."""
+    """With parents that ignore their children, too, never more is credited than was used.
+
+    The bound is zero here as well: the four ticks tolerated before anybody is asked whether it
+    ignores its children are owed until then, they are never credited.
+    """
     with TemporaryDirectory() as folder:
         measured = Measured(new_machine(Path(folder)), has_clocks=has_clocks)
         for step in steps:
@@ -223,7 +296,7 @@ def test_nothing_is_credited_twice(
 
 
 @BOTH
-@given(_steps("fork", "run", "job", "scan"))
+@given(_steps("fork", "run", "job", "scan", "exec", "recycle", "rejob", "finish"))
 def test_containers_do_not_pay_for_each_other(
     new_machine: Callable[[Path], Any], has_clocks: bool, steps: list[tuple[str, int, int]]
 ) -> None:
@@ -351,6 +424,72 @@ def test_children_of_who_ignores_them_count_while_seen(measured: Measured) -> No
     kernel.run(2, 5)
     measured.scan()
     assert measured.ticks[IDS[0]] == 85
+
+
+def test_who_ends_between_others_that_are_ignored_counts_once(measured: Measured) -> None:
+    """A zombie from before its parent began to ignore its children is not credited again."""
+    kernel = measured.kernel
+    zombie, child = kernel.fork(2), kernel.fork(2)
+    kernel.run(zombie, 30)
+    kernel.run(child, 10)
+    measured.scan()
+    kernel.exit(zombie)
+    kernel.machine.change(2, sig_ign=SIGCHLD_IGNORED)
+    kernel.exit(child)
+    kernel.wait(2)
+    measured.scan()
+    kernel.run(2, 5)
+    measured.scan()
+    assert measured.ticks == {IDS[0]: 45, IDS[1]: 0, IDS[2]: 0}
+
+
+def test_a_pid_given_again_is_another_process(measured: Measured) -> None:
+    """Who gets the pid of a process that was seen counts from zero, and the old one once."""
+    kernel = measured.kernel
+    first = kernel.fork(2)
+    kernel.run(first, 30)
+    measured.scan()
+    kernel.run(first, 4)
+    kernel.finish(first)
+    second = kernel.recycle(3)
+    assert second == first
+    kernel.run(second, 50)
+    measured.scan()
+    kernel.rejob(3, 3)
+    kernel.finish(second)
+    measured.scan()
+    assert measured.ticks == {IDS[0]: 34, IDS[1]: 53, IDS[2]: 0}
+
+
+def test_exec_does_not_start_anew(measured: Measured) -> None:
+    """A process that becomes another program keeps what it was credited."""
+    kernel = measured.kernel
+    child = kernel.fork(2)
+    kernel.run(child, 30)
+    measured.scan()
+    kernel.exec(child)
+    kernel.run(child, 7)
+    measured.scan()
+    kernel.finish(child)
+    measured.scan()
+    assert measured.ticks == {IDS[0]: 37, IDS[1]: 0, IDS[2]: 0}
+
+
+def test_who_moves_young_counts_to_its_new_container_from_then_on(measured: Measured) -> None:
+    """What a young process uses behind its move is its new container's, its end nobody's loss."""
+    kernel = measured.kernel
+    child = kernel.fork(2)
+    kernel.run(child, 30)
+    measured.scan()
+    kernel.move(child, IDS[1])
+    kernel.run(child, 20)
+    measured.scan()
+    assert measured.ticks == {IDS[0]: 30, IDS[1]: 20, IDS[2]: 0}
+    kernel.run(child, 5)
+    measured.scan()
+    kernel.finish(child)
+    measured.scan()
+    assert measured.ticks == {IDS[0]: 30, IDS[1]: 25, IDS[2]: 0}
 
 
 def test_what_was_used_before_the_first_snapshot_does_not_count(measured: Measured) -> None:
