@@ -81,7 +81,8 @@ class Ledger(Generic[G]):
         for pid in waited_ns.keys() | credited.keys():
             excess = waited_ns.get(pid, 0) - credited.get(pid, 0)
             if excess < -self._tolerated_ns and direct.get(pid) and self._ignores_children(pid):
-                excess += direct[pid]
+                # no further: what did arrive may be of zombies from before it ignored any
+                excess = min(0, excess + direct[pid])
             if pid == self._reaper_pid:
                 reaper_excess += excess
                 continue
