@@ -1,15 +1,19 @@
-"""In CI a skipped test fails the session, unless tests/skips.toml lists it with its reason.
+"""What holds for the tests of every package: skips in CI, and how many property cases ran.
 
-A test that is skipped everywhere is a test nobody has. Expected failures count like skips.
+In CI a skipped test fails the session, unless tests/skips.toml lists it with its reason. A test
+that is skipped everywhere is a test nobody has. Expected failures count like skips.
 """
 
+import functools
 import os
 import tomllib
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import is_hypothesis_test
 
 LIST = Path(__file__).parent / "tests" / "skips.toml"
 
@@ -75,6 +79,38 @@ class SkipGuard:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Watch skips where the environment says that this is CI."""
+    """Count property cases; watch skips where the environment says that this is CI."""
+    config.pluginmanager.register(PropertyCases(), "property-cases")
     if os.environ.get("CI"):
         config.pluginmanager.register(SkipGuard(listed_skips(LIST)), "skip-guard")
+
+
+class PropertyCases:
+    """Counts every case of the property tests, and says at the end how many ran."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._has_tests = False
+
+    def _counting(self, inner: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(inner)
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self._count += 1
+            return inner(*args, **kwargs)
+
+        return counted
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Wrap each property test once, however many parameters it has."""
+        seen = set()
+        for item in items:
+            test = getattr(item, "obj", None)
+            if is_hypothesis_test(test) and id(test) not in seen:
+                seen.add(id(test))
+                test.hypothesis.inner_test = self._counting(test.hypothesis.inner_test)
+        self._has_tests = bool(seen)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say how many cases ran."""
+        if self._has_tests:
+            terminalreporter.write_line(f"property tests ran {self._count} cases")

@@ -1,18 +1,16 @@
 """Recordings as a fixture, hypothesis profiles, and how many property cases ran."""
 
-import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import is_hypothesis_test, settings
+from hypothesis import settings
 
 from runmeter.procfs import CgroupV1, CgroupV2, ProcFS
 
 RECORDINGS = Path(__file__).with_name("recordings")
-_cases = {"count": 0}
 
 settings.register_profile("ci", max_examples=200, derandomize=True, deadline=None)
 settings.register_profile("soak", max_examples=2000, deadline=None, database=None)
@@ -73,28 +71,3 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def recorded() -> Callable[[str], Recording]:
     """Return a reader of one recording by name."""
     return read_recording
-
-
-def _counting(inner: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(inner)
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        _cases["count"] += 1
-        return inner(*args, **kwargs)
-
-    return counted
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Count every case of the property tests."""
-    seen = set()
-    here = Path(__file__).parent
-    for item in items:
-        test = getattr(item, "obj", None)
-        if here in item.path.parents and is_hypothesis_test(test) and id(test) not in seen:
-            seen.add(id(test))
-            test.hypothesis.inner_test = _counting(test.hypothesis.inner_test)
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how many cases the property tests ran."""
-    terminalreporter.write_line(f"procfs: property tests ran {_cases['count']} cases")

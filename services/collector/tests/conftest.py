@@ -6,7 +6,6 @@ test tells them to. They check, store and decide nothing.
 
 from __future__ import annotations
 
-import functools
 import json
 import queue
 import shutil
@@ -21,13 +20,12 @@ from typing import Any, NamedTuple
 
 import grpc
 import pytest
-from hypothesis import is_hypothesis_test, settings
+from hypothesis import settings
 
 from runmeter.procfs import ProcFS
 from runmeter.v1 import ingest_service_pb2, ingest_service_pb2_grpc
 
 RECORDINGS = Path(__file__).parents[3] / "libs" / "procfs" / "tests" / "recordings"
-_cases = {"count": 0}
 
 settings.register_profile("ci", max_examples=200, derandomize=True, deadline=None)
 settings.register_profile("soak", max_examples=2000, deadline=None, database=None)
@@ -302,31 +300,3 @@ def new_gateway() -> Iterator[Callable[..., Gateway]]:
 def gateway(new_gateway: Callable[..., Gateway]) -> Gateway:
     """Return a gateway without TLS that acknowledges every push."""
     return new_gateway()
-
-
-# -- property cases -----------------------------------------------------------------------
-
-
-def _counting(inner: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(inner)
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        _cases["count"] += 1
-        return inner(*args, **kwargs)
-
-    return counted
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Count every case of the property tests."""
-    seen = set()
-    here = Path(__file__).parent
-    for item in items:
-        test = getattr(item, "obj", None)
-        if here in item.path.parents and is_hypothesis_test(test) and id(test) not in seen:
-            seen.add(id(test))
-            test.hypothesis.inner_test = _counting(test.hypothesis.inner_test)
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how many cases the property tests ran."""
-    terminalreporter.write_line(f"collector: property tests ran {_cases['count']} cases")
