@@ -205,6 +205,25 @@ def test_a_run_that_no_folder_takes_is_lost_and_called_so(environment: dict[str,
     assert "/proc/self/fd" not in done.stderr
 
 
+def test_a_run_that_not_even_memory_takes_costs_the_job_nothing(
+    environment: dict[str, str],
+) -> None:
+    """Under a limit on file sizes the command's exit code arrives, the log says what was lost."""
+    environment.update(SCOPE)
+    endpoint = "--push-endpoint=http://127.0.0.1:1"
+    wrapped = [*PROGRAM, "--spool-dir=/proc/x", endpoint, "--", "/bin/sh", "-c", "exit 5"]
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *wrapped],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+    )
+    assert done.returncode == 5
+    assert '"run.lost"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_jobs_proxy_does_not_get_the_token(
     environment: dict[str, str], receiver: Any, silent: int
 ) -> None:

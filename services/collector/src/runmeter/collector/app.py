@@ -159,10 +159,11 @@ def _end(
     if limitation:
         log.write("info", "run.limited", reason=limitation)
     _write_summary_file(config, log, payload)
-    if not path:
+    if config.endpoint is None:
         return exit_code or 0
     try:
-        os.execv(sys.executable, _pusher(config, signals, path, exit_code))
+        if path:
+            os.execv(sys.executable, _pusher(config, signals, path, exit_code))
     except OSError as error:
         reason = f"{sys.executable!r} cannot be run: {error.strerror}"
         log.write("error", "run.kept", reason=reason, path=path)
@@ -203,13 +204,20 @@ def _write_summary_file(config: Config, log: Log, payload: dict[str, Any]) -> No
 
 
 def _keep(config: Config, log: Log, record: dict[str, Any]) -> str:
-    """Write the run to the spool, or to memory if that cannot be; return its path."""
+    """Write the run to the spool, or to memory if that cannot be; return its path.
+
+    An empty path: neither can be, and the job goes on to its end all the same.
+    """
     content = spool.encode(record)
     try:
         return spool.write(config.spool_dir, record["push_id"], content)
     except SpoolError as error:
         log.write("warning", "spool.failed", reason=f"{error}; pushing from memory")
+    try:
         return f"{spool.MEMORY}{_in_memory(content)}"
+    except OSError as error:  # as by a limit on the size of files
+        log.write("error", "run.lost", reason=f"memory cannot take it: {error.strerror}")
+        return ""
 
 
 def _pusher(config: Config, signals: Signals, path: str, exit_code: int | None) -> list[str]:
