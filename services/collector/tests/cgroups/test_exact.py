@@ -337,7 +337,7 @@ class Counters:
     def figures(self, live_ns: int) -> Figures | None:
         """Return the figures of an interval in which living processes used so much."""
         self.exact.read()
-        self.exact.discover(self.processes)
+        self.exact.discover(self.processes, ())
         live = {self.group: live_ns}
         found = self.exact.figures(lambda key: Group(key), live, 10**10, frozenset())
         return found.get(self.group)
