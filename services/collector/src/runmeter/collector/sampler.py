@@ -206,7 +206,6 @@ class Sampler:
             if old in own_ns:
                 own_ns[new] = own_ns.get(new, 0) + own_ns.pop(old)
         if renamed:
-            self._sizes_by_group = None
             for process in (*self.table.processes.values(), *vanished):
                 process.group = renamed.get(process.group, process.group)
         return own_ns
