@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,13 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
 def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     """When the new file cannot be made, the old one stays, and nothing half-written."""
     spool.write(str(tmp_path), "0c8f", b"first")
-    (tmp_path / "0c8f.json.tmp").symlink_to("/dev/full")
-    with pytest.raises(SpoolError, match="No space left"):
-        spool.write(str(tmp_path), "0c8f", b"second")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        with pytest.raises(SpoolError, match="File too large"):
+            spool.write(str(tmp_path), "0c8f", bytes((1 << 20) + 1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [p.name for p in tmp_path.iterdir()] == ["0c8f.json"]
     assert (tmp_path / "0c8f.json").read_bytes() == b"first"
 
