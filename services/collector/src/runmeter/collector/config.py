@@ -50,6 +50,9 @@ class Config(NamedTuple):
     log_level: str
     log_format: str
     spool_dir: str
+    spool_max: values.SpoolMax
+    checkpoint_interval_ns: int
+    checkpoint_push_ns: int
     shutdown_timeout_ns: int
     summary_file: str
     all_containers: bool
@@ -57,6 +60,7 @@ class Config(NamedTuple):
     tls_ca: str
     tls_cert: str
     tls_key: str
+    tls_server_name: str
     scope: Scope
     run_id: str
     run_attempt: int | None
@@ -96,6 +100,17 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
         ),
         log_format=source.value("log-format", values.one_of("json", "text"), "json"),
         spool_dir=source.value("spool-dir", values.text, _default_spool(environment)),
+        spool_max=source.value("spool-max", values.spool_max, values.SPOOL_MAX),
+        checkpoint_interval_ns=source.value(
+            "checkpoint-interval",
+            values.duration_or_never(100 * _MS, 24 * _HOUR_NS, "100ms to 24h"),
+            30_000 * _MS,
+        ),
+        checkpoint_push_ns=source.value(
+            "checkpoint-push",
+            values.duration_or_never(1000 * _MS, 24 * _HOUR_NS, "1s to 24h"),
+            300_000 * _MS,
+        ),
         shutdown_timeout_ns=source.value(
             "shutdown-timeout", values.duration(1000 * _MS, _HOUR_NS, "1s to 1h"), 25_000 * _MS
         ),
@@ -105,6 +120,7 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
         tls_ca=source.value("tls-ca", values.text, ""),
         tls_cert=source.value("tls-cert", values.text, ""),
         tls_key=source.value("tls-key", values.text, ""),
+        tls_server_name=source.value("tls-server-name", values.text, ""),
         scope=scope,
         run_id=environment.get("GITHUB_RUN_ID", ""),
         run_attempt=source.variable("GITHUB_RUN_ATTEMPT", values.attempt, None),

@@ -81,6 +81,24 @@ def _parser() -> argparse.ArgumentParser:
         "(default $XDG_STATE_HOME/runmeter or ~/.local/state/runmeter)",
     )
     add(
+        "--spool-max",
+        metavar="MAX",
+        help="what the spool may hold, the oldest is dropped: a number of runs, a size such as "
+        "64Mi, or both with a comma between (default 100,64Mi)",
+    )
+    add(
+        "--checkpoint-interval",
+        metavar="D",
+        help="how often the run so far goes to the spool: a killed collector loses at most this "
+        "much, 100ms to 24h, 0 never (default 30s)",
+    )
+    add(
+        "--checkpoint-push",
+        metavar="D",
+        help="how often it goes to the receiver, too, so that even a lost machine leaves a "
+        "record, 1s to 24h, 0 never (default 5m)",
+    )
+    add(
         "--shutdown-timeout",
         metavar="D",
         help="budget for the push, 1s to 1h (default 25s)",
@@ -101,6 +119,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--tls-ca", metavar="FILE", help="CAs for grpcs and https (default: the system's)")
     add("--tls-cert", metavar="FILE", help="client certificate for grpcs and https")
     add("--tls-key", metavar="FILE", help="key of the client certificate")
+    add(
+        "--tls-server-name",
+        metavar="NAME",
+        help="name the receiver's certificate is for, if it is not the endpoint's host",
+    )
     return parser
 
 
