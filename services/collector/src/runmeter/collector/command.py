@@ -14,6 +14,7 @@ from runmeter.collector.errors import CollectorError
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 _SIGNALLED = 128
+_NS = 1_000_000_000
 T = TypeVar("T")
 
 
@@ -102,20 +103,37 @@ def _path_of(name: str) -> str:
     return next((path for path in candidates if os.access(path, os.X_OK)), name)
 
 
-def reap_orphans(command: Command | None) -> None:
-    """Collect ended orphans that have become our children, but not the command itself.
+class Ended(NamedTuple):
+    """A child that has been waited for; its CPU time holds that of those it waited for."""
+
+    pid: int
+    status: int
+    cpu_ns: int
+
+
+def reap_children(command: Command | None) -> list[Ended]:
+    """Collect ended children, of whom orphans may have become some, but not the command itself.
 
     Their CPU time is in our children's time from then on. Those behind the ended command are
     left: the run ends with it.
     """
+    found: list[Ended] = []
     while True:
         try:
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
-            return
+            return found
         if ended is None or (command is not None and ended.si_pid == command.pid):
-            return
-        os.waitpid(ended.si_pid, 0)
+            return found
+        reaped = reap_child(ended.si_pid)
+        if reaped is not None:
+            found.append(reaped)
+
+
+def reap_child(pid: int) -> Ended | None:
+    """Collect a child if it has ended."""
+    found, status, usage = os.wait4(pid, os.WNOHANG)
+    return Ended(found, status, round((usage.ru_utime + usage.ru_stime) * _NS)) if found else None
 
 
 def replace(
