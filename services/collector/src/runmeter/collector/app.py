@@ -16,7 +16,7 @@ from runmeter.collector.keeping import RunFile
 from runmeter.collector.measurement import Measurement
 from runmeter.collector.output import Log, write_line
 from runmeter.collector.record import run_record
-from runmeter.collector.report import print_run, write_summary_file
+from runmeter.collector.printing import print_run, write_summary_file
 from runmeter.collector.subreaper import become_subreaper
 
 _NS = 1_000_000_000

@@ -177,8 +177,8 @@ class Checkpoints:
 
     def _push(self, is_kept: bool) -> int:
         path = self._file.path if is_kept else memory_path(spool.encode(self._record()))
-        if not self._log.is_debug:
-            _let_go(2)
+        if self._config.command and not self._log.is_debug:
+            _let_go(2)  # whoever reads the command's errors shall not wait for a push
         become_live_pusher(self._config, path)
         return _FAILED
 

@@ -8,6 +8,10 @@ from runmeter.collector.errors import UsageError
 from runmeter.collector.version import VERSION
 
 EPILOG = """\
+commands:
+  push   push the runs that wait in the spool; see collector push --help
+  spool  list them; see collector spool --help
+
 variables (each flag has one too, named after it: COLLECTOR_INTERVAL, COLLECTOR_TOP, …):
   GITHUB_REPOSITORY_OWNER, GITHUB_REPOSITORY, GITHUB_WORKFLOW, GITHUB_JOB
                           what the run belongs to; needed to push
@@ -28,9 +32,12 @@ exit codes:
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """Raises what is wrong with a command line."""
+
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see collector --help")
+        """Raise UsageError."""
+        raise UsageError(f"{message}; see {self.prog} --help")
 
 
 def split_command(argv: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -45,9 +52,9 @@ def split_command(argv: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="collector",
-        usage="collector [flags] [-- command ...]",
+        usage="collector [flags] [-- command ...]\n       collector push | spool [flags]",
         description="Measures CPU and memory of a CI job, container by container, and pushes "
         "one summary when it ends.",
         epilog=EPILOG,

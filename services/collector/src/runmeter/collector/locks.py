@@ -82,8 +82,10 @@ def is_held(folder: str, push_id: str) -> bool:
 
 def release(folder: str, push_id: str, descriptor: int) -> None:
     """Give up a run that is locked; its lock file goes, the run stays."""
+    path = f"{folder}/{push_id}{LOCK}"
     try:
-        os.unlink(f"{folder}/{push_id}{LOCK}")
+        if _is_named(path, descriptor):  # else it went with its run, and may be another's by now
+            os.unlink(path)
     except OSError:
         pass
     os.close(descriptor)
