@@ -97,7 +97,7 @@ def test_the_defaults_are_those_of_the_program() -> None:
         for flag, (_, default, _) in _flags().items()
         if re.fullmatch(r"`[^`$~]+`", default)
     ]
-    assert len(given) == 6
+    assert len(given) == 9
     assert config.load(given, {"HOME": "/h"}) == plain
     for flag, (_, default, _) in _flags().items():
         if default in ("none", "off"):

@@ -15,8 +15,8 @@ from runmeter.collector.handover import KEPT, PUSHER_CODES, become_pusher
 from runmeter.collector.keeping import RunFile
 from runmeter.collector.measurement import Measurement
 from runmeter.collector.output import Log, write_line
-from runmeter.collector.record import run_record
 from runmeter.collector.printing import print_run, write_summary_file
+from runmeter.collector.record import run_record
 from runmeter.collector.subreaper import become_subreaper
 
 _NS = 1_000_000_000
