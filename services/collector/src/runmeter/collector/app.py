@@ -103,6 +103,34 @@ def run(config: Config, signals: Signals) -> int:
             return error.exit_code
     log.write("info", "run.started", **_start_fields(config, measurement))
     file = RunFile(config, log, measurement.push_id)
+    try:
+        _measure(config, log, measurement, file, signals, command)
+        failure = None
+    except Exception as error:  # a defect, or no memory left
+        failure = error
+    if command is not None:
+        exit_code = _wait_for(command, signals)
+    fixed_code = 0 if exit_code is None and config.exit_zero else exit_code
+    try:
+        if failure is not None:
+            raise failure
+        return _end(config, log, signals, measurement, file, exit_code)
+    except Exception as error:
+        if fixed_code is None:
+            raise
+        log.write("error", "run.failed", reason=repr(error))
+        return fixed_code
+
+
+def _measure(
+    config: Config,
+    log: Log,
+    measurement: Measurement,
+    file: RunFile,
+    signals: Signals,
+    command: Command | None,
+) -> None:
+    """Measure until the end; then nobody but us writes the run."""
     checkpoints = Checkpoints(config, log, measurement, file)
     checkpoints.start(monotonic_ns())
     _loop(measurement, checkpoints, signals, command)
@@ -111,9 +139,17 @@ def run(config: Config, signals: Signals) -> int:
     if not checkpoints.stop(signals.wait_for_child, _PATIENCE_NS):
         log.write("warning", "checkpoint.failed", reason="one hangs, and is left")
     signals.stop_timer()
-    if command is not None:
-        exit_code = command.reap()
-    return _end(config, log, signals, measurement, file, exit_code)
+
+
+def _wait_for(command: Command, signals: Signals) -> int:
+    """Return the command's exit code; it has ended, unless the measuring was cut short."""
+    while not command.has_ended():
+        taken = signals.wait(monotonic_ns() + _NS)
+        if taken is None or taken.si_signo == signal.SIGCHLD:
+            reap_children(command)
+        elif not _is_delivered(taken, command):
+            command.send(taken.si_signo)
+    return command.reap()
 
 
 def _unmeasured(config: Config, signals: Signals) -> int:
@@ -222,8 +258,10 @@ def _push_beside(config: Config, log: Log, signals: Signals, file: RunFile, path
         _log_unpushed(log, path, f"no process can be started: {error.strerror}")
         return
     if not pid:
-        _become_pusher(config, log, signals, file, path)
-        os._exit(KEPT)
+        try:
+            _become_pusher(config, log, signals, file, path)
+        finally:
+            os._exit(KEPT)
     pusher = Command(pid)
     for last_ns in (until_ns, until_ns + _PATIENCE_NS):
         while not pusher.has_ended():

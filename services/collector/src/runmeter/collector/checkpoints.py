@@ -120,7 +120,10 @@ class Checkpoints:
         until_ns = monotonic_ns() + patience_ns
         while self._seen:
             for ended in filter(None, map(reap_child, tuple(self._seen))):
-                self._measurement.end_child(self._seen.pop(ended.pid), ended.cpu_ns)
+                if os.WIFEXITED(ended.status):  # just before
+                    self.ended(ended)
+                else:
+                    self._measurement.end_child(self._seen.pop(ended.pid), ended.cpu_ns)
             if self._seen and monotonic_ns() >= until_ns:
                 return False
             if self._seen:

@@ -9,12 +9,13 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, NoReturn, TypeVar
 
+from runmeter.collector.clock import clock_id, read_process_clock
 from runmeter.collector.errors import CollectorError
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 _SIGNALLED = 128
-_NS = 1_000_000_000
+_LOOK = os.WEXITED | os.WNOWAIT | os.WNOHANG  # at who has ended, who stays a zombie
 T = TypeVar("T")
 
 
@@ -33,8 +34,7 @@ class Command(NamedTuple):
 
     def has_ended(self) -> bool:
         """Tell whether it has ended; it stays a zombie, its times can still be read."""
-        flags = os.WEXITED | os.WNOWAIT | os.WNOHANG
-        return os.waitid(os.P_PID, self.pid, flags) is not None
+        return os.waitid(os.P_PID, self.pid, _LOOK) is not None
 
     def reap(self) -> int:
         """Collect the ended command; return its exit code as a shell reports it."""
@@ -104,7 +104,7 @@ def _path_of(name: str) -> str:
 
 
 class Ended(NamedTuple):
-    """A child that has been waited for; its CPU time holds that of those it waited for."""
+    """A child that has been waited for; ``cpu_ns`` is what it used itself."""
 
     pid: int
     status: int
@@ -120,20 +120,27 @@ def reap_children(command: Command | None) -> list[Ended]:
     found: list[Ended] = []
     while True:
         try:
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            ended = os.waitid(os.P_ALL, 0, _LOOK)
         except ChildProcessError:
             return found
         if ended is None or (command is not None and ended.si_pid == command.pid):
             return found
-        reaped = reap_child(ended.si_pid)
-        if reaped is not None:
-            found.append(reaped)
+        found.append(_collect(ended.si_pid))
 
 
 def reap_child(pid: int) -> Ended | None:
     """Collect a child if it has ended."""
-    found, status, usage = os.wait4(pid, os.WNOHANG)
-    return Ended(found, status, round((usage.ru_utime + usage.ru_stime) * _NS)) if found else None
+    return _collect(pid) if os.waitid(os.P_PID, pid, _LOOK) is not None else None
+
+
+def _collect(pid: int) -> Ended:
+    """Collect an ended child; its clock is read first (``wait4`` needs a module and a file)."""
+    try:
+        cpu_ns = read_process_clock(clock_id(pid))
+    except OSError:
+        cpu_ns = 0
+    _, status = os.waitpid(pid, 0)
+    return Ended(pid, status, cpu_ns)
 
 
 def replace(

@@ -132,7 +132,7 @@ class Push:
         except PushError as error:
             return error.code, run, self._refused(path, run, error)
         self._log_pushed(run, stored)
-        for found in (path, self._checkpoint(run)):
+        for found in {path, self._checkpoint(run)}:
             if not found.startswith(spool.MEMORY) and (found == path or os.path.lexists(found)):
                 emptying.drop(found, self._log)
         return PUSHED, run, True
