@@ -75,8 +75,11 @@ class Push:
         self._transport = _transport(self._endpoint, token, tls)
 
     def _log_unencrypted(self) -> None:
-        tell = self._log.debug if self._args.live else self._log.warning
-        tell("push.unencrypted", push_endpoint=self._endpoint.url, reason="the token is readable")
+        facts = {"push_endpoint": self._endpoint.url, "reason": "the token is readable"}
+        if self._args.live:  # the pusher at the end warns, once
+            self._log.debug("push.unencrypted", **facts)
+        else:
+            self._log.warning("push.unencrypted", **facts)
 
     # -- the run of this collector --------------------------------------------------------
 
@@ -217,8 +220,11 @@ class Push:
 
     def _deliver(self, run: dict[str, Any], deadline_ns: int) -> Acknowledgement:
         def tell(retry: Retry) -> None:
-            log = self._log.debug if self._args.live else self._log.warning
-            log("push.retrying", push_id=run.get("push_id"), **retry._asdict())
+            facts = {"push_id": run.get("push_id"), **retry._asdict()}
+            if self._args.live:
+                self._log.debug("push.retrying", **facts)
+            else:
+                self._log.warning("push.retrying", **facts)
 
         return delivery.deliver(self._transport, run, deadline_ns, tell)
 
