@@ -187,6 +187,11 @@ def load_spool(
     )
 
 
+def silence_grpc() -> None:
+    """Keep gRPC, once it is imported, from lines of its own among ours on standard error."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
 def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     ours = ("COLLECTOR_PUSH_TOKEN", "COLLECTOR_PUSH_TOKEN_FILE")
     # an empty name cannot be handed on

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from runmeter.collector import backlog, delivery, emptying, report, spool
+from runmeter.collector.config import silence_grpc
 from runmeter.collector.delivery import (
     KEPT,
     PUSHED,
@@ -30,6 +31,7 @@ from runmeter.collector.endpoint import Endpoint, parse_endpoint
 from runmeter.collector.errors import HeldError, SpoolError
 from runmeter.collector.outcome import Acknowledgement, Outcome
 from runmeter.collector.output import write_line
+from runmeter.collector.push_flags import parse_arguments
 from runmeter.collector.pushlog import logger
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -42,7 +44,7 @@ class _Ended(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Push; return the exit code of the collector."""
-    args = _arguments(argv)
+    args = parse_arguments(argv)
     push = Push(args, logger(args.log_format, args.log_level))
     try:
         code = push.all() if args.all else push.live() if args.live else push.own()
@@ -50,29 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the interpreter gives up our handlers before it ends
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     return code if args.exit_code is None else int(args.exit_code)
-
-
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="runmeter.collector.push")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--file")
-    what.add_argument("--all", action="store_true")
-    parser.add_argument("--endpoint", required=True)
-    parser.add_argument("--token-fd", type=int, required=True)
-    parser.add_argument("--deadline-ns", type=int, default=0)
-    parser.add_argument("--timeout-ns", type=int, default=0)
-    parser.add_argument("--lock-fd", type=int)
-    parser.add_argument("--spool-dir", default="")
-    parser.add_argument("--live", action="store_true")
-    parser.add_argument("--rejected", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--signals", type=int, default=0)
-    parser.add_argument("--exit-code", type=int)
-    parser.add_argument("--log-format", default="json")
-    parser.add_argument("--log-level", default="info")
-    for name in ("--tls-ca", "--tls-cert", "--tls-key", "--tls-server-name"):
-        parser.add_argument(name, default="")
-    return parser.parse_args(argv)
 
 
 class Push:
@@ -96,8 +75,11 @@ class Push:
         self._transport = _transport(self._endpoint, token, tls)
 
     def _log_unencrypted(self) -> None:
-        tell = self._log.debug if self._args.live else self._log.warning
-        tell("push.unencrypted", push_endpoint=self._endpoint.url, reason="the token is readable")
+        facts = {"push_endpoint": self._endpoint.url, "reason": "the token is readable"}
+        if self._args.live:  # the pusher at the end warns, once
+            self._log.debug("push.unencrypted", **facts)
+        else:
+            self._log.warning("push.unencrypted", **facts)
 
     # -- the run of this collector --------------------------------------------------------
 
@@ -107,6 +89,8 @@ class Push:
         try:
             self._begin()
             code, run, may_go_on = self._own_run()
+            if run is not None:
+                self._release(run)
             if run is not None and may_go_on and self._args.spool_dir:
                 self._leftovers(backlog.scope_of(run))
         except _Ended:
@@ -151,6 +135,14 @@ class Push:
             raise
         except SpoolError as error:  # as in a folder that became read-only
             self._log.warning("spool.failed", path=path, reason=str(error))
+
+    def _release(self, run: dict[str, Any]) -> None:
+        """Give up our own run, which has left or waits for the next pusher."""
+        path = self._args.file
+        folder = self._args.spool_dir if path.startswith(spool.MEMORY) else os.path.dirname(path)
+        if self._args.lock_fd is not None and folder:
+            spool.release(folder, str(run.get("push_id")), self._args.lock_fd)
+            self._args.lock_fd = None
 
     def _checkpoint(self, run: dict[str, Any]) -> str:
         """Return the run's path in the spool, where a checkpoint of one in memory may lie."""
@@ -228,8 +220,11 @@ class Push:
 
     def _deliver(self, run: dict[str, Any], deadline_ns: int) -> Acknowledgement:
         def tell(retry: Retry) -> None:
-            log = self._log.debug if self._args.live else self._log.warning
-            log("push.retrying", push_id=run.get("push_id"), **retry._asdict())
+            facts = {"push_id": run.get("push_id"), **retry._asdict()}
+            if self._args.live:
+                self._log.debug("push.retrying", **facts)
+            else:
+                self._log.warning("push.retrying", **facts)
 
         return delivery.deliver(self._transport, run, deadline_ns, tell)
 
@@ -248,6 +243,7 @@ class Push:
 
 def _transport(endpoint: Endpoint, token: str, tls: Tls) -> Transport:
     if endpoint.scheme.startswith("grpc"):
+        silence_grpc()
         from runmeter.collector.transport_grpc import GrpcTransport
 
         return GrpcTransport(endpoint, token, tls)

@@ -26,7 +26,7 @@ def pushed_text(folder: str, outcomes: "Sequence[Outcome]") -> str:
             already = ", was there already" if outcome.stored.duplicate else ""
             said.append(f"as id {outcome.stored.id}{already}")
         if outcome.reason:
-            said.append(f"({outcome.reason})")
+            said.append(f"({_line(outcome.reason)})")
         lines.append("  ".join(said))
     counts = [(what, sum(o.what == what for o in outcomes)) for what in _WHATS]
     lines.append(", ".join(f"{count} {what}" for what, count in counts if count))
@@ -71,7 +71,7 @@ def spooled_text(folder: str, entries: "Sequence[Spooled]") -> str:
                 scope_text(entry.run),
             )
         )
-    reasons = [f"{e.push_id} {e.what}: {e.reason}" for e in entries if e.reason]
+    reasons = [f"{e.push_id} {e.what}: {_line(e.reason)}" for e in entries if e.reason]
     lines = [*aligned(rows), *(["", *reasons] if reasons else [])]
     return "\n".join([*lines, "", f"{folder}: collector push delivers what is waiting"])
 
@@ -108,5 +108,8 @@ def _word(value: Any) -> str:
     """Return a value of a file that anybody may have written, fit for a terminal."""
     if value is None or value == "":
         return "-"
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text[:255] if text.isprintable() else ascii(text[:255])
+    return _line(value if isinstance(value, str) else json.dumps(value), 255)
+
+
+def _line(text: str, most: int = 2000) -> str:
+    return text[:most] if text.isprintable() else ascii(text[:most])

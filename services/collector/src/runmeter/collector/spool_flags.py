@@ -13,7 +13,7 @@ interrupted. A run leaves the spool only when the receiver has acknowledged it; 
 is stored once. The token counts for one scope (organization, repository, workflow, job): runs of
 others are refused and kept for their own.
 
-variables: each flag has one, named after it: COLLECTOR_PUSH_ENDPOINT, COLLECTOR_SPOOL_DIR, …
+variables: flags with a value have one, named after them: COLLECTOR_PUSH_ENDPOINT, …
 
 examples:
   collector spool                                                   what is there
