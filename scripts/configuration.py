@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROGRAMS = ("collector", "receiver", "gateway")
+PROGRAMS = ("collector", "collector push", "collector spool", "receiver", "gateway")
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 HEAD = """\
 # Configuration
@@ -22,8 +22,9 @@ def document() -> str:
     """Return the file's content as it should be."""
     parts = [HEAD]
     for name in PROGRAMS:
+        program, *command = name.split()
         done = subprocess.run(
-            [str(Path(sys.executable).parent / name), "--help"],
+            [str(Path(sys.executable).parent / program), *command, "--help"],
             env={**os.environ, "COLUMNS": "100", "TERMINAL_WIDTH": "100"},
             capture_output=True,
             text=True,

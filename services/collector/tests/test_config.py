@@ -31,11 +31,15 @@ SETTINGS: list[tuple[str, str, Any, tuple[str, Any], tuple[str, Any]]] = [
     ("log-level", "log_level", "info", ("debug", "debug"), ("error", "error")),
     ("log-format", "log_format", "json", ("text", "text"), ("json", "json")),
     ("spool-dir", "spool_dir", "", ("/a", "/a"), ("/b", "/b")),
+    ("spool-max", "spool_max", (100, 2**26), ("7", (7, 2**26)), ("2,1Gi", (2, 2**30))),
+    ("checkpoint-interval", "checkpoint_interval_ns", 30 * 10**9, ("0", 0), ("100ms", 10**8)),
+    ("checkpoint-push", "checkpoint_push_ns", 300 * 10**9, ("0", 0), ("1s", 10**9)),
     ("shutdown-timeout", "shutdown_timeout_ns", 25 * 10**9, ("1s", 10**9), ("2s", 2 * 10**9)),
     ("summary-file", "summary_file", "", ("/a", "/a"), ("/b", "/b")),
     ("tls-ca", "tls_ca", "", ("/a", "/a"), ("/b", "/b")),
     ("tls-cert", "tls_cert", "", ("/a", "/a"), ("/b", "/b")),
     ("tls-key", "tls_key", "", ("/a", "/a"), ("/b", "/b")),
+    ("tls-server-name", "tls_server_name", "", ("a.b", "a.b"), ("c.d", "c.d")),
 ]
 SWITCHES = [("all-containers", "all_containers"), ("exit-zero", "exit_zero")]
 
@@ -89,6 +93,9 @@ def test_endpoint_comes_from_flag_or_variable() -> None:
 
 BAD = [
     ("interval", "99ms", "a duration from 100ms to 1h"),
+    ("checkpoint-interval", "99ms", "a duration from 100ms to 24h, or 0 for never"),
+    ("checkpoint-push", "25h", "a duration from 1s to 24h, or 0 for never"),
+    ("spool-max", "0", "runs (1 to 999999), a size such as 64Mi, or both as in 100,64Mi"),
     ("interval", "2", "a duration such as 500ms, 2s or 1m30s"),
     ("top", "1001", "a whole number from 0 to 1000"),
     ("log-level", "loud", "one of debug, info, warning, error"),

@@ -30,6 +30,7 @@ class Pusher:
 
     def __init__(self, file: Path, run: dict[str, Any]) -> None:
         self.file = file
+        self.rejected = file.parent / "rejected" / file.name
         self.run = run
 
     def start(
@@ -164,13 +165,21 @@ def test_a_busy_receiver_is_asked_again(push: Pusher, receiver: Any) -> None:
 def test_a_refused_run_is_kept(
     push: Pusher, receiver: Any, status: grpc.StatusCode, exit_code: int, event: str
 ) -> None:
-    """4 says the receiver will never take it so, 3 that it may later; the file stays."""
+    """4 says the receiver will never take it so, 3 that it may later; it lies in the spool.
+
+    What is invalid lies among the rejected, with the reason; all else waits where it was.
+    """
     receiver.answer = _aborting(status, "the reason")
-    code, line = push(receiver.endpoint, deadline_seconds=3)
+    code, line = push(receiver.endpoint, deadline_seconds=2)
     assert (code, line["event"]) == (exit_code, event)
     assert line["level"] == "error"
-    assert line["path"] == str(push.file)
-    assert push.file.exists()
+    is_invalid = status.name in ("INVALID_ARGUMENT", "ALREADY_EXISTS")
+    place = push.rejected if is_invalid else push.file
+    assert line["path"] == str(place)
+    assert [path.exists() for path in (push.file, push.rejected)] == [not is_invalid, is_invalid]
+    document = json.loads(place.read_text())
+    assert document["run"] == push.run
+    assert document.get("reason") == (f"{status.name}: the reason" if is_invalid else None)
     if exit_code == 4:
         assert line["reason"] == f"{status.name}: the reason"
 
@@ -186,10 +195,11 @@ def test_a_run_refused_over_http_is_kept(
     gateway.status = status
     problem = {"detail": "no", "errors": [{"field": "job", "reason": "is empty"}]}
     gateway.body = json.dumps(problem).encode()
-    code, line = push(f"http://127.0.0.1:{gateway.server_port}")
+    code, line = push(f"http://127.0.0.1:{gateway.server_port}", deadline_seconds=1)
     assert code == exit_code
     assert line["reason"] == f"HTTP {status}: no; job: is empty"
-    assert push.file.exists()
+    is_invalid = status in (400, 409, 413, 415)
+    assert [path.exists() for path in (push.file, push.rejected)] == [not is_invalid, is_invalid]
 
 
 @pytest.mark.parametrize(
@@ -201,7 +211,7 @@ def test_an_answer_of_another_program_keeps_the_run(
 ) -> None:
     """A server that is no gateway has not stored anything, whatever it answers."""
     gateway.status, gateway.body = status, body
-    assert push(f"http://127.0.0.1:{gateway.server_port}")[0] == 3
+    assert push(f"http://127.0.0.1:{gateway.server_port}", deadline_seconds=1)[0] == 3
     assert push.file.exists()
 
 
@@ -233,7 +243,8 @@ def test_a_host_that_cannot_be_looked_up_keeps_the_run(
     process = push.start(f"{scheme}://{host}:1", deadline_seconds=1)
     _, errors = process.communicate(timeout=WAIT_SECONDS)
     lines = [json.loads(line) for line in errors.splitlines()]
-    assert [line["event"] for line in lines] == ["push.unencrypted", "run.kept"]
+    events = [line["event"] for line in lines if line["event"] != "push.retrying"]
+    assert events == ["push.unencrypted", "run.kept"]
     assert (process.returncode, push.file.exists()) == (3, True)
 
 
@@ -255,7 +266,7 @@ def test_the_exit_code_of_a_command_wins(
 ) -> None:
     """Around a command the pusher ends with the command's code, pushed or not."""
     endpoint = receiver.endpoint if reachable else f"http://127.0.0.1:{closed_port}"
-    code, _ = push(endpoint, f"--exit-code={exit_code}")
+    code, _ = push(endpoint, f"--exit-code={exit_code}", deadline_seconds=10 if reachable else 1)
     assert code == exit_code
     assert push.file.exists() == (not reachable)
 
@@ -403,8 +414,8 @@ def test_signals_sent_while_blocked_are_not_lost(push: Pusher, held: Any) -> Non
 def test_both_programs_log_alike(push: Pusher, closed_port: int, log_format: str) -> None:
     """What the pusher writes through structlog is what the sampler would have written."""
     endpoint = f"http://127.0.0.1:{closed_port}"
-    process = push.start(endpoint, f"--log-format={log_format}")
-    line = process.communicate(timeout=WAIT_SECONDS)[1]
+    process = push.start(endpoint, f"--log-format={log_format}", deadline_seconds=1)
+    line = process.communicate(timeout=WAIT_SECONDS)[1].splitlines(keepends=True)[-1]
     reading, writing = os.pipe()
     Log(log_format, "info", writing).write(
         "error",

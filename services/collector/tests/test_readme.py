@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from runmeter.collector import config, flags
+from runmeter.collector import config, flags, spool
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 EXAMPLES = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
@@ -46,9 +46,9 @@ def _start(script: str, folder: Path) -> Any:
     )  # fmt: skip
 
 
-def test_there_are_two_examples() -> None:
+def test_there_are_three_examples() -> None:
     """Every example of the README is run below."""
-    assert len(EXAMPLES) == 2
+    assert len(EXAMPLES) == 3
 
 
 def test_the_example_around_a_command(folder: Path) -> None:
@@ -76,6 +76,24 @@ def test_the_example_beside_a_job(folder: Path, receiver: Any) -> None:
     assert (pushed.run.run_id, pushed.run.scope.job) == ("run-123", "build")
 
 
+def test_the_example_of_a_run_that_waits(
+    folder: Path, receiver: Any, golden_run: dict[str, Any]
+) -> None:
+    """What waits is listed, then delivered."""
+    for name in ("id", "received_at", "updated_at"):
+        del golden_run[name]
+    push_id = golden_run["push_id"]
+    where = str(folder / ".local" / "state" / "runmeter")
+    path = spool.write(where, push_id, spool.encode(golden_run))
+    script = EXAMPLES[2].replace("grpc://receiver:50051", receiver.endpoint)
+    output, errors = _start(script, folder).communicate(timeout=WAIT_SECONDS)
+    assert errors == ""
+    assert f"{push_id}  waiting" in output
+    assert output.splitlines()[-1] == "1 pushed"
+    assert receiver.pushes.get_nowait().run.push_id == push_id
+    assert not Path(path).exists()
+
+
 def test_the_flags_are_those_of_the_program() -> None:
     """The table has the flags of --help, in its order, and the variable of each."""
     shown = subprocess.run(
@@ -97,7 +115,7 @@ def test_the_defaults_are_those_of_the_program() -> None:
         for flag, (_, default, _) in _flags().items()
         if re.fullmatch(r"`[^`$~]+`", default)
     ]
-    assert len(given) == 6
+    assert len(given) == 9
     assert config.load(given, {"HOME": "/h"}) == plain
     for flag, (_, default, _) in _flags().items():
         if default in ("none", "off"):

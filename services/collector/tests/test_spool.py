@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runmeter.collector import spool
-from runmeter.collector.errors import SpoolError
+from runmeter.collector.errors import HeldError, SpoolError
 
 RUN = {"push_id": "0c8f", "payload": {"name": "é\udcff"}}
 
@@ -42,9 +44,13 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
 def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     """When the new file cannot be made, the old one stays, and nothing half-written."""
     spool.write(str(tmp_path), "0c8f", b"first")
-    (tmp_path / "0c8f.json.tmp").symlink_to("/dev/full")
-    with pytest.raises(SpoolError, match="No space left"):
-        spool.write(str(tmp_path), "0c8f", b"second")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        with pytest.raises(SpoolError, match="File too large"):
+            spool.write(str(tmp_path), "0c8f", bytes((1 << 20) + 1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [p.name for p in tmp_path.iterdir()] == ["0c8f.json"]
     assert (tmp_path / "0c8f.json").read_bytes() == b"first"
 
@@ -111,3 +117,128 @@ def test_a_damaged_file_is_refused_or_a_run() -> None:
     for length in range(len(whole)):
         with pytest.raises(SpoolError):
             spool.decode(whole[:length])
+
+
+# -- who owns a run -----------------------------------------------------------------------
+
+IDS = [f"00000000-0000-4000-8000-{number:012}" for number in range(9)]
+
+
+def test_a_run_has_one_owner(tmp_path: Path) -> None:
+    """A second one is refused until the first has given it up, or its descriptor is closed."""
+    folder = str(tmp_path / "spool")
+    for give_up in (lambda fd: spool.release(folder, IDS[0], fd), os.close):
+        descriptor = spool.lock(folder, IDS[0])
+        assert not os.get_inheritable(descriptor)
+        assert spool.is_held(folder, IDS[0])
+        with pytest.raises(HeldError):
+            spool.lock(folder, IDS[0])
+        give_up(descriptor)
+        assert not spool.is_held(folder, IDS[0])
+
+
+def test_the_lock_file_goes_with_its_run(tmp_path: Path) -> None:
+    """Of an acknowledged run nothing is left; the next owner of the name has a lock of its own."""
+    path = spool.write(str(tmp_path), IDS[0], spool.encode(RUN))
+    first = spool.lock(str(tmp_path), IDS[0])
+    spool.remove(path)
+    assert list(tmp_path.iterdir()) == []
+    second = spool.lock(str(tmp_path), IDS[0])
+    spool.release(str(tmp_path), IDS[0], first)  # must not take the other's file away
+    assert [p.name for p in tmp_path.iterdir()] == [f"{IDS[0]}.lock"]
+    os.close(second)
+
+
+@pytest.mark.parametrize("folder", ["", "/proc/none", "/dev/null/below"])
+def test_a_spool_that_cannot_be_says_so_when_locked(folder: str) -> None:
+    """A folder that cannot be made is a SpoolError, and nobody holds the run."""
+    with pytest.raises(SpoolError) as caught:
+        spool.lock(folder, IDS[0])
+    assert not isinstance(caught.value, HeldError)
+
+
+def test_a_link_in_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
+    """What a link names is neither made nor locked."""
+    (tmp_path / f"{IDS[0]}.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SpoolError):
+        spool.lock(str(tmp_path), IDS[0])
+    assert not (tmp_path / "elsewhere").exists()
+
+
+# -- limits -------------------------------------------------------------------------------
+
+
+def fill(folder: Path, *numbers: int, below: str = "") -> None:
+    """Write runs of 100 bytes, each older than the next."""
+    for number in numbers:
+        path = spool.write(str(folder / below), IDS[number], b"x" * 100)
+        os.utime(path, ns=(number * 10**9, number * 10**9))
+
+
+def left(folder: Path) -> list[int]:
+    """Return the numbers of the runs that are left, rejected ones included."""
+    return sorted(IDS.index(path.stem) for path in folder.rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("max_runs", "max_bytes", "dropped"),
+    [(4, 400, []), (3, 400, [0]), (4, 399, [0]), (4, 100, [0, 1, 2]), (1, 400, [0, 1, 2])],
+)
+def test_the_oldest_runs_are_dropped(
+    tmp_path: Path, max_runs: int, max_bytes: int, dropped: list[int]
+) -> None:
+    """Until both limits are kept; what was dropped is told; no lock file is left."""
+    fill(tmp_path, 3, 1, 0, 2)
+    assert spool.trim(str(tmp_path), max_runs, max_bytes, "") == [IDS[n] for n in dropped]
+    assert left(tmp_path) == [n for n in range(4) if n not in dropped]
+    assert not list(tmp_path.glob("*.lock"))
+
+
+def test_owned_runs_and_the_own_one_are_never_dropped(tmp_path: Path) -> None:
+    """The limits give way to runs that are still measured."""
+    fill(tmp_path, 0, 1, 2, 3)
+    descriptor = spool.lock(str(tmp_path), IDS[1])
+    assert spool.trim(str(tmp_path), 0, 0, IDS[0]) == [IDS[2], IDS[3]]
+    assert left(tmp_path) == [0, 1]
+    os.close(descriptor)
+
+
+def test_rejected_runs_are_dropped_first(tmp_path: Path) -> None:
+    """They count, and no receiver waits for them."""
+    fill(tmp_path, 0, 1)
+    fill(tmp_path, 2, 3, below=spool.REJECTED)
+    assert spool.trim(str(tmp_path), 1, 1000, "") == [IDS[2], IDS[3], IDS[0]]
+    assert left(tmp_path) == [1]
+
+
+def test_what_dead_writers_left_is_dropped(tmp_path: Path) -> None:
+    """Temporary files and locks of runs that are gone, unless a process owns them."""
+    fill(tmp_path, 0)
+    for name in (f"{IDS[1]}.json.tmp", f"{IDS[1]}.lock", f"{IDS[2]}.json.tmp", "mine.tmp"):
+        (tmp_path / name).touch()
+    descriptor = spool.lock(str(tmp_path), IDS[2])
+    spool.trim(str(tmp_path), 10, 1000, "")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {f"{IDS[0]}.json", f"{IDS[2]}.json.tmp", f"{IDS[2]}.lock", "mine.tmp"}
+    os.close(descriptor)
+
+
+def test_a_spool_that_is_not_there_has_nothing_to_drop(tmp_path: Path) -> None:
+    """No folder: nothing is dropped, nothing is made."""
+    assert spool.trim(str(tmp_path / "none"), 0, 0, "") == []
+    assert not (tmp_path / "none").exists()
+
+
+# -- names --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".json", "0c8f.json", f"{IDS[0]}", f"{IDS[0]}.json.tmp", f"{IDS[0]}x.json",
+     f"{IDS[0].upper()}.jso", "0000000A-0000-4000-8000-000000000000.json",
+     "00000000-0000-4000-8000-00000000000\n.json", "00000000000040008000000000000000.json"],
+)  # fmt: skip
+def test_other_names_are_not_ours(name: str) -> None:
+    """Only a lower-case UUID with the suffix is the name of a run."""
+    assert spool.push_id_of(name) == ""
+    assert spool.push_id_of(f"{IDS[0]}.json") == IDS[0]

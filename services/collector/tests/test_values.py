@@ -37,6 +37,28 @@ def test_duration_holds_its_range() -> None:
             parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("1", (1, 2**26)),
+        ("64Mi", (100, 2**26)),
+        ("1k", (100, 1000)),
+        ("5,1Gi", (5, 2**30)),
+        ("1Gi,5", (5, 2**30)),
+    ],
+)
+def test_the_spool_holds_runs_or_bytes(text: str, found: tuple[int, int]) -> None:
+    """A bare number counts runs, one with a suffix bytes; what is not said is the default."""
+    assert values.spool_max(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "0", ",", "5,", "5,6", "1Mi,2Mi", "-1", "5 runs", "1000000"])
+def test_a_spool_of_no_size_is_refused(text: str) -> None:
+    """Neither nothing, nor one thing twice, nor what is no number."""
+    with pytest.raises(QuantityError):
+        values.spool_max(text)
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "x", "", "1" * 10])
 def test_attempt_counts_from_one(text: str) -> None:
     """An attempt is a whole number from 1."""

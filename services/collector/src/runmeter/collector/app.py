@@ -1,6 +1,5 @@
 """Composition and signals: what happens in which order, from start to push."""
 
-import json
 import os
 import signal
 import sys
@@ -8,17 +7,23 @@ from time import monotonic_ns
 from typing import Any
 
 from runmeter.collector import spool
-from runmeter.collector.command import Command, CommandError, reap_orphans, replace, spawn
+from runmeter.collector.checkpoints import Checkpoints
+from runmeter.collector.command import Command, CommandError, reap_children, replace, spawn
 from runmeter.collector.config import Config
-from runmeter.collector.errors import MeasureError, SpoolError
+from runmeter.collector.errors import MeasureError
+from runmeter.collector.handover import KEPT, PUSHER_CODES, become_pusher
+from runmeter.collector.keeping import RunFile
 from runmeter.collector.measurement import Measurement
-from runmeter.collector.output import PATIENCE_MS, Log, table, write_line
+from runmeter.collector.output import Log, write_line
+from runmeter.collector.printing import print_run, write_summary_file
 from runmeter.collector.record import run_record
 from runmeter.collector.subreaper import become_subreaper
 
 _NS = 1_000_000_000
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _PASSED_ON = (*_ENDING, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_BRIEFLY_NS = _NS // 10  # to a child that is killed
+_PATIENCE_NS = 2 * _NS  # to one that hangs; to the pusher, beyond its own deadline
 _SHORTEST_NS = 1_000  # a timer of 0 never comes
 _SI_KERNEL = 0x80  # siginfo si_code: sent by the kernel, here by the terminal to all processes
 
@@ -48,9 +53,18 @@ class Signals:
         By a timer of our own: ``sigtimedwait`` of CPython 3.11 makes up a signal when it was
         interrupted, as by SIGSTOP and SIGCONT, and its time has passed.
         """
+        return self._wait(until_ns, self._awaited)
+
+    def wait_for_child(self, until_ns: int) -> None:
+        """Wait for the end of a child, or until a time; other signals stay where they are."""
+        self._wait(until_ns, {signal.SIGCHLD, signal.SIGALRM})
+
+    def _wait(
+        self, until_ns: int, awaited: "set[signal.Signals]"
+    ) -> "signal.struct_siginfo | None":
         while (left_ns := until_ns - monotonic_ns()) > 0:
             signal.setitimer(signal.ITIMER_REAL, max(left_ns, _SHORTEST_NS) / _NS)
-            taken = signal.sigwaitinfo(self._awaited)
+            taken = signal.sigwaitinfo(awaited)
             if taken.si_signo != signal.SIGALRM:
                 self.ending_count += taken.si_signo in _ENDING
                 return taken
@@ -88,12 +102,54 @@ def run(config: Config, signals: Signals) -> int:
             write_line(2, f"collector: {error}")
             return error.exit_code
     log.write("info", "run.started", **_start_fields(config, measurement))
-    _loop(measurement, signals, command)
-    signals.stop_timer()
-    measurement.finish()
+    file = RunFile(config, log, measurement.push_id)
+    try:
+        _measure(config, log, measurement, file, signals, command)
+        failure = None
+    except Exception as error:  # a defect, or no memory left
+        failure = error
     if command is not None:
-        exit_code = command.reap()
-    return _end(config, log, signals, measurement, exit_code)
+        exit_code = _wait_for(command, signals)
+    fixed_code = 0 if exit_code is None and config.exit_zero else exit_code
+    try:
+        if failure is not None:
+            raise failure
+        return _end(config, log, signals, measurement, file, exit_code)
+    except Exception as error:
+        if fixed_code is None:
+            raise
+        log.write("error", "run.failed", reason=repr(error))
+        return fixed_code
+
+
+def _measure(
+    config: Config,
+    log: Log,
+    measurement: Measurement,
+    file: RunFile,
+    signals: Signals,
+    command: Command | None,
+) -> None:
+    """Measure until the end; then nobody but us writes the run."""
+    checkpoints = Checkpoints(config, log, measurement, file)
+    checkpoints.start(monotonic_ns())
+    _loop(measurement, checkpoints, signals, command)
+    checkpoints.stop(signals.wait_for_child, _BRIEFLY_NS)
+    measurement.finish()
+    if not checkpoints.stop(signals.wait_for_child, _PATIENCE_NS):
+        log.write("warning", "checkpoint.failed", reason="one hangs, and is left")
+    signals.stop_timer()
+
+
+def _wait_for(command: Command, signals: Signals) -> int:
+    """Return the command's exit code; it has ended, unless the measuring was cut short."""
+    while not command.has_ended():
+        taken = signals.wait(monotonic_ns() + _NS)
+        if taken is None or taken.si_signo == signal.SIGCHLD:
+            reap_children(command)
+        elif not _is_delivered(taken, command):
+            command.send(taken.si_signo)
+    return command.reap()
 
 
 def _unmeasured(config: Config, signals: Signals) -> int:
@@ -112,19 +168,29 @@ def _start_fields(config: Config, measurement: Measurement) -> dict[str, Any]:
         "measures": "command" if config.command else "every process in sight",
         "push_endpoint": config.endpoint.url if config.endpoint else "none",
     }
+    if config.endpoint is not None:
+        fields["spool_dir"] = config.spool_dir or "none"
     if config.scope.repository:
         fields.update(config.scope._asdict())
     return fields
 
 
-def _loop(measurement: Measurement, signals: Signals, command: Command | None) -> None:
-    """Take snapshots until the command, or a signal, ends the run."""
+def _loop(
+    measurement: Measurement,
+    checkpoints: Checkpoints,
+    signals: Signals,
+    command: Command | None,
+) -> None:
+    """Take snapshots and make checkpoints until the command, or a signal, ends the run."""
     while True:
-        taken = signals.wait(measurement.next_ns)
+        taken = signals.wait(min(measurement.next_ns, checkpoints.next_ns))
         if taken is None:
-            measurement.tick()
+            if monotonic_ns() >= measurement.next_ns:
+                measurement.tick()
+            checkpoints.make_due(monotonic_ns())
         elif taken.si_signo == signal.SIGCHLD:
-            reap_orphans(command)
+            for ended in reap_children(command):
+                checkpoints.ended(ended)
             if command is not None and command.has_ended():
                 return
         elif command is None:
@@ -147,99 +213,75 @@ def _end(
     log: Log,
     signals: Signals,
     measurement: Measurement,
+    file: RunFile,
     exit_code: int | None,
 ) -> int:
-    """Print, keep and push the run; return the exit code if nothing is to be pushed."""
+    """Keep, print and push the run; return the exit code, unless the pusher will."""
     payload = measurement.payload()
     path = ""
     if config.endpoint is not None:  # first of all: nothing can be lost from then on
-        path = _keep(config, log, run_record(config, measurement.push_id, payload, exit_code))
-    _print(config, log, payload)
+        revision = file.revision + 1
+        path = file.keep(
+            run_record(config, measurement.push_id, payload, exit_code, revision=revision)
+        )
+    print_run(config, log, payload)
     limitation = measurement.limitation()
     if limitation:
         log.write("info", "run.limited", reason=limitation)
-    _write_summary_file(config, log, payload)
+    write_summary_file(config, log, payload)
+    fixed_code = 0 if exit_code is None and config.exit_zero else exit_code
     if config.endpoint is None:
-        return exit_code or 0
+        return fixed_code or 0
+    if not path:
+        return KEPT if fixed_code is None else fixed_code
+    if fixed_code is not None:
+        _push_beside(config, log, signals, file, path)
+        return fixed_code
+    _become_pusher(config, log, signals, file, path)
+    return KEPT
+
+
+def _become_pusher(config: Config, log: Log, signals: Signals, file: RunFile, path: str) -> None:
+    """Replace this process by the pusher; return if that cannot be."""
     try:
-        if path:
-            os.execv(sys.executable, _pusher(config, signals, path, exit_code))
+        become_pusher(config, path, lock_fd=file.lock_fd, received_count=signals.ending_count)
     except OSError as error:
-        reason = f"{sys.executable!r} cannot be run: {error.strerror}"
-        log.write("error", "run.kept", reason=reason, path=path)
-    return exit_code if exit_code is not None else 0 if config.exit_zero else 3
+        _log_unpushed(log, path, f"{sys.executable!r} cannot be run: {error.strerror}")
 
 
-def _print(config: Config, log: Log, payload: dict[str, Any]) -> None:
-    """Write the table to a terminal; without an endpoint, the payload anywhere else."""
-    output = 2 if config.command else 1
-    if os.isatty(output):
-        write_line(output, table(payload))
-    else:
-        if os.isatty(2):
-            write_line(2, table(payload))
-        if config.endpoint is None:
-            is_text = config.log_format == "text"
-            text = table(payload) if is_text else json.dumps(payload, separators=(",", ":"))
-            write_line(output, text, patience_ms=-1 if output == 1 else PATIENCE_MS)
-    log.write(
-        "info",
-        "run.measured",
-        duration_seconds=payload["duration_seconds"],
-        sample_count=payload["sample_count"],
-        container_count=len(payload["containers"]),
-    )
-
-
-def _write_summary_file(config: Config, log: Log, payload: dict[str, Any]) -> None:
-    if not config.summary_file:
+def _push_beside(config: Config, log: Log, signals: Signals, file: RunFile, path: str) -> None:
+    """Let a child become the pusher, and wait for it: whatever it does costs the job nothing."""
+    until_ns = monotonic_ns() + config.shutdown_timeout_ns + _PATIENCE_NS
+    try:
+        pid = os.fork()
+    except OSError as error:
+        _log_unpushed(log, path, f"no process can be started: {error.strerror}")
         return
-    try:
-        with open(config.summary_file, "w", encoding="ascii") as file:
-            json.dump(payload, file, indent=2)
-            file.write("\n")
-    except OSError as error:
-        reason = f"--summary-file={config.summary_file!r}: {error.strerror}"
-        log.write("warning", "summary_file.failed", reason=reason)
+    if not pid:
+        try:
+            _become_pusher(config, log, signals, file, path)
+        finally:
+            os._exit(KEPT)
+    pusher = Command(pid)
+    for last_ns in (until_ns, until_ns + _PATIENCE_NS):
+        while not pusher.has_ended():
+            taken = signals.wait(last_ns)
+            if taken is None:
+                break
+            if taken.si_signo in _ENDING and not _is_delivered(taken, pusher):
+                pusher.send(taken.si_signo)
+        else:
+            code = pusher.reap()
+            if code not in PUSHER_CODES:
+                _log_unpushed(log, path, f"the pusher has ended with exit code {code}")
+            return
+        pusher.send(signal.SIGKILL)
+    _log_unpushed(log, path, "the pusher hangs, and is left")
 
 
-def _keep(config: Config, log: Log, record: dict[str, Any]) -> str:
-    """Write the run to the spool, or to memory if that cannot be; return its path.
-
-    An empty path: neither can be, and the job goes on to its end all the same.
-    """
-    content = spool.encode(record)
-    try:
-        return spool.write(config.spool_dir, record["push_id"], content)
-    except SpoolError as error:
-        log.write("warning", "spool.failed", reason=f"{error}; pushing from memory")
-    try:
-        return f"{spool.MEMORY}{_in_memory(content)}"
-    except OSError as error:  # as by a limit on the size of files
-        log.write("error", "run.lost", reason=f"memory cannot take it: {error.strerror}")
-        return ""
-
-
-def _pusher(config: Config, signals: Signals, path: str, exit_code: int | None) -> list[str]:
-    """Return the command line of the pusher; the token passes through a descriptor."""
-    assert config.endpoint is not None
-    arguments = [sys.executable, "-I", "-m", "runmeter.collector.push"]
-    arguments += [f"--file={path}", f"--endpoint={config.endpoint.url}"]
-    arguments += [f"--log-format={config.log_format}", f"--log-level={config.log_level}"]
-    arguments += [f"--deadline-ns={monotonic_ns() + config.shutdown_timeout_ns}"]
-    arguments += [f"--signals={signals.ending_count}"]
-    arguments += [f"--token-fd={_in_memory(config.push_token.encode())}"]
-    for name in ("tls_ca", "tls_cert", "tls_key"):
-        if getattr(config, name):
-            arguments.append(f"--{name.replace('_', '-')}={getattr(config, name)}")
-    if exit_code is not None or config.exit_zero:
-        arguments.append(f"--exit-code={exit_code or 0}")
-    return arguments
-
-
-def _in_memory(content: bytes) -> int:
-    """Return an inheritable descriptor of a file that exists in memory only."""
-    descriptor = os.memfd_create("runmeter", 0)
-    os.write(descriptor, content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
+def _log_unpushed(log: Log, path: str, reason: str) -> None:
+    """Tell where a run is that no pusher has taken care of, if it is anywhere."""
+    if path.startswith(spool.MEMORY):
+        log.write("error", "run.lost", reason=reason)
+    elif os.path.exists(path):
+        log.write("error", "run.kept", reason=f"{reason}; retry with collector push", path=path)

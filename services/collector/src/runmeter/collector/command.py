@@ -9,11 +9,13 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, NoReturn, TypeVar
 
+from runmeter.collector.clock import clock_id, read_process_clock
 from runmeter.collector.errors import CollectorError
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 _SIGNALLED = 128
+_LOOK = os.WEXITED | os.WNOWAIT | os.WNOHANG  # at who has ended, who stays a zombie
 T = TypeVar("T")
 
 
@@ -32,8 +34,7 @@ class Command(NamedTuple):
 
     def has_ended(self) -> bool:
         """Tell whether it has ended; it stays a zombie, its times can still be read."""
-        flags = os.WEXITED | os.WNOWAIT | os.WNOHANG
-        return os.waitid(os.P_PID, self.pid, flags) is not None
+        return os.waitid(os.P_PID, self.pid, _LOOK) is not None
 
     def reap(self) -> int:
         """Collect the ended command; return its exit code as a shell reports it."""
@@ -102,20 +103,44 @@ def _path_of(name: str) -> str:
     return next((path for path in candidates if os.access(path, os.X_OK)), name)
 
 
-def reap_orphans(command: Command | None) -> None:
-    """Collect ended orphans that have become our children, but not the command itself.
+class Ended(NamedTuple):
+    """A child that has been waited for; ``cpu_ns`` is what it used itself."""
+
+    pid: int
+    status: int
+    cpu_ns: int
+
+
+def reap_children(command: Command | None) -> list[Ended]:
+    """Collect ended children, of whom orphans may have become some, but not the command itself.
 
     Their CPU time is in our children's time from then on. Those behind the ended command are
     left: the run ends with it.
     """
+    found: list[Ended] = []
     while True:
         try:
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            ended = os.waitid(os.P_ALL, 0, _LOOK)
         except ChildProcessError:
-            return
+            return found
         if ended is None or (command is not None and ended.si_pid == command.pid):
-            return
-        os.waitpid(ended.si_pid, 0)
+            return found
+        found.append(_collect(ended.si_pid))
+
+
+def reap_child(pid: int) -> Ended | None:
+    """Collect a child if it has ended."""
+    return _collect(pid) if os.waitid(os.P_PID, pid, _LOOK) is not None else None
+
+
+def _collect(pid: int) -> Ended:
+    """Collect an ended child; its clock is read first (``wait4`` needs a module and a file)."""
+    try:
+        cpu_ns = read_process_clock(clock_id(pid))
+    except OSError:
+        cpu_ns = 0
+    _, status = os.waitpid(pid, 0)
+    return Ended(pid, status, cpu_ns)
 
 
 def replace(

@@ -6,20 +6,27 @@ warning, and measuring goes on without it.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from runmeter.collector import values
 from runmeter.collector.endpoint import Endpoint, parse_endpoint
-from runmeter.collector.errors import QuantityError, UsageError
+from runmeter.collector.errors import UsageError
 from runmeter.collector.flags import parse_flags, split_command
+from runmeter.collector.source import Source, parsed
 from runmeter.collector.summary import Limit
 
-T = TypeVar("T")
 _MS = 1_000_000
 _HOUR_NS = 3_600_000_000_000
 _UNPUSHED = "the run will not be pushed"
-_SHOWN = 80  # characters of a bad value in its error
+_TOKEN_SHOWN = (
+    "--push-token: other processes of the pod can read it from the command line; "
+    "use COLLECTOR_PUSH_TOKEN or --push-token-file"
+)
+_TOKEN_NEEDED = (
+    "COLLECTOR_PUSH_TOKEN (or --push-token-file) must hold the push token of this scope: "
+    "without it the receiver rejects the run"
+)
 
 
 class Scope(NamedTuple):
@@ -43,6 +50,9 @@ class Config(NamedTuple):
     log_level: str
     log_format: str
     spool_dir: str
+    spool_max: values.SpoolMax
+    checkpoint_interval_ns: int
+    checkpoint_push_ns: int
     shutdown_timeout_ns: int
     summary_file: str
     all_containers: bool
@@ -50,6 +60,7 @@ class Config(NamedTuple):
     tls_ca: str
     tls_cert: str
     tls_key: str
+    tls_server_name: str
     scope: Scope
     run_id: str
     run_attempt: int | None
@@ -61,71 +72,6 @@ class Config(NamedTuple):
     warnings: tuple[str, ...]
 
 
-class _Source:
-    """Values by name: the flag, else the variable, else the default."""
-
-    def __init__(
-        self, flags: Mapping[str, Any], environment: Mapping[str, str], forgiving: bool
-    ) -> None:
-        self._flags = flags
-        self._environment = environment
-        self._forgiving = forgiving
-        self.warnings: list[str] = []
-
-    def has_flag(self, flag: str) -> bool:
-        """Tell whether a flag stands on the command line."""
-        return self._flags[flag.replace("-", "_")] is not None
-
-    def value(self, flag: str, parse: Callable[[str], T], default: T) -> T:
-        """Return the parsed value of a flag or its variable.
-
-        Raises:
-            UsageError: it is not allowed; of a variable around a command only a warning.
-        """
-        if self.has_flag(flag):
-            return self.strictly(flag, parse, default)
-        return self.forgive(lambda: self.strictly(flag, parse, default), default)
-
-    def strictly(self, flag: str, parse: Callable[[str], T], default: T) -> T:
-        """Return the parsed value of a flag or its variable; nothing is forgiven."""
-        given = self._flags[flag.replace("-", "_")]
-        if given is not None:
-            return _parsed(f"--{flag}", given, parse)
-        name = f"COLLECTOR_{flag.replace('-', '_').upper()}"
-        given = self._environment.get(name, "")
-        return _parsed(name, given, parse) if given else default
-
-    def variable(self, name: str, parse: Callable[[str], T], default: T) -> T:
-        """Return the parsed value of a variable; unset and empty give the default."""
-        given = self._environment.get(name, "")
-        if not given:
-            return default
-        return self.forgive(lambda: _parsed(name, given, parse), default)
-
-    def forgive(self, make: Callable[[], T], default: T, instead: str = "going on without it") -> T:
-        """Return what ``make`` returns; around a command its UsageError is only a warning.
-
-        ``instead``: what happens then, said in the warning.
-        """
-        try:
-            return make()
-        except UsageError as error:
-            if not self._forgiving:
-                raise
-            self.warnings.append(f"{error}; {instead}")
-            return default
-
-
-def _parsed(name: str, given: str, parse: Callable[[str], T]) -> T:
-    try:
-        return parse(given)
-    except QuantityError as error:
-        shown = given if len(given) <= _SHOWN else given[:_SHOWN] + "…"
-        raise UsageError(f"{name}={shown!r}: must be {error.expected}") from error
-    except UsageError as error:
-        raise UsageError(f"{name}: {error}") from error
-
-
 def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Config:
     """Read flags and environment.
 
@@ -134,15 +80,12 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
     """
     arguments, command = split_command(argv)
     flags = parse_flags(arguments)
-    source = _Source(flags, environment, forgiving=bool(command))
+    source = Source(flags, environment, forgiving=bool(command))
     scope = _scope(environment)
     nowhere: tuple[Endpoint | None, str] = (None, "")
     endpoint, token = source.forgive(lambda: _destination(source, scope), nowhere, _UNPUSHED)
     if flags["push_token"] is not None:
-        source.warnings.append(
-            "--push-token: other processes of the pod can read it from the command line; "
-            "use COLLECTOR_PUSH_TOKEN or --push-token-file"
-        )
+        source.warnings.append(_TOKEN_SHOWN)
     return Config(
         command=command,
         interval_ns=source.value(
@@ -157,6 +100,17 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
         ),
         log_format=source.value("log-format", values.one_of("json", "text"), "json"),
         spool_dir=source.value("spool-dir", values.text, _default_spool(environment)),
+        spool_max=source.value("spool-max", values.spool_max, values.SPOOL_MAX),
+        checkpoint_interval_ns=source.value(
+            "checkpoint-interval",
+            values.duration_or_never(100 * _MS, 24 * _HOUR_NS, "100ms to 24h"),
+            30_000 * _MS,
+        ),
+        checkpoint_push_ns=source.value(
+            "checkpoint-push",
+            values.duration_or_never(1000 * _MS, 24 * _HOUR_NS, "1s to 24h"),
+            300_000 * _MS,
+        ),
         shutdown_timeout_ns=source.value(
             "shutdown-timeout", values.duration(1000 * _MS, _HOUR_NS, "1s to 1h"), 25_000 * _MS
         ),
@@ -166,6 +120,7 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
         tls_ca=source.value("tls-ca", values.text, ""),
         tls_cert=source.value("tls-cert", values.text, ""),
         tls_key=source.value("tls-key", values.text, ""),
+        tls_server_name=source.value("tls-server-name", values.text, ""),
         scope=scope,
         run_id=environment.get("GITHUB_RUN_ID", ""),
         run_attempt=source.variable("GITHUB_RUN_ATTEMPT", values.attempt, None),
@@ -176,6 +131,65 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
         command_environment=_without_secrets(environment),
         warnings=tuple(source.warnings),
     )
+
+
+class SpoolConfig(NamedTuple):
+    """Everything ``collector push`` and ``collector spool`` are configured by."""
+
+    spool_dir: str
+    endpoint: Endpoint | None
+    push_token: str
+    timeout_ns: int
+    log_level: str
+    log_format: str
+    tls_ca: str
+    tls_cert: str
+    tls_key: str
+    tls_server_name: str
+    warnings: tuple[str, ...]
+
+
+def load_spool(
+    flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+) -> SpoolConfig:
+    """Read what says where the spool is, and where its runs go.
+
+    Raises:
+        UsageError: one sentence that names flag or variable, value and what is allowed.
+    """
+    source = Source(flags, environment, forgiving=False)
+    spool_dir = source.value("spool-dir", values.text, _default_spool(environment))
+    if not spool_dir:
+        raise UsageError("there is no home folder; give --spool-dir")
+    if "push_endpoint" not in flags:  # of a command that only looks
+        return SpoolConfig(spool_dir, None, "", 0, "warning", "text", "", "", "", "", ())
+    endpoint = source.value("push-endpoint", parse_endpoint, None)
+    if endpoint is None:
+        raise UsageError("--push-endpoint (or COLLECTOR_PUSH_ENDPOINT) must say where to push")
+    token = _push_token(source)
+    if not token:
+        raise UsageError(_TOKEN_NEEDED)
+    levels = values.one_of("debug", "info", "warning", "error")
+    timeout = values.duration(1000 * _MS, _HOUR_NS, "1s to 1h")
+    warnings = (_TOKEN_SHOWN,) if flags["push_token"] is not None else ()
+    return SpoolConfig(
+        spool_dir,
+        endpoint,
+        token,
+        source.value("timeout", timeout, 25_000 * _MS),
+        source.value("log-level", levels, "warning"),
+        source.value("log-format", values.one_of("json", "text"), "text"),
+        source.value("tls-ca", values.text, ""),
+        source.value("tls-cert", values.text, ""),
+        source.value("tls-key", values.text, ""),
+        source.value("tls-server-name", values.text, ""),
+        warnings,
+    )
+
+
+def silence_grpc() -> None:
+    """Keep gRPC, once it is imported, from lines of its own among ours on standard error."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
@@ -192,7 +206,7 @@ def _scope(environment: Mapping[str, str]) -> Scope:
     )
 
 
-def _destination(source: _Source, scope: Scope) -> tuple[Endpoint | None, str]:
+def _destination(source: Source, scope: Scope) -> tuple[Endpoint | None, str]:
     """Return endpoint and token, both usable, or no endpoint if none was given."""
     endpoint = source.strictly("push-endpoint", parse_endpoint, None)
     token = _push_token(source)
@@ -214,13 +228,10 @@ def _check_pushable(scope: Scope, token: str) -> None:
             f"{', '.join(missing)} must be set to push: they say what the run belongs to"
         )
     if not token:
-        raise UsageError(
-            "COLLECTOR_PUSH_TOKEN (or --push-token-file) must hold the push token of this scope: "
-            "without it the receiver rejects the run"
-        )
+        raise UsageError(_TOKEN_NEEDED)
 
 
-def _push_token(source: _Source) -> str:
+def _push_token(source: Source) -> str:
     token = source.strictly("push-token", values.token, "")
     path = source.strictly("push-token-file", values.text, "")
     is_flag = source.has_flag("push-token-file")
@@ -233,7 +244,7 @@ def _push_token(source: _Source) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UsageError(f"{name}={path!r} cannot be read: {reason}") from error
-    return _parsed(name, content, values.token)
+    return parsed(name, content, values.token)
 
 
 def _default_spool(environment: Mapping[str, str]) -> str:

@@ -5,6 +5,10 @@ CollectorError
  |    +-- QuantityError   a duration or a Kubernetes quantity cannot be read
  +-- MeasureError         the machine cannot be measured at all
  +-- SpoolError           a run cannot be written to, or read from, the spool
+      +-- HeldError       another process measures or pushes it now
+      +-- GoneError       it has left the spool meanwhile
+      +-- LaterError      a later version has written it
+      +-- ForeignError    it is not a run: damaged, or not a file of ours
 """
 
 
@@ -31,3 +35,19 @@ class MeasureError(CollectorError):
 
 class SpoolError(CollectorError):
     """A run cannot be kept or read back."""
+
+
+class HeldError(SpoolError):
+    """Another process owns the run: it measures or pushes it."""
+
+
+class GoneError(SpoolError):
+    """The run has left the spool."""
+
+
+class LaterError(SpoolError):
+    """The run has a format that a later version will read."""
+
+
+class ForeignError(SpoolError):
+    """What stands in a run's place is not a run."""

@@ -8,6 +8,10 @@ from runmeter.collector.errors import UsageError
 from runmeter.collector.version import VERSION
 
 EPILOG = """\
+commands:
+  push   push the runs that wait in the spool; see collector push --help
+  spool  list them; see collector spool --help
+
 variables (each flag has one too, named after it: COLLECTOR_INTERVAL, COLLECTOR_TOP, …):
   GITHUB_REPOSITORY_OWNER, GITHUB_REPOSITORY, GITHUB_WORKFLOW, GITHUB_JOB
                           what the run belongs to; needed to push
@@ -28,9 +32,12 @@ exit codes:
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """Raises what is wrong with a command line."""
+
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see collector --help")
+        """Raise UsageError."""
+        raise UsageError(f"{message}; see {self.prog} --help")
 
 
 def split_command(argv: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -45,9 +52,9 @@ def split_command(argv: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="collector",
-        usage="collector [flags] [-- command ...]",
+        usage="collector [flags] [-- command ...]\n       collector push | spool [flags]",
         description="Measures CPU and memory of a CI job, container by container, and pushes "
         "one summary when it ends.",
         epilog=EPILOG,
@@ -81,6 +88,24 @@ def _parser() -> argparse.ArgumentParser:
         "(default $XDG_STATE_HOME/runmeter or ~/.local/state/runmeter)",
     )
     add(
+        "--spool-max",
+        metavar="MAX",
+        help="what the spool may hold, the oldest is dropped: a number of runs, a size such as "
+        "64Mi, or both with a comma between (default 100,64Mi)",
+    )
+    add(
+        "--checkpoint-interval",
+        metavar="D",
+        help="how often the run so far goes to the spool: a killed collector loses at most this "
+        "much, 100ms to 24h, 0 never (default 30s)",
+    )
+    add(
+        "--checkpoint-push",
+        metavar="D",
+        help="how often it goes to the receiver, too, so that even a lost machine leaves a "
+        "record, 1s to 24h, 0 never (default 5m)",
+    )
+    add(
         "--shutdown-timeout",
         metavar="D",
         help="budget for the push, 1s to 1h (default 25s)",
@@ -101,6 +126,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--tls-ca", metavar="FILE", help="CAs for grpcs and https (default: the system's)")
     add("--tls-cert", metavar="FILE", help="client certificate for grpcs and https")
     add("--tls-key", metavar="FILE", help="key of the client certificate")
+    add(
+        "--tls-server-name",
+        metavar="NAME",
+        help="name the receiver's certificate is for, if it is not the endpoint's host",
+    )
     return parser
 
 

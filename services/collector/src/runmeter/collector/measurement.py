@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterable
-from time import monotonic_ns, process_time, time_ns
+from time import monotonic_ns, process_time_ns, time_ns
 from typing import Any
 
 from runmeter.collector.clock import (
     PROCESS_CLOCK,
+    clock_id,
     clock_source,
     hides_processes,
     read_process_clock,
@@ -43,6 +44,8 @@ class Measurement:
         )
         own_pid = _own_pid(config.proc_path)
         self._own_pid = own_pid
+        self._own_clock_id = clock_id(os.getpid())  # ours in a forked child, too
+        self._children_ns = 0
         self.clock_source = clock_source(config.proc_path)
         has_clock = self.clock_source == PROCESS_CLOCK
         self._hides_processes = has_clock and hides_processes(config.proc_path)
@@ -78,6 +81,28 @@ class Measurement:
     def follow_command(self) -> None:
         """Measure what is started from now on, and all below it, as one container."""
         self._sampler.table.command_parent_pid = self._own_pid
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the mount shows processes under other pids than we know them by."""
+        return self._own_pid != os.getpid()
+
+    def seen_pid(self) -> int:
+        """Return the calling process's pid as the mount shows it; 0 if it does not show it."""
+        return _own_pid(self._config.proc_path)
+
+    def add_child(self, seen_pid: int) -> None:
+        """Know a child that works for us, by its pid as the mount shows it."""
+        self._sampler.add_own(seen_pid)
+
+    def end_child(self, seen_pid: int, cpu_ns: int) -> None:
+        """Know that it has been waited for, and what it has used."""
+        self._children_ns += cpu_ns
+        self._sampler.end_own(seen_pid, cpu_ns)
+
+    def conclude(self) -> None:
+        """Sum up in a forked child, as if the run had ended with the last snapshot."""
+        self._sampler.conclude()
 
     def tick(self) -> None:
         """Take the snapshot that is due."""
@@ -121,7 +146,7 @@ class Measurement:
             return None
 
     def payload(self) -> dict[str, Any]:
-        """Return the payload of the finished run."""
+        """Return the payload of the run that is finished or concluded."""
         names = self._containers.names(self._summary.groups)
         measured = self._summary.payload(names, self._limit)
         return {
@@ -179,7 +204,7 @@ class Measurement:
             "missed_samples": self._schedule.missed_count + self._failed_count,
             "vanished": table.vanished_count,
             "denied": table.denied_count + (self._exact.denied_count if self._exact else 0),
-            "self_cpu_seconds": round(process_time(), 6),
+            "self_cpu_seconds": round(self._own_cpu_ns() / _NS, 6),
         }
         try:
             peak_kb = self._proc.proc_status(self._own_pid).vm_hwm_kb
@@ -188,6 +213,13 @@ class Measurement:
         if peak_kb is not None:
             coverage["self_peak_rss_bytes"] = peak_kb * 1024
         return coverage
+
+    def _own_cpu_ns(self) -> int:
+        """Return what the measuring process and its children have used."""
+        try:
+            return read_process_clock(self._own_clock_id) + self._children_ns
+        except OSError:  # it is no more, and this its forked child
+            return process_time_ns() + self._children_ns
 
 
 def _proc(mount: str) -> ProcFS:

@@ -223,7 +223,7 @@ def table(payload: Mapping[str, Any]) -> str:
                 *(size(rss[k]) if rss else "-" for k in ("peak", "p95", "avg")),
             )
         )
-    lines += _aligned(rows)
+    lines += aligned(rows)
     if payload["top_cpu_processes"]:
         rows = [("PROCESS", "pid", "container", "CPU s", "peak %", "peak RSS")]
         for found in payload["top_cpu_processes"][:5]:
@@ -237,7 +237,7 @@ def table(payload: Mapping[str, Any]) -> str:
                     size(found["peak_mem_bytes"]) if "peak_mem_bytes" in found else "-",
                 )
             )
-        lines += ["", *_aligned(rows)]
+        lines += ["", *aligned(rows)]
     return "\n".join(lines)
 
 
@@ -251,7 +251,8 @@ def _headline(payload: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+def aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Return the rows as lines: the first column to the left, all others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(

@@ -1,82 +1,41 @@
-"""The pusher: takes one run out of the spool to the receiver, then ends.
+"""The pusher: takes runs out of the spool to the receiver, then ends.
 
-The sampling process replaces itself by this program (``python -I -m runmeter.collector.push``).
-SIGINT and SIGTERM arrive blocked; they are let through once their handlers stand.
+The sampling process replaces itself by this program (``python -I -m runmeter.collector.push``),
+starts it for a checkpoint (``--live``), and ``collector push`` becomes it (``--all``).
+SIGINT and SIGTERM may arrive blocked; they are let through once their handlers stand.
 """
 
 import argparse
-import http.client
-import json
 import os
 import signal
-import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from ipaddress import ip_address
-from time import monotonic_ns, time_ns
+from time import monotonic_ns
 from types import FrameType
-from typing import Any, NamedTuple, NoReturn, TextIO, cast
+from typing import Any, NoReturn
 
-import structlog
-
-from runmeter.collector import spool
+from runmeter.collector import backlog, delivery, emptying, report, spool
+from runmeter.collector.config import silence_grpc
+from runmeter.collector.delivery import (
+    KEPT,
+    PUSHED,
+    REJECTED,
+    Kind,
+    PushError,
+    Retry,
+    Tls,
+    Transport,
+)
 from runmeter.collector.endpoint import Endpoint, parse_endpoint
-from runmeter.collector.errors import CollectorError, SpoolError
-from runmeter.collector.output import render, rfc3339, write_line
+from runmeter.collector.errors import HeldError, SpoolError
+from runmeter.collector.outcome import Acknowledgement, Outcome
+from runmeter.collector.output import write_line
+from runmeter.collector.push_flags import parse_arguments
+from runmeter.collector.pushlog import logger
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
-PUSHED, KEPT, REJECTED = 0, 3, 4
-_NS = 1_000_000_000
-_MESSAGE_BYTES = 8 * 1024 * 1024
-_SERVICE_CONFIG = json.dumps(
-    {
-        "methodConfig": [
-            {
-                "name": [{"service": "runmeter.v1.IngestService"}],
-                "retryPolicy": {
-                    "maxAttempts": 5,
-                    "initialBackoff": "0.5s",
-                    "maxBackoff": "4s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
-                },
-            }
-        ]
-    }
-)
-
-
-class PushError(CollectorError):
-    """The receiver did not take the run; ``code`` is the exit code that says how."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-
-
-class Acknowledgement(NamedTuple):
-    """What the receiver answered."""
-
-    id: int
-    duplicate: bool
-
-
-class Tls(NamedTuple):
-    """Files of a TLS connection; empty: the system's CAs, no client certificate."""
-
-    ca: str
-    cert: str
-    key: str
-
-
-class _Stderr:
-    """Standard error that loses a line rather than the run when nobody reads it."""
-
-    def write(self, text: str) -> None:
-        """Write the lines of a text."""
-        write_line(2, text.removesuffix("\n"))
-
-    def flush(self) -> None:
-        """Do nothing: every line is written at once."""
+_BY_SIGNAL = "ended by a signal"
 
 
 class _Ended(Exception):
@@ -84,86 +43,213 @@ class _Ended(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Push one run; return the exit code of the collector."""
-    args = _arguments(argv)
-    log = _logger(args.log_format, args.log_level)
+    """Push; return the exit code of the collector."""
+    args = parse_arguments(argv)
+    push = Push(args, logger(args.log_format, args.log_level))
     try:
-        code = _push_file(args, log)
-    except _Ended:
-        _log_undelivered(log, args.file, KEPT, reason="ended by a signal")
-        code = KEPT
+        code = push.all() if args.all else push.live() if args.live else push.own()
     finally:
         # the interpreter gives up our handlers before it ends
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     return code if args.exit_code is None else int(args.exit_code)
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="runmeter.collector.push")
-    parser.add_argument("--file", required=True)
-    parser.add_argument("--endpoint", required=True)
-    parser.add_argument("--token-fd", type=int, required=True)
-    parser.add_argument("--deadline-ns", type=int, required=True)
-    parser.add_argument("--signals", type=int, default=0)
-    parser.add_argument("--exit-code", type=int)
-    parser.add_argument("--log-format", default="json")
-    parser.add_argument("--log-level", default="info")
-    for name in ("--tls-ca", "--tls-cert", "--tls-key"):
-        parser.add_argument(name, default="")
-    return parser.parse_args(argv)
+class Push:
+    """One run of this program."""
 
+    def __init__(self, args: argparse.Namespace, log: Any) -> None:
+        self._args = args
+        self._log = log
+        self._endpoint = parse_endpoint(args.endpoint)
+        self._transport: Transport
 
-def _logger(log_format: str, level: str) -> Any:
-    def stamp(_: Any, __: str, fields: Any) -> Any:
-        return {"timestamp": rfc3339(time_ns() // 1_000_000), **fields}
+    def _begin(self) -> None:
+        """Let signals through, take the token."""
+        args = self._args
+        _handle_signals(args.signals)
+        with open(args.token_fd, encoding="ascii") as file:
+            token = file.read()
+        if not self._endpoint.is_tls and not _is_loopback(self._endpoint.host):
+            self._log_unencrypted()
+        tls = Tls(args.tls_ca, args.tls_cert, args.tls_key, args.tls_server_name)
+        self._transport = _transport(self._endpoint, token, tls)
 
-    def line(_: Any, __: str, fields: Any) -> str:
-        return render(log_format, fields)
+    def _log_unencrypted(self) -> None:
+        facts = {"push_endpoint": self._endpoint.url, "reason": "the token is readable"}
+        if self._args.live:  # the pusher at the end warns, once
+            self._log.debug("push.unencrypted", **facts)
+        else:
+            self._log.warning("push.unencrypted", **facts)
 
-    structlog.configure(
-        processors=[structlog.processors.add_log_level, stamp, line],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Stderr())),
-    )
-    return structlog.get_logger()
+    # -- the run of this collector --------------------------------------------------------
 
-
-def _push_file(args: argparse.Namespace, log: Any) -> int:
-    _handle_signals(args.signals)
-    with open(args.token_fd, encoding="ascii") as file:
-        token = file.read()
-    endpoint = parse_endpoint(args.endpoint)
-    if not endpoint.is_tls and not _is_loopback(endpoint.host):
-        log.warning("push.unencrypted", push_endpoint=endpoint.url, reason="the token is readable")
-    try:
-        run = _read(args.file)
-        timeout_seconds = max(0.001, (args.deadline_ns - monotonic_ns()) / _NS)
-        tls = Tls(args.tls_ca, args.tls_cert, args.tls_key)
-        send = _send_grpc if endpoint.scheme.startswith("grpc") else _send_http
-        stored = send(endpoint, token, run, timeout_seconds, tls)
-    except SpoolError as error:
-        log.error("run.unreadable", path=args.file, reason=str(error))
-        return KEPT
-    except PushError as error:
-        facts = {"reason": str(error), "push_endpoint": endpoint.url}
-        _log_undelivered(log, args.file, error.code, **facts)
-        return error.code
-    log.info("run.pushed", id=stored.id, duplicate=stored.duplicate, push_id=run.get("push_id"))
-    if not args.file.startswith(spool.MEMORY):
+    def own(self) -> int:
+        """Push the file, then what else waits of its scope."""
+        code = None
         try:
-            spool.remove(args.file)
-        except OSError as error:
-            log.warning("spool.failed", path=args.file, reason=error.strerror)
-    return PUSHED
+            self._begin()
+            code, run, may_go_on = self._own_run()
+            if run is not None:
+                self._release(run)
+            if run is not None and may_go_on and self._args.spool_dir:
+                self._leftovers(backlog.scope_of(run))
+        except _Ended:
+            if code is None:
+                self._log_undelivered(KEPT, self._args.file, _BY_SIGNAL)
+                code = KEPT
+        return code
+
+    def _own_run(self) -> tuple[int, dict[str, Any] | None, bool]:
+        """Return exit code, run, and whether others of its scope may be tried."""
+        path = self._args.file
+        try:
+            self._lock(path)
+            run = backlog.interrupted(spool.decode(spool.read(path)))
+            backlog.scope_of(run)
+            stored = self._deliver(run, self._args.deadline_ns)
+        except HeldError as error:
+            self._log_undelivered(KEPT, path, str(error))
+            return KEPT, None, False
+        except SpoolError as error:
+            self._log.error("run.unreadable", path=path, reason=str(error))
+            return KEPT, None, False
+        except PushError as error:
+            return error.code, run, self._refused(path, run, error)
+        self._log_pushed(run, stored)
+        for found in {path, self._checkpoint(run)}:
+            if not found.startswith(spool.MEMORY) and (found == path or os.path.lexists(found)):
+                emptying.drop(found, self._log)
+        return PUSHED, run, True
+
+    def _lock(self, path: str) -> None:
+        """Own the file, unless that was handed on, for as long as this process lives."""
+        if self._args.lock_fd is not None or path.startswith(spool.MEMORY):
+            return
+        folder, name = os.path.split(path)
+        push_id = spool.push_id_of(name)
+        if not push_id or not os.path.lexists(path):
+            return
+        try:
+            self._args.lock_fd = spool.lock(folder, push_id)
+        except HeldError:
+            raise
+        except SpoolError as error:  # as in a folder that became read-only
+            self._log.warning("spool.failed", path=path, reason=str(error))
+
+    def _release(self, run: dict[str, Any]) -> None:
+        """Give up our own run, which has left or waits for the next pusher."""
+        path = self._args.file
+        folder = self._args.spool_dir if path.startswith(spool.MEMORY) else os.path.dirname(path)
+        if self._args.lock_fd is not None and folder:
+            spool.release(folder, str(run.get("push_id")), self._args.lock_fd)
+            self._args.lock_fd = None
+
+    def _checkpoint(self, run: dict[str, Any]) -> str:
+        """Return the run's path in the spool, where a checkpoint of one in memory may lie."""
+        if not self._args.spool_dir:
+            return spool.MEMORY
+        return spool.path_of(self._args.spool_dir, str(run.get("push_id")))
+
+    def _refused(self, path: str, run: dict[str, Any], error: PushError) -> bool:
+        """Say what became of our own run; tell whether others of its scope may be tried."""
+        reason = str(error)
+        if path.startswith(spool.MEMORY) and os.path.lexists(self._checkpoint(run)):
+            path = self._checkpoint(run)
+            reason += "; only its last checkpoint could be kept"
+        elif error.kind is Kind.INVALID and not path.startswith(spool.MEMORY):
+            push_id = spool.push_id_of(os.path.basename(path))
+            if push_id and run.get("push_id") == push_id:
+                claim = backlog.Claim(push_id, path, run)
+                path = emptying.reject(os.path.dirname(path), claim, self._log, reason)
+        self._log_undelivered(error.code, path, reason, push_endpoint=self._endpoint.url)
+        return error.kind in (Kind.INVALID, Kind.FAILED)
+
+    # -- what waits -----------------------------------------------------------------------
+
+    def _leftovers(self, scope: emptying.Scope) -> None:
+        work = self._emptying(lambda: self._args.deadline_ns - monotonic_ns())
+        for outcome in work.push(scope):
+            if outcome.what == "pushed" and outcome.run and outcome.stored:
+                self._log_pushed(outcome.run, outcome.stored)
+            elif outcome.what in ("kept", "rejected") and outcome.run:
+                code = REJECTED if outcome.what == "rejected" else KEPT
+                url = self._endpoint.url
+                self._log_undelivered(code, outcome.path, outcome.reason, push_endpoint=url)
+
+    def all(self) -> int:
+        """Push everything that waits, of any scope; print what became of it."""
+        work = self._emptying(lambda: int(self._args.timeout_ns))
+        outcomes: list[Outcome] = []
+        is_whole = False
+        try:
+            self._begin()
+            outcomes.extend(work.push())
+            if self._args.rejected:
+                outcomes.extend(work.push(below=spool.REJECTED))
+            is_whole = True
+        except _Ended:
+            self._log.warning("push.stopped", reason=_BY_SIGNAL)
+        render_report = report.pushed_json if self._args.json else report.pushed_text
+        text = render_report(self._args.spool_dir, outcomes)
+        write_line(1, text, patience_ms=-1)
+        whats = {outcome.what for outcome in outcomes}
+        if "rejected" in whats:
+            return REJECTED
+        return KEPT if "kept" in whats or not is_whole else PUSHED
+
+    def _emptying(self, budget_ns: Callable[[], int]) -> emptying.Emptying:
+        folder = self._args.spool_dir
+        return emptying.Emptying(folder, self._log, self._deliver, budget_ns)
+
+    # -- a checkpoint ---------------------------------------------------------------------
+
+    def live(self) -> int:
+        """Push the file as it is; its collector owns it and goes on."""
+        try:
+            self._begin()
+            run = spool.decode(spool.read(self._args.file))
+            stored = self._deliver(run, self._args.deadline_ns)
+        except (_Ended, SpoolError, PushError) as error:
+            reason = str(error) or _BY_SIGNAL
+            self._log.info("checkpoint.failed", reason=reason, push_endpoint=self._endpoint.url)
+            return error.code if isinstance(error, PushError) else KEPT
+        self._log.info("checkpoint.pushed", id=stored.id, push_id=run.get("push_id"))
+        return PUSHED
+
+    # -- what all of them do --------------------------------------------------------------
+
+    def _deliver(self, run: dict[str, Any], deadline_ns: int) -> Acknowledgement:
+        def tell(retry: Retry) -> None:
+            facts = {"push_id": run.get("push_id"), **retry._asdict()}
+            if self._args.live:
+                self._log.debug("push.retrying", **facts)
+            else:
+                self._log.warning("push.retrying", **facts)
+
+        return delivery.deliver(self._transport, run, deadline_ns, tell)
+
+    def _log_pushed(self, run: dict[str, Any], stored: Acknowledgement) -> None:
+        facts = {"push_id": run.get("push_id"), "state": run.get("state")}
+        self._log.info("run.pushed", id=stored.id, duplicate=stored.duplicate, **facts)
+
+    def _log_undelivered(self, code: int, path: str, reason: str, **facts: str) -> None:
+        event = "run.rejected" if code == REJECTED else "run.kept"
+        if path.startswith(spool.MEMORY):  # no folder could take it
+            event = "run.lost"
+        else:
+            facts["path"] = path
+        self._log.error(event, reason=reason, **facts)
 
 
-def _log_undelivered(log: Any, path: str, code: int, **facts: str) -> None:
-    event = "run.rejected" if code == REJECTED else "run.kept"
-    if path.startswith(spool.MEMORY):  # no folder could take it
-        event = "run.lost"
-    else:
-        facts["path"] = path
-    log.error(event, **facts)
+def _transport(endpoint: Endpoint, token: str, tls: Tls) -> Transport:
+    if endpoint.scheme.startswith("grpc"):
+        silence_grpc()
+        from runmeter.collector.transport_grpc import GrpcTransport
+
+        return GrpcTransport(endpoint, token, tls)
+    from runmeter.collector.transport_http import HttpTransport
+
+    return HttpTransport(endpoint, token, tls, _limit)
 
 
 def _handle_signals(received: int) -> None:
@@ -179,12 +265,20 @@ def _handle_signals(received: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
-def _read(path: str) -> dict[str, Any]:
+@contextmanager
+def _limit(seconds: float) -> Iterator[None]:
+    """End what runs below with a TimeoutError once the time is up."""
+    signal.signal(signal.SIGALRM, _time_is_up)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        with open(path, "rb") as file:
-            return spool.decode(file.read())
-    except OSError as error:
-        raise SpoolError(f"cannot be read: {error.strerror}") from error
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _time_is_up(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise TimeoutError("no whole answer in time")
 
 
 def _is_loopback(host: str) -> bool:
@@ -192,139 +286,6 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-# -- gRPC ---------------------------------------------------------------------------------
-
-
-def _send_grpc(
-    endpoint: Endpoint, token: str, run: dict[str, Any], timeout_seconds: float, tls: Tls
-) -> Acknowledgement:
-    import grpc
-
-    from runmeter.collector.wire import to_wire
-    from runmeter.v1 import ingest_service_pb2, ingest_service_pb2_grpc
-
-    rejections = (
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.ALREADY_EXISTS,
-        grpc.StatusCode.UNIMPLEMENTED,
-    )
-    options = [
-        ("grpc.max_send_message_length", _MESSAGE_BYTES),
-        ("grpc.max_receive_message_length", _MESSAGE_BYTES),
-        ("grpc.service_config", _SERVICE_CONFIG),
-        ("grpc.enable_http_proxy", 0),  # the token is for the receiver alone
-    ]
-    try:
-        message = to_wire(run)
-    except (KeyError, TypeError, ValueError) as error:
-        raise SpoolError(f"is not a run as this version writes it: {error!r}") from error
-    if endpoint.is_tls:
-        channel = grpc.secure_channel(endpoint.authority, _grpc_credentials(tls), options)
-    else:
-        channel = grpc.insecure_channel(endpoint.authority, options)
-    with channel:
-        stub = ingest_service_pb2_grpc.IngestServiceStub(channel)
-        try:
-            answer = stub.PushRun(
-                ingest_service_pb2.PushRunRequest(run=message),
-                timeout=timeout_seconds,
-                metadata=(("authorization", f"Bearer {token}"),),
-            )
-        except grpc.RpcError as error:
-            code = error.code()
-            kind = REJECTED if code in rejections else KEPT
-            raise PushError(kind, f"{code.name}: {error.details()}") from error
-    return Acknowledgement(answer.id, answer.duplicate)
-
-
-def _grpc_credentials(tls: Tls) -> Any:
-    import grpc
-
-    return grpc.ssl_channel_credentials(
-        root_certificates=_content(tls.ca),
-        private_key=_content(tls.key),
-        certificate_chain=_content(tls.cert),
-    )
-
-
-def _content(path: str) -> bytes | None:
-    if not path:
-        return None
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise PushError(KEPT, f"{path!r} cannot be read: {error.strerror}") from error
-
-
-# -- HTTP ---------------------------------------------------------------------------------
-
-_REJECTING = (400, 401, 403, 404, 405, 409, 413, 415)
-
-
-def _send_http(
-    endpoint: Endpoint, token: str, run: dict[str, Any], timeout_seconds: float, tls: Tls
-) -> Acknowledgement:
-    """Push as JSON. Redirects are not followed: the token is for this host alone."""
-    signal.signal(signal.SIGALRM, _time_is_up)  # a socket's timeout is for one read only
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
-    signal.setitimer(signal.ITIMER_REAL, timeout_seconds)
-    connection = _connection(endpoint, timeout_seconds, tls)
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    try:
-        connection.request("POST", endpoint.path, json.dumps(run).encode("ascii"), headers)
-        answer = connection.getresponse()
-        body = answer.read(1024 * 1024)
-    except http.client.BadStatusLine as error:
-        reason = f"{endpoint.authority} does not answer in HTTP/1; the receiver takes grpc://"
-        raise PushError(KEPT, reason) from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        # ValueError: a host that cannot be written as a name in DNS
-        raise PushError(KEPT, f"{endpoint.authority}: {error}") from error
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        connection.close()
-    if answer.status not in (200, 201):
-        kind = REJECTED if answer.status in _REJECTING else KEPT
-        raise PushError(kind, f"HTTP {answer.status}: {_detail(body)}")
-    try:
-        stored = json.loads(body)
-        return Acknowledgement(int(stored["id"]), bool(stored["duplicate"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise PushError(KEPT, "the answer is not that of a Runmeter gateway") from error
-
-
-def _time_is_up(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise TimeoutError("no whole answer in time")
-
-
-def _connection(endpoint: Endpoint, timeout_seconds: float, tls: Tls) -> http.client.HTTPConnection:
-    if not endpoint.is_tls:
-        return http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=timeout_seconds)
-    try:
-        context = ssl.create_default_context(cafile=tls.ca or None)
-        if tls.cert:
-            context.load_cert_chain(tls.cert, tls.key or None)
-    except (OSError, ssl.SSLError) as error:
-        raise PushError(KEPT, f"the TLS files cannot be used: {error}") from error
-    return http.client.HTTPSConnection(
-        endpoint.host, endpoint.port, timeout=timeout_seconds, context=context
-    )
-
-
-def _detail(body: bytes) -> str:
-    """Return what a problem document says, else the start of the body."""
-    try:
-        problem = json.loads(body)
-        text = str(problem["detail"])
-        bad = [f"{e['field']}: {e['reason']}" for e in problem.get("errors", [])]
-        return "; ".join([text, *bad])[:2000]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ascii(body[:200].decode("utf-8", "replace"))
 
 
 if __name__ == "__main__":

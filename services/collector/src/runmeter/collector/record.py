@@ -8,6 +8,7 @@ from runmeter.collector.output import rfc3339
 from runmeter.collector.version import VERSION
 from runmeter.procfs import decode_name
 
+_NS = 1_000_000_000
 _TEXT_BYTES = 255
 
 
@@ -25,8 +26,11 @@ def run_record(
     push_id: str,
     payload: dict[str, Any],
     exit_code: int | None,
+    *,
+    revision: int = 1,
+    is_running: bool = False,
 ) -> dict[str, Any]:
-    """Return the completed run with everything the environment says of it."""
+    """Return the run, completed or still going, with everything the environment says of it."""
     record: dict[str, Any] = {
         "organization": _clean(config.scope.organization),
         "repository": _clean(config.scope.repository),
@@ -34,8 +38,8 @@ def run_record(
         "job": _clean(config.scope.job),
         "run_id": _short(config.run_id),
         "push_id": push_id,
-        "state": "completed",
-        "revision": 1,
+        "state": "running" if is_running else "completed",
+        "revision": revision,
         "collector_version": VERSION,
     }
     if config.run_attempt is not None:
@@ -46,6 +50,8 @@ def run_record(
         record["labels"] = config.labels
     if exit_code is not None:
         record["exit_code"] = exit_code
+    if is_running and config.checkpoint_push_ns:
+        record["next_push_within_seconds"] = config.checkpoint_push_ns / _NS
     record["payload"] = payload
     return record
 

@@ -103,6 +103,8 @@ class Sampler:
         self._command_keys: set[Key] = set()
         self._last_ns = 0
         self._sizes_by_group: _Sizes | None = None
+        self._own_ended_ns = 0  # of the collector's own children, since the scan before
+        self._own_waited_ns = 0  # of them, not yet taken out of what the collector waited for
         self._ledger: Ledger[Group] = Ledger(
             proc.ticks_nanoseconds(1), reaper_pid, self._ignores_children
         )
@@ -141,6 +143,21 @@ class Sampler:
         if self._summary.close_interval(self.table.active):
             self.table.active.clear()
 
+    def conclude(self) -> None:
+        """Sum up as if the run had ended with the last snapshot; then nothing else may follow."""
+        self._close_interval()
+        self._summary.retire(self.table.processes.values())
+
+    def add_own(self, pid: int) -> None:
+        """Know a child of the collector that works for it: it is not the command."""
+        self.table.own_pids.add(pid)
+
+    def end_own(self, pid: int, cpu_ns: int) -> None:
+        """Know that it has been waited for, and what it has used."""
+        self.table.own_pids.discard(pid)
+        self._own_ended_ns += cpu_ns
+        self._own_waited_ns += cpu_ns
+
     def _shown(self, sample: Sample) -> Sample:
         """Show a snapshot while the interval before it is still open in the processes."""
         if self._show is not None:
@@ -177,6 +194,7 @@ class Sampler:
         return self._exact.figures(self._containers.group, own_ns, elapsed_ns, without)
 
     def _settle(self, scan: Scan, own_ns: dict[Group, int]) -> dict[Group, int]:
+        ended = self._set_own_apart(scan, own_ns)
         moved = bool(scan.waited_ns or scan.vanished)
         groups = self.table.processes.items() if moved else ()
         living = {pid: process.group for pid, process in groups}
@@ -186,14 +204,33 @@ class Sampler:
         return self._ledger.settle(
             own_ns,
             scan.waited_ns,
-            [as_vanished(process) for process in scan.vanished],
+            [as_vanished(process) for process in scan.vanished if process not in ended],
             living,
             self._without_orphans() if moved or self._ledger.unassigned_ns else frozenset(),
         )
 
+    def _set_own_apart(self, scan: Scan, own_ns: dict[Group, int]) -> set[Process]:
+        """Count what the collector's own children used to its container, never to orphans'.
+
+        Returns those that have ended. What the kernel has in ticks may show a scan later.
+        """
+        ended = self.table.own.intersection(scan.vanished)
+        collector = self.table.processes.get(self._own_pid)
+        if collector is not None and (ended or self._own_ended_ns or self._own_waited_ns):
+            counted_ns = sum(process.own_ns + process.waited_ns for process in ended)
+            rest_ns = max(0, self._own_ended_ns - counted_ns)
+            own_ns[collector.group] = own_ns.get(collector.group, 0) + rest_ns
+            waited_ns = scan.waited_ns.get(self._own_pid, 0)
+            taken_ns = min(waited_ns, self._own_waited_ns)
+            scan.waited_ns[self._own_pid] = waited_ns - taken_ns
+            self._own_waited_ns -= taken_ns
+        self._own_ended_ns = 0
+        self.table.own -= ended
+        return ended
+
     def _without_orphans(self) -> frozenset[Group]:
         """Return the groups of the reaper and the collector, if nothing else lives in them."""
-        special = (self._reaper_pid, self._own_pid)
+        special = {self._reaper_pid, self._own_pid, *self.table.own_pids}
         own = {p.group for pid, p in self.table.processes.items() if pid in special}
         shared = {p.group for pid, p in self.table.processes.items() if pid not in special}
         return frozenset(own - shared)

@@ -13,10 +13,10 @@ def become_subreaper() -> bool:
 
     Source: prctl(2). ``ctypes`` is imported here: only a wrapped command needs it.
     """
-    import ctypes
-
     try:
+        import ctypes
+
         prctl = ctypes.CDLL(None, use_errno=True).prctl
-    except (OSError, AttributeError):
+    except (ImportError, OSError, AttributeError):  # ImportError, OSError: too many open files
         return False
     return bool(prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)

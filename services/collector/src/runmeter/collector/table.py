@@ -58,8 +58,8 @@ class ProcessTable:
     """All processes visible under one proc mount.
 
     ``clock``: reads the CPU clock of a process by clock id; None to use ``stat`` alone.
-    ``command_parent_pid``: whose new children, with all below them, are the command. Counts what
-    vanished while it was read and what the kernel refused.
+    ``command_parent_pid``: whose new children, with all below them, are the command, but for
+    those in ``own_pids``. Counts what vanished while it was read and what the kernel refused.
     """
 
     def __init__(self, proc: ProcFS, containers: Containers, clock: Clock | None = None) -> None:
@@ -69,6 +69,8 @@ class ProcessTable:
         self._loadavg = KeptFile(f"{proc.mount}/loadavg")
         self.processes: dict[int, Process] = {}
         self.command_parent_pid: int | None = None
+        self.own_pids: set[int] = set()  # living children of the collector that work for it
+        self.own: set[Process] = set()  # of them, and of ended ones, what has been seen
         self.vanished_count = 0
         self.denied_count = 0
         self.active: list[Process] = []  # new, or used CPU, since this was last emptied
@@ -223,12 +225,16 @@ class ProcessTable:
         while more := {p.pid for p, _, _ in entered if p.ppid in command} - command:
             command |= more
         for process, stat, own_ns in entered:
+            if process.pid in self.own_pids:
+                self.own.add(process)
             process.group = self._containers.group(process.key)
             if process.pid in command:
                 process.group = COMMAND_GROUP
             self._take(process, stat, own_ns, scan)
 
     def _starts_command(self, process: Process) -> bool:
+        if process.pid in self.own_pids:
+            return False
         parent = self.processes.get(process.ppid)
         below = parent is not None and parent.group.is_command
         return process.ppid == self.command_parent_pid or below

@@ -5,7 +5,7 @@ All raise UsageError; QuantityError says what would have been allowed.
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from runmeter.collector.errors import QuantityError, UsageError
 from runmeter.collector.quantities import parse_cpu, parse_duration, parse_memory
@@ -38,6 +38,62 @@ def duration(low_ns: int, high_ns: int, allowed: str) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def duration_or_never(low_ns: int, high_ns: int, allowed: str) -> Callable[[str], int]:
+    """Return a parser of durations in a range, or 0, to nanoseconds."""
+
+    def parse(text: str) -> int:
+        value = parse_duration(text)
+        if value and not low_ns <= value <= high_ns:
+            raise QuantityError(text, f"a duration from {allowed}, or 0 for never")
+        return value
+
+    return parse
+
+
+class SpoolMax(NamedTuple):
+    """What the spool may hold."""
+
+    run_count: int
+    size_bytes: int
+
+
+SPOOL_MAX = SpoolMax(100, 64 * 1024 * 1024)
+
+
+def spool_max(text: str) -> SpoolMax:
+    """Return limits of the spool from ``100``, ``64Mi`` or ``100,64Mi``.
+
+    A bare number counts runs, one with a suffix is a size; what is not given is the default.
+    """
+    found = SPOOL_MAX
+    first, comma, second = text.partition(",")
+    for part in (first, second) if comma else (first,):
+        if part.isascii() and part.isdigit():
+            found = found._replace(run_count=_run_count(part, text))
+        else:
+            found = found._replace(size_bytes=_size_bytes(part, text))
+    if comma and first.isdigit() == second.isdigit():
+        raise _spool_max_error(text)
+    return found
+
+
+def _run_count(part: str, text: str) -> int:
+    if len(part) > 6 or int(part) == 0:
+        raise _spool_max_error(text)
+    return int(part)
+
+
+def _size_bytes(part: str, text: str) -> int:
+    try:
+        return parse_memory(part)
+    except QuantityError as error:
+        raise _spool_max_error(text) from error
+
+
+def _spool_max_error(text: str) -> QuantityError:
+    return QuantityError(text, "runs (1 to 999999), a size such as 64Mi, or both as in 100,64Mi")
 
 
 def count(high: int) -> Callable[[str], int]:

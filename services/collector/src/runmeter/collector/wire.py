@@ -1,9 +1,11 @@
-"""A run from its JSON form to the message that is pushed."""
+"""A run from its JSON form to the message that is pushed; what a refusal says beside its text."""
 
 from datetime import datetime
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from runmeter.v1 import run_pb2
 
@@ -99,3 +101,19 @@ def _timestamp(text: str) -> Timestamp:
     stamp = Timestamp()
     stamp.FromDatetime(datetime.fromisoformat(text))
     return stamp
+
+
+def retry_after_seconds(details: bytes) -> float | None:
+    """Return when to ask again, from the details of a refused call; None if it is not said.
+
+    ``details``: a google.rpc.Status, as gRPC carries it in ``grpc-status-details-bin``.
+    """
+    found = error_details_pb2.RetryInfo()
+    try:
+        for detail in status_pb2.Status.FromString(details).details:
+            if detail.Unpack(found):
+                delay = found.retry_delay
+                return float(delay.seconds + delay.nanos / 1e9)
+    except DecodeError:
+        pass
+    return None

@@ -1,0 +1,110 @@
+"""Runs that wait in the spool: owned one by one, read with distrust, moved where they belong."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from runmeter.collector import spool
+from runmeter.collector.errors import ForeignError, SpoolError
+
+ASIDE = "aside"
+_ASIDE_TRIES = 1000
+
+
+class Claim(NamedTuple):
+    """A run of the spool that is ours as long as we hold it."""
+
+    push_id: str
+    path: str
+    run: dict[str, Any]
+
+
+@contextmanager
+def claim(folder: str, push_id: str, below: str = "") -> Iterator[Claim]:
+    """Own a run of the spool, and read it.
+
+    ``below``: the folder in the spool it lies in. A run that says it is running is
+    *interrupted*: nobody owned it, so its collector has died.
+
+    Raises:
+        HeldError: another process measures or pushes it.
+        GoneError: another process has pushed it meanwhile.
+        LaterError: a later version has written it.
+        ForeignError: it is not a run.
+        SpoolError: it cannot be locked or read now.
+    """
+    descriptor = spool.lock(folder, push_id)
+    try:
+        path = spool.path_of(f"{folder}/{below}" if below else folder, push_id)
+        yield Claim(push_id, path, interrupted(read(path, push_id)))
+    finally:
+        spool.release(folder, push_id, descriptor)
+
+
+def read(path: str, push_id: str) -> dict[str, Any]:
+    """Return the run in a file; the errors are those of `claim`."""
+    run = spool.decode(spool.read(path))
+    if run.get("push_id") != push_id:
+        raise ForeignError("holds another run than its name says")
+    scope_of(run)
+    return run
+
+
+def interrupted(run: dict[str, Any]) -> dict[str, Any]:
+    """Return the last checkpoint of a run that died, with its own revision; others as they are."""
+    if run.get("state") != "running":
+        return run
+    kept = {name: value for name, value in run.items() if name != "next_push_within_seconds"}
+    return {**kept, "state": "interrupted"}
+
+
+def scope_of(run: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Return the scope of a run in canonical names.
+
+    Raises:
+        ForeignError: it has none.
+    """
+    names = [run.get(name) for name in ("organization", "repository", "workflow", "job")]
+    organization, repository, workflow, job = (n if isinstance(n, str) else "" for n in names)
+    if not all(isinstance(name, str) for name in names):
+        raise ForeignError("is a run without a scope")
+    if organization and repository and not repository.startswith(f"{organization}/"):
+        repository = f"{organization}/{repository}"
+    return organization, repository, workflow, job
+
+
+def reject(folder: str, found: Claim, reason: str) -> str:
+    """Move a run to the rejected ones, with the receiver's reason; return its new path.
+
+    Raises:
+        SpoolError: it cannot be written there; the run stays where it is.
+    """
+    content = spool.encode(found.run, reason)
+    path = spool.write(f"{folder}/{spool.REJECTED}", found.push_id, content)
+    if path != found.path:
+        try:
+            os.unlink(found.path)
+        except OSError as error:
+            raise SpoolError(f"{found.path!r} cannot be removed: {error.strerror}") from error
+    return path
+
+
+def set_aside(folder: str, path: str) -> str:
+    """Move what is not a run out of the way; return its new path.
+
+    Raises:
+        SpoolError: it cannot be moved.
+    """
+    target = f"{folder}/{ASIDE}/{os.path.basename(path)}"
+    try:
+        os.makedirs(f"{folder}/{ASIDE}", mode=0o700, exist_ok=True)
+        free = target
+        for number in range(1, _ASIDE_TRIES):
+            if not os.path.lexists(free):
+                break
+            free = f"{target}.{number}"
+        os.rename(path, free)
+    except OSError as error:
+        raise SpoolError(f"{path!r} cannot be set aside: {error.strerror}") from error
+    return free

@@ -1,0 +1,118 @@
+"""The runs that wait in the spool, pushed one after the other."""
+
+from collections.abc import Callable, Iterator
+from time import monotonic_ns
+from typing import Any
+
+from runmeter.collector import backlog, spool
+from runmeter.collector.delivery import REJECTED, Kind, PushError
+from runmeter.collector.errors import ForeignError, GoneError, HeldError, SpoolError
+from runmeter.collector.outcome import Acknowledgement, Outcome
+
+Scope = tuple[str, str, str, str]
+_ENDLESS = (Kind.UNUSABLE, Kind.MISDIRECTED)  # what no other run would fare better with
+_SHORT_NS = 3_000_000_000
+_BUSY_RUNS = 2  # so many in a row that could not be delivered: the receiver is not there
+
+
+class Emptying:
+    """Pushes what waits, as long as that makes sense.
+
+    ``deliver(run, deadline_ns)`` pushes one run. ``budget_ns()`` is how long the next one may
+    be tried; zero or less ends it all.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        log: Any,
+        deliver: Callable[[dict[str, Any], int], Acknowledgement],
+        budget_ns: Callable[[], int],
+    ) -> None:
+        self._folder = folder
+        self._log = log
+        self._deliver = deliver
+        self._budget_ns = budget_ns
+        self._refused: dict[Scope, str] = {}  # scopes the token is not for
+        self._busy_count = 0
+        self._end = ""  # why no more are tried
+
+    def push(self, scope: Scope | None = None, below: str = "") -> Iterator[Outcome]:
+        """Push every run that nobody owns; of one scope only, if given."""
+        spool.sweep(self._folder)
+        for push_id in spool.push_ids(f"{self._folder}/{below}" if below else self._folder):
+            try:
+                with backlog.claim(self._folder, push_id, below) as found:
+                    if scope is None or backlog.scope_of(found.run) == scope:
+                        yield self._push(found)
+            except GoneError:
+                continue
+            except HeldError as error:
+                path = spool.path_of(self._folder, push_id)
+                yield Outcome("live", push_id, path, None, str(error), None)
+            except SpoolError as error:
+                yield self._unread(push_id, below, error)
+
+    def _unread(self, push_id: str, below: str, error: SpoolError) -> Outcome:
+        path = spool.path_of(f"{self._folder}/{below}" if below else self._folder, push_id)
+        if isinstance(error, ForeignError):
+            set_aside(self._folder, path, self._log, str(error))
+        else:
+            self._log.warning("run.unreadable", path=path, reason=str(error))
+        return Outcome("kept", push_id, path, None, str(error), None)
+
+    def _push(self, found: backlog.Claim) -> Outcome:
+        scope = backlog.scope_of(found.run)
+        budget_ns = self._budget_ns()
+        if self._end or scope in self._refused or budget_ns <= 0:
+            reason = self._end or self._refused.get(scope) or "no time was left"
+            return Outcome("kept", found.push_id, found.path, found.run, reason, None)
+        try:
+            if self._busy_count:
+                budget_ns = min(budget_ns, _SHORT_NS)  # it may have choked on one run only
+            stored = self._deliver(found.run, monotonic_ns() + budget_ns)
+        except PushError as error:
+            return self._refuse(found, scope, error)
+        self._busy_count = 0
+        drop(found.path, self._log)
+        return Outcome("pushed", found.push_id, found.path, found.run, "", stored)
+
+    def _refuse(self, found: backlog.Claim, scope: Scope, error: PushError) -> Outcome:
+        reason = str(error)
+        self._busy_count = self._busy_count + 1 if error.kind is Kind.BUSY else 0
+        if error.kind in _ENDLESS or self._busy_count >= _BUSY_RUNS:
+            self._end = reason
+        if error.kind is Kind.TOKEN:
+            self._refused[scope] = reason
+        path = found.path
+        if error.kind is Kind.INVALID:
+            path = reject(self._folder, found, self._log, reason)
+        what = "rejected" if error.code == REJECTED else "kept"
+        return Outcome(what, found.push_id, path, found.run, reason, None)
+
+
+def drop(path: str, log: Any) -> None:
+    """Remove an acknowledged run; one that stays is a duplicate the next time."""
+    try:
+        spool.remove(path)
+    except OSError as error:
+        log.warning("spool.failed", path=path, reason=error.strerror)
+
+
+def reject(folder: str, found: backlog.Claim, log: Any, reason: str) -> str:
+    """Move a run to the rejected ones; return where it lies now."""
+    try:
+        return backlog.reject(folder, found, reason)
+    except SpoolError as error:
+        log.warning("spool.failed", path=found.path, reason=str(error))
+        return found.path
+
+
+def set_aside(folder: str, path: str, log: Any, reason: str) -> None:
+    """Move what is not a run out of the way, and say so."""
+    try:
+        moved = backlog.set_aside(folder, path)
+    except SpoolError as error:
+        log.warning("spool.failed", path=path, reason=str(error))
+    else:
+        log.warning("spool.set_aside", path=moved, reason=reason)

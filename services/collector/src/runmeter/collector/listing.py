@@ -1,0 +1,56 @@
+"""What lies in the spool."""
+
+import os
+from typing import Any, NamedTuple
+
+from runmeter.collector import backlog, spool
+from runmeter.collector.errors import GoneError, LaterError, SpoolError
+
+
+class Spooled(NamedTuple):
+    """One run: ``live`` (a process owns it), ``waiting``, ``rejected``, ``later``
+    (a later version wrote it) or ``unreadable``."""
+
+    what: str
+    push_id: str
+    path: str
+    size_bytes: int
+    run: dict[str, Any]
+    reason: str
+
+
+def entries(folder: str) -> list[Spooled]:
+    """Return every run of the spool, those waiting before the rejected, by time of writing.
+
+    Nothing is changed: what is no run is shown as unreadable, and set aside when pushing.
+    """
+    found = []
+    for below in ("", spool.REJECTED):
+        listed = []
+        for push_id in spool.push_ids(f"{folder}/{below}" if below else folder):
+            path = spool.path_of(f"{folder}/{below}" if below else folder, push_id)
+            try:
+                status = os.lstat(path)
+            except OSError:
+                continue
+            entry = _entry(folder, below, push_id, path, status.st_size)
+            if entry is not None:
+                listed.append((status.st_mtime_ns, entry))
+        found += [entry for _, entry in sorted(listed, key=lambda pair: pair[0])]
+    return found
+
+
+def _entry(folder: str, below: str, push_id: str, path: str, size_bytes: int) -> Spooled | None:
+    reason = ""
+    try:
+        run = backlog.read(path, push_id)
+        if below:
+            reason = str(spool.decode_document(spool.read(path)).get("reason", ""))
+    except GoneError:
+        return None
+    except SpoolError as error:
+        what = "later" if isinstance(error, LaterError) else "unreadable"
+        return Spooled(what, push_id, path, size_bytes, {}, str(error))
+    if spool.is_held(folder, push_id):
+        return Spooled("live", push_id, path, size_bytes, run, "")
+    return Spooled("rejected" if below else "waiting", push_id, path, size_bytes, run, reason)

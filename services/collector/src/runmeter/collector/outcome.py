@@ -1,0 +1,21 @@
+"""What became of a push, and of each waiting run."""
+
+from typing import Any, NamedTuple
+
+
+class Acknowledgement(NamedTuple):
+    """What the receiver answered."""
+
+    id: int
+    duplicate: bool
+
+
+class Outcome(NamedTuple):
+    """What became of one waiting run: ``pushed``, ``kept``, ``rejected`` or ``live``."""
+
+    what: str
+    push_id: str
+    path: str
+    run: dict[str, Any] | None
+    reason: str
+    stored: Acknowledgement | None

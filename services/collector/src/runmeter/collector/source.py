@@ -1,0 +1,75 @@
+"""One setting from its flag, its variable or its default."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from runmeter.collector.errors import QuantityError, UsageError
+
+T = TypeVar("T")
+_SHOWN = 80  # characters of a bad value in its error
+
+
+class Source:
+    """Values by name: the flag, else the variable, else the default."""
+
+    def __init__(
+        self, flags: Mapping[str, Any], environment: Mapping[str, str], forgiving: bool
+    ) -> None:
+        self._flags = flags
+        self._environment = environment
+        self._forgiving = forgiving
+        self.warnings: list[str] = []
+
+    def has_flag(self, flag: str) -> bool:
+        """Tell whether a flag stands on the command line."""
+        return self._flags[flag.replace("-", "_")] is not None
+
+    def value(self, flag: str, parse: Callable[[str], T], default: T) -> T:
+        """Return the parsed value of a flag or its variable.
+
+        Raises:
+            UsageError: it is not allowed; of a variable around a command only a warning.
+        """
+        if self.has_flag(flag):
+            return self.strictly(flag, parse, default)
+        return self.forgive(lambda: self.strictly(flag, parse, default), default)
+
+    def strictly(self, flag: str, parse: Callable[[str], T], default: T) -> T:
+        """Return the parsed value of a flag or its variable; nothing is forgiven."""
+        given = self._flags[flag.replace("-", "_")]
+        if given is not None:
+            return parsed(f"--{flag}", given, parse)
+        name = f"COLLECTOR_{flag.replace('-', '_').upper()}"
+        given = self._environment.get(name, "")
+        return parsed(name, given, parse) if given else default
+
+    def variable(self, name: str, parse: Callable[[str], T], default: T) -> T:
+        """Return the parsed value of a variable; unset and empty give the default."""
+        given = self._environment.get(name, "")
+        if not given:
+            return default
+        return self.forgive(lambda: parsed(name, given, parse), default)
+
+    def forgive(self, make: Callable[[], T], default: T, instead: str = "going on without it") -> T:
+        """Return what ``make`` returns; around a command its UsageError is only a warning.
+
+        ``instead``: what happens then, said in the warning.
+        """
+        try:
+            return make()
+        except UsageError as error:
+            if not self._forgiving:
+                raise
+            self.warnings.append(f"{error}; {instead}")
+            return default
+
+
+def parsed(name: str, given: str, parse: Callable[[str], T]) -> T:
+    """Return a parsed value; an error names the flag or variable it came from."""
+    try:
+        return parse(given)
+    except QuantityError as error:
+        shown = given if len(given) <= _SHOWN else given[:_SHOWN] + "…"
+        raise UsageError(f"{name}={shown!r}: must be {error.expected}") from error
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from error

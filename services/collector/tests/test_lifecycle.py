@@ -1,0 +1,515 @@
+"""No run is lost, by real processes: checkpoints, kills at any moment, pushers that fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runmeter.collector import spool
+from runmeter.collector.wire import to_wire
+from runmeter.v1 import run_pb2
+
+WAIT_SECONDS = 30.0
+NOWHERE = "grpc://127.0.0.1:1"
+PROGRAM = (sys.executable, "-I", "-m", "runmeter.collector", "--interval=100ms")
+OFTEN = "--checkpoint-interval=100ms"
+ENVIRONMENT = {
+    "PATH": os.environ["PATH"],
+    "LC_ALL": "C",
+    "GITHUB_REPOSITORY": "my-org/my-repo",
+    "GITHUB_WORKFLOW": "ci.yml",
+    "GITHUB_JOB": "build",
+    "COLLECTOR_PUSH_TOKEN": "t0ken",
+}
+# a job that starts children and leaves orphans for so many seconds, then says what it all used
+JOB = """
+import os, sys, time
+end = time.monotonic() + float(sys.argv[1])
+def burn(seconds):
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+reading, writing = os.pipe()
+orphans_seconds = 0.0
+while time.monotonic() < end:
+    burn(0.02)
+    child = os.fork()
+    if not child:
+        if not os.fork():
+            os.setsid()
+            burn(0.02)
+            os.write(writing, b"%d " % (1e6 * time.process_time()))
+            os._exit(0)
+        burn(0.02)
+        os._exit(0)
+    os.waitpid(child, 0)
+os.close(writing)
+orphans = sum(map(int, open(reading).read().split())) / 1e6
+print(sum(os.times()[:4]) + orphans)
+"""
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """Wait until a condition holds; return what it returned."""
+    end = time.monotonic() + WAIT_SECONDS
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    return found
+
+
+class Collectors:
+    """Collectors that share one spool."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.spool = folder / "spool"
+        self._started: list[Any] = []
+
+    def start(
+        self, endpoint: str, *argv: str, before: tuple[str, ...] = (), **settings: Any
+    ) -> Any:
+        """Start one; its log goes to a file of its own."""
+        log = self.folder / f"log-{len(self._started)}"
+        flags = (f"--spool-dir={self.spool}", f"--push-endpoint={endpoint}")
+        with log.open("wb") as errors:
+            process: Any = subprocess.Popen(
+                [*before, *PROGRAM, *flags, *argv],
+                env=ENVIRONMENT, cwd=self.folder, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=errors, text=True, **settings,
+            )  # fmt: skip
+        process.log = log
+        self._started.append(process)
+        return process
+
+    def end(self, process: Any) -> str:
+        """Wait for its end; return its output."""
+        return str(process.communicate(timeout=WAIT_SECONDS)[0])
+
+    def run(self, endpoint: str, *argv: str, **settings: Any) -> Any:
+        """Let one run to its end."""
+        process = self.start(endpoint, *argv, **settings)
+        process.output = self.end(process)
+        return process
+
+    @property
+    def files(self) -> list[Path]:
+        """The runs in the spool."""
+        return sorted(self.spool.glob("*.json"))
+
+    def kept(self) -> list[dict[str, Any]]:
+        """Read the runs in the spool."""
+        return [spool.decode(path.read_bytes()) for path in self.files]
+
+    def checkpoint(self, revision: int = 1) -> dict[str, Any]:
+        """Wait for a checkpoint of a revision or a later one."""
+        until(lambda: any(run["revision"] >= revision for run in self.kept()))
+        return self.kept()[0]
+
+    def stop(self) -> None:
+        """End what a failed test has left running."""
+        for process in self._started:
+            process.kill()
+            process.communicate()
+
+
+def events(process: Any, name: str) -> list[dict[str, Any]]:
+    """Return a collector's log lines of an event, its pusher's among them."""
+    lines = (line for line in process.log.read_text().splitlines() if line.startswith("{"))
+    return [found for line in lines if (found := json.loads(line)).get("event") == name]
+
+
+@pytest.fixture
+def collectors(tmp_path: Path) -> Iterator[Collectors]:
+    """Return collectors with a spool of their own."""
+    collectors = Collectors(tmp_path)
+    yield collectors
+    collectors.stop()
+
+
+# -- checkpoints --------------------------------------------------------------------------
+
+
+def test_a_killed_collector_leaves_the_run_so_far(collectors: Collectors) -> None:
+    """After the first checkpoint SIGKILL leaves one whole file: running, with a valid payload."""
+    process = collectors.start(NOWHERE, "--checkpoint-push=9m")
+    run = collectors.checkpoint()
+    process.kill()
+    process.wait()
+    assert collectors.kept() == [run]
+    assert (run["state"], run["revision"], run["next_push_within_seconds"]) == ("running", 1, 540)
+    assert run["payload"]["sample_count"] == 1
+    assert run["payload"]["containers"]
+    message = to_wire(run)
+    assert message.state == run_pb2.RUN_STATE_RUNNING
+    assert list(collectors.spool.glob("*.tmp")) == []
+
+
+def test_checkpoints_raise_the_revision_and_the_end_is_above(
+    collectors: Collectors, receiver: Any
+) -> None:
+    """Each checkpoint says more than the one before; the run is pushed once, completed."""
+    process = collectors.start(receiver.endpoint, OFTEN)
+    first = collectors.checkpoint()
+    later = collectors.checkpoint(revision=first["revision"] + 3)
+    assert later["push_id"] == first["push_id"]
+    assert later["payload"]["sample_count"] > first["payload"]["sample_count"]
+    process.send_signal(signal.SIGTERM)
+    collectors.end(process)
+    assert process.returncode == 0
+    pushed = receiver.pushes.get_nowait().run
+    assert receiver.pushes.empty()
+    assert pushed.state == run_pb2.RUN_STATE_COMPLETED
+    assert pushed.revision > later["revision"]
+    assert not pushed.HasField("next_push_within_seconds")
+    assert os.listdir(collectors.spool) == []
+
+
+@pytest.mark.parametrize("spool_dir", ["spool", "/dev/null/x"])
+def test_a_long_run_is_pushed_while_it_goes_on(
+    collectors: Collectors, receiver: Any, spool_dir: str
+) -> None:
+    """Every --checkpoint-push the run arrives as running, in order, even without a spool."""
+    process = collectors.start(
+        receiver.endpoint, f"--spool-dir={spool_dir}", OFTEN, "--checkpoint-push=1s"
+    )
+    pushed = [receiver.pushes.get(timeout=WAIT_SECONDS).run for _ in range(2)]
+    process.send_signal(signal.SIGTERM)
+    collectors.end(process)
+    assert process.returncode == 0
+    pushed.append(until(lambda: _completed(receiver)))
+    assert [run.state for run in pushed[:2]] == [run_pb2.RUN_STATE_RUNNING] * 2
+    assert {run.next_push_within_seconds for run in pushed[:2]} == {1.0}
+    assert len({run.push_id for run in pushed}) == 1
+    revisions = [run.revision for run in pushed]
+    assert revisions == sorted(set(revisions))
+    assert pushed[1].payload.sample_count > pushed[0].payload.sample_count >= 8
+    assert len(events(process, "spool.failed")) == (spool_dir != "spool")
+
+
+def _completed(receiver: Any) -> Any:
+    run = receiver.pushes.get(timeout=WAIT_SECONDS).run
+    return run if run.state == run_pb2.RUN_STATE_COMPLETED else None
+
+
+def test_a_push_that_hangs_holds_up_neither_checkpoints_nor_the_end(
+    collectors: Collectors, receiver: Any
+) -> None:
+    """While the receiver does not answer, the run goes on to the spool, and ends when it ends."""
+    release = threading.Event()
+    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
+    flags = (OFTEN, "--checkpoint-push=1s", "--shutdown-timeout=1s")
+    process = collectors.start(receiver.endpoint, *flags)
+    hanging = receiver.pushes.get(timeout=WAIT_SECONDS).run
+    collectors.checkpoint(revision=hanging.revision + 3)
+    process.send_signal(signal.SIGTERM)
+    collectors.end(process)
+    release.set()
+    assert process.returncode == 3
+    [run] = collectors.kept()
+    assert run["state"] == "completed"
+
+
+def test_nothing_is_kept_of_a_run_that_goes_nowhere(collectors: Collectors) -> None:
+    """Without an endpoint there is no spool."""
+    collectors.run("", OFTEN, "--", "sleep", "0.3")
+    assert not collectors.spool.exists()
+
+
+def test_checkpoints_can_be_turned_off(collectors: Collectors) -> None:
+    """With both at 0 only the end is written: its revision is the first."""
+    off = ("--checkpoint-interval=0", "--checkpoint-push=0", "--shutdown-timeout=1s")
+    process = collectors.run(NOWHERE, *off, "--", "sh", "-c", "sleep 0.3; ls spool")
+    assert ".json" not in process.output
+    assert [run["revision"] for run in collectors.kept()] == [1]
+
+
+# -- checkpoints around a command ---------------------------------------------------------
+
+
+def _summary(collectors: Collectors) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((collectors.folder / "summary.json").read_text())
+    return found
+
+
+def test_checkpoints_do_not_disturb_the_accounting(collectors: Collectors) -> None:
+    """Thirty of them move the command's CPU by less than 2 ticks each side; none is part of it."""
+    flags = (OFTEN, "--summary-file=summary.json", "--shutdown-timeout=1s", "--top=1000")
+    job = ("--", sys.executable, "-I", "-c", JOB, "3")
+    process = collectors.run(NOWHERE, *flags, *job)
+    assert collectors.kept()[0]["revision"] > 20
+    payload = _summary(collectors)
+    [command] = [c for c in payload["containers"] if c["name"] == "command"]
+    # python starts before os.times() is asked, and is still there when it has answered
+    assert command["cpu_seconds"] == pytest.approx(float(process.output), abs=0.05)
+    names = {p["name"] for p in payload["top_mem_processes"] if p["container"] == "command"}
+    assert names
+    assert not {name for name in names if "collector" in name}
+    used_seconds = payload["coverage"]["self_cpu_seconds"]
+    assert 0.05 < used_seconds < 3
+
+
+def test_the_command_sees_no_lock_and_no_checkpoint(collectors: Collectors) -> None:
+    """The command has no descriptor of the spool and no child but its own."""
+    script = "sleep 0.3; ls -l /proc/self/fd; ps --ppid $$ -o pid="
+    process = collectors.run(NOWHERE, OFTEN, "--shutdown-timeout=1s", "--", "sh", "-c", script)
+    assert "spool" not in process.output
+
+
+def test_a_reader_of_the_command_does_not_wait_for_a_push(
+    collectors: Collectors, receiver: Any
+) -> None:
+    """Killed while a push hangs, the collector leaves nobody that holds the command's output."""
+    release = threading.Event()
+    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
+    flags = ("--checkpoint-push=1s", "--", "sh", "-c", "trap '' HUP; exec sleep 60")
+    process = collectors.start(receiver.endpoint, *flags)
+    receiver.pushes.get(timeout=WAIT_SECONDS)
+    children = _children(process.pid)
+    [sleeping] = [pid for pid in children if _comm(pid) == "sleep"]
+    process.kill()
+    os.kill(sleeping, signal.SIGKILL)
+    assert process.stdout.read() == ""
+    alive = [pid for pid in children if pid != sleeping and Path(f"/proc/{pid}").exists()]
+    release.set()
+    assert alive
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _comm(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+# -- ends ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_sigterm_at_any_moment(collectors: Collectors, receiver: Any, seed: int) -> None:
+    """The run is stored once, or in the spool, or never began; checkpoints change nothing."""
+    chance = random.Random(seed)
+    process = collectors.start(receiver.endpoint, OFTEN)
+    if chance.random() < 0.7:
+        collectors.checkpoint(revision=chance.randint(1, 3))
+    threading.Event().wait(chance.uniform(0, 0.12))
+    process.send_signal(signal.SIGTERM)
+    if chance.random() < 0.5:
+        threading.Event().wait(chance.uniform(0, 0.3))
+        process.send_signal(signal.SIGTERM)
+    collectors.end(process)
+    states = [run["state"] for run in collectors.kept()]
+    pushed = [receiver.pushes.get_nowait().run for _ in range(receiver.pushes.qsize())]
+    began = "run.started" in process.log.read_text()
+    assert {run.state for run in pushed} <= {run_pb2.RUN_STATE_COMPLETED}
+    assert len(pushed) <= 1
+    assert states in ([], ["completed"])
+    assert bool(pushed or states) == began
+    if process.returncode == 0:
+        assert (states, len(pushed)) == ([], 1)
+    assert list(collectors.spool.glob("*.tmp")) == []
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_sigkill_at_any_moment(collectors: Collectors, receiver: Any, seed: int) -> None:
+    """What is in the spool can be read, and the next collector of the scope pushes it."""
+    chance = random.Random(seed)
+    process = collectors.start(receiver.endpoint, OFTEN)
+    until(lambda: "run.started" in process.log.read_text())
+    threading.Event().wait(chance.uniform(0, 0.3))
+    process.kill()
+    process.wait()
+    until(lambda: not _writers(collectors.spool))
+    killed = collectors.kept()
+    assert [run["state"] for run in killed] in ([], ["running"])
+    done = collectors.run(receiver.endpoint, "--", "true")
+    assert done.returncode == 0
+    pushed = [receiver.pushes.get_nowait().run for _ in range(receiver.pushes.qsize())]
+    found = {run.push_id: (run.state, run.revision) for run in pushed}
+    assert len(found) == len(pushed) == 1 + len(killed)
+    for run in killed:
+        assert found[run["push_id"]] == (run_pb2.RUN_STATE_INTERRUPTED, run["revision"])
+    assert os.listdir(collectors.spool) == []
+
+
+def _writers(folder: Path) -> list[Path]:
+    """Return the locks that somebody still holds: a checkpoint outlives its collector shortly."""
+    return [lock for lock in folder.glob("*.lock") if spool.is_held(str(folder), lock.stem)]
+
+
+def test_a_stopped_checkpoint_does_not_hold_up_the_end(collectors: Collectors) -> None:
+    """One that never gets on is skipped, told of once, and ended with the run."""
+    process = collectors.start(NOWHERE, OFTEN, "--shutdown-timeout=1s", "--log-level=debug")
+    collectors.checkpoint()
+    stopped = until(lambda: _stop_one(process.pid))
+    until(lambda: events(process, "checkpoint.failed"))
+    count = len(events(process, "sample.taken"))
+    until(lambda: len(events(process, "sample.taken")) > count + 2)
+    process.send_signal(signal.SIGTERM)
+    collectors.end(process)
+    assert process.returncode == 3
+    assert len(events(process, "checkpoint.failed")) == 1
+    assert not Path(f"/proc/{stopped}").exists()
+    assert [run["state"] for run in collectors.kept()] == ["completed"]
+
+
+def _stop_one(parent: int) -> int:
+    for pid in _children(parent):
+        os.kill(pid, signal.SIGSTOP)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+        if state == "T":
+            return pid
+    return 0
+
+
+def test_a_killed_checkpoint_is_a_warning(collectors: Collectors) -> None:
+    """A checkpoint that is killed, as for memory, costs one line; later ones are made."""
+    process = collectors.start(NOWHERE, OFTEN, "--shutdown-timeout=1s")
+    before = collectors.checkpoint()["revision"]
+    os.kill(until(lambda: _stop_one(process.pid)), signal.SIGKILL)
+    [failed] = until(lambda: events(process, "checkpoint.failed"))
+    assert failed["reason"] == "its process was ended by signal 9"
+    collectors.checkpoint(revision=before + 4)
+    process.send_signal(signal.SIGTERM)
+    collectors.end(process)
+    assert len(events(process, "checkpoint.failed")) == 1
+
+
+# -- the spool ----------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare"
+)
+@pytest.mark.parametrize("options", ["size=16k", "ro"])
+def test_a_spool_that_takes_nothing_is_one_warning(
+    collectors: Collectors, receiver: Any, options: str
+) -> None:
+    """Full or read-only: measured all the same, pushed from memory, exit code kept."""
+    collectors.spool.mkdir()
+    script = (
+        f'mount -t tmpfs -o {options} none "{collectors.spool}"; '
+        f'head -c 64k /dev/zero > "{collectors.spool}/full" 2>&-; exec "$@"'
+    )
+    before = ("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh")
+    flags = (OFTEN, "--", "sh", "-c", "sleep 0.5; exit 3")
+    process = collectors.run(receiver.endpoint, *flags, before=before)
+    assert process.returncode == 3
+    assert len(events(process, "spool.failed")) == 1
+    assert events(process, "spool.failed")[0]["reason"].endswith("; pushing from memory")
+    assert receiver.pushes.get_nowait().run.state == run_pb2.RUN_STATE_COMPLETED
+    assert len(events(process, "run.pushed")) == 1
+
+
+def test_too_full_a_spool_drops_the_oldest_by_name(collectors: Collectors) -> None:
+    """With the first file of a run the spool is brought within its limits."""
+    flags = ("--spool-max=2", "--shutdown-timeout=1s", "--", "true")
+    for _ in range(3):
+        process = collectors.run(NOWHERE, *flags)
+    first = collectors.folder / "log-0"
+    oldest = json.loads(first.read_text().splitlines()[0])["push_id"]
+    [dropped] = events(process, "run.dropped")
+    assert (dropped["push_id"], dropped["level"]) == (oldest, "warning")
+    assert len(collectors.files) == 2
+    assert oldest not in {run["push_id"] for run in collectors.kept()}
+
+
+# -- pushers that fail --------------------------------------------------------------------
+
+
+def _pusher(parent: int) -> int:
+    for pid in _children(parent):
+        if b"runmeter.collector.push" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return pid
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"), [(("--", "sh", "-c", "exit 5"), 5), (("--exit-zero",), 0)]
+)
+def test_a_killed_pusher_costs_nothing(
+    collectors: Collectors, receiver: Any, argv: tuple[str, ...], code: int
+) -> None:
+    """The exit code was fixed before it; the run is kept, and that is said."""
+    release = threading.Event()
+    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
+    process = collectors.start(receiver.endpoint, *argv)
+    if "--" not in argv:
+        collectors.checkpoint()
+        process.send_signal(signal.SIGTERM)
+    receiver.pushes.get(timeout=WAIT_SECONDS)
+    os.kill(until(lambda: _pusher(process.pid)), signal.SIGKILL)
+    collectors.end(process)
+    release.set()
+    assert process.returncode == code
+    [kept] = events(process, "run.kept")
+    assert kept["reason"].startswith("the pusher has ended with exit code 137; retry with")
+    assert Path(kept["path"]) == collectors.files[0]
+    assert not _writers(collectors.spool)
+
+
+@pytest.mark.parametrize("limit", ["-n 6", "-n 8", "-v 90000", "-v 300000", "-f 0"])
+def test_limits_of_the_job_do_not_change_its_exit_code(collectors: Collectors, limit: str) -> None:
+    """Whatever the limits do to collector and pusher, the command's exit code comes out."""
+    before = ("sh", "-c", f'ulimit {limit}; exec "$@"', "sh")
+    flags = ("--shutdown-timeout=1s", "--", "sh", "-c", "exit 5")
+    assert collectors.run(NOWHERE, *flags, before=before).returncode == 5
+
+
+def test_the_pusher_outlives_its_parent(collectors: Collectors, receiver: Any) -> None:
+    """Killed while its child pushes, the collector is not needed for the rest."""
+    release = threading.Event()
+    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
+    process = collectors.start(receiver.endpoint, "--", "true")
+    receiver.pushes.get(timeout=WAIT_SECONDS)
+    assert collectors.files
+    process.kill()
+    process.wait()
+    release.set()
+    until(lambda: os.listdir(collectors.spool) == [])
+
+
+def test_the_second_signal_ends_a_push_beside_the_collector(
+    collectors: Collectors, receiver: Any
+) -> None:
+    """With --exit-zero, too, signals reach the pusher: the first lets it push, the next ends it."""
+    release = threading.Event()
+    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
+    process = collectors.start(receiver.endpoint, "--exit-zero")
+    collectors.checkpoint()
+    process.send_signal(signal.SIGTERM)
+    receiver.pushes.get(timeout=WAIT_SECONDS)
+    process.send_signal(signal.SIGTERM)
+    collectors.end(process)
+    release.set()
+    assert process.returncode == 0
+    assert len(events(process, "run.kept")) == 1
+    assert [run["state"] for run in collectors.kept()] == ["completed"]
+
+
+def test_a_pusher_that_hangs_is_ended(collectors: Collectors, receiver: Any) -> None:
+    """Stopped for ever, it is killed once its time and some patience are over."""
+    release = threading.Event()
+    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
+    process = collectors.start(
+        receiver.endpoint, "--shutdown-timeout=2s", "--", "sh", "-c", "exit 5"
+    )
+    receiver.pushes.get(timeout=WAIT_SECONDS)
+    os.kill(_pusher(process.pid), signal.SIGSTOP)
+    collectors.end(process)
+    release.set()
+    assert process.returncode == 5
+    assert len(events(process, "run.kept")) == 1
