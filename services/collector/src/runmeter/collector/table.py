@@ -8,7 +8,7 @@ birth, parents first: a race then counts too little for one scan instead of coun
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from runmeter.collector.clock import Clock, clock_id
+from runmeter.collector.clock import NO_CLOCK, Clock, clock_id, read_clocks
 from runmeter.collector.containers import (
     COMMAND_GROUP,
     ROOT_KEY,
@@ -36,7 +36,6 @@ _CGROUP_SCANS = 128  # and now and then somebody does later
 _IDLE_SCANS = 16  # the memory of an idle process is read once in so many scans
 _LISTING_SCANS = 16  # a process may get its pid a moment before it can be seen
 _ZOMBIES = "ZX"
-_NO_CLOCK = -1
 
 
 _Entered = tuple[Process, ProcStat, int | None]
@@ -126,12 +125,12 @@ class ProcessTable:
         """Read all clocks, and more of the processes whose clock has moved."""
         if not self._is_lined_up:
             self._line_up()
-        clocks_ns = _read_clocks(clock, self._clock_ids)
+        clocks_ns = read_clocks(clock, self._clock_ids)
         ended: set[int] = set()
         moved = _differences(clocks_ns, self._clocks_ns)
         for index in moved:
             process = self._order[index]
-            if clocks_ns[index] == _NO_CLOCK:
+            if clocks_ns[index] == NO_CLOCK:
                 scan.vanished.append(process)
                 continue
             was_zombie = process.is_zombie
@@ -355,21 +354,6 @@ class ProcessTable:
             self.has_changed = True
         if process.peak_rss_bytes is None or rss_bytes > process.peak_rss_bytes:
             process.peak_rss_bytes = rss_bytes
-
-
-def _read_clocks(clock: Clock, clock_ids: list[int]) -> list[int]:
-    """Return what each clock says, ``_NO_CLOCK`` for a process that is no more.
-
-    The loop is the interpreter's own: this is most of what a scan of idle processes costs.
-    """
-    clocks = map(clock, clock_ids)
-    found: list[int] = []
-    while len(found) < len(clock_ids):
-        try:
-            found.extend(clocks)  # keeps what it has taken when a clock fails
-        except OSError:
-            found.append(_NO_CLOCK)
-    return found
 
 
 def _differences(first: list[int], second: list[int]) -> list[int]:
