@@ -652,3 +652,43 @@ def test_a_lock_file_that_was_replaced_is_no_lock(tmp_path: Path) -> None:
     assert os.fstat(second).st_ino != os.fstat(waiting).st_ino
     for descriptor in (waiting, second):
         os.close(descriptor)
+
+
+def test_a_busy_gateway_is_asked_again(folder: Folder, gateway: Any) -> None:
+    """Over HTTP the same loop: refused for the moment, then taken, with each wait logged."""
+    folder.add(1)
+    gateway.status = 503
+    process = folder.start(
+        f"http://127.0.0.1:{gateway.server_port}", f"--file={folder.path}/{push_id(1)}.json"
+    )
+    assert process.stderr is not None
+    lines = [json.loads(process.stderr.readline()) for _ in range(2)]
+    gateway.status = 201
+    assert [line["event"] for line in lines] == ["push.retrying"] * 2
+    assert lines[0]["reason"].startswith("HTTP 503")
+    assert ended(process).code == 0
+    assert folder.names() == []
+
+
+def test_a_gateway_that_resets_after_reading_is_asked_again(folder: Folder) -> None:
+    """The first connection ends without an answer, the second says it was stored already."""
+    folder.add(1)
+    bodies = []
+
+    def serve() -> None:
+        for answer in (b"", b'HTTP/1.1 200 OK\r\n\r\n{"id":7,"duplicate":true}'):
+            near, _ = listening.accept()
+            with near, near.makefile("rb") as file:
+                lines = iter(file.readline, b"\r\n")
+                length = dict(line.lower().split(b": ") for line in list(lines)[1:])
+                bodies.append(json.loads(file.read(int(length[b"content-length"]))))
+                near.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        done = folder.own(1, f"http://127.0.0.1:{listening.getsockname()[1]}")
+        thread.join(WAIT_SECONDS)
+    assert (done.code, folder.names()) == (0, [])
+    assert [body["push_id"] for body in bodies] == [push_id(1)] * 2
+    assert done.events("run.pushed")[0]["duplicate"] is True
