@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ import grpc
 import pytest
 
 from runmeter.collector import spool
+from runmeter.collector.errors import HeldError
 from runmeter.v1 import ingest_service_pb2, run_pb2
 
 TOKEN = "t0ken-nobody-may-see"
@@ -214,11 +214,13 @@ def test_a_receiver_that_is_away_is_not_asked_for_the_rest(folder: Folder) -> No
     ]
 
 
+@pytest.mark.parametrize("has_checkpoint", [True, False])
 def test_a_checkpoint_in_the_spool_goes_with_the_run_from_memory(
-    folder: Folder, receiver: Any
+    folder: Folder, receiver: Any, has_checkpoint: bool
 ) -> None:
     """A run whose end could only be kept in memory, once acknowledged, leaves no checkpoint."""
-    checkpoint = folder.add(1, state="running", revision=3)
+    if has_checkpoint:
+        folder.add(1, state="running", revision=3)
     memory = os.memfd_create("run", 0)
     os.write(memory, spool.encode({**folder.run, "push_id": push_id(1), "revision": 4}))
     descriptor = spool.lock(str(folder.path), push_id(1))
@@ -230,7 +232,7 @@ def test_a_checkpoint_in_the_spool_goes_with_the_run_from_memory(
         os.close(inherited)
     assert ended(process).code == 0
     assert [run.revision for run in arrived(receiver)] == [4]
-    assert not checkpoint.exists()
+    assert folder.names() == []
 
 
 # -- a checkpoint push --------------------------------------------------------------------
@@ -376,7 +378,9 @@ def _make_hostile(folder: Folder) -> dict[str, bool]:
     foreign = folder.path
     foreign.mkdir()
     (foreign / f"{push_id(1)}.json").write_bytes(b"{")
-    (foreign / f"{push_id(2)}.json").symlink_to("/etc/hostname")
+    elsewhere = foreign.parent / "elsewhere.json"
+    elsewhere.write_bytes(spool.encode({**folder.run, "push_id": push_id(2)}))
+    (foreign / f"{push_id(2)}.json").symlink_to(elsewhere)
     os.mkfifo(foreign / f"{push_id(3)}.json")
     (foreign / f"{push_id(4)}.json").mkdir()
     with open(foreign / f"{push_id(5)}.json", "wb") as file:
@@ -414,7 +418,7 @@ def test_what_is_no_run_is_set_aside(folder: Folder, receiver: Any) -> None:
     assert (unreadable["path"], unreadable["level"]) == (
         str(folder.path / f"{push_id(10)}.json"), "warning",
     )  # fmt: skip
-    assert Path("/etc/hostname").exists()
+    assert (folder.path.parent / "elsewhere.json").exists()
     assert len(arrived(receiver)) == 1
 
 
@@ -642,13 +646,68 @@ def test_the_lock_of_a_dead_process_is_free(folder: Folder, receiver: Any) -> No
     assert folder.names() == []
 
 
-def test_a_lock_file_that_was_replaced_is_no_lock(tmp_path: Path) -> None:
-    """Whoever locks a file that was removed meanwhile takes the one that is there instead."""
-    first = spool.lock(str(tmp_path), push_id(1))
-    waiting = os.open(tmp_path / f"{push_id(1)}.lock", os.O_RDWR)
-    spool.release(str(tmp_path), push_id(1), first)
-    fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    second = spool.lock(str(tmp_path), push_id(1))
-    assert os.fstat(second).st_ino != os.fstat(waiting).st_ino
-    for descriptor in (waiting, second):
-        os.close(descriptor)
+def test_locks_exclude_each_other_while_their_files_come_and_go(tmp_path: Path) -> None:
+    """Of many that take a run and give it up again, never two own it at the same time."""
+    folder, owners, clashes, turns = str(tmp_path), [0], [0], [0]
+
+    def take_turns() -> None:
+        for _ in range(2000):
+            try:
+                descriptor = spool.lock(folder, push_id(1))
+            except HeldError:
+                continue
+            owners[0] += 1
+            os.stat(folder)  # lets the others run
+            clashes[0] += owners[0] > 1
+            turns[0] += 1
+            owners[0] -= 1
+            spool.release(folder, push_id(1), descriptor)
+
+    threads = [threading.Thread(target=take_turns) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_SECONDS)
+    assert turns[0] > 100
+    assert clashes[0] == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_busy_gateway_is_asked_again(folder: Folder, gateway: Any) -> None:
+    """Over HTTP the same loop: refused for the moment, then taken, with each wait logged."""
+    folder.add(1)
+    gateway.status = 503
+    process = folder.start(
+        f"http://127.0.0.1:{gateway.server_port}", f"--file={folder.path}/{push_id(1)}.json"
+    )
+    assert process.stderr is not None
+    lines = [json.loads(process.stderr.readline()) for _ in range(2)]
+    gateway.status = 201
+    assert [line["event"] for line in lines] == ["push.retrying"] * 2
+    assert lines[0]["reason"].startswith("HTTP 503")
+    assert ended(process).code == 0
+    assert folder.names() == []
+
+
+def test_a_gateway_that_resets_after_reading_is_asked_again(folder: Folder) -> None:
+    """The first connection ends without an answer, the second says it was stored already."""
+    folder.add(1)
+    bodies = []
+
+    def serve() -> None:
+        for answer in (b"", b'HTTP/1.1 200 OK\r\n\r\n{"id":7,"duplicate":true}'):
+            near, _ = listening.accept()
+            with near, near.makefile("rb") as file:
+                lines = iter(file.readline, b"\r\n")
+                length = dict(line.lower().split(b": ") for line in list(lines)[1:])
+                bodies.append(json.loads(file.read(int(length[b"content-length"]))))
+                near.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        done = folder.own(1, f"http://127.0.0.1:{listening.getsockname()[1]}")
+        thread.join(WAIT_SECONDS)
+    assert (done.code, folder.names()) == (0, [])
+    assert [body["push_id"] for body in bodies] == [push_id(1)] * 2
+    assert done.events("run.pushed")[0]["duplicate"] is True

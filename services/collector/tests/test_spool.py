@@ -169,10 +169,10 @@ def test_a_link_in_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
 
 
 def fill(folder: Path, *numbers: int, below: str = "") -> None:
-    """Write runs of 100 bytes, each older than the next."""
+    """Write runs of 100 bytes, each younger than the next."""
     for number in numbers:
         path = spool.write(str(folder / below), IDS[number], b"x" * 100)
-        os.utime(path, ns=(number * 10**9, number * 10**9))
+        os.utime(path, ns=((9 - number) * 10**9,) * 2)
 
 
 def left(folder: Path) -> list[int]:
@@ -182,7 +182,7 @@ def left(folder: Path) -> list[int]:
 
 @pytest.mark.parametrize(
     ("max_runs", "max_bytes", "dropped"),
-    [(4, 400, []), (3, 400, [0]), (4, 399, [0]), (4, 100, [0, 1, 2]), (1, 400, [0, 1, 2])],
+    [(4, 400, []), (3, 400, [3]), (4, 399, [3]), (4, 100, [3, 2, 1]), (1, 400, [3, 2, 1])],
 )
 def test_the_oldest_runs_are_dropped(
     tmp_path: Path, max_runs: int, max_bytes: int, dropped: list[int]
@@ -198,7 +198,7 @@ def test_owned_runs_and_the_own_one_are_never_dropped(tmp_path: Path) -> None:
     """The limits give way to runs that are still measured."""
     fill(tmp_path, 0, 1, 2, 3)
     descriptor = spool.lock(str(tmp_path), IDS[1])
-    assert spool.trim(str(tmp_path), 0, 0, IDS[0]) == [IDS[2], IDS[3]]
+    assert spool.trim(str(tmp_path), 0, 0, IDS[0]) == [IDS[3], IDS[2]]
     assert left(tmp_path) == [0, 1]
     os.close(descriptor)
 
@@ -207,8 +207,8 @@ def test_rejected_runs_are_dropped_first(tmp_path: Path) -> None:
     """They count, and no receiver waits for them."""
     fill(tmp_path, 0, 1)
     fill(tmp_path, 2, 3, below=spool.REJECTED)
-    assert spool.trim(str(tmp_path), 1, 1000, "") == [IDS[2], IDS[3], IDS[0]]
-    assert left(tmp_path) == [1]
+    assert spool.trim(str(tmp_path), 1, 1000, "") == [IDS[3], IDS[2], IDS[1]]
+    assert left(tmp_path) == [0]
 
 
 def test_what_dead_writers_left_is_dropped(tmp_path: Path) -> None:

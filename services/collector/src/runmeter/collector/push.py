@@ -89,14 +89,14 @@ class Push:
         try:
             self._begin()
             code, run, may_go_on = self._own_run()
-            if run is not None:
-                self._release(run)
+            self._release(run)
             if run is not None and may_go_on and self._args.spool_dir:
                 self._leftovers(backlog.scope_of(run))
         except _Ended:
             if code is None:
                 self._log_undelivered(KEPT, self._args.file, _BY_SIGNAL)
                 code = KEPT
+                self._release(None)
         return code
 
     def _own_run(self) -> tuple[int, dict[str, Any] | None, bool]:
@@ -136,12 +136,14 @@ class Push:
         except SpoolError as error:  # as in a folder that became read-only
             self._log.warning("spool.failed", path=path, reason=str(error))
 
-    def _release(self, run: dict[str, Any]) -> None:
+    def _release(self, run: dict[str, Any] | None) -> None:
         """Give up our own run, which has left or waits for the next pusher."""
-        path = self._args.file
-        folder = self._args.spool_dir if path.startswith(spool.MEMORY) else os.path.dirname(path)
-        if self._args.lock_fd is not None and folder:
-            spool.release(folder, str(run.get("push_id")), self._args.lock_fd)
+        folder, name = os.path.split(self._args.file)
+        push_id = spool.push_id_of(name)
+        if self._args.file.startswith(spool.MEMORY) and run is not None:
+            folder, push_id = self._args.spool_dir, str(run.get("push_id"))
+        if self._args.lock_fd is not None and push_id:
+            spool.release(folder, push_id, self._args.lock_fd)
             self._args.lock_fd = None
 
     def _checkpoint(self, run: dict[str, Any]) -> str:
