@@ -105,9 +105,12 @@ def test_an_answer_that_is_lost(
     check_stored(losses, collector)
 
 
-def test_an_answer_that_is_lost_to_the_end(losses: Losses, proxy_of: Callable[..., Proxy]) -> None:
+@pytest.mark.parametrize("fault", [Fault.LOSE_ANSWER, Fault.HOLD_ANSWER], ids=lambda f: f.name)
+def test_an_answer_that_never_comes(
+    losses: Losses, proxy_of: Callable[..., Proxy], fault: Fault
+) -> None:
     """A run that is stored but never acknowledged is kept, and later found to be a duplicate."""
-    collector = ended_run(losses, proxy_of(*[Fault.LOSE_ANSWER] * 100), BRIEFLY)
+    collector = ended_run(losses, proxy_of(*[fault] * 100), BRIEFLY)
     check_kept(losses, collector)
     before = losses.stored()
     assert list(before) == [push_id(collector)]
@@ -131,7 +134,7 @@ def test_restarted_in_between(stage: Stage, scope: Scope) -> None:
     key = stage.secret()
     stack = Stack(stage, hmac_key=key)
     losses = Losses(stack, stage, scope)
-    with Proxy(stack.receiver.address, [Fault.LOSE_ANSWER, Fault.STALL]) as proxy:
+    with Proxy(stack.receiver.address, [Fault.LOSE_ANSWER]) as proxy:
         collector = ended_run(losses, proxy)
         proxy.wait_for(1)
         collector.event("push.retrying")
@@ -180,7 +183,7 @@ def test_another_ca(losses: Losses, certificates: list[tuple[Path, Path]]) -> No
     assert names(losses.spool) == []
 
 
-FAULTS = (Fault.DELAY, Fault.REFUSE, Fault.CUT, Fault.LOSE_ANSWER, Fault.STALL)
+FAULTS = (Fault.DELAY, Fault.REFUSE, Fault.CUT, Fault.LOSE_ANSWER, Fault.HOLD_ANSWER, Fault.STALL)
 
 
 def test_any_faults(losses: Losses, run_count: int, seed: str, tally: Counter[str]) -> None:
@@ -190,7 +193,7 @@ def test_any_faults(losses: Losses, run_count: int, seed: str, tally: Counter[st
     spools: list[Path] = []
 
     def end_one(chance: random.Random) -> str:
-        plan = chance.choices(FAULTS, weights=(2, 2, 4, 4, 1), k=chance.randrange(1, 4))
+        plan = chance.choices(FAULTS, weights=(2, 2, 4, 4, 1, 1), k=chance.randrange(1, 4))
         spool = losses.stage.folder / f"spool-{chance.getrandbits(64):x}"
         settings = {"cut_bytes": chance.randrange(1, 2000), "delay_seconds": chance.random() / 10}
         with Proxy(losses.stack.receiver.address, plan, **settings) as proxy:

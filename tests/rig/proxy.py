@@ -27,7 +27,11 @@ class Fault(enum.Enum):
     REFUSE = "reset as soon as it is accepted"
     CUT = "reset after some bytes of the request"
     STALL = "accepted and read, never answered"
+    HOLD_ANSWER = "the request is forwarded, the answer is kept back, the connection stays"
     LOSE_ANSWER = "the request is forwarded, then reset when the receiver answers"
+
+
+_ANSWERS = (Fault.HOLD_ANSWER, Fault.LOSE_ANSWER)
 
 
 class Proxy:
@@ -146,7 +150,9 @@ class Proxy:
                         return
                     if fault is Fault.DELAY:
                         self._ended.wait(self._delay_seconds)
-                    if fault is Fault.LOSE_ANSWER and source is server and answer.begins(chunk):
+                    if fault in _ANSWERS and source is server and answer.begins(chunk):
+                        if fault is Fault.HOLD_ANSWER:
+                            self._stall(client)
                         return
                     if fault is Fault.CUT and source is client:
                         chunk = chunk[: self._cut_bytes - sent_bytes]
