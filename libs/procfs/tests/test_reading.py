@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runmeter.procfs import DeniedError, ReadError, VanishedError
-from runmeter.procfs.reading import read_file, read_line
+from runmeter.procfs.reading import KeptFile, read_file, read_line
 
 READERS = [read_file, read_line]
 _NOBODY = 65534
@@ -152,3 +152,30 @@ def test_descriptors_are_not_inherited(
     read("/proc/self/stat")
     assert flags
     assert all(flag & os.O_CLOEXEC for flag in flags)
+
+
+def test_a_kept_file_reads_what_is_there_now(tmp_path: Path) -> None:
+    """Every reading is of the whole file as it is at that time, more than one buffer of it, too."""
+    path = tmp_path / "stat"
+    file = KeptFile(str(path))
+    for content in (b"first", b"a" * 200_000, b"", b"last"):
+        path.write_bytes(content)
+        assert file.read() == content
+
+
+def test_a_kept_file_comes_back(tmp_path: Path) -> None:
+    """A file that cannot be read is an error as of any other, and is opened anew next time."""
+    path = tmp_path / "stat"
+    file = KeptFile(str(path))
+    with pytest.raises(VanishedError):
+        file.read()
+    path.write_bytes(b"now")
+    assert file.read() == b"now"
+
+
+def test_a_kept_file_of_the_kernel_moves_on() -> None:
+    """The one descriptor shows what the kernel says now, not what it said first."""
+    file = KeptFile("/proc/uptime")
+    first = file.read()
+    while file.read() == first:
+        pass

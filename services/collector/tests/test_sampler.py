@@ -484,3 +484,56 @@ def test_orphans_go_to_the_group_they_had(run: Run) -> None:
     assert _container(payload)["cpu_seconds"] == 1.01
     assert _container(payload, NAME_B)["cpu_seconds"] == 0.01
     assert run.sampler.table.processes[1].group == Group(Key(B, ""))
+
+
+# -- sizes of what changes between two snapshots ------------------------------------------
+
+
+def _rss(run: Run, container: str = A) -> int | None:
+    groups = run.sampler.tick(run.now_ns + 2 * SECOND).groups
+    run.now_ns += 2 * SECOND
+    found = groups.get(Group(Key(container, "")))
+    return None if found is None else found.rss_bytes
+
+
+def test_sizes_are_of_now(run: Run) -> None:
+    """A process that grows, shrinks or becomes a zombie shows in the very next snapshot."""
+    assert _rss(run) == 10 * 4096
+    for pages in (30, 30, 20):
+        run.machine.change(5, resident=pages)
+        assert _rss(run) == pages * 4096
+    run.machine.add(6, cgroup=IN_A, resident=7)
+    assert _rss(run) == 27 * 4096
+    run.machine.change(6, state="Z")
+    assert _rss(run) == 20 * 4096
+    run.machine.remove(5)
+    assert _rss(run) is None
+
+
+def test_the_size_moves_with_the_process(run: Run) -> None:
+    """A process moved to another container takes its memory along."""
+    assert _rss(run) == 10 * 4096
+    run.machine.change(5, cgroup=IN_B)
+    assert _rss(run) is None
+    assert _rss(run, B) == 10 * 4096
+
+
+def test_the_size_goes_on_under_the_mapped_name(new_run: Callable[..., Run], machine: Any) -> None:
+    """What the process map identifies in the middle of the run is sized under that name."""
+    machine.add(5, cgroup=IN_A, resident=10)
+    run = new_run(process_map={"postgres": "db"})
+    run.start()
+    assert _rss(run) == 10 * 4096
+    machine.change(5, comm=b"postgres")
+    run.tick()
+    payload = run.finish()
+    assert [c["name"] for c in payload["containers"]] == ["db"]
+    assert _container(payload, "db")["memory_bytes"]["p50"] == 10 * 4096
+    assert _container(payload, "db")["sample_count"] == 3
+
+
+def test_a_process_that_never_ran_has_a_share_of_zero(run: Run) -> None:
+    """It was measured, and used nothing: that is a zero and not an absence."""
+    run.tick()
+    [entry] = run.finish()["top_mem_processes"]
+    assert entry["peak_cpu_percent"] == 0

@@ -202,7 +202,7 @@ def test_an_old_process_is_looked_at_now_and_then(machine: Any, table: ProcessTa
     machine.change(5, cgroup="0::/b")
     table.scan()
     assert table.processes[5].key == Key("", "/a")
-    for _ in range(64):
+    for _ in range(128):
         table.scan()
     assert table.processes[5].key == Key("", "/b")
 
@@ -583,7 +583,7 @@ def test_a_sleeper_moved_from_outside_is_found(
     clocks.add(5, 10, cgroup="0::/a")
     clocked.scan()
     machine.change(5, cgroup=DOCKER)
-    for _ in range(64):
+    for _ in range(128):
         clocked.scan()
     assert clocked.processes[5].group == Group(Key(A, ""))
 

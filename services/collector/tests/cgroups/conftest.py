@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import shutil
@@ -264,6 +265,7 @@ def is_open() -> Callable[[], int]:
     """Return what counts the files and folders this process holds open, pipes left out."""
 
     def count() -> int:
+        gc.collect()
         found = 0
         for name in os.listdir("/proc/self/fd"):
             try:

@@ -40,7 +40,9 @@ def open_counters(is_open: Callable[[], int]) -> Iterator[Opener]:
     ) -> Source | None:
         found = PROC.proc_cgroup(pid) if groups is None else groups
         own = own or hierarchies(ROOT)
-        source = open_source(own, root or f"/proc/{pid}/root", pid, container_key(found), found)
+        source = open_source(
+            own, root or f"/proc/{pid}/root", pid, container_key(tuple(found)), found
+        )
         if source is not None:
             opened.append(source)
         return source

@@ -337,7 +337,7 @@ class Counters:
     def figures(self, live_ns: int) -> Figures | None:
         """Return the figures of an interval in which living processes used so much."""
         self.exact.read()
-        self.exact.discover(self.processes)
+        self.exact.discover(self.processes, ())
         live = {self.group: live_ns}
         found = self.exact.figures(lambda key: Group(key), live, 10**10, frozenset())
         return found.get(self.group)
@@ -429,3 +429,17 @@ def test_without_privilege_the_ledger_counts(
     assert outcomes["root"][1].startswith("Figures(")
     assert outcomes["unprivileged"][1:] == ["None", "0"]
     assert int(outcomes["unprivileged"][0]) >= 1
+
+
+def test_counters_are_found_when_a_process_is_moved_in(cgroups: Any, measured: Measured) -> None:
+    """The first process of a container may come from elsewhere: its counters are used then."""
+    container, other = cgroups.container(), cgroups.container()
+    worker = cgroups.start(other)
+    measured.start()
+    measured.tick()
+    for folder in container.folders:
+        (folder / "cgroup.procs").write_text(str(worker.pid))
+    worker.tell("burn", 0.02)
+    measured.tick()
+    worker.tell("burn", 0.02)
+    assert measured.tick()[_group(worker)].figures is not None

@@ -83,6 +83,9 @@ from runmeter.procfs.proc_status import (
     ProcStatus,
     parse_proc_status,
 )
+from runmeter.procfs.reading import (
+    KeptFile,
+)
 from runmeter.procfs.stat import (
     CpuTimes,
     Stat,
@@ -98,6 +101,7 @@ __all__ = [
     "CpuStatV2",
     "CpuTimes",
     "DeniedError",
+    "KeptFile",
     "Loadavg",
     "Meminfo",
     "MemoryEvents",

@@ -1,5 +1,6 @@
 """/proc/<pid>/cgroup."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from runmeter.procfs.errors import ParseError
@@ -19,6 +20,7 @@ class ControlGroup(NamedTuple):
     deleted: bool = False  # v2 only: the cgroup was removed while the process is a zombie
 
 
+@lru_cache(maxsize=256)
 def parse_proc_cgroup(raw: bytes) -> tuple[ControlGroup, ...]:
     """Parse ``/proc/<pid>/cgroup``: one ``id:controllers:path`` line per hierarchy.
 

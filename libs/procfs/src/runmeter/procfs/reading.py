@@ -37,6 +37,43 @@ def read_file(path: str, bytes_max: int | None = None) -> bytes:
     return b"".join(chunks)
 
 
+class KeptFile:
+    """A file read again and again: opened once, closed with this object.
+
+    For files of /proc that stay one file while their content changes, such as stat.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def read(self) -> bytes:
+        """Return the whole file as it is now.
+
+        Raises: as read_file(); the next call opens the file anew.
+        """
+        try:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._path, _FLAGS)
+            raw = chunk = os.pread(self._descriptor, _CHUNK_BYTES, 0)
+            while len(chunk) == _CHUNK_BYTES:
+                chunk = os.pread(self._descriptor, _CHUNK_BYTES, len(raw))
+                raw += chunk
+            return raw
+        except OSError as error:
+            self.close()
+            raise from_os_error(self._path, error) from error
+
+    def close(self) -> None:
+        """Close the descriptor, if there is one."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def read_line(path: str) -> bytes:
     """Return a one-line file in a single read: what runs for every process at every tick.
 

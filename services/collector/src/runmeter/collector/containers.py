@@ -7,6 +7,7 @@ that nothing is renamed while it is measured.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from runmeter.procfs import ControlGroup, Mount
@@ -41,7 +42,8 @@ COMMAND_GROUP = Group(is_command=True)
 ROOT_KEY = Key("", "/")
 
 
-def container_key(groups: Iterable[ControlGroup]) -> Key:
+@lru_cache(maxsize=256)
+def container_key(groups: tuple[ControlGroup, ...]) -> Key:
     """Return the place of a process from the lines of ``/proc/<pid>/cgroup``.
 
     The container id is the outermost segment, of any hierarchy, that is one: limits apply to

@@ -58,14 +58,27 @@ class Reading(NamedTuple):
 
 
 class Source:
-    """Open counters of one cgroup. The CPU counter's descriptor is kept, the others are not."""
+    """Open counters of one cgroup.
 
-    __slots__ = ("_cpu_file", "_folders", "_is_v2", "is_gone", "needs_leaf")
+    ``keeps``: keep the descriptors of all counters, and not of the one of CPU time alone.
+    """
 
-    def __init__(self, folders: dict[str, Folder], cpu_file: int, is_v2: bool, needs_leaf: bool):
+    __slots__ = ("_cpu_file", "_files", "_folders", "_is_v2", "_keeps", "is_gone", "needs_leaf")
+
+    def __init__(
+        self,
+        folders: dict[str, Folder],
+        cpu_file: int,
+        *,
+        is_v2: bool,
+        needs_leaf: bool,
+        keeps: bool,
+    ) -> None:
         self._folders = folders  # by v1 controller; v2: the one under ""
         self._cpu_file = cpu_file
         self._is_v2 = is_v2
+        self._files: dict[tuple[str, str], int] = {}
+        self._keeps = keeps
         self.needs_leaf = needs_leaf
         self.is_gone = False  # the cgroup has been removed
 
@@ -78,8 +91,9 @@ class Source:
     def close(self) -> None:
         """Close all descriptors."""
         close_all(self._folders.values())
-        if self._cpu_file >= 0:
-            os.close(self._cpu_file)
+        for descriptor in (self._cpu_file, *self._files.values()):
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def _is_leaf(self) -> bool:
         """Tell whether the cgroup has none below it, whose use would be counted with its own."""
@@ -130,16 +144,18 @@ class Source:
     def _file(self, folder: str, name: str) -> bytes | None:
         if folder not in self._folders:
             return None
+        descriptor = self._files.get((folder, name), -1)
         try:
-            descriptor = open_file(self._folders[folder], name)
+            if descriptor < 0:
+                descriptor = open_file(self._folders[folder], name)
+                if self._keeps:
+                    self._files[folder, name] = descriptor
+            return os.pread(descriptor, _READ_BYTES, 0)
         except (OSError, Refused):
             return None
-        try:
-            return os.read(descriptor, _READ_BYTES)
-        except OSError:
-            return None
         finally:
-            os.close(descriptor)
+            if descriptor >= 0 and not self._keeps:
+                os.close(descriptor)
 
 
 def _parsed(parse: Callable[[bytes], T], raw: bytes | None) -> T | None:
@@ -189,11 +205,17 @@ def _device(path: str) -> int | None:
 
 
 def open_source(
-    own: Hierarchies, process_root: str, pid: int, key: Key, groups: Iterable[ControlGroup]
+    own: Hierarchies,
+    process_root: str,
+    pid: int,
+    key: Key,
+    groups: Iterable[ControlGroup],
+    keeps: bool = True,
 ) -> Source | None:
     """Open the counters of the cgroup of a process that sits at the node of its container.
 
-    ``process_root``: ``/proc/<pid>/root``. None: there are none, or they belong to another node.
+    ``process_root``: ``/proc/<pid>/root``. ``keeps``: as of Source. None: there are
+    none, or they belong to another node.
 
     Raises:
         Refused: they are there, and not readable or not trusted.
@@ -217,7 +239,13 @@ def open_source(
         close_all(folders.values())
         raise Refused from error
     if folders:
-        return Source(folders, cpu_file, own.v2 is not None, needs_leaf=not key.container_id)
+        return Source(
+            folders,
+            cpu_file,
+            is_v2=own.v2 is not None,
+            needs_leaf=not key.container_id,
+            keeps=keeps,
+        )
     if refused:
         raise Refused
     return None

@@ -18,6 +18,7 @@ from runmeter.procfs import ProcFS, ProcfsError
 _TRIES = 5  # refusals before a container's counters count as not readable
 _QUESTIONS = 64  # processes asked at all: many may sit in cgroups inside the container's
 _TOLERATED_TICKS = 4
+_KEPT_NODES = 64  # whose counters all stay open; descriptors are limited, often to 1024
 
 
 class Figures(NamedTuple):
@@ -63,6 +64,7 @@ class ExactCounters:
         self._cpu_count = cpu_count
         self._nodes: dict[Key, _Node] = {}
         self._started = False
+        self._is_searching = True  # for counters of keys that are known
         self.denied_count = 0
 
     def read(self) -> None:
@@ -77,10 +79,16 @@ class ExactCounters:
                     del self._nodes[key]
                 node.is_over = True
 
-    def discover(self, processes: Iterable[Process]) -> None:
-        """Look for the counters of keys that have none yet, and read those."""
-        for process in processes:
+    def discover(self, processes: Iterable[Process], newly_placed: Iterable[Process]) -> None:
+        """Look for the counters of keys that have none yet, and read those.
+
+        ``newly_placed``: those of the processes whose key was not there the last time.
+        """
+        asked = processes if self._is_searching else newly_placed
+        self._is_searching = False
+        for process in asked:
             if process.is_zombie:  # has left its cgroup
+                self._is_searching = True
                 continue
             node = self._nodes.get(process.key)
             if node is None:
@@ -90,6 +98,8 @@ class ExactCounters:
                 if node.source is not None:
                     node.now = node.source.read()
                     node.read_count = 0
+                else:
+                    self._is_searching = True
         self._started = True
 
     def _open(self, node: _Node, process: Process) -> None:
@@ -97,7 +107,8 @@ class ExactCounters:
         root = f"{self._proc.mount}/{process.pid}/root"
         try:
             groups = self._proc.proc_cgroup(process.pid)
-            node.source = open_source(self._own, root, process.pid, process.key, groups)
+            keeps = len(self._nodes) <= _KEPT_NODES
+            node.source = open_source(self._own, root, process.pid, process.key, groups, keeps)
         except ProcfsError:
             pass
         except Refused:

@@ -9,6 +9,7 @@ from runmeter.collector.clock import (
     PROCESS_CLOCK,
     clock_id,
     clock_source,
+    hides_processes,
     read_process_clock,
 )
 from runmeter.collector.config import Config
@@ -47,6 +48,7 @@ class Measurement:
         self._children_ns = 0
         self.clock_source = clock_source(config.proc_path)
         has_clock = self.clock_source == PROCESS_CLOCK
+        self._hides_processes = has_clock and hides_processes(config.proc_path)
         self._exact = _exact_counters(self._proc) if has_clock else None
         self._sampler = Sampler(
             self._proc,
@@ -167,6 +169,11 @@ class Measurement:
                 f"the kernel's counters of {self._exact.denied_count} containers cannot be read "
                 "(they run as another user or hide their cgroup): their CPU time is accounted "
                 "from processes, their cgroup's memory is unknown"
+            )
+        if self._hides_processes:
+            found.append(
+                f"{self._config.proc_path} hides processes of other users (hidepid): they are not "
+                "measured"
             )
         if self._sampler.table.denied_count:
             found.append(f"{self._sampler.table.denied_count} reads of processes were refused")

@@ -13,9 +13,12 @@ from runmeter.collector.exact import ExactCounters, Figures
 from runmeter.collector.ledger import Ledger
 from runmeter.collector.summary import Summary
 from runmeter.collector.table import Process, ProcessTable, Scan, as_vanished
-from runmeter.procfs import ProcFS, ProcfsError
+from runmeter.procfs import KeptFile, ProcFS, ProcfsError, parse_meminfo, parse_stat
 
 _SIGCHLD_BIT = 16
+
+
+_Sizes = tuple[dict[Group, tuple[int, int]], bool]
 
 
 class Schedule:
@@ -88,6 +91,8 @@ class Sampler:
         show: Callable[[Sample], None] | None = None,
     ) -> None:
         self._proc = proc
+        self._stat = KeptFile(f"{proc.mount}/stat")
+        self._meminfo = KeptFile(f"{proc.mount}/meminfo")
         self._containers = containers
         self._summary = summary
         self._own_pid = own_pid
@@ -97,6 +102,7 @@ class Sampler:
         self._show = show
         self._command_keys: set[Key] = set()
         self._last_ns = 0
+        self._sizes_by_group: _Sizes | None = None
         self._own_ended_ns = 0  # of the collector's own children, since the scan before
         self._own_waited_ns = 0  # of them, not yet taken out of what the collector waited for
         self._ledger: Ledger[Group] = Ledger(
@@ -114,7 +120,7 @@ class Sampler:
 
     def tick(self, now_ns: int) -> Sample:
         """Take a snapshot."""
-        self._summary.close_interval(self.table.processes.values())
+        self._close_interval()
         sample, vanished = self._step(now_ns)
         self._summary.snapshot(sample)
         self._summary.retire(vanished)
@@ -124,20 +130,23 @@ class Sampler:
         """Take the last reading: a snapshot, or merged into the interval before if it is short."""
         if not self._summary.merges_tail(now_ns):
             sample = self.tick(now_ns)
-            self._summary.close_interval(self.table.processes.values())
+            self._close_interval()
         else:
             sample, vanished = self._step(now_ns)
             self._summary.merge_tail(sample)
-            self._summary.close_interval([*self.table.processes.values(), *vanished])
+            self._close_interval()
             self._summary.retire(vanished)
         self._summary.retire(self.table.processes.values())
         return sample
 
+    def _close_interval(self) -> None:
+        if self._summary.close_interval(self.table.active):
+            self.table.active.clear()
+
     def conclude(self) -> None:
         """Sum up as if the run had ended with the last snapshot; then nothing else may follow."""
-        processes = self.table.processes.values()
-        self._summary.close_interval(processes)
-        self._summary.retire(processes)
+        self._close_interval()
+        self._summary.retire(self.table.processes.values())
 
     def add_own(self, pid: int) -> None:
         """Know a child of the collector that works for it: it is not the command."""
@@ -175,7 +184,7 @@ class Sampler:
         if self._exact is None:
             return {}
         processes = self.table.processes.values()
-        self._exact.discover(processes)
+        self._exact.discover(processes, self.table.newly_placed)
         parent = self.table.processes.get(self.table.command_parent_pid or 0)
         if parent is not None:
             self._command_keys.add(parent.key)
@@ -241,7 +250,9 @@ class Sampler:
     def _sizes(
         self, used_ns: dict[Group, int], figures: dict[Group, Figures]
     ) -> dict[Group, GroupSample]:
-        sizes, has_command = self._living_sizes()
+        if self._sizes_by_group is None or self.table.has_changed:
+            self._sizes_by_group = self._living_sizes()
+        sizes, has_command = self._sizes_by_group
         groups = dict.fromkeys((*sizes, *used_ns))
         if has_command:
             groups[COMMAND_GROUP] = None  # listed however short it was
@@ -252,7 +263,7 @@ class Sampler:
             found[group] = GroupSample(cpu_ns, rss_bytes, anon_bytes, figures.get(group))
         return found
 
-    def _living_sizes(self) -> tuple[dict[Group, tuple[int, int]], bool]:
+    def _living_sizes(self) -> _Sizes:
         """Sum RSS and its anonymous part by group; tell, too, whether the command is there."""
         has_command = False
         # by identity first: hashing a group for every process would cost more than reading it
@@ -278,12 +289,12 @@ class Sampler:
     def _system(self) -> SystemReading:
         busy = total = used = mem_total = None
         try:
-            cpu = self._proc.stat().cpu
+            cpu = parse_stat(self._stat.read()).cpu
             busy, total = cpu.busy, cpu.total
         except ProcfsError:
             pass
         try:
-            memory = self._proc.meminfo()
+            memory = parse_meminfo(self._meminfo.read())
             mem_total = memory.total_kb * 1024
             if memory.available_kb is not None:
                 used = max(0, memory.total_kb - memory.available_kb) * 1024

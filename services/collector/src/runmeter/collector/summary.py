@@ -154,11 +154,14 @@ class Summary:
         self._open.system_after = sample.system
         self._take_cpu(sample)
 
-    def close_interval(self, processes: "Iterable[Process]") -> None:
-        """Turn the open interval into one value of each CPU series."""
+    def close_interval(self, processes: "Iterable[Process]") -> bool:
+        """Turn the open interval into one value of each CPU series; tell whether there was one.
+
+        ``processes``: all that used CPU in it or are new.
+        """
         interval, self._open = self._open, None
         if interval is None:
-            return
+            return False
         duration_ns = max(1, interval.end_ns - interval.start_ns)
         for group, cpu_ns in interval.cpu_ns.items():
             cores = cpu_ns / duration_ns
@@ -171,6 +174,7 @@ class Summary:
                 cores = process.interval_ns / duration_ns
                 process.peak_cores = max(cores, process.peak_cores or 0.0)
                 process.interval_ns = 0
+        return True
 
     def retire(self, processes: "Iterable[Process]") -> None:
         """Let processes that are no more into the top lists."""

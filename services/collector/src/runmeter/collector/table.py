@@ -14,25 +14,29 @@ from runmeter.collector.containers import (
     ROOT_KEY,
     Containers,
     Group,
+    Key,
     container_key,
 )
 from runmeter.collector.ledger import Vanished
 from runmeter.collector.process import Process
 from runmeter.procfs import (
+    KeptFile,
     ParseError,
     ProcFS,
     ProcfsError,
     ProcStat,
     VanishedError,
+    parse_loadavg,
 )
 
 __all__ = ["Process", "ProcessTable", "Scan", "as_vanished"]
 
 _YOUNG_SCANS = 2  # a runtime may still move a process between cgroups
-_CGROUP_SCANS = 64  # and now and then somebody does later
+_CGROUP_SCANS = 128  # and now and then somebody does later
 _IDLE_SCANS = 16  # the memory of an idle process is read once in so many scans
 _LISTING_SCANS = 16  # a process may get its pid a moment before it can be seen
 _ZOMBIES = "ZX"
+_NO_CLOCK = -1
 
 
 _Entered = tuple[Process, ProcStat, int | None]
@@ -62,14 +66,23 @@ class ProcessTable:
         self._proc = proc
         self._containers = containers
         self._clock = clock
+        self._loadavg = KeptFile(f"{proc.mount}/loadavg")
         self.processes: dict[int, Process] = {}
         self.command_parent_pid: int | None = None
         self.own_pids: set[int] = set()  # living children of the collector that work for it
         self.own: set[Process] = set()  # of them, and of ended ones, what has been seen
         self.vanished_count = 0
         self.denied_count = 0
+        self.active: list[Process] = []  # new, or used CPU, since this was last emptied
+        self.newly_placed: list[Process] = []  # new, or in another cgroup, in the last scan
+        self.has_changed = True  # in sizes, groups or processes, in the last scan
         self._scan_count = 0
         self._last_pid: int | None = None
+        self._idle_slots: list[dict[int, Process]] = [{} for _ in range(_IDLE_SCANS)]
+        self._is_lined_up = False  # whether these three are of all processes, side by side
+        self._order: list[Process] = []
+        self._clock_ids: list[int] = []
+        self._clocks_ns: list[int] = []  # as accounted
 
     def scan(self) -> Scan:
         """Read every process once.
@@ -80,12 +93,14 @@ class ProcessTable:
         last_pid = self._read_last_pid()
         scan = Scan({}, {}, [])
         self._scan_count += 1
+        self.newly_placed = []
+        self.has_changed = False
         if self._clock is None:
             self._revisit_all(scan)
         else:
             self._revisit_moved(scan, self._clock)
         for process in scan.vanished:
-            del self.processes[process.pid]
+            self._leave(process)
         is_due = last_pid is None or self._scan_count % _LISTING_SCANS == 0
         if is_due or scan.vanished or last_pid != self._last_pid:
             denied_count = self.denied_count
@@ -99,7 +114,7 @@ class ProcessTable:
         if self._clock is None:  # the mount shows another one
             return None
         try:
-            return self._proc.loadavg().last_pid
+            return parse_loadavg(self._loadavg.read()).last_pid
         except ProcfsError:
             return None
 
@@ -108,27 +123,42 @@ class ProcessTable:
             self._revisit(process, None, scan)
 
     def _revisit_moved(self, scan: Scan, clock: Clock) -> None:
-        slot = self._scan_count % _IDLE_SCANS
+        """Read all clocks, and more of the processes whose clock has moved."""
+        if not self._is_lined_up:
+            self._line_up()
+        clocks_ns = _read_clocks(clock, self._clock_ids)
         ended: set[int] = set()
-        for process in self.processes.values():
-            try:
-                own_ns = clock(process.clock_id)
-            except OSError:
+        moved = _differences(clocks_ns, self._clocks_ns)
+        for index in moved:
+            process = self._order[index]
+            if clocks_ns[index] == _NO_CLOCK:
                 scan.vanished.append(process)
                 continue
-            if own_ns != process.own_ns:
-                was_zombie = process.is_zombie
-                self._revisit(process, own_ns, scan)
-                if process.is_zombie and not was_zombie:
-                    ended.add(process.pid)
-            elif process.pid % _IDLE_SCANS == slot:
-                self._guard(self._look_at_idle, process)
+            was_zombie = process.is_zombie
+            self._revisit(process, clocks_ns[index], scan)
+            clocks_ns[index] = process.own_ns  # of one that could not be read: as before
+            if process.is_zombie and not was_zombie:
+                ended.add(process.pid)
+        self._clocks_ns = clocks_ns
+        self._look_at_some({self._order[index].pid for index in moved})
         ended.update(process.pid for process in scan.vanished)
         if ended:
             gone = {process.pid for process in scan.vanished}
-            for process in self.processes.values():
+            for process in self._order:
                 if process.ppid in ended and process.pid not in gone:
                     self._guard(self._adopt, process)
+
+    def _line_up(self) -> None:
+        self._order = list(self.processes.values())
+        self._clock_ids = [process.clock_id for process in self._order]
+        self._clocks_ns = [process.own_ns for process in self._order]
+        self._is_lined_up = True
+
+    def _look_at_some(self, without: set[int]) -> None:
+        """Look at those of the idle processes whose turn it is."""
+        for pid, process in self._idle_slots[self._scan_count % _IDLE_SCANS].items():
+            if pid not in without:
+                self._guard(self._look_at_idle, process)
 
     def _adopt(self, process: Process) -> None:
         """Learn who has taken over a process whose parent has ended: its clock does not tell."""
@@ -168,7 +198,18 @@ class ProcessTable:
 
     def _regroup(self, process: Process) -> None:
         if not process.group.is_command:  # once part of the command's tree, always part of it
-            process.group = self._containers.group(process.key)
+            self._place(process, self._containers.group(process.key))
+
+    def _place(self, process: Process, group: Group) -> None:
+        if process.group is not group:
+            process.group = group
+            self.has_changed = True
+
+    def _leave(self, process: Process) -> None:
+        del self.processes[process.pid]
+        self._idle_slots[process.pid % _IDLE_SCANS].pop(process.pid, None)
+        self._is_lined_up = False
+        self.has_changed = True
 
     def _enter_new(self, scan: Scan) -> None:
         """Enter the processes that were not there in the scan before.
@@ -210,7 +251,7 @@ class ProcessTable:
     def _enter(self, pid: int, entered: list[_Entered]) -> None:
         own_ns = self._own_clock(pid)
         stat = self._proc.proc_stat(pid)
-        key = container_key(self._proc.proc_cgroup(pid))
+        key = self._key(pid)
         parent = self.processes.get(stat.ppid)
         if parent is not None and stat.ppid != 1:
             # an exiting task reads `/` as its cgroup in a v1 hierarchy; what v2 says beside it
@@ -223,8 +264,16 @@ class ProcessTable:
             process.own_ns, process.waited_ns = self._times(stat)
             process.own_ns = process.own_ns if own_ns is None else own_ns
         self.processes[pid] = process
+        self._idle_slots[pid % _IDLE_SCANS][pid] = process
+        self._is_lined_up = False
+        self.has_changed = True
+        self.active.append(process)
+        self.newly_placed.append(process)
         entered.append((process, stat, own_ns))
         self._learn(process)
+
+    def _key(self, pid: int) -> Key:
+        return container_key(self._proc.proc_cgroup(pid))
 
     def _own_clock(self, pid: int) -> int | None:
         if self._clock is None:
@@ -245,11 +294,12 @@ class ProcessTable:
 
     def _relocate(self, process: Process) -> None:
         try:
-            key = container_key(self._proc.proc_cgroup(process.pid))
+            key = self._key(process.pid)
         except ProcfsError:
             return
         if key not in (ROOT_KEY, process.key):
             process.key = key
+            self.newly_placed.append(process)
             self._learn(process)
 
     def _learn(self, process: Process) -> None:
@@ -266,7 +316,9 @@ class ProcessTable:
         process.seen_scans += 1
         process.ppid = stat.ppid
         self._account(process, stat, own_ns, scan)
-        process.is_zombie = stat.state in _ZOMBIES
+        is_zombie = stat.state in _ZOMBIES
+        self.has_changed = self.has_changed or is_zombie != process.is_zombie
+        process.is_zombie = is_zombie
         self._guard(self._size, process)
 
     def _times(self, stat: ProcStat) -> tuple[int, int]:
@@ -282,6 +334,8 @@ class ProcessTable:
         if used:
             scan.own_ns[process.group] = scan.own_ns.get(process.group, 0) + used
             process.cpu_ns += used
+            if not process.interval_ns:
+                self.active.append(process)
             process.interval_ns += used
             process.own_ns = own_ns
         waited = max(0, waited_ns - process.waited_ns)
@@ -294,10 +348,37 @@ class ProcessTable:
             process.rss_bytes = process.anon_bytes = 0
             return
         statm = self._proc.proc_statm(process.pid)
-        process.rss_bytes = self._proc.pages_bytes(statm.resident)
-        process.anon_bytes = self._proc.pages_bytes(max(0, statm.resident - statm.shared))
-        if process.peak_rss_bytes is None or process.rss_bytes > process.peak_rss_bytes:
-            process.peak_rss_bytes = process.rss_bytes
+        rss_bytes = self._proc.pages_bytes(statm.resident)
+        anon_bytes = self._proc.pages_bytes(max(0, statm.resident - statm.shared))
+        if (rss_bytes, anon_bytes) != (process.rss_bytes, process.anon_bytes):
+            process.rss_bytes, process.anon_bytes = rss_bytes, anon_bytes
+            self.has_changed = True
+        if process.peak_rss_bytes is None or rss_bytes > process.peak_rss_bytes:
+            process.peak_rss_bytes = rss_bytes
+
+
+def _read_clocks(clock: Clock, clock_ids: list[int]) -> list[int]:
+    """Return what each clock says, ``_NO_CLOCK`` for a process that is no more.
+
+    The loop is the interpreter's own: this is most of what a scan of idle processes costs.
+    """
+    clocks = map(clock, clock_ids)
+    found: list[int] = []
+    while len(found) < len(clock_ids):
+        try:
+            found.extend(clocks)  # keeps what it has taken when a clock fails
+        except OSError:
+            found.append(_NO_CLOCK)
+    return found
+
+
+def _differences(first: list[int], second: list[int]) -> list[int]:
+    """Return where two lists of one length differ."""
+    if first == second:
+        return []
+    return [
+        index for index, pair in enumerate(zip(first, second, strict=True)) if pair[0] != pair[1]
+    ]
 
 
 def as_vanished(process: Process) -> Vanished[Group]:
