@@ -24,6 +24,7 @@ SEED = os.environ.get("LOSSES_SEED", "0")
 settings.register_profile("losses", max_examples=max(200, 2 * RUN_COUNT), deadline=None)
 tallies = pytest.StashKey[dict[str, Counter[str]]]()
 SHOWN_LINES = 20
+SHOWN_PROGRAMS = 10
 _numbers = itertools.count(1)
 
 
@@ -97,7 +98,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     if report.failed:
         held = getattr(item, "funcargs", {}).values()
         stages = {v if isinstance(v, Stage) else v.stage for v in held if _has_programs(v)}
-        for program in [program for stage in stages for program in stage.programs]:
+        for program in [p for stage in stages for p in stage.programs[-SHOWN_PROGRAMS:]]:
             lines = program.text.splitlines()[-SHOWN_LINES:]
             report.sections.append((f"{program.name} {program.process.pid}", "\n".join(lines)))
     return report
