@@ -59,6 +59,7 @@ class Losses:
             "--checkpoint-interval=100ms",
             "--log-level=debug",
             "--top=0",
+            "--spool-max=100000,1Gi",
             f"--spool-dir={spool or self.spool}",
             f"--push-endpoint={endpoint or f'grpc://{self.stack.receiver.address}'}",
             *arguments,
