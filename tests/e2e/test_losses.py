@@ -1,8 +1,10 @@
 """Collectors ended at random moments: what was on disk is stored, once, or waits to be."""
 
+import os
 import signal
 import threading
 from collections import Counter
+from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
@@ -11,6 +13,7 @@ from rig.losses import Left, Losses, is_begun, left, names, push_id, together
 from rig.programs import Program
 
 LATEST_SECONDS = 1.5
+POLL_COUNT = 50_000
 PUSHED, KEPT = 0, 3
 
 
@@ -97,6 +100,35 @@ def is_before_all(code: int, program: Program) -> bool:
     return code == -signal.SIGTERM
 
 
+def await_writing(spool: Path, run: str) -> None:
+    """Wait until something about the run's file changes: it is being written just now."""
+    before = state_of(spool, run)
+    for _ in range(POLL_COUNT):
+        if state_of(spool, run) != before:
+            return
+        wait(0.0002)
+    raise AssertionError("no checkpoint comes")
+
+
+def state_of(spool: Path, run: str) -> list[int]:
+    """Return what tells one state of a run's files from the next."""
+    found = []
+    for name in (f"{run}.json", f"{run}.json.tmp"):
+        try:
+            found.append(os.stat(spool / name).st_ino)
+        except FileNotFoundError:
+            found.append(0)
+    return found
+
+
+def kill_all(program: Program) -> None:
+    """Send SIGKILL to a collector and all it has started, as the end of a container does."""
+    try:
+        os.killpg(program.process.pid, signal.SIGKILL)
+    except ProcessLookupError:  # it has ended, or leads no group yet
+        send(program, signal.SIGKILL)
+
+
 @pytest.mark.parametrize("recovery", ["collector push", "next collector"])
 def test_killed(
     losses: Losses, run_count: int, seed: str, tally: Counter[str], recovery: str
@@ -105,12 +137,19 @@ def test_killed(
     with its revision, an ended run as COMPLETED; of one without a checkpoint nothing is left."""
 
     def end_one(chance: Random) -> Ended:
-        program = losses.start("--checkpoint-push=1s" if chance.random() < 0.2 else "--top=1")
-        wait(chance.uniform(0, LATEST_SECONDS))
-        if chance.random() < 0.4:
-            send(program, signal.SIGTERM)
-            wait(chance.uniform(0, 0.6))
-        send(program, signal.SIGKILL)
+        program = losses.start(*["--checkpoint-push=1s"] * chance.randrange(2), wrapper=["setsid"])
+        if chance.random() < 0.3 and program.event("run.started"):
+            wait(chance.uniform(0, 0.3))
+            await_writing(losses.spool, push_id(program))
+        else:
+            wait(chance.uniform(0, LATEST_SECONDS))
+            if chance.random() < 0.4:
+                send(program, signal.SIGTERM)
+                wait(chance.uniform(0, 0.6))
+        if chance.random() < 0.3:
+            send(program, signal.SIGKILL)  # what it has started goes on
+        else:
+            kill_all(program)
         return Ended(program.wait(), program)
 
     # a collector that ends well would push what the others left: it is the later one that shall
@@ -119,6 +158,7 @@ def test_killed(
     before = losses.stored()
     for code, program in ended:
         run = push_id(program)
+        assert code in (-signal.SIGKILL, -signal.SIGTERM, PUSHED, KEPT), program.text
         tally["killed" if code == -signal.SIGKILL else f"ended with {code}"] += 1
         if is_begun(program):
             assert run in waiting or run in before, program.text
