@@ -8,7 +8,7 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint bench clean
+.PHONY: help setup demo up test soak lint bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -29,6 +29,12 @@ up: setup ## run receiver and gateway here until Ctrl-C, print how to use them
 
 test: setup ## all tests, lint and types
 	$(VENV)/bin/tox run-parallel --parallel auto --parallel-no-spinner $(TOX)
+
+RUNS ?= 1000
+SEED ?= $(shell date +%s)
+soak: setup ## end RUNS=1000 collectors in each way at random moments, every record of a run in any order
+	LOSSES_RUNS=$(RUNS) LOSSES_SEED=$(SEED) $(VENV)/bin/pytest \
+	  tests/e2e/test_losses.py tests/e2e/test_faults.py tests/contract/test_order.py --durations=0
 
 lint: setup ## style and types only
 	$(VENV)/bin/tox run -e lint,typing

@@ -3,20 +3,28 @@
 import itertools
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 sys.path.append(str(Path(__file__).parent))
 # these tests start programs while they hold channels: gRPC shall not mind
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
+from rig.losses import Losses
 from rig.programs import Stage, staged
 from rig.stack import Scope, Stack
 
+RUN_COUNT = int(os.environ.get("LOSSES_RUNS", "40"))  # `make soak` says how many of each
+SEED = os.environ.get("LOSSES_SEED", "0")
+settings.register_profile("losses", max_examples=max(200, 2 * RUN_COUNT), deadline=None)
+tallies = pytest.StashKey[dict[str, Counter[str]]]()
 SHOWN_LINES = 20
+SHOWN_PROGRAMS = 10
 _numbers = itertools.count(1)
 
 
@@ -51,6 +59,38 @@ def scope() -> Scope:
     return Scope(organization, f"{organization}/repo", "ci.yml", "build")
 
 
+@pytest.fixture
+def losses(stack: Stack, stage: Stage, scope: Scope) -> Losses:
+    """Collectors of a scope of their own, to be ended in many ways."""
+    return Losses(stack, stage, scope)
+
+
+@pytest.fixture
+def run_count() -> int:
+    """How many runs a test of random ends makes."""
+    return RUN_COUNT
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> str:
+    """What the random numbers of this test come from."""
+    return f"{SEED} {request.node.name}"
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Counter[str]:
+    """Counts of this test, shown at the end of the session."""
+    shown = request.config.stash.setdefault(tallies, {})
+    return shown.setdefault(request.node.name, Counter())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the tallies."""
+    for name, counts in terminalreporter.config.stash.get(tallies, {}).items():
+        text = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
+        terminalreporter.write_line(f"{name} (seed {SEED}): {text}")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
     """Attach the logs of all programs of a test that failed."""
@@ -58,7 +98,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     if report.failed:
         held = getattr(item, "funcargs", {}).values()
         stages = {v if isinstance(v, Stage) else v.stage for v in held if _has_programs(v)}
-        for program in [program for stage in stages for program in stage.programs]:
+        for program in [p for stage in stages for p in stage.programs[-SHOWN_PROGRAMS:]]:
             lines = program.text.splitlines()[-SHOWN_LINES:]
             report.sections.append((f"{program.name} {program.process.pid}", "\n".join(lines)))
     return report

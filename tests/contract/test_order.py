@@ -1,11 +1,15 @@
 """Which of two pushes of one run counts, over REST and over gRPC."""
 
+import itertools
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import grpc
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from rig.problem import problem
 from rig.stack import Scope, Stack, a_record, golden_run
 
@@ -138,3 +142,114 @@ def test_a_silent_run_reads_as_interrupted(stack: Stack, scope: Scope) -> None:
     assert stack.listed(scope, state="running") == []
     assert stack.post(lively | {"revision": 3}, token).status_code == 201
     assert [run["state"] for run in stack.listed(scope, state="running")] == ["running"]
+
+
+# -- any order ----------------------------------------------------------------------------
+
+
+class Version(NamedTuple):
+    """One record of a run, as a collector or whoever recovers it sends it."""
+
+    state: str
+    revision: int
+    content: str
+
+
+RANK = {"running": 0, "interrupted": 1, "completed": 2}
+
+
+def order(version: Version) -> tuple[bool, int, int]:
+    """Return what decides which of two counts."""
+    return version.state == "completed", version.revision, RANK[version.state]
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[Version]:
+    """Return what is sent of one run: each checkpoint, perhaps recovered, perhaps its end.
+
+    Of one state and revision there is one content; the recovered checkpoint has its own.
+    """
+    checkpoints = draw(st.integers(0, 3))
+    running = [Version("running", n, f"run-{n}") for n in range(1, checkpoints + 1)]
+    recovered = draw(st.lists(st.sampled_from(running), max_size=2)) if running else []
+    versions = running + [Version("interrupted", n, f"run-{n}") for _, n, _ in recovered]
+    if draw(st.booleans()) or not versions:
+        # a collector that was taken for dead ends after all
+        versions.append(Version("completed", checkpoints + 1, "run-end"))
+    return versions
+
+
+@st.composite
+def arrivals(draw: st.DrawFn) -> list[Version]:
+    """Return a life's records in any order, some of them twice."""
+    versions = draw(lives())
+    twice = draw(st.lists(st.sampled_from(versions), max_size=3))
+    return draw(st.permutations(versions + twice))
+
+
+class Arrived(NamedTuple):
+    """What the receiver shall hold after some arrivals."""
+
+    greatest: Version | None = None
+
+    def take(self, version: Version) -> "tuple[Arrived, bool]":
+        """Return what it holds after one more, and whether that one shall be a duplicate."""
+        if self.greatest is not None and order(version) <= order(self.greatest):
+            return self, True
+        return Arrived(version), False
+
+
+@settings(settings.get_profile("losses"), suppress_health_check=[*HealthCheck])
+@given(order_of_arrival=arrivals(), through=st.sampled_from([by_rest, by_grpc]))
+@example(
+    order_of_arrival=[
+        Version("completed", 3, "run-end"),
+        Version("interrupted", 2, "run-2"),
+        Version("running", 1, "run-1"),
+        Version("running", 2, "run-2"),
+    ],
+    through=by_grpc,
+)
+def test_any_order(
+    stack: Stack, scope: Scope, order_of_arrival: list[Version], through: Push
+) -> None:
+    """Late, twice, out of order: the greatest by the rule stands, COMPLETED is never undone, all
+    are acknowledged under one id, as duplicates exactly when they change nothing."""
+    place = scope._replace(job=str(uuid.uuid4()))
+    arrived = Arrived()
+    ids = set()
+    for version in order_of_arrival:
+        step = Step(version.state, version.revision, version.content, "", ("", 0))
+        verdict, given_id = through(stack, place, step)
+        arrived, is_duplicate = arrived.take(version)
+        assert verdict == (DUPLICATE if is_duplicate else LATER)
+        ids.add(given_id)
+    (stored,) = stack.listed(place, state="all")
+    assert Version(stored["state"], stored["revision"], stored["run_id"]) == arrived.greatest
+    assert arrived.greatest == max(order_of_arrival, key=order)
+    assert ids == {stored["id"]}
+
+
+def test_every_order_of_a_few(stack: Stack, scope: Scope) -> None:
+    """All interleavings of two checkpoints, one recovery and the end give the same run."""
+    versions = [
+        Version("running", 1, "run-1"),
+        Version("running", 2, "run-2"),
+        Version("interrupted", 2, "run-2"),
+        Version("completed", 3, "run-end"),
+    ]
+    count = 0
+    for arriving in itertools.permutations(versions):
+        place = scope._replace(job=f"build-{count}")
+        arrived = Arrived()
+        for version in arriving:
+            step = Step(version.state, version.revision, version.content, "", ("", 0))
+            verdict, given_id = by_grpc(stack, place, step)
+            arrived, is_duplicate = arrived.take(version)
+            assert verdict == (DUPLICATE if is_duplicate else LATER), (arriving, version)
+            (stored,) = stack.listed(place, state="all")
+            found = Version(stored["state"], stored["revision"], stored["run_id"])
+            assert (found, stored["id"]) == (arrived.greatest, given_id), (arriving, version)
+        assert arrived.greatest == versions[-1]
+        count += 1
+    assert count == 24

@@ -1,0 +1,226 @@
+"""Jobs that get in our way: what they were is stored all the same, and they never notice."""
+
+import errno
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rig.losses import Losses, left, names, push_id
+from rig.programs import Program
+from rig.proxy import Proxy
+
+SUBVERSIVE = "open({marker!r}, 'a').close()\nraise SystemExit('imported from the job')\n"
+NAMES = ("grpc", "structlog", "tenacity", "google", "runmeter", "sitecustomize")
+
+
+def only_run(losses: Losses) -> dict[str, Any]:
+    """Return the only record, the spool being empty."""
+    (record,) = losses.stored().values()
+    assert names(losses.spool) == []
+    return dict(record)
+
+
+@pytest.mark.parametrize("variable", [False, True], ids=["folder", "PYTHONPATH"])
+def test_modules_of_the_job(losses: Losses, variable: bool) -> None:
+    """A ``grpc.py`` in the job's folder, or where PYTHONPATH leads, is not imported."""
+    marker = losses.stage.folder / "imported"
+    for name in NAMES[:-2] if variable else NAMES:
+        (losses.stage.folder / f"{name}.py").write_text(SUBVERSIVE.format(marker=str(marker)))
+    more = {"PYTHONPATH": str(losses.stage.folder)} if variable else {}
+    collector = losses.start(*("--checkpoint-push=1s", "--", "sleep", "1.2"), environment=more)
+    assert collector.wait() == 0, collector.text
+    assert not marker.exists()
+    assert only_run(losses)["exit_code"] == 0
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "12", "012"])
+@pytest.mark.parametrize("who", ["collector", "job"])
+def test_closed_descriptors(losses: Losses, who: str, closed: str) -> None:
+    """Standard streams that are closed, the collector's or the job's, cost nothing: no file of
+    ours takes their place."""
+    closing = "exec " + " ".join(f"{number}>&-" for number in closed)
+    job = ["sh", "-c", f"{closing if who == 'job' else ':'}; sleep 0.3; exit 5"]
+    wrapper = ["sh", "-c", f'{closing}; exec "$@"', "sh"] if who == "collector" else []
+    collector = losses.start("--", *job, wrapper=wrapper)
+    assert collector.wait() == 5, collector.text
+    record = only_run(losses)
+    assert record["exit_code"] == 5
+    assert record["state"] == "completed"
+
+
+def test_the_collector_is_killed_by_its_job(losses: Losses) -> None:
+    """A job that kills the collector goes on; its run is stored as INTERRUPTED."""
+    done = losses.stage.folder / "done"
+    script = 'until [ -e "$1/go" ]; do sleep 0.02; done; kill -9 $PPID; sleep 0.2; echo > "$1/done"'
+    collector = losses.start("--", "sh", "-c", script, "sh", str(losses.stage.folder))
+    collector.event("checkpoint.written", count=2)
+    (losses.stage.folder / "go").touch()
+    assert collector.wait() == -signal.SIGKILL
+    assert done.exists()  # the job has its standard error: we have waited for its end
+    ((run, (state, revision)),) = left(losses.spool).items()
+    assert (run, state) == (push_id(collector), "running")
+    losses.push()
+    record = only_run(losses)
+    assert (record["state"], record["revision"]) == ("interrupted", revision)
+
+
+def test_the_waiting_collector_is_killed(losses: Losses) -> None:
+    """What the job has left behind kills the collector while its pusher works: the run is stored
+    as COMPLETED all the same."""
+    script = '(until [ -e "$1/go" ]; do sleep 0.02; done; kill -9 $PPID) >/dev/null 2>&1 & exit 7'
+    with Proxy(losses.stack.receiver.address, is_up=False) as proxy:
+        collector = losses.start(
+            *("--", "sh", "-c", script, "sh", str(losses.stage.folder)),
+            endpoint=f"grpc://{proxy.address}",
+        )
+        collector.event("push.retrying")
+        (losses.stage.folder / "go").touch()
+        assert collector.process.wait(20) == -signal.SIGKILL
+        proxy.up()
+        collector.event("run.pushed")
+        collector.wait()  # until the pusher has closed its standard error
+    record = only_run(losses)
+    assert (record["state"], record["exit_code"]) == ("completed", 7)
+
+
+# -- pid 1 --------------------------------------------------------------------------------
+
+needs_unshare = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare"
+)
+FIRST = ("unshare", "--pid", "--fork", "--mount-proc")
+
+
+def child_of(program: Program) -> int:
+    """Return the pid of the only child of a program."""
+    pid = program.process.pid
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
+@needs_unshare
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_pid_1_ends_by_a_signal(losses: Losses, number: signal.Signals) -> None:
+    """As pid 1 of a container the collector is not deaf: a signal ends it, the run is stored."""
+    collector = losses.start(wrapper=FIRST)
+    collector.event("checkpoint.written")
+    os.kill(child_of(collector), number)
+    assert collector.wait() == 0, collector.text
+    assert only_run(losses)["state"] == "completed"
+
+
+@needs_unshare
+def test_pid_1_twice_signalled(losses: Losses) -> None:
+    """As pid 1 a second signal ends the push, the run is kept."""
+    with Proxy(losses.stack.receiver.address, is_up=False) as proxy:
+        collector = losses.start(wrapper=FIRST, endpoint=f"grpc://{proxy.address}")
+        collector.event("checkpoint.written")
+        os.kill(child_of(collector), signal.SIGTERM)
+        collector.event("push.retrying")
+        os.kill(child_of(collector), signal.SIGTERM)
+        assert collector.wait() == 3, collector.text
+    assert list(left(losses.spool)) == [push_id(collector)]
+    losses.push()
+    assert only_run(losses)["state"] == "completed"
+
+
+@needs_unshare
+def test_pid_1_around_a_command(losses: Losses) -> None:
+    """As pid 1 around a command that leaves orphans: they do no harm, its exit code counts."""
+    script = "for n in 1 2 3; do (sleep 0.1 & sleep 60 &); done; sleep 0.4; exit 9"
+    collector = losses.start("--", "sh", "-c", script, wrapper=FIRST)
+    assert collector.wait() == 9, collector.text
+    record = only_run(losses)
+    assert (record["state"], record["exit_code"]) == ("completed", 9)
+
+
+@needs_unshare
+def test_pid_1_killed(losses: Losses) -> None:
+    """A whole container killed at once leaves its last checkpoint, whoever wrote at it."""
+    collector = losses.start(wrapper=FIRST)
+    collector.event("checkpoint.written", count=3)
+    os.kill(child_of(collector), signal.SIGKILL)
+    collector.wait()
+    ((_, (state, revision)),) = left(losses.spool).items()
+    assert state == "running"
+    assert revision >= 3
+    losses.push()
+    record = only_run(losses)
+    assert (record["state"], record["revision"]) == ("interrupted", revision)
+
+
+# -- a spool that cannot be written -------------------------------------------------------
+
+
+@pytest.fixture
+def small_spool(losses: Losses) -> Iterator[Callable[..., None]]:
+    """Mount 64 KiB as the spool; return what changes it: ``fill``, ``empty``, ``read_only``."""
+    folder = losses.spool
+    folder.mkdir(mode=0o700)
+    mounting = f"mount -t tmpfs -o size=64k,mode=700 none {folder}"
+    if os.geteuid() != 0 or os.system(f"{mounting} 2>/dev/null") != 0:
+        pytest.skip("needs root and a mount")
+    filler = folder / "filler"
+
+    def change(what: str) -> None:
+        if what == "read_only":
+            assert os.system(f"mount -o remount,ro {folder}") == 0
+        elif what == "empty":
+            filler.unlink()
+        else:
+            _fill(filler)
+
+    yield change
+    assert os.system(f"umount --lazy {folder}") == 0
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", 0) as file:
+        try:
+            while True:
+                file.write(bytes(512))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+
+
+# not read-only since a checkpoint: no mount can be made so while a lock in it is open
+@pytest.mark.parametrize(
+    ("how", "since"), [("fill", "start"), ("read_only", "start"), ("fill", "checkpoint")]
+)
+def test_a_spool_that_cannot_be_written(
+    losses: Losses, small_spool: Callable[[str], None], how: str, since: str
+) -> None:
+    """The run is measured on and pushed from memory, whole; there is one warning."""
+    if since == "start":
+        small_spool(how)
+    collector = losses.start()
+    collector.event("spool.failed" if since == "start" else "checkpoint.written")
+    if since == "checkpoint":
+        small_spool(how)
+        collector.event("spool.failed")
+    assert collector.stop() == 0, collector.text
+    assert len(collector.events("spool.failed")) == 1, collector.text
+    (record,) = losses.stored().values()
+    assert record["push_id"] == push_id(collector)
+    assert record["state"] == "completed"
+
+
+def test_a_full_spool_and_no_receiver(losses: Losses, small_spool: Callable[[str], None]) -> None:
+    """Where the end of a run can go nowhere its last checkpoint stays, and is stored later."""
+    with Proxy(losses.stack.receiver.address, is_up=False) as proxy:
+        collector = losses.start("--shutdown-timeout=1s", endpoint=f"grpc://{proxy.address}")
+        collector.event("checkpoint.written")
+        small_spool("fill")
+        collector.event("spool.failed")
+        assert collector.stop() == 3, collector.text
+    ((run, (state, revision)),) = left(losses.spool).items()
+    assert (run, state) == (push_id(collector), "running")
+    small_spool("empty")
+    losses.push()
+    record = only_run(losses)
+    assert (record["state"], record["revision"]) == ("interrupted", revision)
