@@ -130,8 +130,9 @@ def _check_times(payload: dict[str, Any]) -> None:
     coverage = payload["coverage"]
     ticks = duration / coverage["interval_seconds"]
     taken = payload["sample_count"] + coverage["missed_samples"]
-    # one at the start, one per tick, one at the end unless its interval were less than half
-    assert ticks - 0.6 < taken - 1 <= ticks + 1, (ticks, taken)
+    # one at the start, one per tick, one at the end unless its interval were less than half;
+    # on a busy machine the last tick may come up to an interval late
+    assert ticks - 1.5 < taken - 1 <= ticks + 1, (ticks, taken)
 
 
 def _check_container(container: dict[str, Any], sample_count: int) -> None:
