@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -54,6 +55,8 @@ class Running:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         self.lines: list[dict[str, Any]] = []
+        self.limit = threading.Timer(WAIT_SECONDS, self.process.kill)
+        self.limit.start()
 
     def samples(self, count: int) -> None:
         """Read the log until so many samples more were taken."""
@@ -96,6 +99,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
     yield begin
     for running in started:
+        running.limit.cancel()
         running.process.kill()
         running.process.communicate()
 
