@@ -6,6 +6,7 @@ that is skipped everywhere is a test nobody has. Expected failures count like sk
 
 import functools
 import os
+import signal
 import tomllib
 from collections.abc import Callable
 from fnmatch import fnmatchcase
@@ -16,6 +17,11 @@ import pytest
 from hypothesis import is_hypothesis_test
 
 LIST = Path(__file__).parent / "tests" / "skips.toml"
+
+
+# in the background of a script SIGINT is ignored, and so it would be in all that tests start
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Skip(NamedTuple):

@@ -76,7 +76,10 @@ class Collector:
         """End what a failed test has left running."""
         for process in self._started:
             process.kill()
-            process.communicate()
+            process.wait()
+            for pipe in (process.stdout, process.stderr):  # what it started may still hold them
+                if pipe is not None:
+                    pipe.close()
 
     def __call__(self, *argv: str, **settings: Any) -> Done:
         """Run a collector to its end."""
