@@ -549,3 +549,17 @@ def test_an_orphan_of_a_zombie_counts_once(measured: Measured) -> None:
         measured.scan()
         kernel.run(3, 1)
     assert measured.ticks == {IDS[0]: 50, IDS[1]: 14, IDS[2]: 0}
+
+
+def test_a_child_of_a_zombie_counts_once(measured: Measured) -> None:
+    """A child that ends after its parent has become a zombie was waited for by the reaper."""
+    kernel = measured.kernel
+    parent = kernel.fork(3)
+    child = kernel.fork(parent)
+    kernel.run(child, 9)
+    measured.scan()
+    kernel.exit(child)
+    kernel.exit(parent)  # nobody waits for it yet
+    kernel.run(2, 1)  # the other container is active
+    measured.scan()
+    assert measured.ticks == dict(zip(IDS, (1, 9, 0), strict=True))

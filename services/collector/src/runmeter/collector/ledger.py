@@ -65,13 +65,15 @@ class Ledger(Generic[G]):
         vanished: Iterable[Vanished[G]],
         living: Mapping[int, G],
         without: frozenset[G],
+        zombies: frozenset[int] = frozenset(),
     ) -> dict[G, int]:
         """Return CPU time per group since the scan before, never negative.
 
         ``own_ns``: growth of living processes' own time, by group. ``waited_ns``: growth of
         the children's time of a living pid. ``living``: group by pid, now. ``without``: groups
         that get nothing of the orphans' time (those of the reaper and of the collector, while
-        nothing else lives in them).
+        nothing else lives in them). ``zombies``: living pids that have ended: what their children
+        used may have reached the reaper.
         """
         dead = list(vanished)
         credited, direct, orphans, lost = self._credited(dead, living)
@@ -89,7 +91,8 @@ class Ledger(Generic[G]):
             group = living[pid]
             net[group] = net.get(group, 0) + excess
             # of those whose parent has died, too, the reaper may have had what is missing here
-            missing = min(-excess, credited.get(pid, 0) - direct.get(pid, 0))
+            kept_ns = 0 if pid in zombies else direct.get(pid, 0)
+            missing = min(-excess, credited.get(pid, 0) - kept_ns)
             if missing > 0:
                 owed[group] = owed.get(group, 0) + missing
         if reaper_excess > 0:

@@ -207,6 +207,7 @@ class Sampler:
             [as_vanished(process) for process in scan.vanished if process not in ended],
             living,
             self._without_orphans() if moved or self._ledger.unassigned_ns else frozenset(),
+            frozenset(pid for pid in living if self.table.processes[pid].is_zombie),
         )
 
     def _set_own_apart(self, scan: Scan, own_ns: dict[Group, int]) -> set[Process]:
