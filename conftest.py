@@ -19,9 +19,13 @@ from hypothesis import is_hypothesis_test
 LIST = Path(__file__).parent / "tests" / "skips.toml"
 
 
-# in the background of a script SIGINT is ignored, and so it would be in all that tests start
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# in the background of a script SIGINT is ignored, under nohup SIGHUP: not in what tests start
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 class Skip(NamedTuple):

@@ -36,9 +36,21 @@ HIDING = f"""
 mount -t proc -o "$1" proc /proc || exit 77
 {sys.executable} -I -c "$2" >/dev/null &
 setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups {sys.executable} -I -c "$2" >/dev/null &
-uid=$3; shift 3
-setpriv --reuid=$uid --regid=$uid --clear-groups "$@"
+uid=$3 drop=$4; shift 8  # and `python -I -m runmeter.collector`
+{sys.executable} -I -c "$drop" $uid "$@"
 exit $?
+"""
+# others may not be able to read the environment: loaded first, and then another user's
+DROP = """
+import ctypes, locale, os, sys
+from runmeter.collector import app, cli
+PR_SET_DUMPABLE = 4
+if uid := int(sys.argv.pop(1)):
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1)  # as after an exec
+sys.exit(cli.main())
 """
 # a mount of the pid namespace above: CPU time is read in ticks
 ABOVE = """
@@ -185,7 +197,7 @@ def _assert_honest(running: Running, payload: dict[str, Any]) -> None:
             entries = [e for sample in samples[1:] for e in sample["containers"]]
             rates = [e["cpu_cores"] for e in entries if e["name"] == container["name"]]
             assert len(rates) == len(samples) - 1
-            _assert_statistics(container["cpu_cores"], rates, 1.1 * cpu_count)
+            _assert_statistics(container["cpu_cores"], rates, 1.5 * cpu_count)
 
 
 def _assert_statistics(found: dict[str, float], rates: list[float], most: float) -> None:
@@ -279,7 +291,7 @@ def test_a_mount_that_hides_processes(
 ) -> None:
     """What is in sight is measured; that others are hidden, or refused, is said where it is so."""
     unshare = ("unshare", "--pid", "--fork", "--kill-child", "--mount", "--propagation", "private")
-    running = start(*unshare, "sh", "-c", HIDING, "sh", options, BURN, uid)
+    running = start(*unshare, "sh", "-c", HIDING, "sh", options, BURN, uid, DROP)
     running.samples(5)
     [shell] = _children(running.process.pid)
     theirs, ours, collector = _children(shell)
