@@ -11,9 +11,10 @@ from runmeter.collector.checkpoints import Checkpoints
 from runmeter.collector.command import Command, CommandError, reap_children, replace, spawn
 from runmeter.collector.config import Config
 from runmeter.collector.errors import MeasureError
-from runmeter.collector.handover import KEPT, PUSHER_CODES, become_pusher
+from runmeter.collector.handover import become_pusher
 from runmeter.collector.keeping import RunFile
 from runmeter.collector.measurement import Measurement
+from runmeter.collector.outcome import KEPT, PUSHER_CODES
 from runmeter.collector.output import Log, write_line
 from runmeter.collector.printing import print_run, write_summary_file
 from runmeter.collector.record import run_record
@@ -114,7 +115,7 @@ def run(config: Config, signals: Signals) -> int:
     try:
         if failure is not None:
             raise failure
-        return _end(config, log, signals, measurement, file, exit_code)
+        return _end(config, log, signals, measurement, file, exit_code, fixed_code)
     except Exception as error:
         if fixed_code is None:
             raise
@@ -215,6 +216,7 @@ def _end(
     measurement: Measurement,
     file: RunFile,
     exit_code: int | None,
+    fixed_code: int | None,
 ) -> int:
     """Keep, print and push the run; return the exit code, unless the pusher will."""
     payload = measurement.payload()
@@ -229,7 +231,6 @@ def _end(
     if limitation:
         log.write("info", "run.limited", reason=limitation)
     write_summary_file(config, log, payload)
-    fixed_code = 0 if exit_code is None and config.exit_zero else exit_code
     if config.endpoint is None:
         return fixed_code or 0
     if not path:

@@ -36,19 +36,20 @@ def claim(folder: str, push_id: str, below: str = "") -> Iterator[Claim]:
     """
     descriptor = spool.lock(folder, push_id)
     try:
-        path = spool.path_of(f"{folder}/{below}" if below else folder, push_id)
-        yield Claim(push_id, path, interrupted(read(path, push_id)))
+        path = spool.path_of(spool.below_of(folder, below), push_id)
+        yield Claim(push_id, path, interrupted(read(path, push_id)["run"]))
     finally:
         spool.release(folder, push_id, descriptor)
 
 
 def read(path: str, push_id: str) -> dict[str, Any]:
-    """Return the run in a file; the errors are those of `claim`."""
-    run = spool.decode(spool.read(path))
+    """Return the document in a file, its ``run`` checked; the errors are those of `claim`."""
+    document = spool.decode_document(spool.read(path))
+    run = document["run"]
     if run.get("push_id") != push_id:
         raise ForeignError("holds another run than its name says")
     scope_of(run)
-    return run
+    return document
 
 
 def interrupted(run: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """``collector push`` and ``collector spool``: what a person does with the spool."""
 
-import os
 import sys
 from collections.abc import Sequence
 
 from runmeter.collector import listing, report, spool_flags
-from runmeter.collector.config import SpoolConfig, load_spool
+from runmeter.collector.config import load_spool
+from runmeter.collector.handover import become_emptying_pusher
+from runmeter.collector.outcome import KEPT
 from runmeter.collector.output import Log, write_line
 
 
@@ -21,10 +22,10 @@ def push(arguments: Sequence[str]) -> int:
     for warning in config.warnings:
         log.write("warning", "config.warned", reason=warning)
     try:
-        os.execv(sys.executable, _pusher(config, flags["rejected"], flags["json"]))
+        become_emptying_pusher(config, rejected=flags["rejected"], as_json=flags["json"])
     except OSError as error:
         write_line(2, f"collector: {sys.executable!r} cannot be run: {error.strerror}")
-        return 3
+    return KEPT
 
 
 def spooled(arguments: Sequence[str]) -> int:
@@ -38,20 +39,3 @@ def spooled(arguments: Sequence[str]) -> int:
     render = report.spooled_json if flags["json"] else report.spooled_text
     write_line(1, render(config.spool_dir, listing.entries(config.spool_dir)), patience_ms=-1)
     return 0
-
-
-def _pusher(config: SpoolConfig, rejected: bool, as_json: bool) -> list[str]:
-    """Return the pusher's command line; the token passes through a descriptor."""
-    assert config.endpoint is not None
-    token = os.memfd_create("runmeter", 0)
-    os.write(token, config.push_token.encode())
-    os.lseek(token, 0, os.SEEK_SET)
-    line = [sys.executable, "-I", "-m", "runmeter.collector.push", "--all"]
-    line += [f"--endpoint={config.endpoint.url}", f"--token-fd={token}"]
-    line += [f"--spool-dir={config.spool_dir}", f"--timeout-ns={config.timeout_ns}"]
-    line += [f"--log-format={config.log_format}", f"--log-level={config.log_level}"]
-    line += ["--signals=1"]  # the first one ends it
-    for name in ("tls_ca", "tls_cert", "tls_key", "tls_server_name"):
-        if getattr(config, name):
-            line.append(f"--{name.replace('_', '-')}={getattr(config, name)}")
-    return line + ["--rejected"] * rejected + ["--json"] * as_json

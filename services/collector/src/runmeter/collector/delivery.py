@@ -12,9 +12,8 @@ from typing import Any, NamedTuple, Protocol
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from runmeter.collector.errors import CollectorError
-from runmeter.collector.outcome import Acknowledgement
+from runmeter.collector.outcome import KEPT, REJECTED, Acknowledgement
 
-PUSHED, KEPT, REJECTED = 0, 3, 4  # exit codes
 ATTEMPT_SECONDS = 10.0
 _NS = 1_000_000_000
 _LAST_SECONDS = 0.5  # of the budget are for the last attempt

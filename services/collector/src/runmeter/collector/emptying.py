@@ -5,9 +5,9 @@ from time import monotonic_ns
 from typing import Any
 
 from runmeter.collector import backlog, spool
-from runmeter.collector.delivery import REJECTED, Kind, PushError
+from runmeter.collector.delivery import Kind, PushError
 from runmeter.collector.errors import ForeignError, GoneError, HeldError, SpoolError
-from runmeter.collector.outcome import Acknowledgement, Outcome
+from runmeter.collector.outcome import REJECTED, Acknowledgement, Outcome
 
 Scope = tuple[str, str, str, str]
 _ENDLESS = (Kind.UNUSABLE, Kind.MISDIRECTED)  # what no other run would fare better with
@@ -40,7 +40,7 @@ class Emptying:
     def push(self, scope: Scope | None = None, below: str = "") -> Iterator[Outcome]:
         """Push every run that nobody owns; of one scope only, if given."""
         spool.sweep(self._folder)
-        for push_id in spool.push_ids(f"{self._folder}/{below}" if below else self._folder):
+        for push_id in spool.push_ids(spool.below_of(self._folder, below)):
             try:
                 with backlog.claim(self._folder, push_id, below) as found:
                     if scope is None or backlog.scope_of(found.run) == scope:
@@ -54,7 +54,7 @@ class Emptying:
                 yield self._unread(push_id, below, error)
 
     def _unread(self, push_id: str, below: str, error: SpoolError) -> Outcome:
-        path = spool.path_of(f"{self._folder}/{below}" if below else self._folder, push_id)
+        path = spool.path_of(spool.below_of(self._folder, below), push_id)
         if isinstance(error, ForeignError):
             set_aside(self._folder, path, self._log, str(error))
         else:

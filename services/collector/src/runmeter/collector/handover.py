@@ -8,9 +8,8 @@ import sys
 from time import monotonic_ns
 
 from runmeter.collector import spool
-from runmeter.collector.config import Config
+from runmeter.collector.config import Config, SpoolConfig
 
-PUSHED, KEPT, REJECTED = PUSHER_CODES = 0, 3, 4
 _TLS = ("tls_ca", "tls_cert", "tls_key", "tls_server_name")
 
 
@@ -46,12 +45,29 @@ def become_live_pusher(config: Config, path: str) -> None:
     os.execv(sys.executable, [*_arguments(config, path), "--live"])
 
 
+def become_emptying_pusher(config: SpoolConfig, *, rejected: bool, as_json: bool) -> None:
+    """Replace this process by the pusher of everything that waits.
+
+    Raises:
+        OSError: the program cannot be run, or its descriptors cannot be made.
+    """
+    arguments = [*_destination(config), "--all"]
+    arguments += [f"--spool-dir={config.spool_dir}", f"--timeout-ns={config.timeout_ns}"]
+    arguments += ["--signals=1"]  # the first one ends it
+    os.execv(sys.executable, arguments + ["--rejected"] * rejected + ["--json"] * as_json)
+
+
 def _arguments(config: Config, path: str) -> list[str]:
+    deadline_ns = monotonic_ns() + config.shutdown_timeout_ns
+    return [*_destination(config), f"--file={path}", f"--deadline-ns={deadline_ns}"]
+
+
+def _destination(config: Config | SpoolConfig) -> list[str]:
+    """Return the start of every command line: the program, where to push, how to log."""
     assert config.endpoint is not None
     arguments = [sys.executable, "-I", "-m", "runmeter.collector.push"]
-    arguments += [f"--file={path}", f"--endpoint={config.endpoint.url}"]
+    arguments += [f"--endpoint={config.endpoint.url}"]
     arguments += [f"--log-format={config.log_format}", f"--log-level={config.log_level}"]
-    arguments += [f"--deadline-ns={monotonic_ns() + config.shutdown_timeout_ns}"]
     arguments += [f"--token-fd={_in_memory(config.push_token.encode())}"]
     for name in _TLS:
         if getattr(config, name):

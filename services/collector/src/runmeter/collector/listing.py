@@ -27,8 +27,9 @@ def entries(folder: str) -> list[Spooled]:
     found = []
     for below in ("", spool.REJECTED):
         listed = []
-        for push_id in spool.push_ids(f"{folder}/{below}" if below else folder):
-            path = spool.path_of(f"{folder}/{below}" if below else folder, push_id)
+        place = spool.below_of(folder, below)
+        for push_id in spool.push_ids(place):
+            path = spool.path_of(place, push_id)
             try:
                 status = os.lstat(path)
             except OSError:
@@ -41,16 +42,15 @@ def entries(folder: str) -> list[Spooled]:
 
 
 def _entry(folder: str, below: str, push_id: str, path: str, size_bytes: int) -> Spooled | None:
-    reason = ""
     try:
-        run = backlog.read(path, push_id)
-        if below:
-            reason = str(spool.decode_document(spool.read(path)).get("reason", ""))
+        document = backlog.read(path, push_id)
     except GoneError:
         return None
     except SpoolError as error:
         what = "later" if isinstance(error, LaterError) else "unreadable"
         return Spooled(what, push_id, path, size_bytes, {}, str(error))
+    run = document["run"]
+    reason = str(document.get("reason", "")) if below else ""
     if spool.is_held(folder, push_id):
         return Spooled("live", push_id, path, size_bytes, run, "")
     return Spooled("rejected" if below else "waiting", push_id, path, size_bytes, run, reason)

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+PUSHED, KEPT, REJECTED = PUSHER_CODES = 0, 3, 4  # exit codes
+
 
 class Acknowledgement(NamedTuple):
     """What the receiver answered."""

@@ -18,9 +18,6 @@ from typing import Any, NoReturn
 from runmeter.collector import backlog, delivery, emptying, report, spool
 from runmeter.collector.config import silence_grpc
 from runmeter.collector.delivery import (
-    KEPT,
-    PUSHED,
-    REJECTED,
     Kind,
     PushError,
     Retry,
@@ -29,7 +26,7 @@ from runmeter.collector.delivery import (
 )
 from runmeter.collector.endpoint import Endpoint, parse_endpoint
 from runmeter.collector.errors import HeldError, SpoolError
-from runmeter.collector.outcome import Acknowledgement, Outcome
+from runmeter.collector.outcome import KEPT, PUSHED, REJECTED, Acknowledgement, Outcome
 from runmeter.collector.output import write_line
 from runmeter.collector.push_flags import parse_arguments
 from runmeter.collector.pushlog import logger

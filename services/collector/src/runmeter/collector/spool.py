@@ -85,6 +85,11 @@ def push_id_of(name: str, suffix: str = _SUFFIX) -> str:
     return push_id if name.endswith(suffix) and is_push_id(push_id) else ""
 
 
+def below_of(folder: str, below: str) -> str:
+    """Return a folder in the spool, or without a name the spool itself."""
+    return f"{folder}/{below}" if below else folder
+
+
 def path_of(folder: str, push_id: str) -> str:
     """Return the path of a run's file."""
     return f"{folder}/{push_id}{_SUFFIX}"
@@ -202,9 +207,10 @@ def trim(folder: str, max_runs: int, max_bytes: int, keep: str) -> list[str]:
 def _files(folder: str, below: str) -> list[tuple[bool, int, int, str]]:
     """Return (is waiting, time of writing, size, push_id) of every run in a folder."""
     entries = []
-    for push_id in push_ids(f"{folder}/{below}"):
+    place = below_of(folder, below)
+    for push_id in push_ids(place):
         try:
-            found = os.lstat(path_of(f"{folder}/{below}", push_id))
+            found = os.lstat(path_of(place, push_id))
         except OSError:
             continue
         entries.append((not below, found.st_mtime_ns, found.st_size, push_id))
@@ -225,7 +231,7 @@ def _drop(folder: str, below: str, push_id: str) -> bool:
         descriptor = lock(folder, push_id)
     except SpoolError:
         return False
-    dropped = _discard(path_of(f"{folder}/{below}", push_id))
+    dropped = _discard(path_of(below_of(folder, below), push_id))
     release(folder, push_id, descriptor)
     return dropped
 
