@@ -1,8 +1,7 @@
-"""Fixtures that start the real programs; ``rig``, what these tests share, made importable."""
+"""Fixtures that start the real programs."""
 
 import itertools
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-sys.path.append(str(Path(__file__).parent))
 # these tests start programs while they hold channels: gRPC shall not mind
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 from rig.losses import Losses
+from rig.postgres import running_postgres as running_postgres
 from rig.programs import Stage, staged
 from rig.stack import Scope, Stack
 

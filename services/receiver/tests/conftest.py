@@ -15,6 +15,7 @@ import grpc
 import pytest
 from google.protobuf import json_format
 from hypothesis import settings
+from rig.postgres import running_postgres as running_postgres
 
 from runmeter.receiver.databases import Database, parse_database
 from runmeter.receiver.tokens import Keyring

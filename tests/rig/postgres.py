@@ -1,0 +1,148 @@
+"""A PostgreSQL of the tests' own: Debian's server programs, a temporary folder, loopback.
+
+As root it runs under the user `postgres`, because the server refuses root.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+START_SECONDS = 60.0
+DEBIAN = Path("/usr/lib/postgresql")
+USER = "postgres"
+
+
+def server_programs() -> Path | None:
+    """Return the folder of the newest server's programs; None: there are none here."""
+    found = shutil.which("initdb")
+    if found:
+        return Path(found).resolve().parent
+    folders = sorted(DEBIAN.glob("*/bin"), key=lambda path: int(path.parent.name))
+    return next((path for path in reversed(folders) if (path / "initdb").exists()), None)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+class Postgres:
+    """One server with its data in a temporary folder; started by hand, stopped by `close`."""
+
+    def __init__(self, programs: Path, settings: Sequence[str] = ()) -> None:
+        """Make the data folder; the server is not started yet."""
+        self._programs = programs
+        self._settings = settings
+        self._names = count(1)
+        self._user = USER if os.geteuid() == 0 else None
+        self._folder = Path(tempfile.mkdtemp(prefix="runmeter-postgres-"))
+        self._data = self._folder / "data"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+        if self._user:
+            owner = pwd.getpwnam(self._user)
+            os.chown(self._folder, owner.pw_uid, owner.pw_gid)
+        line = ["initdb", "--auth=trust", f"--username={USER}", "--encoding=UTF8", "--locale=C"]
+        self._run([*line, "--no-sync", f"--pgdata={self._data}"])
+
+    def _run(self, line: Sequence[str]) -> str:
+        done = subprocess.run(
+            [self._programs / line[0], *line[1:]],
+            user=self._user,
+            group=self._user,
+            extra_groups=None if self._user is None else (),
+            cwd=self._folder,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{line[0]}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def start(self) -> None:
+        """Start the server and return when it takes connections."""
+        settings = ["listen_addresses=127.0.0.1", f"unix_socket_directories={self._folder}"]
+        settings += ["max_connections=200", *self._settings]
+        with open(self._folder / "log", "ab") as log:
+            self._process = subprocess.Popen(
+                [self._programs / "postgres", "-D", self._data, "-p", str(self.port)]
+                + [word for setting in settings for word in ("-c", setting)],
+                user=self._user,
+                group=self._user,
+                extra_groups=None if self._user is None else (),
+                cwd=self._folder,
+                env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+                stdout=log,
+                stderr=log,
+            )
+        ready = ["pg_isready", "--quiet", "--host=127.0.0.1", f"--port={self.port}"]
+        deadline = time.monotonic() + START_SECONDS
+        while subprocess.run([self._programs / ready[0], *ready[1:]]).returncode:
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise RuntimeError((self._folder / "log").read_text())
+            time.sleep(0.02)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        """End the server: SIGINT cuts its connections, SIGQUIT is a crash; the data stay."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(START_SECONDS)
+            self._process = None
+
+    def signal_server(self, number: signal.Signals) -> None:
+        """Send a signal to every process of the server: SIGSTOP makes it hang."""
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        for pid in (self._process.pid, *map(int, children.read_text().split())):
+            os.kill(pid, number)
+
+    def create_database(self) -> str:
+        """Make an empty database; return its URL."""
+        name = f"runs_{next(self._names)}"
+        self.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def url(self, name: str) -> str:
+        """Return the URL of a database."""
+        return f"postgres://{USER}@127.0.0.1:{self.port}/{name}"
+
+    def execute(self, sql: str, database: str = USER) -> list[tuple[str, ...]]:
+        """Run SQL over a connection of its own; return the rows as text."""
+        where = ["--host=127.0.0.1", f"--port={self.port}", f"--username={USER}"]
+        shape = ["--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--set=ON_ERROR_STOP=1"]
+        line = ["psql", *where, *shape, f"--dbname={database.rpartition('/')[2]}"]
+        answer = self._run([*line, f"--command={sql}"])
+        return [tuple(row.split("|")) for row in answer.splitlines()]
+
+    def close(self) -> None:
+        """Stop the server and remove its data."""
+        if self._process is not None:
+            self.signal_server(signal.SIGCONT)
+        self.stop()
+        shutil.rmtree(self._folder)
+
+
+@pytest.fixture(scope="session", name="postgres")
+def running_postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL for the whole session; each test makes a database of its own."""
+    programs = server_programs()
+    if programs is None:
+        pytest.skip("needs PostgreSQL's server programs: initdb is not here")
+    server = Postgres(programs)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
