@@ -211,6 +211,11 @@ class Push(NamedTuple):
     payload: bytes
     arrived_at_ms: int
 
+    @property
+    def key(self) -> PushKey:
+        """Return which run this is."""
+        return PushKey(self.run.scope, self.run.push_id)
+
 
 class Receipt(NamedTuple):
     """What became of a push."""
