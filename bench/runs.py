@@ -33,7 +33,7 @@ def example_run(push_id: str, job: str = SCOPE["job"]) -> bytes:
     _rates(payload.mem_used_percent, 61.2)
     for number, name in enumerate(("build", "postgres", "redis", "runner")):
         _container(payload.containers.add(), name, number)
-    for number in range(10):
+    for number in range(16):
         for top in (payload.top_cpu_processes, payload.top_mem_processes):
             top.add(
                 pid=1000 + number,

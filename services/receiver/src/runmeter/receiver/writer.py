@@ -71,8 +71,12 @@ class Writer:
     """Owns every transaction; `run` is its task."""
 
     def __init__(
-        self, waiting_max: int = WAITING_MAX, waiting_max_bytes: int = WAITING_MAX_BYTES
+        self,
+        waiting_max: int = WAITING_MAX,
+        waiting_max_bytes: int = WAITING_MAX_BYTES,
+        batch_max: int = BATCH_MAX,
     ) -> None:
+        self._batch_max = batch_max
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._waiting_max = waiting_max
@@ -143,7 +147,7 @@ class Writer:
     def _take(self) -> list[_Waiting]:
         batch = [self._next()]
         size_bytes = len(batch[0].push.payload)
-        while self._waiting and len(batch) < BATCH_MAX and size_bytes < BATCH_MAX_BYTES:
+        while self._waiting and len(batch) < self._batch_max and size_bytes < BATCH_MAX_BYTES:
             batch.append(self._next())
             size_bytes += len(batch[-1].push.payload)
         return batch
