@@ -23,6 +23,11 @@ class Claim(NamedTuple):
         return self.value <= self.limit
 
 
+def at_least(text: str, value: float, least: float) -> Claim:
+    """Return a target that is met if ``value`` is not below ``least``."""
+    return Claim(text, -value, -least, f"{value:.2f}")
+
+
 class Result(NamedTuple):
     """What one benchmark found."""
 

@@ -370,8 +370,10 @@ def _assert_clean(run: Any, message: run_pb2.Run, scope: Any) -> None:
     values = list(_leaves(run))
     assert all(math.isfinite(v) for v in values if isinstance(v, float))
     assert all(math.copysign(1, v) > 0 for v in values if isinstance(v, float))
-    again = reading.run_from_wire(run_pb2.Run.FromString(writing.run_bytes(run)), scope)
-    assert again == run
+    payload = writing.run_bytes(run)
+    assert reading.run_from_wire(run_pb2.Run.FromString(payload), scope) == run
+    message.MergeFromString(b"\xf8\x07\x01")  # field 127, a varint
+    assert reading.push_from_wire(message, scope) == (run, payload)
 
 
 def _leaves(value: Any) -> Any:

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import NoReturn
@@ -32,7 +32,7 @@ async def migrate(config: MigrateConfig) -> int:
     return 0
 
 
-async def serve(config: ServeConfig) -> int:
+async def serve(config: ServeConfig, make_writer: Callable[[], Writer] = Writer) -> int:
     """Serve until a signal; return the exit status.
 
     Raises:
@@ -47,7 +47,7 @@ async def serve(config: ServeConfig) -> int:
     if config.migrate:
         await _migrate(config.database)
     # the database before the server, in one task: its context is that of every handler
-    async with store.open_store(config.database), _writing() as writer:
+    async with store.open_store(config.database), _writing(make_writer()) as writer:
         server = Server(_use_cases(config, writer), config.address, config.max_message_bytes)
         await server.start()
         log.info(
@@ -85,13 +85,12 @@ async def _migrate(database: Database) -> None:
 
 
 @asynccontextmanager
-async def _writing() -> AsyncIterator[Writer]:
+async def _writing(writer: Writer) -> AsyncIterator[Writer]:
     """Run the writer's task, and end it when the calls are over and nobody waits any more.
 
     A transaction that hangs, on a lock or a slow disk, is not waited for: none of its pushes
     was acknowledged.
     """
-    writer = Writer()
     task = asyncio.create_task(writer.run())
     try:
         yield writer

@@ -17,12 +17,14 @@ class Checks:
     """Collects violations; keeps the first 100 and counts the rest.
 
     Every check returns its value when it is good and a harmless one of the same type when it
-    is not, so that a reader goes on and finds all violations.
+    is not, so that a reader goes on and finds all violations. `altered` tells whether some good
+    value is taken otherwise than it was written: then the message is not what the model says.
     """
 
     def __init__(self) -> None:
         self.violations: list[Violation] = []
         self.found_count = 0
+        self.altered = False
 
     def add(self, field: str, reason: str) -> None:
         """Note one violation."""
@@ -37,6 +39,8 @@ class Checks:
 
     def text(self, path: str, name: str, value: str, least: int, most: int) -> str:
         """Check a length in UTF-8 bytes and that there are no control characters."""
+        if value.isascii() and value.isprintable() and least <= len(value) <= most:
+            return value  # most names, at a quarter of the price
         if _CONTROL.search(value):
             self.add(_join(path, name), "has control characters")
             return ""
@@ -62,7 +66,10 @@ class Checks:
     def number(self, path: str, name: str, value: float, most: float = math.inf) -> float:
         """Check that a number is finite, not negative and at most `most`."""
         if 0.0 <= value <= most and value != math.inf:
-            return value + 0.0  # -0.0 becomes 0.0
+            if value == 0.0 and math.copysign(1.0, value) < 0.0:
+                self.altered = True
+                return 0.0
+            return value
         if math.isfinite(value):
             allowed = "must not be negative" if value < 0 else f"must be at most {most:g}"
             self.add(_join(path, name), f"is {value:g}; {allowed}")
@@ -95,6 +102,13 @@ class Checks:
                 self.add(_join(path, name), "is not ordered: avg is above peak")
             return
         self.add(_join(path, name), "is not ordered: must be peak ≥ p99 ≥ p95 ≥ p75 ≥ p50")
+
+    def known(self, numbers: frozenset[int], number: int) -> int:
+        """Return the number of an enum's value, 0 if it is not known."""
+        if number in numbers:
+            return number
+        self.altered = True
+        return 0
 
 
 def _join(path: str, name: str) -> str:

@@ -1,12 +1,12 @@
 """Command line: ``receiver [flags]`` and ``receiver migrate [flags]``."""
 
-import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from typing import Any
 
 import click
+import uvloop
 
 from runmeter.receiver import app, config, logs
 from runmeter.receiver.errors import StartupError
@@ -102,7 +102,7 @@ def _end(
     try:
         loaded = load(flags)
         logs.configure(loaded.log.level, loaded.log.format, sys.stderr)
-        sys.exit(asyncio.run(run(loaded)))
+        sys.exit(uvloop.run(run(loaded)))
     except StartupError as error:
         click.echo(f"receiver: {error}", err=True)
         sys.exit(error.exit_code)

@@ -8,7 +8,7 @@ negative (but times before 1970), NaN or infinite: `wire` sees to that.
 import enum
 import hashlib
 import json
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class RunState(enum.IntEnum):
@@ -182,25 +182,12 @@ def weigh(stored: PushRank, stored_digest: bytes, pushed: PushRank, digest: byte
 def content_digest(run: Run) -> bytes:
     """Return the SHA-256 of a run's content, 32 bytes: equal content, equal digest.
 
-    Every value stands after its field name, in the order of the classes above; absent ones are
-    left out, so that a field added later leaves the digests of older runs as they are. Arrival
-    times and fields the receiver does not know are not part of it.
+    Every value stands at its place in the classes above, an absent one as null. Arrival times
+    and fields the receiver does not know are not part of it. Digests are stored: a field that is
+    added to a class has to leave the text as it is while the field is absent.
     """
-    text = json.dumps(_canonical(run), separators=(",", ":"), allow_nan=False)
+    text = json.dumps(run, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).digest()
-
-
-def _canonical(value: Any) -> Any:
-    if isinstance(value, tuple):
-        names = getattr(value, "_fields", None)
-        if names is None:
-            return [_canonical(item) for item in value]
-        return [
-            [name, _canonical(item)]
-            for name, item in zip(names, value, strict=True)
-            if item is not None
-        ]
-    return value
 
 
 class Push(NamedTuple):
@@ -210,6 +197,11 @@ class Push(NamedTuple):
     digest: bytes
     payload: bytes
     arrived_at_ms: int
+
+    @property
+    def key(self) -> PushKey:
+        """Return which run this is."""
+        return PushKey(self.run.scope, self.run.push_id)
 
 
 class Receipt(NamedTuple):

@@ -4,7 +4,7 @@ The run itself is the `payload` column, protobuf bytes; columns beside it are wh
 for, order or rank by. Times are milliseconds since 1970, so that they compare alike everywhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tortoise import fields
@@ -72,14 +72,24 @@ class ContainerRecord(Model):
         indexes = (Index(fields=("run_id",), name="run_container_run"),)
 
 
-def key_of(row: Sequence[Any]) -> PushKey:
-    """Return the identity of a run from its first five columns."""
-    organization, repository, workflow, job, push_id = row[:5]
-    return PushKey(Scope(organization, repository, workflow, job), push_id)
+CONTAINER_COLUMNS = (
+    "run_id",
+    "name",
+    "cpu_seconds",
+    "cpu_peak_cores",
+    "cpu_p95_cores",
+    "memory_peak_bytes",
+    "memory_p95_bytes",
+)
+
+
+def key_of(row: Mapping[str, Any]) -> PushKey:
+    """Return the identity of a run from its columns."""
+    return PushKey(Scope(*(row[name] for name in Scope._fields)), row["push_id"])
 
 
 def run_columns(push: Push) -> dict[str, Any]:
-    """Return all columns of a run but `id` and `received_at_ms`."""
+    """Return all columns of a run but `id`, as they are when it is first stored."""
     run, payload = push.run, push.run.payload
     cpu, memory = payload.cpu_total_percent, payload.mem_used_bytes
     return {
@@ -89,6 +99,7 @@ def run_columns(push: Push) -> dict[str, Any]:
         "state": int(run.state),
         "revision": run.revision,
         "digest": push.digest,
+        "received_at_ms": push.arrived_at_ms,
         "updated_at_ms": push.arrived_at_ms,
         "silent_after_ms": silent_after_ms(run, push.arrived_at_ms),
         "started_at_ms": payload.start_time_ms,
@@ -102,15 +113,15 @@ def run_columns(push: Push) -> dict[str, Any]:
     }
 
 
-def container_record(row_id: int, container: Container) -> ContainerRecord:
-    """Return the unsaved row of a container of the run `row_id`."""
+def container_row(run_row_id: int, container: Container) -> tuple[Any, ...]:
+    """Return the values of CONTAINER_COLUMNS for a container of a run."""
     cpu, memory = container.cpu_cores, container.memory_bytes
-    return ContainerRecord(
-        run_id=row_id,
-        name=container.name,
-        cpu_seconds=container.cpu_seconds,
-        cpu_peak_cores=None if cpu is None else cpu.peak,
-        cpu_p95_cores=None if cpu is None else cpu.p95,
-        memory_peak_bytes=None if memory is None else memory.peak,
-        memory_p95_bytes=None if memory is None else memory.p95,
+    return (
+        run_row_id,
+        container.name,
+        container.cpu_seconds,
+        None if cpu is None else cpu.peak,
+        None if cpu is None else cpu.p95,
+        None if memory is None else memory.peak,
+        None if memory is None else memory.p95,
     )

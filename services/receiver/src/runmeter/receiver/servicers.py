@@ -77,11 +77,11 @@ class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
         scope = reading.scope_from_wire(request.run.scope, "run.scope")
         bind_contextvars(**scope._asdict())
         self._keyring.verify(token, scope, self._clock())
-        run = reading.run_from_wire(request.run, scope)
+        run, payload = reading.push_from_wire(request.run, scope)
         bind_contextvars(
             run_id=run.run_id, push_id=run.push_id, state=run.state.name, revision=run.revision
         )
-        receipt = await self._ingest.push(run, writing.run_bytes(run))
+        receipt = await self._ingest.push(run, payload)
         bind_contextvars(**receipt._asdict())
         return ingest_service_pb2.PushRunResponse(id=receipt.id, duplicate=receipt.duplicate)
 

@@ -6,16 +6,23 @@ Tortoise's connection; a handler whose client has gone leaves, its push goes on.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import structlog
-from tortoise.exceptions import IntegrityError
+from tortoise.backends.base.client import BaseDBAsyncClient
 from tortoise.transactions import in_transaction
 
 from runmeter.receiver import events
-from runmeter.receiver.errors import Busy, CallError, PushConflict, ShuttingDown
+from runmeter.receiver.errors import (
+    Busy,
+    CallError,
+    PushConflict,
+    ShuttingDown,
+    StoreUnavailable,
+)
 from runmeter.receiver.model import (
     Push,
     PushKey,
@@ -24,20 +31,29 @@ from runmeter.receiver.model import (
     push_rank,
     weigh,
 )
-from runmeter.receiver.records import (
-    ContainerRecord,
-    RunRecord,
-    container_record,
-    key_of,
-    run_columns,
+from runmeter.receiver.records import ContainerRecord, RunRecord, container_row, run_columns
+from runmeter.receiver.store import (
+    DATABASE_ERRORS,
+    WRITING,
+    is_transient,
+    reason_of,
+    reopen,
+    unavailable,
 )
-from runmeter.receiver.store import DATABASE_ERRORS, WRITING, reason_of, reopen, unavailable
+from runmeter.receiver.store.statements import (
+    StoredPush,
+    find_pushes,
+    insert_containers,
+    insert_runs,
+)
 
 BATCH_MAX = 64
 BATCH_MAX_BYTES = 4 * 2**20  # transactions stay short
 WAITING_MAX = 1024
 WAITING_MAX_BYTES = 32 * 2**20
 _ALONE_TRIES = 3
+_REST_SECONDS = 0.1
+_REST_MAX_SECONDS = 2.0
 
 _Answer = Receipt | Exception
 
@@ -47,30 +63,27 @@ class _Waiting(NamedTuple):
     answer: asyncio.Future[Receipt]
 
 
-class _Stored(NamedTuple):
-    id: int
-    state: int
-    revision: int
-    digest: bytes
-    updated_at_ms: int
-
-
 class _RowChanged(Exception):
-    """Another receiver changed a row between our read and our write of it."""
+    """A run that was in the way of an insert is gone: somebody deleted it meanwhile."""
 
 
 class Writer:
     """Owns every transaction; `run` is its task."""
 
     def __init__(
-        self, waiting_max: int = WAITING_MAX, waiting_max_bytes: int = WAITING_MAX_BYTES
+        self,
+        waiting_max: int = WAITING_MAX,
+        waiting_max_bytes: int = WAITING_MAX_BYTES,
+        batch_max: int = BATCH_MAX,
     ) -> None:
+        self._batch_max = batch_max
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._waiting_max = waiting_max
         self._waiting_max_bytes = waiting_max_bytes
         self._wake = asyncio.Event()
-        self._closed = False
+        self._ending = asyncio.Event()
+        self._rest_seconds = 0.0
 
     async def write(self, push: Push) -> Receipt:
         """Store a push and return when it is durable.
@@ -83,7 +96,7 @@ class Writer:
             PushConflict: an equal push with other content is stored.
             StoreUnavailable: the database cannot be written.
         """
-        if self._closed:
+        if self._ending.is_set():
             raise ShuttingDown
         size_bytes = self._waiting_bytes + len(push.payload)
         if len(self._waiting) >= self._waiting_max or size_bytes > self._waiting_max_bytes:
@@ -96,7 +109,7 @@ class Writer:
 
     def close(self) -> None:
         """Take no more; `run` ends when what waits is written."""
-        self._closed = True
+        self._ending.set()
         self._wake.set()
 
     def abandon(self) -> None:
@@ -108,22 +121,33 @@ class Writer:
     async def run(self) -> None:
         """Commit what waits, group by group, until closed and nothing waits."""
         try:
-            while self._waiting or not self._closed:
+            while self._waiting or not self._ending.is_set():
                 if not self._waiting:
                     self._wake.clear()
                     await self._wake.wait()
                     continue
                 batch = self._take()
-                _answer(batch, await _settle_surely([waiting.push for waiting in batch]))
+                answers = await _settle_surely([waiting.push for waiting in batch])
+                _answer(batch, answers)
+                await self._rest(isinstance(answers[-1], StoreUnavailable))
         finally:
             # here: a connection opened anew is known in this task only, and an open one
             # would keep the interpreter from ending
             await reopen(WRITING)
 
+    async def _rest(self, failed: bool) -> None:
+        """Leave a database that fails alone for a moment, longer each time; what comes waits."""
+        self._rest_seconds = min(2 * self._rest_seconds or _REST_SECONDS, _REST_MAX_SECONDS)
+        if not failed:
+            self._rest_seconds = 0.0
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), self._rest_seconds)
+
     def _take(self) -> list[_Waiting]:
         batch = [self._next()]
         size_bytes = len(batch[0].push.payload)
-        while self._waiting and len(batch) < BATCH_MAX and size_bytes < BATCH_MAX_BYTES:
+        while self._waiting and len(batch) < self._batch_max and size_bytes < BATCH_MAX_BYTES:
             batch.append(self._next())
             size_bytes += len(batch[-1].push.payload)
         return batch
@@ -172,7 +196,7 @@ async def _settle_alone(push: Push) -> _Answer:
             return (await _commit([push]))[0]
         except Exception as error:
             await reopen(WRITING)
-            raced = isinstance(error, (IntegrityError, _RowChanged))
+            raced = isinstance(error, _RowChanged) or is_transient(error)
             if raced and attempt < _ALONE_TRIES:
                 continue
             if isinstance(error, (*DATABASE_ERRORS, _RowChanged)):
@@ -182,34 +206,39 @@ async def _settle_alone(push: Push) -> _Answer:
 
 
 async def _commit(pushes: Sequence[Push]) -> list[_Answer]:
-    async with in_transaction(WRITING):
-        return await _apply(pushes)
+    async with in_transaction(WRITING) as connection:
+        return await _apply(connection, pushes)
 
 
-async def _apply(pushes: Sequence[Push]) -> list[_Answer]:
-    stored = await _find(pushes)
-    changed: dict[int, Push] = {}
-    fresh: set[int] = set()
+async def _apply(connection: BaseDBAsyncClient, pushes: Sequence[Push]) -> list[_Answer]:
+    firsts: dict[PushKey, Push] = {}
+    for push in pushes:
+        firsts.setdefault(push.key, push)
+    fresh = await insert_runs(connection, [run_columns(push) for push in firsts.values()])
+    stored = {key: _stored(row_id, firsts[key]) for key, row_id in fresh.items()}
+    known = [key for key in firsts if key not in fresh]
+    if known:
+        stored |= await find_pushes(connection, known)
+    changed = {row_id: firsts[key] for key, row_id in fresh.items()}
+    unanswered = set(fresh)
     answers: list[_Answer] = []
     for push in pushes:
-        key = PushKey(push.run.scope, push.run.push_id)
-        found = stored.get(key)
-        if found is None:
-            found = stored[key] = await _insert(push)
-            fresh.add(found.id)
-            changed[found.id] = push
-            answers.append(Receipt(found.id, duplicate=False))
+        if push.key not in stored:
+            raise _RowChanged
+        if push.key in unanswered:
+            unanswered.remove(push.key)
+            answers.append(Receipt(fresh[push.key], duplicate=False))
             continue
-        answer = _compare(found, push)
+        answer = _compare(stored[push.key], push)
         if isinstance(answer, Receipt) and not answer.duplicate:
-            stored[key] = await _replace(found, push)
-            changed[found.id] = push
+            stored[push.key] = await _replace(connection, stored[push.key], push)
+            changed[answer.id] = push
         answers.append(answer)
-    await _write_containers(changed, fresh)
+    await _write_containers(connection, changed, set(fresh.values()))
     return answers
 
 
-def _compare(found: _Stored, push: Push) -> Receipt | CallError:
+def _compare(found: StoredPush, push: Push) -> Receipt | CallError:
     verdict = weigh(
         push_rank(found.state, found.revision),
         found.digest,
@@ -221,48 +250,30 @@ def _compare(found: _Stored, push: Push) -> Receipt | CallError:
     return Receipt(found.id, duplicate=verdict is Verdict.REPEATS)
 
 
-async def _find(pushes: Sequence[Push]) -> dict[PushKey, _Stored]:
-    rows = await RunRecord.filter(push_id__in={push.run.push_id for push in pushes}).values_list(
-        "organization",
-        "repository",
-        "workflow",
-        "job",
-        "push_id",
-        "id",
-        "state",
-        "revision",
-        "digest",
-        "updated_at_ms",
-    )
-    return {key_of(row): _Stored(row[5], row[6], row[7], bytes(row[8]), row[9]) for row in rows}
+def _stored(row_id: int, push: Push) -> StoredPush:
+    return StoredPush(row_id, push.run.state, push.run.revision, push.digest, push.arrived_at_ms)
 
 
-async def _insert(push: Push) -> _Stored:
-    columns = run_columns(push)
-    row = await RunRecord.create(received_at_ms=push.arrived_at_ms, **columns)
-    return _Stored(row.id, push.run.state, push.run.revision, push.digest, columns["updated_at_ms"])
-
-
-async def _replace(found: _Stored, push: Push) -> _Stored:
+async def _replace(connection: BaseDBAsyncClient, found: StoredPush, push: Push) -> StoredPush:
     # the clock may have been set back: times of a run never go back
     push = push._replace(arrived_at_ms=max(push.arrived_at_ms, found.updated_at_ms))
     columns = run_columns(push)
-    expected = {"id": found.id, "state": found.state, "revision": found.revision}
-    if not await RunRecord.filter(**expected).update(**columns):
+    del columns["received_at_ms"]
+    if not await RunRecord.filter(id=found.id).using_db(connection).update(**columns):
         raise _RowChanged
-    return _Stored(
-        found.id, push.run.state, push.run.revision, push.digest, columns["updated_at_ms"]
-    )
+    return _stored(found.id, push)
 
 
-async def _write_containers(changed: dict[int, Push], fresh: set[int]) -> None:
+async def _write_containers(
+    connection: BaseDBAsyncClient, changed: dict[int, Push], fresh: set[int]
+) -> None:
     replaced = [row_id for row_id in changed if row_id not in fresh]
     if replaced:
-        await ContainerRecord.filter(run_id__in=replaced).delete()
+        await ContainerRecord.filter(run_id__in=replaced).using_db(connection).delete()
     rows = [
-        container_record(row_id, container)
+        container_row(row_id, container)
         for row_id, push in changed.items()
         for container in push.run.payload.containers
     ]
     if rows:
-        await ContainerRecord.bulk_create(rows)
+        await insert_containers(connection, rows)

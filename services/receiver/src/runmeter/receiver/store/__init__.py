@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 import structlog
 from tortoise import Tortoise
+from tortoise.backends.base.config_generator import expand_db_url
 from tortoise.connection import get_connection, get_connections
 from tortoise.exceptions import BaseORMException
 from tortoise.expressions import Q
@@ -34,6 +35,9 @@ DATABASE_ERRORS = (
 )
 WRITING = "default"
 READING = "reading"
+CONNECT_SECONDS = 5.0
+STATEMENT_SECONDS = 10.0
+READERS_MAX = 5  # connections of a pool
 
 _APPS = {
     "runs": {
@@ -79,6 +83,11 @@ def _beyond_statement(error: asyncpg.PostgresError) -> bool:
     return str(error.sqlstate)[:2] in ("25", "53", "57", "58")
 
 
+def is_transient(error: BaseException) -> bool:
+    """Tell whether two transactions met, and the same one may pass when tried again."""
+    return isinstance(error, asyncpg.TransactionRollbackError)
+
+
 def unavailable(error: BaseException, doing: str) -> StoreUnavailable:
     """Return what the caller is told about a failed statement; the rest goes to the log."""
     reason = reason_of(error) or "a statement failed"
@@ -96,25 +105,46 @@ async def reopen(alias: str) -> None:
         await client.close()
 
 
-def _orm_config(database: Database) -> dict[str, Any]:
-    if database.kind == "postgres":
-        writing: Any = database.location
-        reading: Any = database.location
-    else:
-        engine = "runmeter.receiver.store.sqlite"
-        pragmas = {
-            "page_size": 8192,  # before journal_mode, or it has no effect
-            "busy_timeout": 5000,
-            "journal_mode": "WAL",
-            "synchronous": "FULL",  # an acknowledged run survives power loss
-            "journal_size_limit": 8 * 2**20,
-        }
-        writing = {"engine": engine, "credentials": {"file_path": database.location, **pragmas}}
-        reading = {
-            "engine": engine,
-            "credentials": {"file_path": database.location, **pragmas, "query_only": "ON"},
-        }
+def _orm_config(database: Database, patient: bool = False) -> dict[str, Any]:
+    """Return what Tortoise opens; `patient`: statements may take as long as they do."""
+    configure = _postgres if database.kind == "postgres" else _sqlite
+    writing, reading = configure(database.location, patient)
     return {"connections": {WRITING: writing, READING: reading}, "apps": _APPS, "use_tz": True}
+
+
+def _sqlite(path: str, patient: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    credentials = {
+        "file_path": path,
+        "page_size": 8192,  # before journal_mode, or it has no effect
+        "busy_timeout": 5000,
+        "journal_mode": "WAL",
+        "synchronous": "FULL",  # an acknowledged run survives power loss
+        "journal_size_limit": 8 * 2**20,
+    }
+    engine = "runmeter.receiver.store.sqlite"
+    return (
+        {"engine": engine, "credentials": credentials},
+        {"engine": engine, "credentials": {**credentials, "query_only": "ON"}},
+    )
+
+
+def _postgres(url: str, patient: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    bounds: dict[str, Any] = {"timeout": CONNECT_SECONDS}  # to connect
+    if not patient:
+        server = f"{STATEMENT_SECONDS * 1000:.0f}"
+        # the server's bound ends the work, ours the wait where the server hangs
+        bounds["command_timeout"] = STATEMENT_SECONDS + 1
+        bounds["server_settings"] = {
+            "statement_timeout": server,
+            "idle_in_transaction_session_timeout": server,
+            "application_name": "runmeter-receiver",
+        }
+    credentials = {**bounds, **expand_db_url(url)["credentials"]}
+    engine = "runmeter.receiver.store.asyncpg_client"
+    return (
+        {"engine": engine, "credentials": {**credentials, "minsize": 1, "maxsize": 1}},
+        {"engine": engine, "credentials": {"minsize": 1, "maxsize": READERS_MAX, **credentials}},
+    )
 
 
 async def migrate_database(database: Database) -> list[str]:
@@ -131,8 +161,9 @@ async def migrate_database(database: Database) -> list[str]:
 
     with _explained(database):
         try:
-            await _reach(database)
-            await migrate(config=_orm_config(database), direction="forward", progress=progress)
+            config = _orm_config(database, patient=True)
+            await _reach(database, config)
+            await migrate(config=config, direction="forward", progress=progress)
         finally:
             await Tortoise.close_connections()
     return applied
@@ -147,16 +178,16 @@ async def open_store(database: Database) -> AsyncIterator[None]:
     """
     try:
         with _explained(database):
-            await _reach(database)
+            await _reach(database, _orm_config(database))
             await _check_usable(database)
         yield
     finally:
         await Tortoise.close_connections()
 
 
-async def _reach(database: Database) -> None:
+async def _reach(database: Database, config: dict[str, Any]) -> None:
     """Connect and read: Tortoise's migrations swallow the error of a database that is none."""
-    await Tortoise.init(config=_orm_config(database), _enable_global_fallback=True)
+    await Tortoise.init(config=config, _enable_global_fallback=True)
     catalog = "sqlite_master" if database.kind == "sqlite" else "pg_class"
     await get_connection(WRITING).execute_query(f"SELECT 1 FROM {catalog} LIMIT 1")
 

@@ -1,8 +1,11 @@
 """Read payloads: the statistics of a run, validated."""
 
+import math
+from collections.abc import Sequence
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from runmeter.receiver.checks import Checks
+from runmeter.receiver.checks import WHOLE_MAX, Checks
 from runmeter.receiver.model import (
     ByteStatistics,
     Container,
@@ -46,7 +49,7 @@ def payload_from_wire(checks: Checks, message: run_pb2.Summary, given: bool) -> 
         top_mem_processes=_processes(checks, message, "top_mem_processes"),
         host=_host(checks, message.host) if message.HasField("host") else None,
         coverage=_coverage(checks, message.coverage) if message.HasField("coverage") else None,
-        percentile_method=_known(_PERCENTILE_METHODS, message.percentile_method),
+        percentile_method=checks.known(_PERCENTILE_METHODS, message.percentile_method),
     )
 
 
@@ -59,7 +62,9 @@ def timestamp_ms(checks: Checks, field: str, message: Timestamp) -> int:
     if not 0 <= message.nanos <= 999_999_999:
         checks.add(field, "has nanos outside 0 to 999999999")
         return 0
-    return message.seconds * 1000 + message.nanos // 1_000_000
+    milliseconds, rest = divmod(message.nanos, 1_000_000)
+    checks.altered |= rest != 0
+    return message.seconds * 1000 + milliseconds
 
 
 def bound_ms(checks: Checks, field: str, message: Timestamp) -> int:
@@ -106,7 +111,7 @@ def _container(checks: Checks, path: str, message: run_pb2.Container, slack: flo
         sample_count=_whole(checks, message, path, "sample_count"),
         cpu_cores=_rates(checks, message, path, "cpu_cores", slack),
         cpu_seconds=_number(checks, message, path, "cpu_seconds"),
-        cpu_source=_known(_CPU_SOURCES, message.cpu_source),
+        cpu_source=checks.known(_CPU_SOURCES, message.cpu_source),
         limits=_limits(checks, f"{path}.limits", message.limits)
         if message.HasField("limits")
         else None,
@@ -156,7 +161,7 @@ def _host(checks: Checks, message: run_pb2.Host) -> Host:
         memory_total_bytes=_whole(checks, message, path, "memory_total_bytes"),
         kernel=checks.text(path, "kernel", message.kernel, 0, 255),
         cgroup_version=_whole(checks, message, path, "cgroup_version", 1, 2),
-        clock_source=_known(_CLOCK_SOURCES, message.clock_source),
+        clock_source=checks.known(_CLOCK_SOURCES, message.clock_source),
     )
 
 
@@ -170,10 +175,6 @@ def _coverage(checks: Checks, message: run_pb2.Coverage) -> Coverage:
         self_cpu_seconds=_number(checks, message, path, "self_cpu_seconds"),
         self_peak_rss_bytes=_whole(checks, message, path, "self_peak_rss_bytes"),
     )
-
-
-def _known(numbers: frozenset[int], number: int) -> int:
-    return number if number in numbers else 0
 
 
 _Statistics = run_pb2.Summary | run_pb2.Container
@@ -191,6 +192,9 @@ def _rates(
     if not message.HasField(name):  # type: ignore[arg-type]
         return None
     found: run_pb2.RateStatistics = getattr(message, name)
+    values = RateStatistics(found.peak, found.p99, found.p95, found.p75, found.p50, found.avg)
+    if _is_plain(values, most):
+        return values
     before = checks.found_count
     inner = f"{path}.{name}"
     values = RateStatistics(
@@ -212,6 +216,9 @@ def _sizes(
     if not message.HasField(name):  # type: ignore[arg-type]
         return None
     found: run_pb2.ByteStatistics = getattr(message, name)
+    values = ByteStatistics(found.peak, found.p99, found.p95, found.p75, found.p50, found.avg)
+    if _is_plain(values, WHOLE_MAX):
+        return values
     before = checks.found_count
     inner = f"{path}.{name}"
     values = ByteStatistics(
@@ -225,6 +232,15 @@ def _sizes(
     if checks.found_count == before:
         checks.ordered(path, name, values, slack)
     return values
+
+
+def _is_plain(values: Sequence[float], most: float) -> bool:
+    """Tell that statistics pass every check as they are, at the price of one expression.
+
+    Zeros do not: they may be negative ones. Neither does anything that is not a number.
+    """
+    peak, p99, p95, p75, p50, avg = values
+    return 0 < p50 <= p75 <= p95 <= p99 <= peak <= most and 0 < avg <= peak < math.inf
 
 
 def _number(checks: Checks, message: _Optionals, path: str, name: str) -> float | None:

@@ -13,6 +13,7 @@ from runmeter.receiver.model import Run, RunFilter, RunState, Scope
 from runmeter.receiver.query import LIMIT_DEFAULT, LIMIT_MAX
 from runmeter.receiver.scopes import canonical_scope
 from runmeter.receiver.wire.payloads import bound_ms, payload_from_wire
+from runmeter.receiver.wire.writing import run_bytes, scope_to_wire
 from runmeter.v1 import run_pb2, run_service_pb2, token_service_pb2
 
 LABELS_MAX = 32
@@ -37,13 +38,29 @@ def scope_from_wire(message: run_pb2.Scope, path: str) -> Scope:
     return scope
 
 
+def push_from_wire(message: run_pb2.Run, scope: Scope) -> tuple[Run, bytes]:
+    """Return the validated run, and it in protobuf bytes, as it is stored and answered.
+
+    Raises as `run_from_wire` does. The message loses the fields that are not known here.
+    """
+    checks = Checks()
+    run = _run(checks, message, scope)
+    if checks.altered or scope_to_wire(scope) != message.scope:
+        return run, run_bytes(run)
+    message.DiscardUnknownFields()
+    return run, message.SerializeToString(deterministic=True)
+
+
 def run_from_wire(message: run_pb2.Run, scope: Scope) -> Run:
     """Return the validated run; its scope was read before, as authorisation needs it.
 
     Raises:
         InvalidRequest: with every violation, under field paths from ``run`` on.
     """
-    checks = Checks()
+    return _run(Checks(), message, scope)
+
+
+def _run(checks: Checks, message: run_pb2.Run, scope: Scope) -> Run:
     if not _UUID.fullmatch(message.push_id):
         checks.add("run.push_id", "must be a UUID of 36 characters in lower case")
     if not message.HasField("payload"):

@@ -1,0 +1,124 @@
+"""Receivers to be measured: the program as it is, and the same with another way of storing.
+
+``python -m bench.receivers VARIANT …`` is the receiver whose writer stores nothing (`nowhere`) or
+commits each push by itself (`single`).
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import uvloop
+
+from bench.runs import SCOPE
+from runmeter.receiver import app, config, logs
+from runmeter.receiver.model import Push, Receipt, Scope
+from runmeter.receiver.tokens import Keyring
+from runmeter.receiver.writer import Writer
+
+ROOT = Path(__file__).parent.parent
+KEY = "hmac-key-of-benchmarks"
+READ_TOKEN = "read-token-of-benchmarks"
+START_SECONDS = 30.0
+
+
+class Nowhere(Writer):
+    """Acknowledges at once: what the server costs without storage."""
+
+    async def write(self, push: Push) -> Receipt:
+        """Store nothing."""
+        await asyncio.sleep(0)
+        return Receipt(1, duplicate=False)
+
+
+VARIANTS = {"nowhere": Nowhere, "single": lambda: Writer(batch_max=1), "group": Writer}
+
+
+class Load(NamedTuple):
+    """What became of a burst of pushes."""
+
+    pushed_count: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    failures: dict[str, int]
+
+    @property
+    def rate(self) -> float:
+        """Return acknowledged pushes per second."""
+        return self.pushed_count / self.seconds
+
+
+class Receiver(NamedTuple):
+    """A receiver that serves."""
+
+    process: subprocess.Popen[bytes]
+    address: str
+
+    def load(self, concurrency: int, count: int, most_seconds: float = 60.0) -> Load:
+        """Push with a client process; every push that failed is in `failures`."""
+        token = Keyring([KEY]).mint(Scope(**SCOPE))
+        client = [sys.executable, "-m", "bench.load", self.address, f"--token={token}"]
+        bounds = [f"--count={count}", f"--most-seconds={most_seconds}"]
+        done = subprocess.run(
+            [*client, f"--concurrency={concurrency}", *bounds],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+        )
+        return Load(**json.loads(done.stdout))
+
+    def rss_mib(self) -> float:
+        """Return the resident memory."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@contextmanager
+def receiver(folder: Path, database: str, variant: str = "group") -> Iterator[Receiver]:
+    """Run a receiver on a free port; its log is a file in the folder."""
+    environment = {**os.environ, "RECEIVER_READ_TOKEN": READ_TOKEN, "RECEIVER_HMAC_KEY": KEY}
+    path = folder / f"{variant}-{secrets.token_hex(4)}.log"
+    with path.open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.receivers", variant, database],
+            cwd=ROOT,
+            env=environment,
+            stderr=log,
+        )
+    try:
+        yield Receiver(process, _address(process, path))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _address(process: subprocess.Popen[bytes], log: Path) -> str:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        for line in log.read_text().splitlines():
+            if '"server.started"' in line:
+                return str(json.loads(line)["address"])
+        time.sleep(0.05)
+    raise RuntimeError(f"the receiver did not start: {log.read_text()}")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve as `receiver` does, with the writer of a variant."""
+    variant, database = arguments
+    loaded = config.load_serve({"addr": "127.0.0.1:0", "db": database, "migrate": True})
+    logs.configure("info", "json", sys.stderr)
+    return uvloop.run(app.serve(loaded, VARIANTS[variant]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
