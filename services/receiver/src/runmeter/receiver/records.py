@@ -48,6 +48,8 @@ class RunRecord(Model):
         unique_together = (("push_id", "organization", "repository", "workflow", "job"),)
         indexes = (
             Index(fields=("organization", "repository", "workflow", "job", "id"), name="run_scope"),
+            # what is old: never changed, so that a further push of a run need not touch it
+            Index(fields=("received_at_ms",), name="run_received"),
         )
 
 

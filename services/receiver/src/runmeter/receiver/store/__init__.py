@@ -16,14 +16,14 @@ from tortoise import Tortoise
 from tortoise.connection import get_connection, get_connections
 from tortoise.exceptions import BaseORMException
 from tortoise.expressions import Q
-from tortoise.migrations.api.migrate import migrate
-from tortoise.migrations.executor import MigrationExecutor
+from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
 
 from runmeter.receiver import events
 from runmeter.receiver.databases import Database
 from runmeter.receiver.errors import DatabaseUnusable, StoreUnavailable
 from runmeter.receiver.model import ListedRun, RunFilter, RunState, StoredRun, reads_as
 from runmeter.receiver.records import RunRecord
+from runmeter.receiver.store.migrating import advisory_lock, folder_lock
 
 DATABASE_ERRORS = (
     BaseORMException,
@@ -120,6 +120,8 @@ def _orm_config(database: Database) -> dict[str, Any]:
 async def migrate_database(database: Database) -> list[str]:
     """Bring the schema to the newest version; return the names of the migrations applied.
 
+    Waits while another process does.
+
     Raises:
         DatabaseUnusable: it cannot be opened or written.
     """
@@ -130,11 +132,16 @@ async def migrate_database(database: Database) -> list[str]:
             applied.append(name)
 
     with _explained(database):
-        try:
+        async with contextlib.AsyncExitStack() as stack:
+            if database.kind == "sqlite":
+                await stack.enter_async_context(folder_lock(database.location))
+            stack.push_async_callback(Tortoise.close_connections)
             await _reach(database)
-            await migrate(config=_orm_config(database), direction="forward", progress=progress)
-        finally:
-            await Tortoise.close_connections()
+            if database.kind == "postgres":
+                await stack.enter_async_context(advisory_lock(get_connection(READING)))
+            executor = MigrationExecutor(get_connection(WRITING), _APPS)
+            newest = [MigrationTarget(app, "__latest__") for app in _APPS]
+            await executor.migrate(newest, direction="forward", progress=progress)
     return applied
 
 
