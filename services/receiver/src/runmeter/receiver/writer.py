@@ -7,7 +7,7 @@ Tortoise's connection; a handler whose client has gone leaves, its push goes on.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -38,6 +38,7 @@ BATCH_MAX_BYTES = 4 * 2**20  # transactions stay short
 WAITING_MAX = 1024
 WAITING_MAX_BYTES = 32 * 2**20
 _ALONE_TRIES = 3
+_PATIENCE = 8  # batches of pushes that go before a chore
 
 _Answer = Receipt | Exception
 
@@ -45,6 +46,11 @@ _Answer = Receipt | Exception
 class _Waiting(NamedTuple):
     push: Push
     answer: asyncio.Future[Receipt]
+
+
+class _Chore(NamedTuple):
+    work: Callable[[], Awaitable[int]]
+    answer: asyncio.Future[int]
 
 
 class _Stored(NamedTuple):
@@ -71,6 +77,8 @@ class Writer:
         self._waiting_max_bytes = waiting_max_bytes
         self._wake = asyncio.Event()
         self._closed = False
+        self._chores: deque[_Chore] = deque()
+        self._batches_since_chore = 0
 
     async def write(self, push: Push) -> Receipt:
         """Store a push and return when it is durable.
@@ -94,6 +102,22 @@ class Writer:
         self._wake.set()
         return await asyncio.shield(waiting.answer)
 
+    async def between_pushes(self, work: Callable[[], Awaitable[int]]) -> int:
+        """Have the task do one other transaction, and return what it returns.
+
+        Pushes go first: it is done when none waits, or after eight batches of them, so that it
+        is done at all. Cancelling the caller does not cancel the work.
+
+        Raises:
+            ShuttingDown: the writer takes no more.
+        """
+        if self._closed:
+            raise ShuttingDown
+        chore = _Chore(work, asyncio.get_running_loop().create_future())
+        self._chores.append(chore)
+        self._wake.set()
+        return await asyncio.shield(chore.answer)
+
     def close(self) -> None:
         """Take no more; `run` ends when what waits is written."""
         self._closed = True
@@ -104,15 +128,22 @@ class Writer:
         self.close()
         refused = [self._next() for _ in range(len(self._waiting))]
         _answer(refused, [ShuttingDown()] * len(refused))
+        while self._chores:
+            _refuse(self._chores.popleft(), ShuttingDown())
 
     async def run(self) -> None:
         """Commit what waits, group by group, until closed and nothing waits."""
         try:
-            while self._waiting or not self._closed:
+            while self._waiting or self._chores or not self._closed:
+                if self._chores and (not self._waiting or self._batches_since_chore >= _PATIENCE):
+                    self._batches_since_chore = 0
+                    await _do_surely(self._chores.popleft())
+                    continue
                 if not self._waiting:
                     self._wake.clear()
                     await self._wake.wait()
                     continue
+                self._batches_since_chore += 1
                 batch = self._take()
                 _answer(batch, await _settle_surely([waiting.push for waiting in batch]))
         finally:
@@ -140,6 +171,20 @@ def _answer(batch: Sequence[_Waiting], answers: Sequence[_Answer]) -> None:
             waiting.answer.set_result(answer)
         else:
             waiting.answer.set_exception(answer)
+
+
+async def _do_surely(chore: _Chore) -> None:
+    try:
+        done = await chore.work()
+    except Exception as error:
+        _refuse(chore, error)
+    else:
+        chore.answer.set_result(done)
+
+
+def _refuse(chore: _Chore, error: Exception) -> None:
+    chore.answer.set_exception(error)
+    chore.answer.exception()  # whoever asked may be gone: nobody has to look at it
 
 
 async def _settle_surely(pushes: Sequence[Push]) -> Sequence[_Answer]:
@@ -218,7 +263,11 @@ def _compare(found: _Stored, push: Push) -> Receipt | CallError:
     )
     if verdict is Verdict.CONFLICTS:
         return PushConflict(found.revision)
-    return Receipt(found.id, duplicate=verdict is Verdict.REPEATS)
+    return Receipt(
+        found.id,
+        duplicate=verdict is Verdict.REPEATS,
+        replaced=verdict is Verdict.REPLACES,
+    )
 
 
 async def _find(pushes: Sequence[Push]) -> dict[PushKey, _Stored]:
@@ -239,7 +288,7 @@ async def _find(pushes: Sequence[Push]) -> dict[PushKey, _Stored]:
 
 async def _insert(push: Push) -> _Stored:
     columns = run_columns(push)
-    row = await RunRecord.create(received_at_ms=push.arrived_at_ms, **columns)
+    row = await RunRecord.create(received_at_ms=push.received_at_ms, **columns)
     return _Stored(row.id, push.run.state, push.run.revision, push.digest, columns["updated_at_ms"])
 
 
