@@ -57,7 +57,7 @@ async def prune(config: PruneConfig) -> int:
     """Delete what is old; return the exit status."""
     config.database.require()
     signals, progress = _Signals(), Progress("deleting", _terminal(), time.monotonic)
-    async with store.open_store(config.database):
+    async with store.open_store(config.database, serving=False):
         if config.dry_run:
             bounds = pruning.bounds(config.older_than_seconds, time.time())
             run_count = await expiry.count_expired(*bounds)
@@ -84,7 +84,7 @@ async def export_runs(config: ExportConfig) -> int:
     # in a pipe the one who reads shows progress
     shown = _terminal() if stat.S_ISREG(os.fstat(1).st_mode) else None
     signals, progress = _Signals(), Progress("exporting", shown, time.monotonic)
-    async with store.open_store(config.database):
+    async with store.open_store(config.database, serving=False):
         job = Exporting(archive, 1, progress)
         outcome = await _finished(job.run(signals.stop), progress)
     if outcome.status != _UNREAD:
@@ -98,7 +98,7 @@ async def import_runs(config: ImportConfig) -> int:
     if config.migrate:
         await _migrate(config.database)
     signals, progress = _Signals(), Progress("importing", _terminal(), time.monotonic)
-    async with store.open_store(config.database), _writing() as writer:
+    async with store.open_store(config.database, serving=False), _writing() as writer:
         job = Importing(Lines(descriptor).read, writer, config.skip_bad, progress)
         outcome = await _finished(job.run(signals.stop), progress)
     structlog.get_logger().info(

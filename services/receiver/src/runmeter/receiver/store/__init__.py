@@ -146,8 +146,10 @@ async def migrate_database(database: Database) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def open_store(database: Database) -> AsyncIterator[None]:
+async def open_store(database: Database, serving: bool = True) -> AsyncIterator[None]:
     """Hold the database open; every use of it happens inside, in this task or its children.
+
+    Who does not serve need not be able to write at once, or at all.
 
     Raises:
         DatabaseUnusable: it cannot be opened or written, or its schema is not up to date.
@@ -155,7 +157,7 @@ async def open_store(database: Database) -> AsyncIterator[None]:
     try:
         with _explained(database):
             await _reach(database)
-            await _check_usable(database)
+            await _check_usable(database, serving)
         yield
     finally:
         await Tortoise.close_connections()
@@ -168,7 +170,7 @@ async def _reach(database: Database) -> None:
     await get_connection(WRITING).execute_query(f"SELECT 1 FROM {catalog} LIMIT 1")
 
 
-async def _check_usable(database: Database) -> None:
+async def _check_usable(database: Database, serving: bool) -> None:
     executor = MigrationExecutor(get_connection(WRITING), _APPS)
     if await executor.plan():
         raise DatabaseUnusable(
@@ -176,7 +178,7 @@ async def _check_usable(database: Database) -> None:
             "its tables are missing or older than this receiver; run `receiver migrate` on it "
             "first, or serve with --migrate",
         )
-    if database.kind == "sqlite":
+    if serving and database.kind == "sqlite":
         await get_connection(WRITING).execute_script("BEGIN IMMEDIATE; ROLLBACK")
     await get_connection(READING).execute_query("SELECT 1")
 
