@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from tortoise.backends.base.executor import EXECUTOR_CACHE
 
 from runmeter.receiver import events, store
 from runmeter.receiver.databases import parse_database
@@ -232,6 +233,8 @@ def push_of(message: run_pb2.Run, read: Callable[..., Run]) -> Callable[[int], P
 def with_writer(where: str, use: Callable[[Writer], Any]) -> None:
     """Run a writer on a migrated database, use it, end it."""
     database = parse_database(where)
+    # kept by the name of the connection: those for another kind of database would be used
+    EXECUTOR_CACHE.clear()
 
     async def run() -> None:
         await store.migrate_database(database)
