@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import functools
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import asyncpg  # type: ignore[import-untyped]
 import pytest
 from tortoise.backends.base.executor import EXECUTOR_CACHE
 
@@ -213,6 +215,53 @@ def test_a_locked_database_is_waited_for(
             assert log(process.stderr.read())[-1]["run_count"] == 10
             assert process.wait() == 0
     assert names(kept) == []
+
+
+def test_a_signal_ends_it_between_transactions(
+    kept: Any, fill: Fill, line_of: LineOf, log: Log
+) -> None:
+    """What was deleted stays deleted; the last line has how many and the signal."""
+    fill(kept, (days_ago(line_of, n, 9, 9) for n in range(600)))
+    # every run alone in its transaction: there is time for a signal
+    kept.execute(f"UPDATE run SET payload_size_bytes = {5 * 2**20}")
+    line = [sys.executable, "-m", "runmeter.receiver", "prune", "--older-than=1d"]
+    line += [f"--db={kept.where}", "--log-format=json"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        while kept.column("SELECT COUNT(*) FROM run") == ["600"]:
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        (ended,) = log(process.stderr.read())
+        assert process.wait() == 128 + signal.SIGTERM
+    assert ended["signal"] == "SIGTERM"
+    assert 0 < ended["run_count"] < 600
+    assert len(names(kept)) == 600 - ended["run_count"]
+
+
+def test_runs_that_are_being_written_are_left_alone(postgres: Any) -> None:
+    """On PostgreSQL a run that another transaction holds is not waited for."""
+    url = postgres.create_database()
+
+    async def use(writer: Writer) -> None:
+        for number in range(3):
+            postgres.execute(
+                "INSERT INTO run (organization, repository, workflow, job, push_id, run_id, state,"
+                " revision, digest, received_at_ms, updated_at_ms, started_at_ms, "
+                "duration_seconds, payload_size_bytes, payload) VALUES "
+                f"('o', 'o/r', 'w', 'j', '{number}', '', 3, 1, '', 5, 5, 0, 0, 0, '')",
+                database=url,
+            )
+        other = await asyncpg.connect(url)
+        try:
+            async with other.transaction():
+                await other.execute("SELECT 1 FROM run WHERE push_id = '1' FOR UPDATE")
+                assert await expiry.delete_expired(2000, 2000) == 2
+                assert await expiry.delete_expired(2000, 2000) == 0
+            assert await expiry.delete_expired(2000, 2000) == 1
+        finally:
+            await other.close()
+
+    with_writer(url, use)
 
 
 # -- the writer ---------------------------------------------------------------------------

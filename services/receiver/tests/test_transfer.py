@@ -322,7 +322,7 @@ def test_a_signal_ends_an_import_that_waits(
         header = b'{"format":"runmeter-runs","version":1}\n'
         process.stdin.write(header + b"".join(varied(line_of, LINES_MAX - 1)))
         process.stdin.flush()
-        while not _stored(kept):
+        while not _stored(kept, LINES_MAX - 1):
             assert process.poll() is None
         process.send_signal(number)
         found = log(process.stderr.read())
@@ -334,9 +334,9 @@ def test_a_signal_ends_an_import_that_waits(
     assert kept.column("SELECT COUNT(*) FROM run") == ["63"]
 
 
-def _stored(kept: Any) -> bool:
+def _stored(kept: Any, least: int) -> bool:
     try:
-        return kept.column("SELECT COUNT(*) FROM run") == [str(LINES_MAX - 1)]
+        return int(kept.column("SELECT COUNT(*) FROM run")[0]) >= least
     except (sqlite3.Error, RuntimeError):
         return False  # there is no table yet
 
@@ -410,3 +410,71 @@ def test_lines_are_read_in_groups() -> None:
     os.close(reading)
     assert [line for group in groups for line in group] == expected
     assert [len(group) for group in groups] == [64, 64, 64, 9]
+
+
+def test_groups_of_long_lines_are_short(tmp_path: Path) -> None:
+    """Lines of 3 MiB come in groups of about 4 MiB; of what has no newlines no more is kept."""
+    (tmp_path / "long").write_bytes(b"\n".join([b"x" * 3 * 2**20] * 7) + b"\n")
+    descriptor = os.open(tmp_path / "long", os.O_RDONLY)
+    lines = Lines(descriptor)
+    groups = []
+    while group := lines.read():
+        groups.append([len(line) for line in group])
+    os.close(descriptor)
+    assert [size for group in groups for size in group] == [3 * 2**20] * 7
+    assert max(map(len, groups)) <= 2
+
+
+def test_a_killed_import_is_run_again(
+    kept: Any, command: Command, line_of: LineOf, export_of: Export, log: Log
+) -> None:
+    """After SIGKILL in the middle a second import stores what is missing, nothing twice."""
+    content = export_of(varied(line_of, 2000))
+    line = [*PROGRAM, "import", f"--db={kept.where}", "--migrate", "--log-level=error"]
+    with subprocess.Popen(line, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(content[: len(content) // 2])
+        process.stdin.flush()
+        while not _stored(kept, 500):
+            assert process.poll() is None
+        process.kill()
+        assert process.wait(WAIT_SECONDS) == -signal.SIGKILL
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+    before = int(kept.column("SELECT COUNT(*) FROM run")[0])
+    assert 500 <= before <= 1000
+    done = command("import", f"--db={kept.where}", "--migrate", content=content)
+    assert done.returncode == 0, done.stderr
+    assert summary(log(done.stderr)) == (2000, 2000 - before, 0, before, 0)
+    assert kept.column("SELECT COUNT(*) FROM run_container") == ["4000"]
+
+
+def test_a_terminal_sees_progress_and_is_not_read(
+    make_kept: Callable[[str], Any], line_of: LineOf
+) -> None:
+    """With a terminal for its log an import shows how far it is; as its input it takes none."""
+    master, terminal = os.openpty()
+    line = [*PROGRAM, "import", f"--db={make_kept('sqlite').where}"]
+    done = subprocess.run(line, stdin=terminal, capture_output=True, timeout=WAIT_SECONDS)
+    assert (done.returncode, done.stderr[:28]) == (2, b"receiver: name the file to i")
+    run = line_of(1)
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stderr=terminal) as process:
+        os.close(terminal)
+        assert process.stdin is not None
+        process.stdin.write(b'{"format":"runmeter-runs","version":1}\n')
+        shown: list[bytes] = []
+        watcher = threading.Thread(target=_watch, args=(master, shown))
+        watcher.start()
+        while b"runs/s" not in b"".join(shown):
+            process.stdin.write(run * LINES_MAX)
+        process.stdin.close()
+        assert process.wait(WAIT_SECONDS) == 1
+        watcher.join()
+    os.close(master)
+    assert b"importing: " in b"".join(shown)
+
+
+def _watch(terminal: int, shown: list[bytes]) -> None:
+    with contextlib.suppress(OSError):  # everybody has closed it
+        while read := os.read(terminal, 4096):
+            shown.append(read)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from runmeter.receiver.errors import Interrupted
 
 LINES_MAX = 64
+GROUP_MAX_BYTES = 4 * 2**20
 READ_BYTES = 2**18
 LINE_MAX_BYTES = 96 * 2**20  # the largest message that --max-message-bytes allows, in base64
 
@@ -26,24 +27,26 @@ class Lines:
         self._ended = False
 
     def read(self) -> list[bytes]:
-        """Return the next lines without their newlines, up to 64; none at the end.
+        """Return the next lines without their newlines, up to 64 or 4 MiB; none at the end.
 
         Blocks. The last line may lack its newline; a line over 96 MiB comes in pieces.
         """
         parts = self._rest.split(b"\n")
+        size_bytes = len(self._rest)
         while len(parts) <= LINES_MAX and not self._ended:
+            if len(parts) > 1 and size_bytes > GROUP_MAX_BYTES:
+                break
             if len(parts[-1]) > LINE_MAX_BYTES:
                 parts.append(b"")
                 break
-            read = self._read_some()
-            first, *others = read.split(b"\n")
+            first, *others = self._read_some().split(b"\n")
+            size_bytes += len(first) + sum(map(len, others))
             parts[-1] += first
             parts += others
-        if self._ended and len(parts) <= LINES_MAX:
-            self._rest = b""
-            return parts if parts[-1] else parts[:-1]
-        self._rest = b"\n".join(parts[LINES_MAX:]) if len(parts) > LINES_MAX else parts.pop()
-        return parts[:LINES_MAX]
+        taken = parts if self._ended and len(parts) <= LINES_MAX and parts[-1] else parts[:-1]
+        taken = taken[:LINES_MAX]
+        self._rest = b"\n".join(parts[len(taken) :])
+        return taken
 
     def _read_some(self) -> bytes:
         read = os.read(self._descriptor, READ_BYTES)
