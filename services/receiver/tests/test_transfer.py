@@ -1,6 +1,7 @@
 """``receiver export`` and ``receiver import``: real processes, both databases."""
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -292,6 +293,37 @@ def test_an_output_that_cannot_be_written_is_one_sentence(filled: Any) -> None:
         )
     assert done.returncode == 1
     assert done.stderr == b"receiver: cannot write standard output: No space left on device\n"
+
+
+def test_closed_streams_are_one_sentence(filled: Any) -> None:
+    """Where a stream is closed the database does not get its descriptor and is not written to."""
+    before = Path(filled.where).read_bytes()
+    for words, descriptor, doing in (
+        (["export"], 1, b"write standard output"),
+        (["import"], 0, b"read standard input"),
+    ):
+        done = subprocess.run(
+            [*PROGRAM, *words, f"--db={filled.where}"],
+            stderr=subprocess.PIPE,
+            preexec_fn=functools.partial(os.close, descriptor),
+            timeout=WAIT_SECONDS,
+        )
+        assert done.returncode == 1
+        assert done.stderr == b"receiver: cannot " + doing + b": it is closed\n"
+    assert Path(filled.where).read_bytes() == before
+
+
+@pytest.mark.parametrize("words", [["export"], ["prune", "--older-than=1d", "--dry-run"]])
+def test_a_database_that_fails_ends_a_command(
+    kept: Any, command: Command, line_of: LineOf, export_of: Export, log: Log, words: list[str]
+) -> None:
+    """What the database refuses is in the log; the exit status is 1, there is no traceback."""
+    command("import", f"--db={kept.where}", "--migrate", content=export_of([line_of(1)]))
+    kept.execute("ALTER TABLE run RENAME TO gone")
+    done = command(*words, f"--db={kept.where}")
+    assert done.returncode == 1
+    assert log(done.stderr)[0]["event"] == events.DATABASE_FAILED
+    assert b"Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

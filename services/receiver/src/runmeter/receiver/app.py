@@ -59,14 +59,7 @@ async def prune(config: PruneConfig) -> int:
     signals, progress = _Signals(), Progress("deleting", _terminal(), time.monotonic)
     async with store.open_store(config.database, serving=False):
         if config.dry_run:
-            bounds = pruning.bounds(config.older_than_seconds, time.time())
-            run_count = await expiry.count_expired(*bounds)
-            structlog.get_logger().info(
-                events.RUNS_COUNTED,
-                run_count=run_count,
-                older_than_seconds=config.older_than_seconds,
-            )
-            return 0
+            return (await _finished(_count(config.older_than_seconds), progress)).status
         job = Pruning(expiry.delete_expired, CLOCKS, progress)
         outcome = await _finished(job.run(config.older_than_seconds, signals.stop), progress)
     structlog.get_logger().info(
@@ -78,8 +71,17 @@ async def prune(config: PruneConfig) -> int:
     return outcome.status
 
 
+async def _count(older_than_seconds: float) -> None:
+    run_count = await expiry.count_expired(*pruning.bounds(older_than_seconds, time.time()))
+    structlog.get_logger().info(
+        events.RUNS_COUNTED, run_count=run_count, older_than_seconds=older_than_seconds
+    )
+
+
 async def export_runs(config: ExportConfig) -> int:
     """Write all runs to standard output; return the exit status."""
+    if sys.stdout is None:  # the database would be opened in its place, and written to
+        raise StreamUnusable("write standard output", "it is closed")
     config.database.require()
     # in a pipe the one who reads shows progress
     shown = _terminal() if stat.S_ISREG(os.fstat(1).st_mode) else None
@@ -139,6 +141,8 @@ def _terminal() -> TextIO | None:
 def _opened(source: str | None) -> int:
     """Return a descriptor to read from; it stays open until the program ends."""
     if source is None:
+        if sys.stdin is None:
+            raise StreamUnusable("read standard input", "it is closed")
         if os.isatty(0):
             raise ConfigurationError(
                 "name the file to import, or pipe an export in: receiver import runs.jsonl"

@@ -15,6 +15,7 @@ from runmeter.receiver.streams import Stop, unless
 
 SWEEP_SECONDS = 300.0
 _REST_SECONDS = 0.01
+_REST_MAX_SECONDS = 1.0  # the database may have been locked for long
 
 Delete = Callable[[int, int], Awaitable[int]]
 
@@ -70,7 +71,8 @@ class Pruning:
             self._progress.show(self.deleted.run_count)
             # as long a rest as the transaction was: others get half of the time at least
             took_seconds = self._clocks.monotonic() - started
-            await unless(stop, asyncio.sleep(max(took_seconds, _REST_SECONDS)))
+            rest_seconds = min(max(took_seconds, _REST_SECONDS), _REST_MAX_SECONDS)
+            await unless(stop, asyncio.sleep(rest_seconds))
 
 
 async def keep_retention(
