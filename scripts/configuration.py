@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROGRAMS = ("collector", "collector push", "collector spool", "receiver", "gateway")
+RECEIVER = ("receiver", *(f"receiver {name}" for name in ("migrate", "prune", "export", "import")))
+PROGRAMS = ("collector", "collector push", "collector spool", *RECEIVER, "gateway")
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 HEAD = """\
 # Configuration

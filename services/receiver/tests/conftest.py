@@ -1,13 +1,17 @@
 """What several test modules share: the golden run, a database, a running receiver."""
 
+import contextlib
+import functools
 import json
 import os
 import queue
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +22,9 @@ from hypothesis import settings
 from rig.postgres import running_postgres as running_postgres
 
 from runmeter.receiver.databases import Database, parse_database
+from runmeter.receiver.model import ArchivedRun
 from runmeter.receiver.tokens import Keyring
-from runmeter.receiver.wire import reading
+from runmeter.receiver.wire import lines, reading
 from runmeter.v1 import (
     ingest_service_pb2,
     ingest_service_pb2_grpc,
@@ -72,6 +77,114 @@ def read() -> Callable[[run_pb2.Run], Any]:
 def database(tmp_path: Path) -> Database:
     """A SQLite file that does not exist yet."""
     return parse_database(str(tmp_path / "metrics.db"))
+
+
+class Kept:
+    """A database of either kind, looked into from outside; every value is text, NULL empty."""
+
+    def __init__(self, where: str, execute: Callable[[str], list[tuple[str, ...]]]) -> None:
+        self.where = where
+        self.execute = execute
+
+    def column(self, sql: str) -> list[str]:
+        """Return the first column of the rows of a query."""
+        return [row[0] for row in self.execute(sql)]
+
+
+def _execute_sqlite(path: str, sql: str) -> list[tuple[str, ...]]:
+    with contextlib.closing(sqlite3.connect(path, timeout=START_SECONDS)) as connection:
+        rows = connection.execute(sql).fetchall()
+        connection.commit()
+    return [tuple("" if value is None else str(value) for value in row) for row in rows]
+
+
+@pytest.fixture
+def make_kept(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str], Kept]:
+    """Make a database of a kind that does not hold anything yet."""
+
+    def make(kind: str) -> Kept:
+        if kind == "sqlite":
+            path = str(tmp_path / f"{uuid.uuid4()}.db")
+            return Kept(path, functools.partial(_execute_sqlite, path))
+        postgres = request.getfixturevalue("postgres")
+        url = postgres.create_database()
+        return Kept(url, functools.partial(postgres.execute, database=url))
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def kept(request: pytest.FixtureRequest, make_kept: Callable[[str], Kept]) -> Kept:
+    """A database of each kind."""
+    return make_kept(request.param)
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Run ``receiver`` with a command to its end."""
+
+    def run(*arguments: str, content: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        line = [sys.executable, "-m", "runmeter.receiver", *arguments, "--log-format=json"]
+        return subprocess.run(
+            line, input=content, cwd=tmp_path, capture_output=True, timeout=10 * START_SECONDS
+        )
+
+    return run
+
+
+def log_of(output: bytes) -> list[dict[str, Any]]:
+    """Return the log lines of a program that ended."""
+    return [json.loads(line) for line in output.splitlines() if line.startswith(b"{")]
+
+
+@pytest.fixture
+def log() -> Callable[[bytes], list[dict[str, Any]]]:
+    """Read the log lines of a program that ended."""
+    return log_of
+
+
+@pytest.fixture
+def line_of(message: run_pb2.Run) -> Callable[..., bytes]:
+    """Make the line of an export for the golden run with some fields changed."""
+
+    def make(
+        number: int, received_at_ms: int = 1000, updated_at_ms: int = 2000, **changes: Any
+    ) -> bytes:
+        run = run_pb2.Run()
+        run.CopyFrom(message)
+        run.push_id = f"00000000-0000-4000-8000-{number:012x}"
+        for name, value in changes.items():
+            setattr(run, name, value)
+        scope = run.scope
+        return lines.run_line(
+            ArchivedRun(
+                number,
+                received_at_ms,
+                updated_at_ms,
+                scope.organization,
+                scope.repository,
+                scope.workflow,
+                scope.job,
+                run.push_id,
+                run.run_id,
+                run.state,
+                run.revision,
+                run.SerializeToString(deterministic=True),
+            )
+        )
+
+    return make
+
+
+@pytest.fixture
+def export_of() -> Callable[[Iterable[bytes]], bytes]:
+    """Make an export of lines."""
+
+    def make(run_lines: Iterable[bytes]) -> bytes:
+        listed = list(run_lines)
+        return b"".join([lines.header_line(), *listed, lines.end_line(len(listed))])
+
+    return make
 
 
 class Receiver:

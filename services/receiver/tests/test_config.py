@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from runmeter.receiver.config import load_migrate, load_serve
+from runmeter.receiver.config import (
+    load_export,
+    load_import,
+    load_migrate,
+    load_prune,
+    load_serve,
+)
 from runmeter.receiver.errors import ConfigurationError
 from runmeter.receiver.settings import SETTINGS
 
@@ -49,6 +55,10 @@ def test_every_setting_has_its_variable() -> None:
         ("shutdown_timeout", "0", "shutdown_timeout_seconds", 0.0),
         ("shutdown_timeout", "500ms", "shutdown_timeout_seconds", 0.5),
         ("shutdown_timeout", "1.5s", "shutdown_timeout_seconds", 1.5),
+        ("retention", "90d", "retention_seconds", 90 * 86400.0),
+        ("retention", "1d12h", "retention_seconds", 129600.0),
+        ("retention", "36h", "retention_seconds", 129600.0),
+        ("retention", "36500d", "retention_seconds", 36500 * 86400.0),
         ("max_message_bytes", "4096", "max_message_bytes", 4096),
         ("max_message_bytes", "64Ki", "max_message_bytes", 65536),
         ("max_message_bytes", "64KiB", "max_message_bytes", 65536),
@@ -192,3 +202,28 @@ def test_migrate_needs_no_secrets() -> None:
     config = load_migrate({"db": "sqlite:///tmp/a?b#c.db"}, {"RECEIVER_LOG_FORMAT": "text"})
     assert config.database.location == "/tmp/a?b#c.db"
     assert config.log.format == "text"
+
+
+@pytest.mark.parametrize(
+    "text", ["90", "d", "-1d", "1.5d", "0d", "999ms", "36501d", "12h1d", "1d 12h", "9" * 30 + "d"]
+)
+def test_ages_that_are_refused(text: str) -> None:
+    """Days are whole and stand first; an age is a second to a hundred years."""
+    with pytest.raises(ConfigurationError, match=r"--older-than '.*' must be a duration"):
+        load_prune({"older_than": text}, {})
+    with pytest.raises(ConfigurationError, match=r"RECEIVER_RETENTION '.*' must be a duration"):
+        load_serve({}, {**GOOD, "RECEIVER_RETENTION": text})
+
+
+def test_commands_need_no_secrets() -> None:
+    """Each reads what it needs, with defaults."""
+    environ = {"RECEIVER_DB": "a.db"}
+    assert load_serve({}, GOOD).retention_seconds is None
+    assert load_prune({"older_than": "2d"}, environ)[1:3] == (172800.0, False)
+    assert load_prune({"older_than": "2d", "dry_run": True}, environ).dry_run is True
+    assert load_export({}, environ).database.location == "a.db"
+    assert load_import({}, environ)[1:4] == (True, None, False)
+    assert load_import({"file": "-", "skip_bad": True}, environ)[1:4] == (True, None, True)
+    assert load_import({"file": "x", "db": "postgres://h/n"}, environ)[1:3] == (False, "x")
+    with pytest.raises(ConfigurationError, match="--older-than=90d"):
+        load_prune({}, environ)

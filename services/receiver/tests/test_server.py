@@ -550,7 +550,26 @@ def test_help_and_version(tmp_path: Path) -> None:
     for word in ("--hmac-key-file FILE", "[RECEIVER_ADDR; default :50051]", "migrate"):
         assert word in text
     assert run_receiver("--version", folder=tmp_path).stdout.startswith("receiver 0.")
-    assert "--db" in run_receiver("migrate", "--help", folder=tmp_path).stdout
+    assert "--retention DURATION" in text
+    assert "--older-than" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "others"),
+    [
+        ("migrate", [], ["--migrate", "--older-than", "--addr"]),
+        ("prune", ["--older-than", "--dry-run"], ["--retention", "--skip-bad"]),
+        ("export", [], ["--migrate", "--skip-bad"]),
+        ("import", ["--skip-bad", "--migrate", "[FILE]"], ["--dry-run", "--hmac-key"]),
+    ],
+)
+def test_help_of_commands(name: str, own: list[str], others: list[str], tmp_path: Path) -> None:
+    """Each command has its flags, only them, and teaches with an example."""
+    text = run_receiver(name, "--help", folder=tmp_path).stdout
+    assert f"\n    receiver {name} " in text
+    for word in ["--db", "--log-level", *own]:
+        assert word in text
+    assert [word for word in others if word in text] == []
 
 
 def test_migrate_command(tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ def assert_schema(database: Database) -> None:
         run = indexes(connection, "run")
         assert run[(*SCOPE_COLUMNS, "id")] is False
         assert run[("push_id", *SCOPE_COLUMNS)] is True
+        assert run[("received_at_ms",)] is False
         assert ("run_id",) in indexes(connection, "run_container")
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA page_size").fetchone() == (8192,)
@@ -162,6 +163,7 @@ def test_a_database_of_the_first_schema_keeps_rows_and_indexes(
         run = indexes(connection, "run")
         assert run[(*SCOPE_COLUMNS, "id")] is False
         assert run[("push_id", *SCOPE_COLUMNS)] is True
+        assert run[("received_at_ms",)] is False
         assert ("run_id",) in indexes(connection, "run_container")
 
 
@@ -252,7 +254,7 @@ def test_a_later_push_replaces_and_an_earlier_one_changes_nothing(
         first = make(1000, state=state, revision=1)
         later = make(2000, state=state, revision=2, payload=payload)
         assert await writer.write(first) == Receipt(1, duplicate=False)
-        assert await writer.write(later) == Receipt(1, duplicate=False)
+        assert await writer.write(later) == Receipt(1, duplicate=False, replaced=True)
         assert await writer.write(first._replace(arrived_at_ms=3000)) == Receipt(1, duplicate=True)
         assert await writer.write(later._replace(arrived_at_ms=4000)) == Receipt(1, duplicate=True)
         with pytest.raises(PushConflict):

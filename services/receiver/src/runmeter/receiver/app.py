@@ -3,33 +3,155 @@
 import asyncio
 import os
 import signal
+import stat
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import NoReturn
+from typing import Any, NamedTuple, NoReturn, TextIO
 
 import structlog
 
-from runmeter.receiver import events, store
-from runmeter.receiver.config import MigrateConfig, ServeConfig
+from runmeter.receiver import events, pruning, store
+from runmeter.receiver.config import (
+    ExportConfig,
+    ImportConfig,
+    MigrateConfig,
+    PruneConfig,
+    ServeConfig,
+)
 from runmeter.receiver.databases import Database
+from runmeter.receiver.errors import (
+    ConfigurationError,
+    Interrupted,
+    StoreUnavailable,
+    StreamUnusable,
+)
+from runmeter.receiver.exporting import Exporting
+from runmeter.receiver.importing import Importing
 from runmeter.receiver.ingest import Ingest
+from runmeter.receiver.progress import Progress
+from runmeter.receiver.pruning import Pruning, keep_retention
 from runmeter.receiver.query import RunQuery
 from runmeter.receiver.server import Server
 from runmeter.receiver.servicers import UseCases
+from runmeter.receiver.store import archive, expiry
+from runmeter.receiver.streams import Lines
 from runmeter.receiver.tokens import Keyring, ReadToken
 from runmeter.receiver.writer import Writer
 
 KEY_MIN_BYTES = 16
 WRITER_END_SECONDS = 1.0
+CLOCKS = pruning.Clocks(time.time, time.monotonic)
+_UNREAD = 128 + signal.SIGPIPE
 
 
 async def migrate(config: MigrateConfig) -> int:
     """Bring the schema up to date; return the exit status."""
     await _migrate(config.database)
     return 0
+
+
+async def prune(config: PruneConfig) -> int:
+    """Delete what is old; return the exit status."""
+    config.database.require()
+    signals, progress = _Signals(), Progress("deleting", _terminal(), time.monotonic)
+    async with store.open_store(config.database, serving=False):
+        if config.dry_run:
+            return (await _finished(_count(config.older_than_seconds), progress)).status
+        job = Pruning(expiry.delete_expired, CLOCKS, progress)
+        outcome = await _finished(job.run(config.older_than_seconds, signals.stop), progress)
+    structlog.get_logger().info(
+        events.RUNS_DELETED,
+        **job.deleted._asdict(),
+        older_than_seconds=config.older_than_seconds,
+        **outcome.facts,
+    )
+    return outcome.status
+
+
+async def _count(older_than_seconds: float) -> None:
+    run_count = await expiry.count_expired(*pruning.bounds(older_than_seconds, time.time()))
+    structlog.get_logger().info(
+        events.RUNS_COUNTED, run_count=run_count, older_than_seconds=older_than_seconds
+    )
+
+
+async def export_runs(config: ExportConfig) -> int:
+    """Write all runs to standard output; return the exit status."""
+    if sys.stdout is None:  # the database would be opened in its place, and written to
+        raise StreamUnusable("write standard output", "it is closed")
+    config.database.require()
+    # in a pipe the one who reads shows progress
+    shown = _terminal() if stat.S_ISREG(os.fstat(1).st_mode) else None
+    signals, progress = _Signals(), Progress("exporting", shown, time.monotonic)
+    async with store.open_store(config.database, serving=False):
+        job = Exporting(archive, 1, progress)
+        outcome = await _finished(job.run(signals.stop), progress)
+    if outcome.status != _UNREAD:
+        structlog.get_logger().info(events.RUNS_EXPORTED, run_count=job.run_count, **outcome.facts)
+    return outcome.status
+
+
+async def import_runs(config: ImportConfig) -> int:
+    """Store what a file or standard input holds; return the exit status."""
+    descriptor = _opened(config.source)
+    if config.migrate:
+        await _migrate(config.database)
+    signals, progress = _Signals(), Progress("importing", _terminal(), time.monotonic)
+    async with store.open_store(config.database, serving=False), _writing(Writer()) as writer:
+        job = Importing(Lines(descriptor).read, writer, config.skip_bad, progress)
+        outcome = await _finished(job.run(signals.stop), progress)
+    structlog.get_logger().info(
+        events.RUNS_IMPORTED, **job.counts._asdict(), complete=job.complete, **outcome.facts
+    )
+    return outcome.status or (0 if job.complete else 1)
+
+
+class _Outcome(NamedTuple):
+    status: int
+    facts: dict[str, object]
+
+
+async def _finished(work: Coroutine[Any, Any, None], progress: Progress) -> _Outcome:
+    """Do the work of a command; return its exit status and what the log says of it."""
+    started_seconds = time.monotonic()
+    status = 0
+    facts: dict[str, object] = {}
+    try:
+        await work
+    except Interrupted as interrupted:
+        status = 128 + signal.Signals[interrupted.signal_name]
+        facts["signal"] = interrupted.signal_name
+    except StoreUnavailable:
+        status = 1  # the log has it
+    except BrokenPipeError:
+        status = _UNREAD
+    finally:
+        progress.close()
+    facts["duration_seconds"] = round(time.monotonic() - started_seconds, 3)
+    return _Outcome(status, facts)
+
+
+def _terminal() -> TextIO | None:
+    return sys.stderr if sys.stderr.isatty() else None
+
+
+def _opened(source: str | None) -> int:
+    """Return a descriptor to read from; it stays open until the program ends."""
+    if source is None:
+        if sys.stdin is None:
+            raise StreamUnusable("read standard input", "it is closed")
+        if os.isatty(0):
+            raise ConfigurationError(
+                "name the file to import, or pipe an export in: receiver import runs.jsonl"
+            )
+        return 0
+    try:
+        return os.open(source, os.O_RDONLY)
+    except OSError as error:
+        raise StreamUnusable(f"read {source}", error.strerror or str(error)) from error
 
 
 async def serve(config: ServeConfig, make_writer: Callable[[], Writer] = Writer) -> int:
@@ -47,7 +169,11 @@ async def serve(config: ServeConfig, make_writer: Callable[[], Writer] = Writer)
     if config.migrate:
         await _migrate(config.database)
     # the database before the server, in one task: its context is that of every handler
-    async with store.open_store(config.database), _writing(make_writer()) as writer:
+    async with (
+        store.open_store(config.database),
+        _writing(make_writer()) as writer,
+        _keeping(config.retention_seconds, writer),
+    ):
         server = Server(_use_cases(config, writer), config.address, config.max_message_bytes)
         await server.start()
         log.info(
@@ -101,21 +227,37 @@ async def _writing(writer: Writer) -> AsyncIterator[Writer]:
         await task
 
 
+@asynccontextmanager
+async def _keeping(retention_seconds: float | None, writer: Writer) -> AsyncIterator[None]:
+    """Delete what is old as long as the receiver serves."""
+    if retention_seconds is None:
+        yield
+        return
+    task = asyncio.create_task(
+        keep_retention(retention_seconds, expiry.delete_expired, writer, CLOCKS)
+    )
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
 class _Signals:
     """SIGTERM and SIGINT: the first asks to end, the second ends at once."""
 
     def __init__(self) -> None:
-        self._first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._received, number)
 
     async def first(self) -> str:
         """Wait for a signal; return its name."""
-        return await self._first
+        return await self.stop
 
     def _received(self, number: signal.Signals) -> None:
-        if not self._first.done():
-            self._first.set_result(number.name)
+        if not self.stop.done():
+            self.stop.set_result(number.name)
             return
         _end_at_once("a second signal", 128 + number)
 

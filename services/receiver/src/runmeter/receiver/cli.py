@@ -1,9 +1,9 @@
-"""Command line: ``receiver [flags]`` and ``receiver migrate [flags]``."""
+"""Command line: ``receiver`` serves, ``receiver COMMAND`` does one thing and ends."""
 
 import sys
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import uvloop
@@ -21,10 +21,78 @@ Or with secrets where other users cannot see them:
   RECEIVER_READ_TOKEN=… receiver --hmac-key-file /run/secrets/hmac-keys
 
 Every flag has an environment variable; a flag counts before its variable. Durations are
-written 500ms, 25s, 1m30s. Exit status: 0 ended by a signal, 1 cannot serve (address or
-database), 2 bad flags or variables.
+written 500ms, 25s, 1m30s, ages 90d and 1d12h as well. Exit status: 0 ended by a signal, 1
+cannot serve (address or database), 2 bad flags or variables.
 """
-_MIGRATE = "Bring the schema of the database up to date, and end."
+
+
+class _Command(NamedTuple):
+    """One thing to do: what its help says, how it is configured, what does it."""
+
+    help: str
+    load: Callable[[dict[str, object]], Any]
+    run: Callable[[Any], Coroutine[Any, Any, int]]
+    arguments: tuple[str, ...] = ()
+
+
+_COMMANDS = {
+    "migrate": _Command(
+        """Bring the schema of the database up to date, and end.
+
+        \b
+          receiver migrate --db postgres://user@host:5432/runs
+
+        Any number at once: one migrates, the others wait for it.
+        """,
+        config.load_migrate,
+        app.migrate,
+    ),
+    "prune": _Command(
+        """Delete runs whose last push is older than a duration, with their containers.
+
+        \b
+          receiver prune --older-than=90d --db metrics.db --dry-run
+          receiver prune --older-than=90d --db metrics.db
+
+        Receivers may serve the database meanwhile: transactions are small, with rests between.
+        Durations are written 90d, 36h, 1d12h. A running run that is not overdue is kept. Exit
+        status: 0 done, 1 the database cannot be used, 2 bad flags or variables, 128 + n ended
+        by signal n.
+        """,
+        config.load_prune,
+        app.prune,
+    ),
+    "export": _Command(
+        """Write all runs to standard output, a line of JSON each, in the order they were stored.
+
+        \b
+          receiver export --db metrics.db > runs.jsonl
+          receiver export --db metrics.db | receiver import --db postgres://user@host/runs
+
+        Receivers may serve the database meanwhile; what arrives after the start is left out.
+        Exit status: 0 done, 1 the database cannot be read or the output not written, 2 bad flags
+        or variables, 141 nobody reads the output, 128 + n ended by signal n.
+        """,
+        config.load_export,
+        app.export_runs,
+    ),
+    "import": _Command(
+        """Store the runs of an export, from a file or standard input, by the rules for pushes.
+
+        \b
+          receiver import --db metrics.db runs.jsonl
+          receiver export --db metrics.db | receiver import --db postgres://user@host/runs
+
+        Times of arrival are kept. Running it again is safe: what is stored is not stored twice.
+        It stops at the first line that cannot be stored; what came before stays. Exit status: 0
+        all is stored, 1 a bad line, a stream that is cut short or an unusable database, 2 bad
+        flags or variables, 128 + n ended by signal n.
+        """,
+        config.load_import,
+        app.import_runs,
+        ("file",),
+    ),
+}
 
 
 def main() -> None:
@@ -37,29 +105,41 @@ def _command() -> click.Group:
         if context.invoked_subcommand is None:
             _end(app.serve, config.load_serve, flags)
 
-    def migrate(context: click.Context, /, **flags: object) -> None:
-        outer = context.parent.params if context.parent else {}
-        merged = {
-            name: outer.get(name) if value is None else value for name, value in flags.items()
-        }
-        _end(app.migrate, config.load_migrate, merged)
-
     group = click.Group(
         callback=click.pass_context(serve),
         help=_PROLOGUE,
         invoke_without_command=True,
-        subcommand_metavar="[migrate]",
-        params=[*map(_option, SETTINGS), _version_option()],
+        subcommand_metavar=f"[{' | '.join(_COMMANDS)}]",
+        params=[*_options("serve"), _version_option()],
     )
-    group.add_command(
-        click.Command(
-            "migrate",
-            callback=click.pass_context(migrate),
-            help=_MIGRATE,
-            params=[_option(setting) for setting in SETTINGS if setting.migrate_too],
-        )
-    )
+    for name, command in _COMMANDS.items():
+        group.add_command(_subcommand(name, command))
     return group
+
+
+def _subcommand(name: str, command: _Command) -> click.Command:
+    def run(context: click.Context, /, **flags: object) -> None:
+        # flags count on either side of the command's name
+        outer = context.parent.params if context.parent else {}
+        merged = {
+            name: outer.get(name) if value is None else value for name, value in flags.items()
+        }
+        _end(command.run, command.load, merged)
+
+    arguments = [
+        click.Argument([argument], required=False, metavar=f"[{argument.upper()}]")
+        for argument in command.arguments
+    ]
+    return click.Command(
+        name,
+        callback=click.pass_context(run),
+        help=command.help,
+        params=[*_options(name), *arguments],
+    )
+
+
+def _options(command: str) -> list[click.Parameter]:
+    return [_option(setting) for setting in SETTINGS if command in setting.commands]
 
 
 def _option(setting: Setting) -> click.Option:

@@ -13,6 +13,8 @@ from runmeter.receiver.errors import ConfigurationError
 from runmeter.receiver.logs import FORMATS, LEVELS
 from runmeter.receiver.settings import SETTINGS, Setting
 
+_DAYS = re.compile(r"(?:(\d{1,6})d)?(.*)", re.ASCII)
+_DAY_SECONDS = 86400.0
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+|0", re.ASCII)
 _SIZE = re.compile(r"(\d{1,15})(Ki|KiB|Mi|MiB)?", re.ASCII)
 _SIZE_FACTORS = {"": 1, "Ki": 2**10, "Mi": 2**20}
@@ -39,6 +41,32 @@ class MigrateConfig(NamedTuple):
     log: LogConfig
 
 
+class PruneConfig(NamedTuple):
+    """What ``receiver prune`` needs."""
+
+    database: Database
+    older_than_seconds: float
+    dry_run: bool
+    log: LogConfig
+
+
+class ExportConfig(NamedTuple):
+    """What ``receiver export`` needs."""
+
+    database: Database
+    log: LogConfig
+
+
+class ImportConfig(NamedTuple):
+    """What ``receiver import`` needs; `source` None is standard input."""
+
+    database: Database
+    migrate: bool
+    source: str | None
+    skip_bad: bool
+    log: LogConfig
+
+
 class ServeConfig(NamedTuple):
     """What serving needs."""
 
@@ -50,6 +78,7 @@ class ServeConfig(NamedTuple):
     max_token_ttl_seconds: float | None
     shutdown_timeout_seconds: float
     max_message_bytes: int
+    retention_seconds: float | None
     log: LogConfig
 
     def __repr__(self) -> str:
@@ -70,12 +99,13 @@ def load_serve(flags: Flags, environ: Mapping[str, str] | None = None) -> ServeC
     return ServeConfig(
         address=values.parsed("addr", _address),
         database=database,
-        migrate=database.kind == "sqlite" or values.yes("migrate"),
+        migrate=_migrates(database, values),
         read_token=_read_token(values),
         hmac_keys=_hmac_keys(values),
         max_token_ttl_seconds=values.maybe("max_token_ttl", _token_ttl),
         shutdown_timeout_seconds=values.parsed("shutdown_timeout", _shutdown_timeout),
         max_message_bytes=values.parsed("max_message_bytes", _size),
+        retention_seconds=values.maybe("retention", _age),
         log=_log(values),
     )
 
@@ -84,6 +114,35 @@ def load_migrate(flags: Flags, environ: Mapping[str, str] | None = None) -> Migr
     """Read the configuration of ``receiver migrate``; raises as `load_serve` does."""
     values = _Values(flags, os.environ if environ is None else environ)
     return MigrateConfig(values.parsed("db", parse_database), _log(values))
+
+
+def load_prune(flags: Flags, environ: Mapping[str, str] | None = None) -> PruneConfig:
+    """Read the configuration of ``receiver prune``; raises as `load_serve` does."""
+    values = _Values(flags, os.environ if environ is None else environ)
+    older_than_seconds = values.maybe("older_than", _age)
+    if older_than_seconds is None:
+        raise ConfigurationError("say how old runs must be to be deleted: --older-than=90d")
+    database = values.parsed("db", parse_database)
+    return PruneConfig(database, older_than_seconds, values.yes("dry_run"), _log(values))
+
+
+def load_export(flags: Flags, environ: Mapping[str, str] | None = None) -> ExportConfig:
+    """Read the configuration of ``receiver export``; raises as `load_serve` does."""
+    values = _Values(flags, os.environ if environ is None else environ)
+    return ExportConfig(values.parsed("db", parse_database), _log(values))
+
+
+def load_import(flags: Flags, environ: Mapping[str, str] | None = None) -> ImportConfig:
+    """Read the configuration of ``receiver import``; raises as `load_serve` does.
+
+    `flags` has the argument ``file``, too.
+    """
+    values = _Values(flags, os.environ if environ is None else environ)
+    database = values.parsed("db", parse_database)
+    given = flags.get("file")
+    source = None if given in (None, "-") else str(given)
+    migrate = _migrates(database, values)
+    return ImportConfig(database, migrate, source, values.yes("skip_bad"), _log(values))
 
 
 class _Values:
@@ -134,6 +193,10 @@ class _Values:
         """Read a switch: a flag without value, or a yes or no in the environment."""
         given = self._flags.get(name)
         return given if isinstance(given, bool) else bool(self.maybe(name, _yes))
+
+
+def _migrates(database: Database, values: _Values) -> bool:
+    return database.kind == "sqlite" or values.yes("migrate")
 
 
 def _read_token(values: _Values) -> str:
@@ -239,6 +302,20 @@ def _duration_seconds(text: str) -> float:
     if not _DURATION.fullmatch(text):
         raise ValueError("must be a duration such as 500ms, 25s or 1m30s")
     seconds: float = durationpy.from_str(text).total_seconds()
+    return seconds
+
+
+def _age(text: str) -> float:
+    """Return seconds; whole days may stand in front: 90d, 1d12h."""
+    found = _DAYS.fullmatch(text)
+    days, rest = (found[1], found[2]) if found else (None, text)
+    seconds = int(days or 0) * _DAY_SECONDS
+    try:
+        seconds += _duration_seconds(rest) if rest or days is None else 0.0
+    except ValueError as error:
+        raise ValueError("must be a duration such as 90d, 36h or 1d12h") from error
+    if not 1 <= seconds <= 36500 * _DAY_SECONDS:
+        raise ValueError("must be a duration of 1s to 36500d")
     return seconds
 
 

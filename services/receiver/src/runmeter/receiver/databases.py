@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from runmeter.receiver.errors import DatabaseUnusable
+
 
 class Database(NamedTuple):
     """A database: `location` is a SQLite path or a PostgreSQL URL, `label` has no password."""
@@ -11,6 +13,15 @@ class Database(NamedTuple):
     kind: Literal["sqlite", "postgres"]
     location: str
     label: str
+
+    def require(self) -> None:
+        """Check that a SQLite file is there: opening one makes it.
+
+        Raises:
+            DatabaseUnusable: it is not.
+        """
+        if self.kind == "sqlite" and not Path(self.location).exists():
+            raise DatabaseUnusable(self.label, "there is no such file; name another in --db")
 
     def advice(self) -> str:
         """Say what to look at when the database cannot be used."""

@@ -4,7 +4,10 @@ ReceiverError
 ├── StartupError                ends the program before it serves
 │   ├── ConfigurationError      exit 2: a flag or variable is missing or bad
 │   ├── AddressUnusable         exit 1: the port is taken, the address is not of this machine
-│   └── DatabaseUnusable        exit 1: cannot be opened, written, or is not migrated
+│   ├── DatabaseUnusable        exit 1: cannot be opened, written, or is not migrated
+│   └── StreamUnusable          exit 1: what is exported cannot be written, or imported read
+├── LineRejected                a line of an import holds no run that can be stored
+├── Interrupted                 a signal ends a command before its end
 └── CallError                   ends one call; `interceptors.CODES` says with which status
     ├── InvalidRequest          fields are bad, all of them are named
     ├── MalformedRequest        the bytes are no message
@@ -64,6 +67,31 @@ class DatabaseUnusable(StartupError):
         super().__init__(f"cannot use the database {database}: {reason}")
         self.database = database
         self.reason = reason
+
+
+class StreamUnusable(StartupError):
+    """A file or stream cannot be read or written. `doing` is for example "read runs.jsonl"."""
+
+    def __init__(self, doing: str, reason: str) -> None:
+        super().__init__(f"cannot {doing}: {reason}")
+        self.doing = doing
+        self.reason = reason
+
+
+class LineRejected(ReceiverError):
+    """A line of an import holds no run that can be stored."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Interrupted(ReceiverError):
+    """A signal, by its name, ends a command before its end."""
+
+    def __init__(self, signal_name: str) -> None:
+        super().__init__(f"ended by {signal_name}")
+        self.signal_name = signal_name
 
 
 class CallError(ReceiverError):

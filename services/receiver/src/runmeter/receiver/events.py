@@ -17,6 +17,12 @@ DATABASE_FAILED = "database.failed"
 BATCH_FAILED = "batch.failed"
 WRITER_FAILED = "writer.failed"
 KEY_FOUND_SHORT = "key.found_short"
+RUNS_DELETED = "runs.deleted"
+RUNS_COUNTED = "runs.counted"
+RUNS_EXPORTED = "runs.exported"
+RUNS_IMPORTED = "runs.imported"
+LINE_REJECTED = "line.rejected"
+IMPORT_CUT = "import.cut"
 LIBRARY_WARNED = "library.warned"
 
 
@@ -84,6 +90,41 @@ EVENTS = {
     KEY_FOUND_SHORT: Event(
         "An HMAC key has fewer than 16 bytes: it can be guessed. The first key has position 1.",
         ("position",),
+    ),
+    RUNS_DELETED: Event(
+        "Old runs were deleted, by `receiver prune` or by the retention of a receiver that serves. "
+        "`signal`: it ended before everything old was deleted.",
+        ("run_count", "transaction_count", "older_than_seconds", "duration_seconds", "signal"),
+    ),
+    RUNS_COUNTED: Event(
+        "`receiver prune --dry-run`: so many runs would be deleted.",
+        ("run_count", "older_than_seconds"),
+    ),
+    RUNS_EXPORTED: Event(
+        "An export has ended; with `signal` it is not complete.",
+        ("run_count", "duration_seconds", "signal"),
+    ),
+    RUNS_IMPORTED: Event(
+        "An import has ended: lines of runs that were read, and what became of them; lines that "
+        "were rejected. Not `complete`: something is missing, and running it again is safe.",
+        (
+            "read",
+            "stored",
+            "replaced",
+            "duplicates",
+            "rejected",
+            "complete",
+            "duration_seconds",
+            "signal",
+        ),
+    ),
+    LINE_REJECTED: Event(
+        "A line of an import holds no run that can be stored, or is out of place; the first line "
+        "is 1.",
+        ("line", "reason"),
+    ),
+    IMPORT_CUT: Event(
+        "What was to be imported ended before its end line, after `line` lines.", ("line",)
     ),
     LIBRARY_WARNED: Event(
         "A library logged a warning or error.", ("logger", "message", "exception")

@@ -191,12 +191,23 @@ def content_digest(run: Run) -> bytes:
 
 
 class Push(NamedTuple):
-    """A run on its way into the store, with what is stored beside it."""
+    """A run on its way into the store, with what is stored beside it.
+
+    `first_arrived_at_ms` is when the run came first, if that was not this push: one that comes
+    from another database.
+    """
 
     run: Run
     digest: bytes
     payload: bytes
     arrived_at_ms: int
+    first_arrived_at_ms: int | None = None
+
+    @property
+    def received_at_ms(self) -> int:
+        """Return the first arrival of a run that is not stored yet."""
+        first = self.first_arrived_at_ms
+        return self.arrived_at_ms if first is None else first
 
     @property
     def key(self) -> PushKey:
@@ -205,10 +216,11 @@ class Push(NamedTuple):
 
 
 class Receipt(NamedTuple):
-    """What became of a push."""
+    """What became of a push: stored anew, a duplicate, or in place of an earlier one."""
 
     id: int
     duplicate: bool
+    replaced: bool = False
 
 
 class RunFilter(NamedTuple):
@@ -241,6 +253,23 @@ class StoredRun(NamedTuple):
     state: RunState
     received_at_ms: int
     updated_at_ms: int
+    payload: bytes
+
+
+class ArchivedRun(NamedTuple):
+    """A run as it is stored, column by column, for another database."""
+
+    id: int
+    received_at_ms: int
+    updated_at_ms: int
+    organization: str
+    repository: str
+    workflow: str
+    job: str
+    push_id: str
+    run_id: str
+    state: int
+    revision: int
     payload: bytes
 
 

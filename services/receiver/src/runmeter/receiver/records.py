@@ -48,6 +48,8 @@ class RunRecord(Model):
         unique_together = (("push_id", "organization", "repository", "workflow", "job"),)
         indexes = (
             Index(fields=("organization", "repository", "workflow", "job", "id"), name="run_scope"),
+            # what is old: never changed, so that a further push of a run need not touch it
+            Index(fields=("received_at_ms",), name="run_received"),
         )
 
 
@@ -99,7 +101,7 @@ def run_columns(push: Push) -> dict[str, Any]:
         "state": int(run.state),
         "revision": run.revision,
         "digest": push.digest,
-        "received_at_ms": push.arrived_at_ms,
+        "received_at_ms": push.received_at_ms,
         "updated_at_ms": push.arrived_at_ms,
         "silent_after_ms": silent_after_ms(run, push.arrived_at_ms),
         "started_at_ms": payload.start_time_ms,

@@ -82,7 +82,7 @@ class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
             run_id=run.run_id, push_id=run.push_id, state=run.state.name, revision=run.revision
         )
         receipt = await self._ingest.push(run, payload)
-        bind_contextvars(**receipt._asdict())
+        bind_contextvars(id=receipt.id, duplicate=receipt.duplicate)
         return ingest_service_pb2.PushRunResponse(id=receipt.id, duplicate=receipt.duplicate)
 
 

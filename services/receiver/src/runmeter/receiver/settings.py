@@ -2,9 +2,15 @@
 
 from typing import NamedTuple
 
+SERVE = ("serve",)
+EVERY = ("serve", "migrate", "prune", "export", "import")
+
 
 class Setting(NamedTuple):
-    """One setting. `metavar` empty: a switch. `default` None: not set."""
+    """One setting. `metavar` empty: a switch. `default` None: not set.
+
+    `commands` are those it is a flag of; "serve" is ``receiver`` without a command.
+    """
 
     name: str
     metavar: str
@@ -12,7 +18,7 @@ class Setting(NamedTuple):
     help: str
     secret: bool = False
     repeatable: bool = False
-    migrate_too: bool = False
+    commands: tuple[str, ...] = SERVE
 
     @property
     def flag(self) -> str:
@@ -37,7 +43,7 @@ SETTINGS = (
         "DATABASE",
         "metrics.db",
         "A SQLite file (a path, or sqlite://path), or postgres://user@host:port/name.",
-        migrate_too=True,
+        commands=EVERY,
     ),
     Setting(
         "read_token",
@@ -81,14 +87,36 @@ SETTINGS = (
         "migrate",
         "",
         None,
-        "Bring a PostgreSQL schema up to date before serving; SQLite always is.",
+        "Bring a PostgreSQL schema up to date before serving or importing; SQLite always is.",
+        commands=("serve", "import"),
     ),
-    Setting("log_level", "LEVEL", "info", "debug, info, warning or error.", migrate_too=True),
+    Setting(
+        "retention",
+        "DURATION",
+        None,
+        "Delete runs whose last push is older. Without: keep them all.",
+    ),
+    Setting(
+        "older_than",
+        "DURATION",
+        None,
+        "Delete runs whose last push is older, for example 90d. Required.",
+        commands=("prune",),
+    ),
+    Setting("dry_run", "", None, "Only count what would be deleted.", commands=("prune",)),
+    Setting(
+        "skip_bad",
+        "",
+        None,
+        "Leave lines out that cannot be stored and go on; the exit status is 1 all the same.",
+        commands=("import",),
+    ),
+    Setting("log_level", "LEVEL", "info", "debug, info, warning or error.", commands=EVERY),
     Setting(
         "log_format",
         "FORMAT",
         None,
         "json or text. Without: text on a terminal, json elsewhere.",
-        migrate_too=True,
+        commands=EVERY,
     ),
 )

@@ -8,7 +8,7 @@ Tortoise's connection; a handler whose client has gone leaves, its push goes on.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -54,6 +54,7 @@ WAITING_MAX_BYTES = 32 * 2**20
 _ALONE_TRIES = 3
 _REST_SECONDS = 0.1
 _REST_MAX_SECONDS = 2.0
+_PATIENCE = 8  # batches of pushes that go before a chore
 
 _Answer = Receipt | Exception
 
@@ -61,6 +62,11 @@ _Answer = Receipt | Exception
 class _Waiting(NamedTuple):
     push: Push
     answer: asyncio.Future[Receipt]
+
+
+class _Chore(NamedTuple):
+    work: Callable[[], Awaitable[int]]
+    answer: asyncio.Future[int]
 
 
 class _RowChanged(Exception):
@@ -84,6 +90,8 @@ class Writer:
         self._wake = asyncio.Event()
         self._ending = asyncio.Event()
         self._rest_seconds = 0.0
+        self._chores: deque[_Chore] = deque()
+        self._batches_since_chore = 0
 
     async def write(self, push: Push) -> Receipt:
         """Store a push and return when it is durable.
@@ -107,6 +115,22 @@ class Writer:
         self._wake.set()
         return await asyncio.shield(waiting.answer)
 
+    async def between_pushes(self, work: Callable[[], Awaitable[int]]) -> int:
+        """Have the task do one other transaction, and return what it returns.
+
+        Pushes go first: it is done when none waits, or after eight batches of them, so that it
+        is done at all. Cancelling the caller does not cancel the work.
+
+        Raises:
+            ShuttingDown: the writer takes no more.
+        """
+        if self._ending.is_set():
+            raise ShuttingDown
+        chore = _Chore(work, asyncio.get_running_loop().create_future())
+        self._chores.append(chore)
+        self._wake.set()
+        return await asyncio.shield(chore.answer)
+
     def close(self) -> None:
         """Take no more; `run` ends when what waits is written."""
         self._ending.set()
@@ -117,15 +141,22 @@ class Writer:
         self.close()
         refused = [self._next() for _ in range(len(self._waiting))]
         _answer(refused, [ShuttingDown()] * len(refused))
+        while self._chores:
+            _refuse(self._chores.popleft(), ShuttingDown())
 
     async def run(self) -> None:
         """Commit what waits, group by group, until closed and nothing waits."""
         try:
-            while self._waiting or not self._ending.is_set():
+            while self._waiting or self._chores or not self._ending.is_set():
+                if self._chores and (not self._waiting or self._batches_since_chore >= _PATIENCE):
+                    self._batches_since_chore = 0
+                    await _do_surely(self._chores.popleft())
+                    continue
                 if not self._waiting:
                     self._wake.clear()
                     await self._wake.wait()
                     continue
+                self._batches_since_chore += 1
                 batch = self._take()
                 answers = await _settle_surely([waiting.push for waiting in batch])
                 _answer(batch, answers)
@@ -164,6 +195,20 @@ def _answer(batch: Sequence[_Waiting], answers: Sequence[_Answer]) -> None:
             waiting.answer.set_result(answer)
         else:
             waiting.answer.set_exception(answer)
+
+
+async def _do_surely(chore: _Chore) -> None:
+    try:
+        done = await chore.work()
+    except Exception as error:
+        _refuse(chore, error)
+    else:
+        chore.answer.set_result(done)
+
+
+def _refuse(chore: _Chore, error: Exception) -> None:
+    chore.answer.set_exception(error)
+    chore.answer.exception()  # whoever asked may be gone: nobody has to look at it
 
 
 async def _settle_surely(pushes: Sequence[Push]) -> Sequence[_Answer]:
@@ -247,7 +292,11 @@ def _compare(found: StoredPush, push: Push) -> Receipt | CallError:
     )
     if verdict is Verdict.CONFLICTS:
         return PushConflict(found.revision)
-    return Receipt(found.id, duplicate=verdict is Verdict.REPEATS)
+    return Receipt(
+        found.id,
+        duplicate=verdict is Verdict.REPEATS,
+        replaced=verdict is Verdict.REPLACES,
+    )
 
 
 def _stored(row_id: int, push: Push) -> StoredPush:

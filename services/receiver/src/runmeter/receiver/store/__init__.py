@@ -17,14 +17,14 @@ from tortoise.backends.base.config_generator import expand_db_url
 from tortoise.connection import get_connection, get_connections
 from tortoise.exceptions import BaseORMException
 from tortoise.expressions import Q
-from tortoise.migrations.api.migrate import migrate
-from tortoise.migrations.executor import MigrationExecutor
+from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
 
 from runmeter.receiver import events
 from runmeter.receiver.databases import Database
 from runmeter.receiver.errors import DatabaseUnusable, StoreUnavailable
 from runmeter.receiver.model import ListedRun, RunFilter, RunState, StoredRun, reads_as
 from runmeter.receiver.records import RunRecord
+from runmeter.receiver.store.migrating import advisory_lock, folder_lock
 
 DATABASE_ERRORS = (
     BaseORMException,
@@ -150,6 +150,8 @@ def _postgres(url: str, patient: bool) -> tuple[dict[str, Any], dict[str, Any]]:
 async def migrate_database(database: Database) -> list[str]:
     """Bring the schema to the newest version; return the names of the migrations applied.
 
+    Waits while another process does.
+
     Raises:
         DatabaseUnusable: it cannot be opened or written.
     """
@@ -160,18 +162,24 @@ async def migrate_database(database: Database) -> list[str]:
             applied.append(name)
 
     with _explained(database):
-        try:
-            config = _orm_config(database, patient=True)
-            await _reach(database, config)
-            await migrate(config=config, direction="forward", progress=progress)
-        finally:
-            await Tortoise.close_connections()
+        async with contextlib.AsyncExitStack() as stack:
+            if database.kind == "sqlite":
+                await stack.enter_async_context(folder_lock(database.location))
+            stack.push_async_callback(Tortoise.close_connections)
+            await _reach(database, _orm_config(database, patient=True))
+            if database.kind == "postgres":
+                await stack.enter_async_context(advisory_lock(get_connection(READING)))
+            executor = MigrationExecutor(get_connection(WRITING), _APPS)
+            newest = [MigrationTarget(app, "__latest__") for app in _APPS]
+            await executor.migrate(newest, direction="forward", progress=progress)
     return applied
 
 
 @contextlib.asynccontextmanager
-async def open_store(database: Database) -> AsyncIterator[None]:
+async def open_store(database: Database, serving: bool = True) -> AsyncIterator[None]:
     """Hold the database open; every use of it happens inside, in this task or its children.
+
+    Who does not serve need not be able to write at once, or at all.
 
     Raises:
         DatabaseUnusable: it cannot be opened or written, or its schema is not up to date.
@@ -179,7 +187,7 @@ async def open_store(database: Database) -> AsyncIterator[None]:
     try:
         with _explained(database):
             await _reach(database, _orm_config(database))
-            await _check_usable(database)
+            await _check_usable(database, serving)
         yield
     finally:
         await Tortoise.close_connections()
@@ -192,7 +200,7 @@ async def _reach(database: Database, config: dict[str, Any]) -> None:
     await get_connection(WRITING).execute_query(f"SELECT 1 FROM {catalog} LIMIT 1")
 
 
-async def _check_usable(database: Database) -> None:
+async def _check_usable(database: Database, serving: bool) -> None:
     executor = MigrationExecutor(get_connection(WRITING), _APPS)
     if await executor.plan():
         raise DatabaseUnusable(
@@ -200,7 +208,7 @@ async def _check_usable(database: Database) -> None:
             "its tables are missing or older than this receiver; run `receiver migrate` on it "
             "first, or serve with --migrate",
         )
-    if database.kind == "sqlite":
+    if serving and database.kind == "sqlite":
         await get_connection(WRITING).execute_script("BEGIN IMMEDIATE; ROLLBACK")
     await get_connection(READING).execute_query("SELECT 1")
 

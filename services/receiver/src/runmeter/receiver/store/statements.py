@@ -52,7 +52,7 @@ async def find_pushes(
 ) -> dict[PushKey, StoredPush]:
     """Return what is stored under keys; nobody else can change it before the transaction ends."""
     select = f"SELECT {_KEY}, id, state, revision, digest, updated_at_ms FROM run WHERE push_id"
-    push_ids = list({key.push_id for key in keys})
+    push_ids: list[Any] = list({key.push_id for key in keys})
     if _is_postgres(connection):
         statement, values = f"{select} = ANY($1) ORDER BY id FOR UPDATE", [push_ids]
     else:
@@ -67,12 +67,13 @@ async def find_pushes(
     }
 
 
-async def insert_containers(connection: BaseDBAsyncClient, rows: Sequence[Sequence[Any]]) -> None:
+async def insert_containers(connection: BaseDBAsyncClient, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows of `records.container_row`."""
     marks = (f"${number}" for number in range(1, len(CONTAINER_COLUMNS) + 1))
     listed = ", ".join(marks) if _is_postgres(connection) else ", ".join("?" * len(rows[0]))
     await connection.execute_many(
-        f"INSERT INTO run_container ({', '.join(CONTAINER_COLUMNS)}) VALUES ({listed})", list(rows)
+        f"INSERT INTO run_container ({', '.join(CONTAINER_COLUMNS)}) VALUES ({listed})",
+        [list(row) for row in rows],
     )
 
 

@@ -1,0 +1,33 @@
+"""Progress on a terminal: one line that is written over."""
+
+from collections.abc import Callable
+from typing import TextIO
+
+_EVERY_SECONDS = 0.5
+_CLEAR = "\r\x1b[K"
+
+
+class Progress:
+    """Shows how many runs were dealt with and how fast; no stream: shows nothing."""
+
+    def __init__(self, doing: str, stream: TextIO | None, clock: Callable[[], float]) -> None:
+        self._doing = doing
+        self._stream = stream
+        self._clock = clock
+        self._started = self._shown = clock()
+
+    def show(self, run_count: int) -> None:
+        """Write the line anew, at most twice a second."""
+        now = self._clock()
+        if self._stream is None or now - self._shown < _EVERY_SECONDS:
+            return
+        self._shown = now
+        rate = run_count / (now - self._started)
+        self._stream.write(f"{_CLEAR}{self._doing}: {run_count} runs, {rate:.0f} runs/s")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Take the line away."""
+        if self._stream is not None:
+            self._stream.write(_CLEAR)
+            self._stream.flush()

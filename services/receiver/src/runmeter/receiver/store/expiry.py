@@ -1,0 +1,76 @@
+"""Delete old runs, a few per transaction.
+
+Age counts from the last push (`updated_at_ms`): a run that goes on is as old as its last
+checkpoint. The index is on `received_at_ms`, which never changes and is never later: a
+checkpoint does not have to move in it, and the runs it finds in vain are those that were going
+on at the bound.
+"""
+
+from tortoise.connection import get_connection
+from tortoise.transactions import in_transaction
+
+from runmeter.receiver.records import ContainerRecord, RunRecord
+from runmeter.receiver.store import DATABASE_ERRORS, READING, WRITING, reopen, unavailable
+
+DELETED_MAX = 500
+DELETED_MAX_BYTES = 4 * 2**20  # of payload: a run may have thousands of containers
+
+
+def _expired(before_ms: int, now_ms: int) -> str:
+    # whole numbers: nothing to escape. A RUNNING run whose next push is not overdue stays
+    return (
+        f"FROM run WHERE received_at_ms < {before_ms:d} AND updated_at_ms < {before_ms:d} "
+        f"AND (silent_after_ms IS NULL OR silent_after_ms < {now_ms:d})"
+    )
+
+
+async def count_expired(before_ms: int, now_ms: int) -> int:
+    """Return how many runs there are to delete.
+
+    Raises:
+        StoreUnavailable: the database cannot be read.
+    """
+    try:
+        (row,) = await get_connection(READING).execute_query_dict(
+            f"SELECT COUNT(*) AS run_count {_expired(before_ms, now_ms)}"
+        )
+    except DATABASE_ERRORS as error:
+        await reopen(READING)
+        raise unavailable(error, "counting old runs") from error
+    return int(row["run_count"])
+
+
+async def delete_expired(before_ms: int, now_ms: int) -> int:
+    """Delete up to 500 runs in one transaction, oldest first; return how many, 0: none is left.
+
+    Never cancel it. Runs that another transaction holds are left for the next time.
+
+    Raises:
+        StoreUnavailable: the database cannot be written.
+    """
+    try:
+        return await _delete_some(f"{_expired(before_ms, now_ms)} ORDER BY received_at_ms")
+    except DATABASE_ERRORS as error:
+        await reopen(WRITING)
+        raise unavailable(error, "deleting old runs") from error
+
+
+async def _delete_some(expired: str) -> int:
+    async with in_transaction(WRITING) as connection:
+        # SQLite: the transaction has the lock of the whole file
+        lock = "FOR UPDATE SKIP LOCKED" if connection.capabilities.support_for_update else ""
+        rows = await connection.execute_query_dict(
+            f"SELECT id, payload_size_bytes {expired} LIMIT {DELETED_MAX} {lock}"
+        )
+        ids: list[int] = []
+        size_bytes = 0
+        for row in rows:
+            size_bytes += row["payload_size_bytes"]
+            if ids and size_bytes > DELETED_MAX_BYTES:
+                break
+            ids.append(row["id"])
+        if ids:
+            # by hand: a cascade looks them up run by run, and in SQLite needs a pragma
+            await ContainerRecord.filter(run_id__in=ids).using_db(connection).delete()
+            await RunRecord.filter(id__in=ids).using_db(connection).delete()
+    return len(ids)
