@@ -92,7 +92,9 @@ class Receiver:
         )
         self._reader = threading.Thread(target=self._collect, daemon=True)
         self._reader.start()
-        self.address = self.wait_for("server.started")["address"]
+        started = self.wait_for("server.started")
+        self.address = started["address"]
+        self.ops_url = f"http://{started['ops_address']}"
         self.channel = grpc.insecure_channel(self.address)
         self.ingest = ingest_service_pb2_grpc.IngestServiceStub(self.channel)
         self.runs = run_service_pb2_grpc.RunServiceStub(self.channel)
@@ -137,6 +139,14 @@ class Receiver:
             token = Keyring([HMAC_KEY]).mint(scope)
         return self.ingest.PushRun(request, metadata=self.bearer(token), timeout=30)
 
+    def push_later(self, run: run_pb2.Run) -> Any:
+        """Begin a push; return its call when the receiver has begun it."""
+        token = self.push_token(run.scope)
+        request = ingest_service_pb2.PushRunRequest(run=run)
+        call = self.ingest.PushRun.future(request, metadata=self.bearer(token), timeout=60)
+        self.runs.ListRuns(run_service_pb2.ListRunsRequest(), metadata=self.bearer("x")).code()
+        return call
+
     def stored(self, scope: run_pb2.Scope, **fields: Any) -> list[run_service_pb2.StoredRun]:
         """Return all runs that a query answers."""
         return [run for part in self.parts(scope, **fields)[1:] for run in part.page.runs]
@@ -175,7 +185,8 @@ def start_receiver(tmp_path: Path) -> Iterator[Callable[..., Receiver]]:
 
     def start(*arguments: str, **environment: str) -> Receiver:
         defaults = {"RECEIVER_READ_TOKEN": READ_TOKEN, "RECEIVER_HMAC_KEY": HMAC_KEY}
-        flags = ["--addr=127.0.0.1:0", "--log-format=json", *arguments]
+        addresses = ["--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0"]
+        flags = [*addresses, "--log-format=json", *arguments]
         started.append(Receiver(flags, {**defaults, **environment}, tmp_path))
         return started[-1]
 

@@ -1,6 +1,7 @@
 """Composition and life of the program: start, serve until a signal, end in order."""
 
 import asyncio
+import functools
 import os
 import signal
 import sys
@@ -16,9 +17,12 @@ from runmeter.receiver import events, store
 from runmeter.receiver.config import MigrateConfig, ServeConfig
 from runmeter.receiver.databases import Database
 from runmeter.receiver.ingest import Ingest
+from runmeter.receiver.metrics import Metrics
+from runmeter.receiver.ops import Ops, serving
 from runmeter.receiver.query import RunQuery
 from runmeter.receiver.server import Server
-from runmeter.receiver.servicers import UseCases
+from runmeter.receiver.servicers import PUSH_METHODS, READ_METHODS, UseCases
+from runmeter.receiver.store import probes
 from runmeter.receiver.tokens import Keyring, ReadToken
 from runmeter.receiver.writer import Writer
 
@@ -44,22 +48,34 @@ async def serve(config: ServeConfig) -> int:
     for position, key in enumerate(config.hmac_keys, 1):
         if len(key.encode()) < KEY_MIN_BYTES:
             log.warning(events.KEY_FOUND_SHORT, position=position)
-    if config.migrate:
-        await _migrate(config.database)
-    # the database before the server, in one task: its context is that of every handler
-    async with store.open_store(config.database), _writing() as writer:
-        server = Server(_use_cases(config, writer), config.address, config.max_message_bytes)
-        await server.start()
-        log.info(
-            events.SERVER_STARTED,
-            address=server.address,
-            database=config.database.kind,
-            version=version("runmeter-receiver"),
-        )
-        name = await signals.first()
-        grace_seconds = config.shutdown_timeout_seconds
-        log.info(events.SHUTDOWN_REQUESTED, signal=name, grace_seconds=grace_seconds)
-        await server.drain(grace_seconds)
+    metrics = Metrics(version("runmeter-receiver"), (*PUSH_METHODS, *READ_METHODS))
+    ops = Ops(
+        metrics,
+        functools.partial(probes.check_writable, config.database),
+        functools.partial(probes.measure, config.database),
+    )
+    async with serving(ops, config.ops_address) as ops_address:
+        if config.migrate:
+            await _migrate(config.database)
+        # the database before the server, in one task: its context is that of every handler
+        async with store.open_store(config.database), _writing(metrics) as writer:
+            server = Server(
+                _use_cases(config, writer), config.address, config.max_message_bytes, metrics
+            )
+            await server.start()
+            ops.unready_reason = None
+            log.info(
+                events.SERVER_STARTED,
+                address=server.address,
+                ops_address=ops_address,
+                database=config.database.kind,
+                version=version("runmeter-receiver"),
+            )
+            name = await signals.first()
+            grace_seconds = config.shutdown_timeout_seconds
+            log.info(events.SHUTDOWN_REQUESTED, signal=name, grace_seconds=grace_seconds)
+            ops.unready_reason = "it is shutting down"
+            await server.drain(grace_seconds)
     uptime_seconds = round(time.monotonic() - started_seconds, 3)
     log.info(events.SERVER_STOPPED, uptime_seconds=uptime_seconds)
     return 0
@@ -85,13 +101,14 @@ async def _migrate(database: Database) -> None:
 
 
 @asynccontextmanager
-async def _writing() -> AsyncIterator[Writer]:
+async def _writing(metrics: Metrics) -> AsyncIterator[Writer]:
     """Run the writer's task, and end it when the calls are over and nobody waits any more.
 
     A transaction that hangs, on a lock or a slow disk, is not waited for: none of its pushes
     was acknowledged.
     """
-    writer = Writer()
+    writer = Writer(observer=metrics)
+    metrics.watch_queue(lambda: writer.waiting_count, lambda: writer.waiting_bytes)
     task = asyncio.create_task(writer.run())
     try:
         yield writer

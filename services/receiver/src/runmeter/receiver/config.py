@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import durationpy
 
@@ -50,6 +50,7 @@ class ServeConfig(NamedTuple):
     max_token_ttl_seconds: float | None
     shutdown_timeout_seconds: float
     max_message_bytes: int
+    ops_address: str | None
     log: LogConfig
 
     def __repr__(self) -> str:
@@ -76,6 +77,7 @@ def load_serve(flags: Flags, environ: Mapping[str, str] | None = None) -> ServeC
         max_token_ttl_seconds=values.maybe("max_token_ttl", _token_ttl),
         shutdown_timeout_seconds=values.parsed("shutdown_timeout", _shutdown_timeout),
         max_message_bytes=values.parsed("max_message_bytes", _size),
+        ops_address=values.parsed("ops_addr", _ops_address),
         log=_log(values),
     )
 
@@ -125,10 +127,9 @@ class _Values:
 
     def parsed(self, name: str, parse: Callable[[str], _T]) -> _T:
         """Parse a setting that has a default."""
-        value = self.maybe(name, parse)
-        if value is None:
+        if self.origin(name)[2] is None:
             raise AssertionError(f"{name} has no default")
-        return value
+        return cast(_T, self.maybe(name, parse))
 
     def yes(self, name: str) -> bool:
         """Read a switch: a flag without value, or a yes or no in the environment."""
@@ -233,6 +234,10 @@ def _address(text: str) -> str:
             "must be host:port or :port with a port of 0 to 65535 (IPv6 as [::1]:50051)"
         )
     return text
+
+
+def _ops_address(text: str) -> str | None:
+    return None if text == "none" else _address(text)
 
 
 def _duration_seconds(text: str) -> float:

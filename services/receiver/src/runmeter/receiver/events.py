@@ -29,8 +29,8 @@ class Event(NamedTuple):
 
 EVENTS = {
     SERVER_STARTED: Event(
-        "The receiver serves, at the address that was bound (0.0.0.0: all interfaces).",
-        ("address", "database", "version"),
+        "The receiver serves, at the addresses that were bound (0.0.0.0: all interfaces).",
+        ("address", "ops_address", "database", "version"),
     ),
     SHUTDOWN_REQUESTED: Event(
         "A signal asked the receiver to end: it takes no more calls.",

@@ -16,6 +16,7 @@ from grpc_status import rpc_status  # type: ignore[import-untyped]
 from structlog.contextvars import bound_contextvars, clear_contextvars
 
 from runmeter.receiver import errors, events
+from runmeter.receiver.metrics import Metrics
 from runmeter.receiver.tokens import parse_bearer, parse_push_token
 from runmeter.receiver.wire.status import bounded_text, status_of
 
@@ -29,6 +30,12 @@ CODES: Mapping[type[errors.CallError], grpc.StatusCode] = {
     errors.PushConflict: grpc.StatusCode.ALREADY_EXISTS,
     errors.Busy: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+}
+REFUSALS: Mapping[type[errors.CallError], str] = {
+    errors.BearerMissing: "bearer_missing",
+    errors.BearerUnknown: "bearer_unknown",
+    errors.TokenExpired: "token_expired",
+    errors.WrongScope: "wrong_scope",
 }
 _INTERNAL = "the receiver failed at this call; its log says more"
 _OPEN_PREFIXES = ("/grpc.health.v1.", "/grpc.reflection.")
@@ -101,8 +108,9 @@ class Calls(grpc.aio.ServerInterceptor):
     (gRPC refuses it without calling a handler that takes a single request).
     """
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, max_message_bytes: int, metrics: Metrics) -> None:
         self._max_message_bytes = max_message_bytes
+        self._metrics = metrics
         self._active_count = 0
         self._draining = False
         self._idle = asyncio.Event()
@@ -148,7 +156,7 @@ class Calls(grpc.aio.ServerInterceptor):
         behavior: Any = handler.stream_unary or handler.unary_unary
 
         async def call(requests: Any, context: _Context) -> Any:
-            async with _call(method, context):
+            async with self._call(method, context):
                 with self._counted():
                     wants_none = handler.request_streaming
                     request = None if wants_none else await self._read(handler, context)
@@ -160,7 +168,7 @@ class Calls(grpc.aio.ServerInterceptor):
         behavior: Any = handler.unary_stream
 
         async def call(requests: Any, context: _Context) -> AsyncIterator[Any]:
-            async with _call(method, context):
+            async with self._call(method, context):
                 with self._counted():
                     request = await self._read(handler, context)
                     async for response in behavior(request, context):
@@ -174,40 +182,42 @@ class Calls(grpc.aio.ServerInterceptor):
             raise errors.MessageTooLarge(self._max_message_bytes)
         return _parse(handler, raw)
 
+    @contextlib.asynccontextmanager
+    async def _call(self, method: str, context: _Context) -> AsyncIterator[None]:
+        started_seconds = time.monotonic()
+        clear_contextvars()
+        peer = context.peer()
+        code = grpc.StatusCode.OK
+        facts: dict[str, str] = {}
+        try:
+            yield
+        except errors.CallError as error:
+            code = code_of(error)
+            facts["reason"] = bounded_text(str(error))
+            if type(error) in REFUSALS:
+                self._metrics.authentication_refused(REFUSALS[type(error)])
+            status = rpc_status.to_status(status_of(error, code.value[0]))
+            await context.abort(code, status.details, tuple(status.trailing_metadata))
+        except asyncio.CancelledError:
+            remaining = context.time_remaining()
+            late = remaining is not None and remaining <= 0
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            raise
+        except Exception:
+            code = grpc.StatusCode.INTERNAL
+            structlog.get_logger().exception(events.RPC_FAILED, method=method)
+            await context.abort(code, _INTERNAL)
+        finally:
+            duration_seconds = round(time.monotonic() - started_seconds, 6)
+            self._metrics.call_finished(method, code.name, duration_seconds)
+            with bound_contextvars(method=method, peer=peer):
+                structlog.get_logger().info(
+                    events.RPC_FINISHED, code=code.name, duration_seconds=duration_seconds, **facts
+                )
+
 
 def _parse(handler: _Handler, raw: bytes) -> Any:
     try:
         return handler.request_deserializer(raw)  # type: ignore[misc]
     except Exception as error:
         raise errors.MalformedRequest from error
-
-
-@contextlib.asynccontextmanager
-async def _call(method: str, context: _Context) -> AsyncIterator[None]:
-    started_seconds = time.monotonic()
-    clear_contextvars()
-    peer = context.peer()
-    code = grpc.StatusCode.OK
-    facts: dict[str, str] = {}
-    try:
-        yield
-    except errors.CallError as error:
-        code = code_of(error)
-        facts["reason"] = bounded_text(str(error))
-        status = rpc_status.to_status(status_of(error, code.value[0]))
-        await context.abort(code, status.details, tuple(status.trailing_metadata))
-    except asyncio.CancelledError:
-        remaining = context.time_remaining()
-        late = remaining is not None and remaining <= 0
-        code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-        raise
-    except Exception:
-        code = grpc.StatusCode.INTERNAL
-        structlog.get_logger().exception(events.RPC_FAILED, method=method)
-        await context.abort(code, _INTERNAL)
-    finally:
-        duration_seconds = round(time.monotonic() - started_seconds, 6)
-        with bound_contextvars(method=method, peer=peer):
-            structlog.get_logger().info(
-                events.RPC_FINISHED, code=code.name, duration_seconds=duration_seconds, **facts
-            )

@@ -8,6 +8,7 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from runmeter.receiver.errors import AddressUnusable
 from runmeter.receiver.interceptors import Authentication, Calls, push_gate
+from runmeter.receiver.metrics import Metrics
 from runmeter.receiver.servicers import (
     PUSH_METHODS,
     READ_METHODS,
@@ -24,14 +25,16 @@ _STOP_SECONDS = 0.5  # for answers already on their way
 class Server:
     """A gRPC server that is bound to its address when made."""
 
-    def __init__(self, use_cases: UseCases, address: str, max_message_bytes: int) -> None:
+    def __init__(
+        self, use_cases: UseCases, address: str, max_message_bytes: int, metrics: Metrics
+    ) -> None:
         """Bind.
 
         Raises:
             AddressUnusable: the port is taken, or the address is not one of this machine.
         """
         self._health = health.aio.HealthServicer()
-        self._calls = Calls(max_message_bytes)
+        self._calls = Calls(max_message_bytes, metrics)
         self._server = grpc.aio.server(
             interceptors=(self._calls, Authentication(_gates(use_cases))),
             options=(

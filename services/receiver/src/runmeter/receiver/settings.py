@@ -78,6 +78,13 @@ SETTINGS = (
         "Largest request: bytes, or with Ki, KiB, Mi, MiB.",
     ),
     Setting(
+        "ops_addr",
+        "HOST:PORT",
+        ":9464",
+        "Where to serve /metrics, /healthz and /readyz over HTTP, in the clear and to everyone; "
+        "none: nowhere.",
+    ),
+    Setting(
         "migrate",
         "",
         None,

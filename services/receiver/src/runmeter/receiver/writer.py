@@ -6,9 +6,10 @@ Tortoise's connection; a handler whose client has gone leaves, its push goes on.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 from tortoise.exceptions import IntegrityError
@@ -42,6 +43,14 @@ _ALONE_TRIES = 3
 _Answer = Receipt | Exception
 
 
+class WatchesCommits(Protocol):
+    """What is told of every transaction."""
+
+    def committed(self, push_count: int, seconds: float) -> None:
+        """So many pushes were committed in so long."""
+        ...
+
+
 class _Waiting(NamedTuple):
     push: Push
     answer: asyncio.Future[Receipt]
@@ -63,14 +72,28 @@ class Writer:
     """Owns every transaction; `run` is its task."""
 
     def __init__(
-        self, waiting_max: int = WAITING_MAX, waiting_max_bytes: int = WAITING_MAX_BYTES
+        self,
+        waiting_max: int = WAITING_MAX,
+        waiting_max_bytes: int = WAITING_MAX_BYTES,
+        observer: WatchesCommits | None = None,
     ) -> None:
+        self._observer = observer
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._waiting_max = waiting_max
         self._waiting_max_bytes = waiting_max_bytes
         self._wake = asyncio.Event()
         self._closed = False
+
+    @property
+    def waiting_count(self) -> int:
+        """Pushes that wait to be written."""
+        return len(self._waiting)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Size of what waits."""
+        return self._waiting_bytes
 
     async def write(self, push: Push) -> Receipt:
         """Store a push and return when it is durable.
@@ -114,7 +137,11 @@ class Writer:
                     await self._wake.wait()
                     continue
                 batch = self._take()
-                _answer(batch, await _settle_surely([waiting.push for waiting in batch]))
+                started_seconds = time.monotonic()
+                answers = await _settle_surely([waiting.push for waiting in batch])
+                _answer(batch, answers)
+                if self._observer and any(isinstance(answer, Receipt) for answer in answers):
+                    self._observer.committed(len(batch), time.monotonic() - started_seconds)
         finally:
             # here: a connection opened anew is known in this task only, and an open one
             # would keep the interpreter from ending
