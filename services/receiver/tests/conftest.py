@@ -95,7 +95,11 @@ class Receiver:
         started = self.wait_for("server.started")
         self.address = started["address"]
         self.ops_url = f"http://{started['ops_address']}"
-        self.channel = grpc.insecure_channel(self.address)
+        self.use(grpc.insecure_channel(self.address))
+
+    def use(self, channel: grpc.Channel) -> None:
+        """Call it over this channel from now on."""
+        self.channel = channel
         self.ingest = ingest_service_pb2_grpc.IngestServiceStub(self.channel)
         self.runs = run_service_pb2_grpc.RunServiceStub(self.channel)
         self.tokens = token_service_pb2_grpc.TokenServiceStub(self.channel)
@@ -124,10 +128,10 @@ class Receiver:
         """Return the metadata that carries a token."""
         return (("authorization", f"Bearer {token}"),)
 
-    def push_token(self, scope: run_pb2.Scope) -> str:
+    def push_token(self, scope: run_pb2.Scope, read_token: str = READ_TOKEN) -> str:
         """Have a push token minted."""
         request = token_service_pb2.CreatePushTokenRequest(scope=scope)
-        return self.tokens.CreatePushToken(request, metadata=self.bearer(READ_TOKEN)).token
+        return self.tokens.CreatePushToken(request, metadata=self.bearer(read_token)).token
 
     def push(
         self, run: run_pb2.Run, token: str | None = None

@@ -20,13 +20,13 @@ from runmeter.receiver.ingest import Ingest
 from runmeter.receiver.metrics import Metrics
 from runmeter.receiver.ops import Ops, serving
 from runmeter.receiver.query import RunQuery
+from runmeter.receiver.rotation import Rotation, warn_of_short_keys
 from runmeter.receiver.server import Server
 from runmeter.receiver.servicers import PUSH_METHODS, READ_METHODS, UseCases
 from runmeter.receiver.store import probes
 from runmeter.receiver.tokens import Keyring, ReadToken
 from runmeter.receiver.writer import Writer
 
-KEY_MIN_BYTES = 16
 WRITER_END_SECONDS = 1.0
 
 
@@ -45,9 +45,7 @@ async def serve(config: ServeConfig) -> int:
     started_seconds = time.monotonic()
     signals = _Signals()
     log = structlog.get_logger()
-    for position, key in enumerate(config.hmac_keys, 1):
-        if len(key.encode()) < KEY_MIN_BYTES:
-            log.warning(events.KEY_FOUND_SHORT, position=position)
+    warn_of_short_keys(config.hmac_keys)
     metrics = Metrics(version("runmeter-receiver"), (*PUSH_METHODS, *READ_METHODS))
     ops = Ops(
         metrics,
@@ -59,9 +57,11 @@ async def serve(config: ServeConfig) -> int:
             await _migrate(config.database)
         # the database before the server, in one task: its context is that of every handler
         async with store.open_store(config.database), _writing(metrics) as writer:
+            use_cases = _use_cases(config, writer)
             server = Server(
-                _use_cases(config, writer), config.address, config.max_message_bytes, metrics
+                use_cases, config.address, config.max_message_bytes, config.tls, metrics
             )
+            rotation = Rotation(config, use_cases, server, metrics)
             await server.start()
             ops.unready_reason = None
             log.info(
@@ -71,7 +71,9 @@ async def serve(config: ServeConfig) -> int:
                 database=config.database.kind,
                 version=version("runmeter-receiver"),
             )
+            rotating = asyncio.create_task(rotation.follow(signals.hangup))
             name = await signals.first()
+            rotating.cancel()
             grace_seconds = config.shutdown_timeout_seconds
             log.info(events.SHUTDOWN_REQUESTED, signal=name, grace_seconds=grace_seconds)
             ops.unready_reason = "it is shutting down"
@@ -120,9 +122,11 @@ async def _writing(metrics: Metrics) -> AsyncIterator[Writer]:
 
 
 class _Signals:
-    """SIGTERM and SIGINT: the first asks to end, the second ends at once."""
+    """SIGTERM and SIGINT: the first asks to end, the second ends at once. SIGHUP: `hangup`."""
 
     def __init__(self) -> None:
+        self.hangup = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.hangup.set)
         self._first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._received, number)

@@ -101,6 +101,7 @@ def _end(
     """Load, run, exit; what cannot start is one sentence on standard error."""
     try:
         loaded = load(flags)
+        config.quiet_grpc()
         logs.configure(loaded.log.level, loaded.log.format, sys.stderr)
         sys.exit(asyncio.run(run(loaded)))
     except StartupError as error:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
@@ -12,6 +13,7 @@ from runmeter.receiver.databases import Database, parse_database
 from runmeter.receiver.errors import ConfigurationError
 from runmeter.receiver.logs import FORMATS, LEVELS
 from runmeter.receiver.settings import SETTINGS, Setting
+from runmeter.receiver.tls import Tls, UnusableFile, load_tls
 
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+|0", re.ASCII)
 _SIZE = re.compile(r"(\d{1,15})(Ki|KiB|Mi|MiB)?", re.ASCII)
@@ -19,6 +21,7 @@ _SIZE_FACTORS = {"": 1, "Ki": 2**10, "Mi": 2**20}
 _MESSAGE_BYTES_MIN, _MESSAGE_BYTES_MAX = 2**10, 64 * 2**20
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\[\]:\s]*):(\d{1,5})", re.ASCII)
 _TOKEN = re.compile(r"[!-~]+", re.ASCII)
+_TLS_ROLES = ("cert", "key", "client_ca")
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 Flags = Mapping[str, object]
@@ -51,7 +54,9 @@ class ServeConfig(NamedTuple):
     shutdown_timeout_seconds: float
     max_message_bytes: int
     ops_address: str | None
+    tls: Tls | None
     log: LogConfig
+    reread: Callable[[], "ServeConfig"]
 
     def __repr__(self) -> str:
         """Show no secret."""
@@ -61,7 +66,8 @@ class ServeConfig(NamedTuple):
 def load_serve(flags: Flags, environ: Mapping[str, str] | None = None) -> ServeConfig:
     """Read the configuration of ``receiver``.
 
-    `flags` holds texts by setting name (``db``), None for what was not given.
+    `flags` holds texts by setting name (``db``), None for what was not given. The `reread` of
+    the result does the same again: only what lies in files can differ.
 
     Raises:
         ConfigurationError: the first setting that is missing or bad.
@@ -78,7 +84,9 @@ def load_serve(flags: Flags, environ: Mapping[str, str] | None = None) -> ServeC
         shutdown_timeout_seconds=values.parsed("shutdown_timeout", _shutdown_timeout),
         max_message_bytes=values.parsed("max_message_bytes", _size),
         ops_address=values.parsed("ops_addr", _ops_address),
+        tls=_tls(values),
         log=_log(values),
+        reread=partial(load_serve, flags, environ),
     )
 
 
@@ -86,6 +94,14 @@ def load_migrate(flags: Flags, environ: Mapping[str, str] | None = None) -> Migr
     """Read the configuration of ``receiver migrate``; raises as `load_serve` does."""
     values = _Values(flags, os.environ if environ is None else environ)
     return MigrateConfig(values.parsed("db", parse_database), _log(values))
+
+
+def quiet_grpc() -> None:
+    """Have gRPC write errors only, unless its own variable says otherwise.
+
+    Its lines have a form of their own, and there is one for every handshake that fails.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 class _Values:
@@ -173,6 +189,23 @@ def _hmac_keys(values: _Values) -> tuple[str, ...]:
         if not _encodable(key):
             raise ConfigurationError(f"{called}: key {number} must be UTF-8")
     return keys
+
+
+def _tls(values: _Values) -> Tls | None:
+    cert, key, client_ca = (values.maybe(f"tls_{role}", str) for role in _TLS_ROLES)
+    if cert is None and key is None and client_ca is None:
+        return None
+    if cert is None or key is None:
+        missing = "--tls-cert" if cert is None else "--tls-key"
+        raise ConfigurationError(
+            f"{missing} is missing: TLS needs --tls-cert and --tls-key, and may have "
+            "--tls-client-ca"
+        )
+    try:
+        return load_tls(cert, key, client_ca)
+    except UnusableFile as error:
+        _, called, path = values.origin(f"tls_{error.role}")
+        raise ConfigurationError(f"{called} {str(path)!r} {error}") from error
 
 
 def _chosen(values: _Values, plain: str, from_file: str) -> str | None:

@@ -17,6 +17,8 @@ DATABASE_FAILED = "database.failed"
 BATCH_FAILED = "batch.failed"
 WRITER_FAILED = "writer.failed"
 KEY_FOUND_SHORT = "key.found_short"
+SECRETS_REREAD = "secrets.reread"
+SECRETS_KEPT = "secrets.kept"
 LIBRARY_WARNED = "library.warned"
 
 
@@ -84,6 +86,14 @@ EVENTS = {
     KEY_FOUND_SHORT: Event(
         "An HMAC key has fewer than 16 bytes: it can be guessed. The first key has position 1.",
         ("position",),
+    ),
+    SECRETS_REREAD: Event(
+        "At SIGHUP the files of secrets and certificates were read; `changed` names what is new.",
+        ("changed",),
+    ),
+    SECRETS_KEPT: Event(
+        "At SIGHUP a file of secrets or certificates would not do: all of them stay as they were.",
+        ("reason",),
     ),
     LIBRARY_WARNED: Event(
         "A library logged a warning or error.", ("logger", "message", "exception")

@@ -63,6 +63,7 @@ class Metrics:
             "database_size_bytes",
             "Size of the database: SQLite its files, PostgreSQL pg_database_size.",
         )
+        self._expiry: Gauge | None = None
         info = Info(f"{_PREFIX}_build", "Versions of this receiver.", registry=self._registry)
         python = ".".join(map(str, sys.version_info[:3]))
         info.info({"version": version, "python": python})
@@ -101,6 +102,15 @@ class Metrics:
     def database_unmeasured(self) -> None:
         """Note that the database did not answer; what it held stays."""
         self._database_up.set(0)
+
+    def certificate_expires(self, at_unix: float) -> None:
+        """Note until when the server's certificate is valid."""
+        if self._expiry is None:  # without TLS there is none
+            self._expiry = self._gauge(
+                "tls_certificate_expiry_timestamp_seconds",
+                "Unix time until which the certificate of --tls-cert is valid.",
+            )
+        self._expiry.set(at_unix)
 
     def text(self) -> bytes:
         """Return all of it as Prometheus reads it (content type `CONTENT_TYPE`)."""

@@ -16,6 +16,7 @@ from runmeter.receiver.servicers import (
     UseCases,
     add_services,
 )
+from runmeter.receiver.tls import Tls
 
 SEND_MAX_BYTES = 8 * 2**20
 EVERYWHERE = "0.0.0.0"
@@ -26,9 +27,14 @@ class Server:
     """A gRPC server that is bound to its address when made."""
 
     def __init__(
-        self, use_cases: UseCases, address: str, max_message_bytes: int, metrics: Metrics
+        self,
+        use_cases: UseCases,
+        address: str,
+        max_message_bytes: int,
+        tls: Tls | None,
+        metrics: Metrics,
     ) -> None:
-        """Bind.
+        """Bind; with `tls` no call comes in without it.
 
         Raises:
             AddressUnusable: the port is taken, or the address is not one of this machine.
@@ -48,7 +54,13 @@ class Server:
         reflection.enable_server_reflection(
             (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
         )
-        self.address = _bind(self._server, address)
+        self._certificates = None if tls is None else _Certificates(tls)
+        self.address = _bind(self._server, address, self._certificates)
+
+    def use_certificates(self, tls: Tls) -> None:
+        """Show these to clients that connect from now on; connections that are open stay."""
+        if self._certificates is not None:
+            self._certificates.replace(tls)
 
     async def start(self) -> None:
         """Take calls."""
@@ -74,10 +86,38 @@ def _gates(use_cases: UseCases) -> dict[str, Callable[[str], None]]:
     }
 
 
-def _bind(server: grpc.aio.Server, address: str) -> str:
+class _Certificates:
+    """Certificates as gRPC takes them: asked for at each new connection, by a thread of its own."""
+
+    def __init__(self, tls: Tls) -> None:
+        self._fresh: Tls | None = None
+        self.credentials = grpc.dynamic_ssl_server_credentials(
+            _certificate_configuration(tls),
+            self._fetch,  # type: ignore[arg-type]  # None is fine: no change
+            require_client_authentication=tls.client_ca is not None,
+        )
+
+    def replace(self, tls: Tls) -> None:
+        """Hand these over at the next connection."""
+        self._fresh = tls
+
+    def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
+        fresh, self._fresh = self._fresh, None
+        return None if fresh is None else _certificate_configuration(fresh)
+
+
+def _certificate_configuration(tls: Tls) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(tls.key, tls.chain)], tls.client_ca)
+
+
+def _bind(server: grpc.aio.Server, address: str, certificates: _Certificates | None) -> str:
     host, _, port = address.rpartition(":")
+    wanted = f"{host or '[::]'}:{port}"
     try:
-        bound_port = server.add_insecure_port(f"{host or '[::]'}:{port}")
+        if certificates is None:
+            bound_port = server.add_insecure_port(wanted)
+        else:
+            bound_port = server.add_secure_port(wanted, certificates.credentials)
     except RuntimeError as error:
         raise AddressUnusable(
             address,

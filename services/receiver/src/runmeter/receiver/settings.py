@@ -47,7 +47,13 @@ SETTINGS = (
         "users of the machine can see flags: better in the variable or a file.",
         secret=True,
     ),
-    Setting("read_token_file", "FILE", None, "File that holds the read token."),
+    Setting(
+        "read_token_file",
+        "FILE",
+        None,
+        "File that holds the read token. Files of secrets and certificates are read again at "
+        "SIGHUP.",
+    ),
     Setting(
         "hmac_key",
         "KEY",
@@ -76,6 +82,19 @@ SETTINGS = (
         "SIZE",
         "1MiB",
         "Largest request: bytes, or with Ki, KiB, Mi, MiB.",
+    ),
+    Setting(
+        "tls_cert",
+        "FILE",
+        None,
+        "Certificate to serve gRPC over TLS with, PEM, the chain behind it. With --tls-key.",
+    ),
+    Setting("tls_key", "FILE", None, "Key of that certificate, PEM, without passphrase."),
+    Setting(
+        "tls_client_ca",
+        "FILE",
+        None,
+        "CAs, PEM: clients must show a certificate of one of these (mutual TLS).",
     ),
     Setting(
         "ops_addr",
