@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from runmeter.receiver import app, config, logs
+from runmeter.receiver import config, logs
 from runmeter.receiver.errors import StartupError
 from runmeter.receiver.settings import SETTINGS, Setting
 
@@ -29,10 +29,13 @@ _MIGRATE = "Bring the schema of the database up to date, and end."
 
 def main() -> None:
     """Run the program; never returns."""
+    config.quiet_grpc()
     _command().main(prog_name="receiver")
 
 
 def _command() -> click.Group:
+    from runmeter.receiver import app  # brings gRPC, which has to be quiet by then
+
     def serve(context: click.Context, /, **flags: object) -> None:
         if context.invoked_subcommand is None:
             _end(app.serve, config.load_serve, flags)
@@ -101,7 +104,6 @@ def _end(
     """Load, run, exit; what cannot start is one sentence on standard error."""
     try:
         loaded = load(flags)
-        config.quiet_grpc()
         logs.configure(loaded.log.level, loaded.log.format, sys.stderr)
         sys.exit(asyncio.run(run(loaded)))
     except StartupError as error:

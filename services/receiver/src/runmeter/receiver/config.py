@@ -97,7 +97,7 @@ def load_migrate(flags: Flags, environ: Mapping[str, str] | None = None) -> Migr
 
 
 def quiet_grpc() -> None:
-    """Have gRPC write errors only, unless its own variable says otherwise.
+    """Have gRPC write errors only, unless its own variable says otherwise; before its import.
 
     Its lines have a form of their own, and there is one for every handshake that fails.
     """
