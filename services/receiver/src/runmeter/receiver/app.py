@@ -16,9 +16,12 @@ import structlog
 from runmeter.receiver import events, store
 from runmeter.receiver.config import MigrateConfig, ServeConfig
 from runmeter.receiver.databases import Database
+from runmeter.receiver.failures import Failures
 from runmeter.receiver.ingest import Ingest
+from runmeter.receiver.interceptors import Policy
 from runmeter.receiver.metrics import Metrics
 from runmeter.receiver.ops import Ops, serving
+from runmeter.receiver.peers import Callers
 from runmeter.receiver.query import RunQuery
 from runmeter.receiver.rotation import Rotation, warn_of_short_keys
 from runmeter.receiver.server import Server
@@ -58,9 +61,8 @@ async def serve(config: ServeConfig) -> int:
         # the database before the server, in one task: its context is that of every handler
         async with store.open_store(config.database), _writing(metrics) as writer:
             use_cases = _use_cases(config, writer)
-            server = Server(
-                use_cases, config.address, config.max_message_bytes, config.tls, metrics
-            )
+            policy = _policy(config, metrics)
+            server = Server(use_cases, config.address, config.tls, policy)
             rotation = Rotation(config, use_cases, server, metrics)
             await server.start()
             ops.unready_reason = None
@@ -91,6 +93,17 @@ def _use_cases(config: ServeConfig, writer: Writer) -> UseCases:
         read_token=ReadToken(config.read_token),
         max_token_ttl_seconds=config.max_token_ttl_seconds,
         clock=time.time,
+    )
+
+
+def _policy(config: ServeConfig, metrics: Metrics) -> Policy:
+    mutual = config.tls is not None and config.tls.client_ca is not None
+    return Policy(
+        max_message_bytes=config.max_message_bytes,
+        call_seconds=config.call_timeout_seconds,
+        callers=Callers(config.trusted_peers, trust_all=mutual),
+        failures=Failures(config.max_auth_failures),
+        metrics=metrics,
     )
 
 

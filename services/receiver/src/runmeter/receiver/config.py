@@ -12,6 +12,7 @@ import durationpy
 from runmeter.receiver.databases import Database, parse_database
 from runmeter.receiver.errors import ConfigurationError
 from runmeter.receiver.logs import FORMATS, LEVELS
+from runmeter.receiver.peers import Networks, parse_networks
 from runmeter.receiver.settings import SETTINGS, Setting
 from runmeter.receiver.tls import Tls, UnusableFile, load_tls
 
@@ -53,6 +54,9 @@ class ServeConfig(NamedTuple):
     max_token_ttl_seconds: float | None
     shutdown_timeout_seconds: float
     max_message_bytes: int
+    call_timeout_seconds: float
+    max_auth_failures: int
+    trusted_peers: Networks
     ops_address: str | None
     tls: Tls | None
     log: LogConfig
@@ -83,6 +87,9 @@ def load_serve(flags: Flags, environ: Mapping[str, str] | None = None) -> ServeC
         max_token_ttl_seconds=values.maybe("max_token_ttl", _token_ttl),
         shutdown_timeout_seconds=values.parsed("shutdown_timeout", _shutdown_timeout),
         max_message_bytes=values.parsed("max_message_bytes", _size),
+        call_timeout_seconds=values.parsed("call_timeout", _call_timeout),
+        max_auth_failures=values.parsed("max_auth_failures", _count),
+        trusted_peers=_trusted_peers(values),
         ops_address=values.parsed("ops_addr", _ops_address),
         tls=_tls(values),
         log=_log(values),
@@ -191,6 +198,15 @@ def _hmac_keys(values: _Values) -> tuple[str, ...]:
     return keys
 
 
+def _trusted_peers(values: _Values) -> Networks:
+    _, called, value = values.origin("trusted_peers")
+    given = value if isinstance(value, str) else ",".join(cast(Sequence[str], value or ()))
+    try:
+        return parse_networks(given)
+    except ValueError as error:
+        raise ConfigurationError(f"{called} {error}") from error
+
+
 def _tls(values: _Values) -> Tls | None:
     cert, key, client_ca = (values.maybe(f"tls_{role}", str) for role in _TLS_ROLES)
     if cert is None and key is None and client_ca is None:
@@ -285,6 +301,19 @@ def _shutdown_timeout(text: str) -> float:
     if seconds > 3600:
         raise ValueError("must be a duration of 0s to 1h")
     return seconds
+
+
+def _call_timeout(text: str) -> float:
+    seconds = _duration_seconds(text)
+    if not 1 <= seconds <= 3600:
+        raise ValueError("must be a duration of 1s to 1h")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+        raise ValueError("must be a number of 1 to 999999")
+    return int(text)
 
 
 def _token_ttl(text: str) -> float:

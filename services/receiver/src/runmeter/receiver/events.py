@@ -12,6 +12,7 @@ SERVER_STOPPED = "server.stopped"
 SERVER_KILLED = "server.killed"
 RPC_FINISHED = "rpc.finished"
 RPC_FAILED = "rpc.failed"
+CALLER_LIMITED = "caller.limited"
 DATABASE_MIGRATED = "database.migrated"
 DATABASE_FAILED = "database.failed"
 BATCH_FAILED = "batch.failed"
@@ -49,6 +50,7 @@ EVENTS = {
             "code",
             "duration_seconds",
             "peer",
+            "client",
             "reason",
             "organization",
             "repository",
@@ -66,6 +68,11 @@ EVENTS = {
     RPC_FAILED: Event(
         "A defect: a call ended in an error nobody foresaw; the caller saw INTERNAL.",
         ("method", "exception"),
+    ),
+    CALLER_LIMITED: Event(
+        "Too many bearers of one caller, or one bearer too often, were refused: for so many "
+        "seconds its refused calls are RESOURCE_EXHAUSTED and logged at debug only.",
+        ("caller", "seconds"),
     ),
     DATABASE_MIGRATED: Event(
         "The schema was brought up to date; `applied` names the steps.",

@@ -45,6 +45,11 @@ class Metrics:
             ("reason",),
             registry=self._registry,
         )
+        self._limited = Counter(
+            f"{_PREFIX}_authentications_limited",
+            "Those of them that were answered RESOURCE_EXHAUSTED, after too many.",
+            registry=self._registry,
+        )
         self._batch_pushes = self._histogram(
             "commit_batch_pushes", "Pushes that were committed as one transaction.", _PUSHES
         )
@@ -80,6 +85,10 @@ class Metrics:
     def authentication_refused(self, reason: str) -> None:
         """Count a refused bearer."""
         self._refused.labels(reason).inc()
+
+    def authentication_limited(self) -> None:
+        """Count one that was refused after too many."""
+        self._limited.inc()
 
     def committed(self, push_count: int, seconds: float) -> None:
         """Count a transaction of the writer."""

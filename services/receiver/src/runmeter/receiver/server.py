@@ -7,8 +7,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[i
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from runmeter.receiver.errors import AddressUnusable
-from runmeter.receiver.interceptors import Authentication, Calls, push_gate
-from runmeter.receiver.metrics import Metrics
+from runmeter.receiver.interceptors import Authentication, Calls, Policy, push_gate
 from runmeter.receiver.servicers import (
     PUSH_METHODS,
     READ_METHODS,
@@ -20,6 +19,24 @@ from runmeter.receiver.tls import Tls
 
 SEND_MAX_BYTES = 8 * 2**20
 EVERYWHERE = "0.0.0.0"
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),  # or a second receiver binds the same port silently
+    ("grpc.max_send_message_length", SEND_MAX_BYTES),
+    ("grpc.max_concurrent_streams", 256),  # of a connection; further calls wait in the client
+    ("grpc.max_metadata_size", 2**13),
+    ("grpc.absolute_max_metadata_size", 2**13),  # the same: or some are refused at random
+    ("grpc.server_handshake_timeout_ms", 20_000),  # of TLS, and until HTTP/2 begins
+    # peers that are gone are noticed, those that are idle or old connect anew: behind a
+    # balancer they find new receivers, and rotated CAs count for everybody
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_connection_idle_ms", 300_000),
+    ("grpc.max_connection_age_ms", 1_800_000),
+    # pings of clients: ours send one every 10 s while they wait; a flood ends the connection
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 2),
+)
 _STOP_SECONDS = 0.5  # for answers already on their way
 
 
@@ -30,9 +47,8 @@ class Server:
         self,
         use_cases: UseCases,
         address: str,
-        max_message_bytes: int,
         tls: Tls | None,
-        metrics: Metrics,
+        policy: Policy,
     ) -> None:
         """Bind; with `tls` no call comes in without it.
 
@@ -40,13 +56,13 @@ class Server:
             AddressUnusable: the port is taken, or the address is not one of this machine.
         """
         self._health = health.aio.HealthServicer()
-        self._calls = Calls(max_message_bytes, metrics)
+        self._calls = Calls(policy)
         self._server = grpc.aio.server(
             interceptors=(self._calls, Authentication(_gates(use_cases))),
             options=(
-                ("grpc.so_reuseport", 0),  # or a second receiver binds the same port silently
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_send_message_length", SEND_MAX_BYTES),
+                *_OPTIONS,
+                ("grpc.max_receive_message_length", policy.max_message_bytes),
+                ("grpc.max_connection_age_grace_ms", round(policy.call_seconds * 1000)),
             ),
         )
         add_services(self._server, use_cases)

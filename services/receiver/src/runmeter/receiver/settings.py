@@ -78,6 +78,27 @@ SETTINGS = (
         "After SIGTERM or SIGINT calls have so long to end. A second signal ends at once.",
     ),
     Setting(
+        "call_timeout",
+        "DURATION",
+        "60s",
+        "Longest call, whatever its caller's deadline: beyond it calls end as DEADLINE_EXCEEDED.",
+    ),
+    Setting(
+        "max_auth_failures",
+        "COUNT",
+        "300",
+        "Refused bearers a minute, by caller and by bearer, that are answered and logged one by "
+        "one; beyond it they are RESOURCE_EXHAUSTED. A good bearer is always taken.",
+    ),
+    Setting(
+        "trusted_peers",
+        "NETWORKS",
+        None,
+        "Addresses or networks of gateways, with commas between, whose x-forwarded-for says who "
+        "calls; may be repeated. With --tls-client-ca every peer is believed.",
+        repeatable=True,
+    ),
+    Setting(
         "max_message_bytes",
         "SIZE",
         "1MiB",
