@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from runmeter.receiver import events
 from runmeter.receiver.failures import WINDOW_SECONDS, Excess, Failures
-from runmeter.receiver.peers import Caller, Callers, parse_networks
+from runmeter.receiver.peers import Callers, caller_key, parse_networks
 from runmeter.v1 import ingest_service_pb2, run_pb2, run_service_pb2
 
 Code = grpc.StatusCode
@@ -35,32 +35,34 @@ ENHANCE_YOUR_CALM = 11
 
 
 @pytest.mark.parametrize(
-    ("peer", "forwarded", "caller"),
+    ("peer", "forwarded", "client", "key"),
     [
-        ("ipv4:10.1.2.3:999", ["192.0.2.7"], Caller("192.0.2.7", "192.0.2.7")),
-        ("ipv4:10.1.2.3:999", ["192.0.2.8, 192.0.2.7"], Caller("192.0.2.7", "192.0.2.7")),
-        ("ipv4:10.1.2.3:999", ["192.0.2.8", "192.0.2.7"], Caller("192.0.2.7", "192.0.2.7")),
-        ("ipv4:10.1.2.3:999", ["2001:db8::7"], Caller("2001:db8::7", "2001:db8::/64")),
-        ("ipv6:%5B::1%5D:999", ["192.0.2.7"], Caller("192.0.2.7", "192.0.2.7")),
-        ("ipv6:[::ffff:10.1.2.3]:999", ["192.0.2.7"], Caller("192.0.2.7", "192.0.2.7")),
-        ("ipv4:10.1.2.3:999", [], Caller(None, "10.1.2.3")),
-        ("ipv4:10.1.2.3:999", ["nobody", b"192.0.2.7"], Caller(None, "10.1.2.3")),
-        ("ipv4:10.1.2.3:999", ["192.0.2.7,"], Caller(None, "10.1.2.3")),
-        ("ipv4:11.1.2.3:999", ["192.0.2.7"], Caller(None, "11.1.2.3")),
-        ("ipv6:%5B2001:db8:1:2:3::4%5D:9", ["192.0.2.7"], Caller(None, "2001:db8:1:2::/64")),
-        ("unix:/run/socket", ["192.0.2.7"], Caller(None, "unix:/run/socket")),
+        ("ipv4:10.1.2.3:999", ["192.0.2.7"], "192.0.2.7", "192.0.2.7"),
+        ("ipv4:10.1.2.3:999", ["192.0.2.8, 192.0.2.7"], "192.0.2.7", "192.0.2.7"),
+        ("ipv4:10.1.2.3:999", ["192.0.2.8", "192.0.2.7"], "192.0.2.7", "192.0.2.7"),
+        ("ipv4:10.1.2.3:999", ["2001:db8::7"], "2001:db8::7", "2001:db8::/64"),
+        ("ipv6:%5B::1%5D:999", ["192.0.2.7"], "192.0.2.7", "192.0.2.7"),
+        ("ipv6:[::ffff:10.1.2.3]:999", ["192.0.2.7"], "192.0.2.7", "192.0.2.7"),
+        ("ipv4:10.1.2.3:999", [], None, "10.1.2.3"),
+        ("ipv4:10.1.2.3:999", ["nobody", b"192.0.2.7"], None, "10.1.2.3"),
+        ("ipv4:10.1.2.3:999", ["192.0.2.7,"], None, "10.1.2.3"),
+        ("ipv4:11.1.2.3:999", ["192.0.2.7"], None, "11.1.2.3"),
+        ("ipv6:%5B2001:db8:1:2:3::4%5D:9", ["192.0.2.7"], None, "2001:db8:1:2::/64"),
+        ("unix:/run/socket", ["192.0.2.7"], None, "unix:/run/socket"),
     ],
 )
-def test_forwarded_addresses(peer: str, forwarded: list[Any], caller: Caller) -> None:
+def test_forwarded_addresses(peer: str, forwarded: list[Any], client: str | None, key: str) -> None:
     """The last forwarded address counts, from trusted peers only, and if it is an address."""
     callers = Callers(parse_networks("10.0.0.0/8,::1"), trust_all=False)
-    assert callers.caller(peer, forwarded) == caller
+    assert callers.client(peer, forwarded) == client
+    assert caller_key(peer, client) == key
 
 
 def test_mutual_tls_trusts_every_peer() -> None:
     """Whoever has shown a certificate is believed."""
-    caller = Callers((), trust_all=True).caller("ipv4:11.1.2.3:9", ["192.0.2.7"])
-    assert caller == Caller("192.0.2.7", "192.0.2.7")
+    callers = Callers((), trust_all=True)
+    assert callers.client("ipv4:11.1.2.3:9", ["192.0.2.7"]) == "192.0.2.7"
+    assert Callers((), trust_all=False).client("ipv4:11.1.2.3:9", ["192.0.2.7"]) is None
 
 
 # -- counting -----------------------------------------------------------------------------

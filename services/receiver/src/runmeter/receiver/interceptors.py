@@ -18,7 +18,7 @@ from structlog.contextvars import bound_contextvars, clear_contextvars
 from runmeter.receiver import errors, events
 from runmeter.receiver.failures import Failures
 from runmeter.receiver.metrics import Metrics
-from runmeter.receiver.peers import FORWARDED, Caller, Callers
+from runmeter.receiver.peers import FORWARDED, Callers, caller_key
 from runmeter.receiver.tokens import parse_bearer, parse_push_token
 from runmeter.receiver.wire.status import bounded_text, status_of
 
@@ -207,15 +207,15 @@ class Calls(grpc.aio.ServerInterceptor):
         clear_contextvars()
         log = structlog.get_logger()
         metadata, peer = context.invocation_metadata() or (), context.peer()
-        caller = self._policy.callers.caller(peer, _values(metadata, FORWARDED))
+        client = self._policy.callers.client(peer, _values(metadata, FORWARDED))
         code = grpc.StatusCode.OK
-        facts: dict[str, str] = {} if caller.client is None else {"client": caller.client}
+        facts: dict[str, str] = {} if client is None else {"client": client}
         write_log = log.info
         try:
             async with _in_time(self._policy.call_seconds):
                 yield
         except errors.CallError as error:
-            refusal = self._weighed(error, caller, metadata)
+            refusal = self._weighed(error, caller_key(peer, client), metadata)
             if isinstance(refusal, errors.TooManyFailures):
                 write_log = log.debug
             code = code_of(refusal)
@@ -239,7 +239,7 @@ class Calls(grpc.aio.ServerInterceptor):
                     events.RPC_FINISHED, code=code.name, duration_seconds=duration_seconds, **facts
                 )
 
-    def _weighed(self, error: errors.CallError, caller: Caller, metadata: Any) -> errors.CallError:
+    def _weighed(self, error: errors.CallError, caller: str, metadata: Any) -> errors.CallError:
         """Count a refused bearer; return what to answer, another error if there are too many."""
         if type(error) not in REFUSALS:
             return error
@@ -248,13 +248,13 @@ class Calls(grpc.aio.ServerInterceptor):
         sent = None
         with contextlib.suppress(errors.BearerMissing):
             sent = parse_bearer(_authorizations(metadata))
-        excess = self._policy.failures.failed(caller.key, sent)
+        excess = self._policy.failures.failed(caller, sent)
         if excess is None:
             return error
         metrics.authentication_limited()
         if excess.is_first:
             structlog.get_logger().warning(
-                events.CALLER_LIMITED, caller=caller.key, seconds=round(excess.wait_seconds, 3)
+                events.CALLER_LIMITED, caller=caller, seconds=round(excess.wait_seconds, 3)
             )
         return errors.TooManyFailures(error, excess.wait_seconds)
 

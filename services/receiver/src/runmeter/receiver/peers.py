@@ -9,7 +9,7 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 from urllib.parse import unquote
 
 FORWARDED = "x-forwarded-for"  # the metadata that a gateway sends, one address
@@ -17,13 +17,6 @@ _IPV6_SITE_BITS = 64  # who has one IPv6 address has all that share these bits
 
 _Address: TypeAlias = IPv4Address | IPv6Address
 Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
-
-
-class Caller(NamedTuple):
-    """`client` is the address that was forwarded and is believed, `key` what to count by."""
-
-    client: str | None
-    key: str
 
 
 def parse_networks(text: str) -> Networks:
@@ -50,23 +43,31 @@ class Callers:
         self._trusted = trusted
         self._trust_all = trust_all
 
-    def caller(self, peer: str, forwarded: Sequence[str | bytes]) -> Caller:
-        """Return who calls, from gRPC's name of the peer and the metadata `FORWARDED`.
+    def client(self, peer: str, forwarded: Sequence[str | bytes]) -> str | None:
+        """Return the address that a peer, by gRPC's name of it, forwards, if it is believed.
 
-        Of several addresses the last one counts: the nearest proxy has added it.
+        `forwarded` are the values of the metadata `FORWARDED`. Of several addresses the last one
+        counts: the nearest proxy has added it.
         """
-        address = _peer_address(peer)
-        if self._believes(address):
-            texts = [text for text in forwarded if isinstance(text, str)]
-            client = _address(",".join(texts).rpartition(",")[2].strip())
-            if client is not None:
-                return Caller(str(client), _key(client))
-        return Caller(None, peer if address is None else _key(address))
+        if not forwarded or not self._believes(peer):
+            return None
+        texts = [text for text in forwarded if isinstance(text, str)]
+        found = _address(",".join(texts).rpartition(",")[2].strip())
+        return None if found is None else str(found)
 
-    def _believes(self, address: _Address | None) -> bool:
-        if self._trust_all:
-            return True
+    def _believes(self, peer: str) -> bool:
+        if self._trust_all or not self._trusted:
+            return self._trust_all
+        address = _peer_address(peer)
         return address is not None and any(address in network for network in self._trusted)
+
+
+def caller_key(peer: str, client: str | None) -> str:
+    """Return what to count a caller by: its address, of IPv6 the network that it is in."""
+    address = _peer_address(peer) if client is None else _address(client)
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, _IPV6_SITE_BITS), strict=False))
+    return peer if address is None else str(address)
 
 
 def _peer_address(peer: str) -> _Address | None:
@@ -82,10 +83,3 @@ def _address(text: str) -> _Address | None:
     except ValueError:
         return None
     return (isinstance(found, IPv6Address) and found.ipv4_mapped) or found
-
-
-def _key(address: _Address) -> str:
-    if isinstance(address, IPv6Address):
-        return str(ip_network((int(address) >> (128 - _IPV6_SITE_BITS) << (128 - _IPV6_SITE_BITS),
-                               _IPV6_SITE_BITS)))  # fmt: skip
-    return str(address)

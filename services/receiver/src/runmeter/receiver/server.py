@@ -22,7 +22,9 @@ EVERYWHERE = "0.0.0.0"
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # or a second receiver binds the same port silently
     ("grpc.max_send_message_length", SEND_MAX_BYTES),
-    ("grpc.max_concurrent_streams", 256),  # of a connection; further calls wait in the client
+    # of a connection; further calls wait in the client. Not fewer: a gateway has one connection,
+    # and calls given up by their deadline count until this side has noticed
+    ("grpc.max_concurrent_streams", 1024),
     ("grpc.max_metadata_size", 2**13),
     ("grpc.absolute_max_metadata_size", 2**13),  # the same: or some are refused at random
     ("grpc.server_handshake_timeout_ms", 20_000),  # of TLS, and until HTTP/2 begins
