@@ -206,8 +206,8 @@ class Calls(grpc.aio.ServerInterceptor):
         started_seconds = time.monotonic()
         clear_contextvars()
         log = structlog.get_logger()
-        metadata, peer = context.invocation_metadata() or (), context.peer()
-        client = self._policy.callers.client(peer, _values(metadata, FORWARDED))
+        peer = context.peer()
+        client = self._client(peer, context)
         code = grpc.StatusCode.OK
         facts: dict[str, str] = {} if client is None else {"client": client}
         write_log = log.info
@@ -215,7 +215,7 @@ class Calls(grpc.aio.ServerInterceptor):
             async with _in_time(self._policy.call_seconds):
                 yield
         except errors.CallError as error:
-            refusal = self._weighed(error, caller_key(peer, client), metadata)
+            refusal = self._weighed(error, caller_key(peer, client), context)
             if isinstance(refusal, errors.TooManyFailures):
                 write_log = log.debug
             code = code_of(refusal)
@@ -239,7 +239,13 @@ class Calls(grpc.aio.ServerInterceptor):
                     events.RPC_FINISHED, code=code.name, duration_seconds=duration_seconds, **facts
                 )
 
-    def _weighed(self, error: errors.CallError, caller: str, metadata: Any) -> errors.CallError:
+    def _client(self, peer: str, context: _Context) -> str | None:
+        callers = self._policy.callers
+        if not callers.are_trusted:
+            return None
+        return callers.client(peer, _values(context.invocation_metadata() or (), FORWARDED))
+
+    def _weighed(self, error: errors.CallError, caller: str, context: _Context) -> errors.CallError:
         """Count a refused bearer; return what to answer, another error if there are too many."""
         if type(error) not in REFUSALS:
             return error
@@ -247,7 +253,7 @@ class Calls(grpc.aio.ServerInterceptor):
         metrics.authentication_refused(REFUSALS[type(error)])
         sent = None
         with contextlib.suppress(errors.BearerMissing):
-            sent = parse_bearer(_authorizations(metadata))
+            sent = bearer(context)
         excess = self._policy.failures.failed(caller, sent)
         if excess is None:
             return error

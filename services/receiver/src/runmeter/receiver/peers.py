@@ -42,6 +42,7 @@ class Callers:
     def __init__(self, trusted: Networks, trust_all: bool) -> None:
         self._trusted = trusted
         self._trust_all = trust_all
+        self.are_trusted = trust_all or bool(trusted)
 
     def client(self, peer: str, forwarded: Sequence[str | bytes]) -> str | None:
         """Return the address that a peer, by gRPC's name of it, forwards, if it is believed.
@@ -56,8 +57,8 @@ class Callers:
         return None if found is None else str(found)
 
     def _believes(self, peer: str) -> bool:
-        if self._trust_all or not self._trusted:
-            return self._trust_all
+        if self._trust_all:
+            return True
         address = _peer_address(peer)
         return address is not None and any(address in network for network in self._trusted)
 
