@@ -448,7 +448,7 @@ def test_a_second_signal_ends_at_once(receiver: Any, message: run_pb2.Run) -> No
     receiver.process.send_signal(signal.SIGTERM)
     receiver.wait_for(events.SHUTDOWN_REQUESTED)
     assert receiver.end(signal.SIGINT) == 130
-    assert call.code() is Code.UNAVAILABLE
+    assert call.code() in (Code.UNAVAILABLE, Code.CANCELLED)  # the latter by our channel's end
     lock.close()
 
 
