@@ -3,11 +3,12 @@
 import asyncio
 import functools
 import os
+import resource
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import NoReturn
 
@@ -49,6 +50,7 @@ async def serve(config: ServeConfig) -> int:
     signals = _Signals()
     log = structlog.get_logger()
     warn_of_short_keys(config.hmac_keys)
+    _allow_many_connections()
     metrics = Metrics(version("runmeter-receiver"), (*PUSH_METHODS, *READ_METHODS))
     ops = Ops(
         metrics,
@@ -83,6 +85,13 @@ async def serve(config: ServeConfig) -> int:
     uptime_seconds = round(time.monotonic() - started_seconds, 3)
     log.info(events.SERVER_STOPPED, uptime_seconds=uptime_seconds)
     return 0
+
+
+def _allow_many_connections() -> None:
+    """Raise the soft limit of open files to the hard one: 1024, as often set, are few here."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _use_cases(config: ServeConfig, writer: Writer) -> UseCases:
