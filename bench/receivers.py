@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ class Nowhere(Writer):
         return Receipt(1, duplicate=False)
 
 
-VARIANTS = {"nowhere": Nowhere, "single": lambda: Writer(batch_max=1), "group": Writer}
+VARIANTS = {"nowhere": Nowhere, "single": partial(Writer, batch_max=1), "group": Writer}
 
 
 class Load(NamedTuple):
@@ -115,7 +116,9 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Serve as `receiver` does, with the writer of a variant."""
     variant, database = arguments
-    loaded = config.load_serve({"addr": "127.0.0.1:0", "db": database, "migrate": True})
+    loaded = config.load_serve(
+        {"addr": "127.0.0.1:0", "db": database, "migrate": True, "ops_addr": "none"}
+    )
     logs.configure("info", "json", sys.stderr)
     return uvloop.run(app.serve(loaded, VARIANTS[variant]))
 

@@ -107,6 +107,7 @@ def services(
         "receiver",
         [
             f"--addr={receiver_address}",
+            "--ops-addr=none",
             f"--db={database}",
             f"--read-token-file={secret(folder / 'read-token')}",
             f"--hmac-key-file={secret(folder / 'hmac-key')}",

@@ -20,6 +20,8 @@ OFFENCES = {
     "grpc-at-the-edge": ("runmeter.receiver.tokens", "import grpc"),
     "tortoise-at-the-edge": ("runmeter.receiver.query", "from tortoise import Tortoise"),
     "sanic-at-the-edge": ("runmeter.gateway.schemas", "import sanic"),
+    "prometheus-at-the-edge": ("runmeter.receiver.writer", "import prometheus_client"),
+    "aiohttp-at-the-edge": ("runmeter.receiver.server", "import aiohttp"),
     "sampling-is-light": ("runmeter.collector.output", "import structlog"),
     "collector-layers": ("runmeter.collector.series", "import runmeter.collector.output"),
     "receiver-layers": ("runmeter.receiver.model", "import runmeter.receiver.query"),

@@ -22,6 +22,7 @@ GITHUB = {
     "GITHUB_JOB": SCOPE.job,
 }
 FORM = "0123456789abcdef" * 4
+OPS = "--ops-addr=127.0.0.1:0"
 SECRETS = {"RECEIVER_READ_TOKEN": "a-read-token-of-tests", "RECEIVER_HMAC_KEY": "k" * 16}
 # arguments, environment, what the sentence must hold: the name, the value, what is allowed
 Bad = tuple[list[str], dict[str, str], list[str]]
@@ -61,6 +62,7 @@ RECEIVER: list[Bad] = [
     ([], SECRETS | {"RECEIVER_ADDR": "x"}, ["RECEIVER_ADDR", "'x'", "host:port"]),
     (["--db=mysql://x/y"], SECRETS, ["--db", "postgres://"]),
     (["--db=:memory:"], SECRETS, ["--db", "file"]),
+    (["--ops-addr=9464"], SECRETS, ["--ops-addr", "'9464'", "host:port"]),
     ([], {"RECEIVER_HMAC_KEY": "k" * 16}, ["RECEIVER_READ_TOKEN", "--read-token-file"]),
     ([], {"RECEIVER_READ_TOKEN": "t"}, ["RECEIVER_HMAC_KEY", "--hmac-key-file"]),
     (["--read-token-file=/no/such"], {"RECEIVER_HMAC_KEY": "k"}, ["--read-token-file", "No such"]),
@@ -145,7 +147,7 @@ def taken() -> Iterator[int]:
 
 def test_receiver_port_in_use(beside: Stage, taken: int) -> None:
     """A port in use ends the receiver with 1 and is named."""
-    receiver = beside.start("receiver", f"--addr=127.0.0.1:{taken}", environment=SECRETS)
+    receiver = beside.start("receiver", f"--addr=127.0.0.1:{taken}", OPS, environment=SECRETS)
     assert receiver.wait() == 1
     assert receiver.log[-1].startswith("receiver: ")
     assert f"127.0.0.1:{taken}" in receiver.log[-1]
@@ -165,7 +167,7 @@ def test_gateway_port_in_use(beside: Stage, taken: int) -> None:
 def test_two_receivers_on_one_port(beside: Stage) -> None:
     """A second receiver does not share the port of the first."""
     first = beside.receiver()
-    second = beside.start("receiver", f"--addr={first.address}", environment=SECRETS)
+    second = beside.start("receiver", f"--addr={first.address}", OPS, environment=SECRETS)
     assert second.wait() == 1
 
 
@@ -182,7 +184,7 @@ def test_database_that_cannot_be_used(beside: Stage, database: str, says: str) -
     """A database that cannot be made or read ends the receiver with 1 and says why."""
     before = Path("/etc/passwd").read_bytes()
     receiver = beside.start(
-        "receiver", "--addr=127.0.0.1:0", f"--db={database}", environment=SECRETS
+        "receiver", "--addr=127.0.0.1:0", OPS, f"--db={database}", environment=SECRETS
     )
     assert receiver.wait() == 1
     sentence = receiver.log[-1]

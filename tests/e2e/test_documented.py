@@ -61,6 +61,7 @@ class Documented:
         receiver = stage.start(
             "receiver",
             "--addr=127.0.0.1:0",
+            "--ops-addr=127.0.0.1:0",
             "--db=metrics.db",
             f"--read-token={READ_TOKEN}",
             f"--hmac-key={HMAC_KEY}",

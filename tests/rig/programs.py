@@ -200,6 +200,7 @@ class Stage:
         receiver: Receiver = self.start(
             "receiver",
             f"--addr={address}",
+            "--ops-addr=127.0.0.1:0",
             f"--db={path}",
             *arguments,
             environment={

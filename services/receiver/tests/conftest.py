@@ -205,8 +205,14 @@ class Receiver:
         )
         self._reader = threading.Thread(target=self._collect, daemon=True)
         self._reader.start()
-        self.address = self.wait_for("server.started")["address"]
-        self.channel = grpc.insecure_channel(self.address)
+        started = self.wait_for("server.started")
+        self.address = started["address"]
+        self.ops_url = f"http://{started['ops_address']}"
+        self.use(grpc.insecure_channel(self.address))
+
+    def use(self, channel: grpc.Channel) -> None:
+        """Call it over this channel from now on."""
+        self.channel = channel
         self.ingest = ingest_service_pb2_grpc.IngestServiceStub(self.channel)
         self.runs = run_service_pb2_grpc.RunServiceStub(self.channel)
         self.tokens = token_service_pb2_grpc.TokenServiceStub(self.channel)
@@ -235,10 +241,10 @@ class Receiver:
         """Return the metadata that carries a token."""
         return (("authorization", f"Bearer {token}"),)
 
-    def push_token(self, scope: run_pb2.Scope) -> str:
+    def push_token(self, scope: run_pb2.Scope, read_token: str = READ_TOKEN) -> str:
         """Have a push token minted."""
         request = token_service_pb2.CreatePushTokenRequest(scope=scope)
-        return self.tokens.CreatePushToken(request, metadata=self.bearer(READ_TOKEN)).token
+        return self.tokens.CreatePushToken(request, metadata=self.bearer(read_token)).token
 
     def push(
         self, run: run_pb2.Run, token: str | None = None
@@ -249,6 +255,14 @@ class Receiver:
             scope = reading.scope_from_wire(run.scope, "scope")
             token = Keyring([HMAC_KEY]).mint(scope)
         return self.ingest.PushRun(request, metadata=self.bearer(token), timeout=30)
+
+    def push_later(self, run: run_pb2.Run) -> Any:
+        """Begin a push; return its call when the receiver has begun it."""
+        token = self.push_token(run.scope)
+        request = ingest_service_pb2.PushRunRequest(run=run)
+        call = self.ingest.PushRun.future(request, metadata=self.bearer(token), timeout=60)
+        self.runs.ListRuns(run_service_pb2.ListRunsRequest(), metadata=self.bearer("x")).code()
+        return call
 
     def stored(self, scope: run_pb2.Scope, **fields: Any) -> list[run_service_pb2.StoredRun]:
         """Return all runs that a query answers."""
@@ -288,7 +302,8 @@ def start_receiver(tmp_path: Path) -> Iterator[Callable[..., Receiver]]:
 
     def start(*arguments: str, **environment: str) -> Receiver:
         defaults = {"RECEIVER_READ_TOKEN": READ_TOKEN, "RECEIVER_HMAC_KEY": HMAC_KEY}
-        flags = ["--addr=127.0.0.1:0", "--log-format=json", *arguments]
+        addresses = ["--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0"]
+        flags = [*addresses, "--log-format=json", *arguments]
         started.append(Receiver(flags, {**defaults, **environment}, tmp_path))
         return started[-1]
 

@@ -13,6 +13,7 @@ from runmeter.receiver.config import (
     load_serve,
 )
 from runmeter.receiver.errors import ConfigurationError
+from runmeter.receiver.peers import parse_networks
 from runmeter.receiver.settings import SETTINGS
 
 GOOD = {"RECEIVER_READ_TOKEN": "rt", "RECEIVER_HMAC_KEY": "key"}
@@ -27,6 +28,11 @@ def test_defaults() -> None:
     assert config.max_token_ttl_seconds is None
     assert config.shutdown_timeout_seconds == 25.0
     assert config.max_message_bytes == 2**20
+    assert config.call_timeout_seconds == 60.0
+    assert config.max_auth_failures == 300
+    assert config.trusted_peers == ()
+    assert config.ops_address == ":9464"
+    assert config.tls is None
     assert config.log == ("info", None)
 
 
@@ -59,6 +65,11 @@ def test_every_setting_has_its_variable() -> None:
         ("retention", "1d12h", "retention_seconds", 129600.0),
         ("retention", "36h", "retention_seconds", 129600.0),
         ("retention", "36500d", "retention_seconds", 36500 * 86400.0),
+        ("call_timeout", "90s", "call_timeout_seconds", 90.0),
+        ("max_auth_failures", "10", "max_auth_failures", 10),
+        ("trusted_peers", "10.0.0.1, ::1/128", "trusted_peers", parse_networks("10.0.0.1,::1")),
+        ("ops_addr", "none", "ops_address", None),
+        ("ops_addr", "[::1]:0", "ops_address", "[::1]:0"),
         ("max_message_bytes", "4096", "max_message_bytes", 4096),
         ("max_message_bytes", "64Ki", "max_message_bytes", 65536),
         ("max_message_bytes", "64KiB", "max_message_bytes", 65536),
@@ -94,6 +105,11 @@ def test_accepted_values(name: str, text: str, attribute: str, value: Any) -> No
         ("max_token_ttl", "1..5s"),
         ("shutdown_timeout", "2h"),
         ("shutdown_timeout", "soon"),
+        ("call_timeout", "0s"),
+        ("call_timeout", "2h"),
+        ("max_auth_failures", "0"),
+        ("max_auth_failures", "-1"),
+        ("ops_addr", "9464"),
         ("max_message_bytes", "1MB"),
         ("max_message_bytes", "-1"),
         ("max_message_bytes", "1023"),
@@ -111,6 +127,17 @@ def test_refused_values(name: str, text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_serve({}, {**GOOD, setting.variable: text})
     assert str(caught.value).startswith(f"{setting.variable} {text!r} must ")
+
+
+def test_trusted_peers() -> None:
+    """May be repeated or listed; what is no network is named."""
+    given = {"trusted_peers": ("10.0.0.0/8", "::1,192.0.2.1")}
+    assert len(load_serve(given, GOOD).trusted_peers) == 3
+    environ = {**GOOD, "RECEIVER_TRUSTED_PEERS": "10.0.0.0/8,::1"}
+    assert len(load_serve({"trusted_peers": ()}, environ).trusted_peers) == 2
+    for bad in ("host", "10.0.0.1/8", "10.0.0.0/40"):
+        with pytest.raises(ConfigurationError, match=f"--trusted-peers '{bad}' must be"):
+            load_serve({"trusted_peers": ("::1", bad)}, GOOD)
 
 
 def test_both_secrets_are_required() -> None:

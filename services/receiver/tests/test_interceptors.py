@@ -14,6 +14,9 @@ EXAMPLES = {
     "revision": 1,
     "reason": "it is locked",
     "allowed_bytes": 5,
+    "allowed_seconds": 60.0,
+    "wait_seconds": 12.5,
+    "cause": errors.TokenExpired(),
 }
 
 
@@ -45,6 +48,8 @@ def test_every_error_has_a_status_and_a_text() -> None:
         errors.WrongScope: grpc.StatusCode.PERMISSION_DENIED,
         errors.PushConflict: grpc.StatusCode.ALREADY_EXISTS,
         errors.Busy: grpc.StatusCode.RESOURCE_EXHAUSTED,
+        errors.TooManyFailures: grpc.StatusCode.RESOURCE_EXHAUSTED,
+        errors.CallTooLong: grpc.StatusCode.DEADLINE_EXCEEDED,
         errors.StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
         errors.ShuttingDown: grpc.StatusCode.UNAVAILABLE,
     }
@@ -54,7 +59,7 @@ def test_every_error_has_a_status_and_a_text() -> None:
         assert bool(status.details) == (kind in RETRIED or kind is errors.InvalidRequest)
 
 
-RETRIED = {errors.Busy, errors.StoreUnavailable, errors.ShuttingDown}
+RETRIED = {errors.Busy, errors.TooManyFailures, errors.StoreUnavailable, errors.ShuttingDown}
 
 
 def test_the_table_names_only_errors_of_calls() -> None:

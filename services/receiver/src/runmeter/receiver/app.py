@@ -1,13 +1,15 @@
 """Composition and life of the program: start, serve until a signal, end in order."""
 
 import asyncio
+import functools
 import os
+import resource
 import signal
 import stat
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import Any, NamedTuple, NoReturn, TextIO
 
@@ -29,19 +31,24 @@ from runmeter.receiver.errors import (
     StreamUnusable,
 )
 from runmeter.receiver.exporting import Exporting
+from runmeter.receiver.failures import Failures
 from runmeter.receiver.importing import Importing
 from runmeter.receiver.ingest import Ingest
+from runmeter.receiver.interceptors import Policy
+from runmeter.receiver.metrics import Metrics
+from runmeter.receiver.ops import Ops, serving
+from runmeter.receiver.peers import Callers
 from runmeter.receiver.progress import Progress
 from runmeter.receiver.pruning import Pruning, keep_retention
 from runmeter.receiver.query import RunQuery
+from runmeter.receiver.rotation import Rotation, warn_of_short_keys
 from runmeter.receiver.server import Server
-from runmeter.receiver.servicers import UseCases
-from runmeter.receiver.store import archive, expiry
+from runmeter.receiver.servicers import PUSH_METHODS, READ_METHODS, UseCases
+from runmeter.receiver.store import archive, expiry, probes
 from runmeter.receiver.streams import Lines
 from runmeter.receiver.tokens import Keyring, ReadToken
 from runmeter.receiver.writer import Writer
 
-KEY_MIN_BYTES = 16
 WRITER_END_SECONDS = 1.0
 CLOCKS = pruning.Clocks(time.time, time.monotonic)
 _UNREAD = 128 + signal.SIGPIPE
@@ -154,41 +161,64 @@ def _opened(source: str | None) -> int:
         raise StreamUnusable(f"read {source}", error.strerror or str(error)) from error
 
 
-async def serve(config: ServeConfig, make_writer: Callable[[], Writer] = Writer) -> int:
+async def serve(config: ServeConfig, make_writer: Callable[..., Writer] = Writer) -> int:
     """Serve until a signal; return the exit status.
 
     Raises:
         StartupError: the database or the address cannot be used.
     """
     started_seconds = time.monotonic()
-    signals = _Signals()
+    signals, hangup = _Signals(), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
     log = structlog.get_logger()
-    for position, key in enumerate(config.hmac_keys, 1):
-        if len(key.encode()) < KEY_MIN_BYTES:
-            log.warning(events.KEY_FOUND_SHORT, position=position)
-    if config.migrate:
-        await _migrate(config.database)
-    # the database before the server, in one task: its context is that of every handler
-    async with (
-        store.open_store(config.database),
-        _writing(make_writer()) as writer,
-        _keeping(config.retention_seconds, writer),
-    ):
-        server = Server(_use_cases(config, writer), config.address, config.max_message_bytes)
-        await server.start()
-        log.info(
-            events.SERVER_STARTED,
-            address=server.address,
-            database=config.database.kind,
-            version=version("runmeter-receiver"),
-        )
-        name = await signals.first()
-        grace_seconds = config.shutdown_timeout_seconds
-        log.info(events.SHUTDOWN_REQUESTED, signal=name, grace_seconds=grace_seconds)
-        await server.drain(grace_seconds)
+    warn_of_short_keys(config.hmac_keys)
+    _allow_many_connections()
+    metrics = Metrics(version("runmeter-receiver"), (*PUSH_METHODS, *READ_METHODS))
+    ops = Ops(
+        metrics,
+        functools.partial(probes.check_writable, config.database),
+        functools.partial(probes.measure, config.database),
+    )
+    async with serving(ops, config.ops_address) as ops_address:
+        if config.migrate:
+            await _migrate(config.database)
+        # the database before the server, in one task: its context is that of every handler
+        async with (
+            store.open_store(config.database),
+            _writing(make_writer(observer=metrics)) as writer,
+            _keeping(config.retention_seconds, writer),
+        ):
+            metrics.watch_queue(lambda: writer.waiting_count, lambda: writer.waiting_bytes)
+            use_cases = _use_cases(config, writer)
+            policy = _policy(config, metrics)
+            server = Server(use_cases, config.address, config.tls, policy)
+            rotation = Rotation(config, use_cases, server, metrics)
+            await server.start()
+            ops.unready_reason = None
+            log.info(
+                events.SERVER_STARTED,
+                address=server.address,
+                ops_address=ops_address,
+                database=config.database.kind,
+                version=version("runmeter-receiver"),
+            )
+            rotating = asyncio.create_task(rotation.follow(hangup))
+            name = await signals.first()
+            rotating.cancel()
+            grace_seconds = config.shutdown_timeout_seconds
+            log.info(events.SHUTDOWN_REQUESTED, signal=name, grace_seconds=grace_seconds)
+            ops.unready_reason = "it is shutting down"
+            await server.drain(grace_seconds)
     uptime_seconds = round(time.monotonic() - started_seconds, 3)
     log.info(events.SERVER_STOPPED, uptime_seconds=uptime_seconds)
     return 0
+
+
+def _allow_many_connections() -> None:
+    """Raise the soft limit of open files to the hard one: 1024, as often set, are few here."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _use_cases(config: ServeConfig, writer: Writer) -> UseCases:
@@ -199,6 +229,17 @@ def _use_cases(config: ServeConfig, writer: Writer) -> UseCases:
         read_token=ReadToken(config.read_token),
         max_token_ttl_seconds=config.max_token_ttl_seconds,
         clock=time.time,
+    )
+
+
+def _policy(config: ServeConfig, metrics: Metrics) -> Policy:
+    mutual = config.tls is not None and config.tls.client_ca is not None
+    return Policy(
+        max_message_bytes=config.max_message_bytes,
+        call_seconds=config.call_timeout_seconds,
+        callers=Callers(config.trusted_peers, trust_all=mutual),
+        failures=Failures(config.max_auth_failures),
+        metrics=metrics,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import click
 import uvloop
 
-from runmeter.receiver import app, config, logs
+from runmeter.receiver import config, logs
 from runmeter.receiver.errors import StartupError
 from runmeter.receiver.settings import SETTINGS, Setting
 
@@ -27,11 +27,11 @@ cannot serve (address or database), 2 bad flags or variables.
 
 
 class _Command(NamedTuple):
-    """One thing to do: what its help says, how it is configured, what does it."""
+    """One thing to do: its help, how it is configured, which function of `app` does it."""
 
     help: str
     load: Callable[[dict[str, object]], Any]
-    run: Callable[[Any], Coroutine[Any, Any, int]]
+    function: str
     arguments: tuple[str, ...] = ()
 
 
@@ -45,7 +45,7 @@ _COMMANDS = {
         Any number at once: one migrates, the others wait for it.
         """,
         config.load_migrate,
-        app.migrate,
+        "migrate",
     ),
     "prune": _Command(
         """Delete runs whose last push is older than a duration, with their containers.
@@ -60,7 +60,7 @@ _COMMANDS = {
         by signal n.
         """,
         config.load_prune,
-        app.prune,
+        "prune",
     ),
     "export": _Command(
         """Write all runs to standard output, a line of JSON each, in the order they were stored.
@@ -74,7 +74,7 @@ _COMMANDS = {
         or variables, 141 nobody reads the output, 128 + n ended by signal n.
         """,
         config.load_export,
-        app.export_runs,
+        "export_runs",
     ),
     "import": _Command(
         """Store the runs of an export, from a file or standard input, by the rules for pushes.
@@ -89,7 +89,7 @@ _COMMANDS = {
         flags or variables, 128 + n ended by signal n.
         """,
         config.load_import,
-        app.import_runs,
+        "import_runs",
         ("file",),
     ),
 }
@@ -97,13 +97,14 @@ _COMMANDS = {
 
 def main() -> None:
     """Run the program; never returns."""
+    config.quiet_grpc()
     _command().main(prog_name="receiver")
 
 
 def _command() -> click.Group:
     def serve(context: click.Context, /, **flags: object) -> None:
         if context.invoked_subcommand is None:
-            _end(app.serve, config.load_serve, flags)
+            _end("serve", config.load_serve, flags)
 
     group = click.Group(
         callback=click.pass_context(serve),
@@ -124,7 +125,7 @@ def _subcommand(name: str, command: _Command) -> click.Command:
         merged = {
             name: outer.get(name) if value is None else value for name, value in flags.items()
         }
-        _end(command.run, command.load, merged)
+        _end(command.function, command.load, merged)
 
     arguments = [
         click.Argument([argument], required=False, metavar=f"[{argument.upper()}]")
@@ -173,12 +174,11 @@ def _version_option() -> click.Option:
     )
 
 
-def _end(
-    run: Callable[[Any], Coroutine[Any, Any, int]],
-    load: Callable[[dict[str, object]], Any],
-    flags: dict[str, object],
-) -> None:
+def _end(function: str, load: Callable[[dict[str, object]], Any], flags: dict[str, object]) -> None:
     """Load, run, exit; what cannot start is one sentence on standard error."""
+    from runmeter.receiver import app  # brings gRPC, which has to be quiet by then
+
+    run: Callable[[Any], Coroutine[Any, Any, int]] = getattr(app, function)
     try:
         loaded = load(flags)
         logs.configure(loaded.log.level, loaded.log.format, sys.stderr)

@@ -3,15 +3,18 @@
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import durationpy
 
 from runmeter.receiver.databases import Database, parse_database
 from runmeter.receiver.errors import ConfigurationError
 from runmeter.receiver.logs import FORMATS, LEVELS
+from runmeter.receiver.peers import Networks, parse_networks
 from runmeter.receiver.settings import SETTINGS, Setting
+from runmeter.receiver.tls import Tls, UnusableFile, load_tls
 
 _DAYS = re.compile(r"(?:(\d{1,6})d)?(.*)", re.ASCII)
 _DAY_SECONDS = 86400.0
@@ -21,6 +24,7 @@ _SIZE_FACTORS = {"": 1, "Ki": 2**10, "Mi": 2**20}
 _MESSAGE_BYTES_MIN, _MESSAGE_BYTES_MAX = 2**10, 64 * 2**20
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\[\]:\s]*):(\d{1,5})", re.ASCII)
 _TOKEN = re.compile(r"[!-~]+", re.ASCII)
+_TLS_ROLES = ("cert", "key", "client_ca")
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 Flags = Mapping[str, object]
@@ -79,7 +83,13 @@ class ServeConfig(NamedTuple):
     shutdown_timeout_seconds: float
     max_message_bytes: int
     retention_seconds: float | None
+    call_timeout_seconds: float
+    max_auth_failures: int
+    trusted_peers: Networks
+    ops_address: str | None
+    tls: Tls | None
     log: LogConfig
+    reread: Callable[[], "ServeConfig"]
 
     def __repr__(self) -> str:
         """Show no secret."""
@@ -89,7 +99,8 @@ class ServeConfig(NamedTuple):
 def load_serve(flags: Flags, environ: Mapping[str, str] | None = None) -> ServeConfig:
     """Read the configuration of ``receiver``.
 
-    `flags` holds texts by setting name (``db``), None for what was not given.
+    `flags` holds texts by setting name (``db``), None for what was not given. The `reread` of
+    the result does the same again: only what lies in files can differ.
 
     Raises:
         ConfigurationError: the first setting that is missing or bad.
@@ -106,7 +117,13 @@ def load_serve(flags: Flags, environ: Mapping[str, str] | None = None) -> ServeC
         shutdown_timeout_seconds=values.parsed("shutdown_timeout", _shutdown_timeout),
         max_message_bytes=values.parsed("max_message_bytes", _size),
         retention_seconds=values.maybe("retention", _age),
+        call_timeout_seconds=values.parsed("call_timeout", _call_timeout),
+        max_auth_failures=values.parsed("max_auth_failures", _count),
+        trusted_peers=_trusted_peers(values),
+        ops_address=values.parsed("ops_addr", _ops_address),
+        tls=_tls(values),
         log=_log(values),
+        reread=partial(load_serve, flags, environ),
     )
 
 
@@ -143,6 +160,14 @@ def load_import(flags: Flags, environ: Mapping[str, str] | None = None) -> Impor
     source = None if given in (None, "-") else str(given)
     migrate = _migrates(database, values)
     return ImportConfig(database, migrate, source, values.yes("skip_bad"), _log(values))
+
+
+def quiet_grpc() -> None:
+    """Have gRPC write errors only, unless its own variable says otherwise; before its import.
+
+    Its lines have a form of their own, and there is one for every handshake that fails.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 class _Values:
@@ -184,10 +209,9 @@ class _Values:
 
     def parsed(self, name: str, parse: Callable[[str], _T]) -> _T:
         """Parse a setting that has a default."""
-        value = self.maybe(name, parse)
-        if value is None:
+        if self.origin(name)[2] is None:
             raise AssertionError(f"{name} has no default")
-        return value
+        return cast(_T, self.maybe(name, parse))
 
     def yes(self, name: str) -> bool:
         """Read a switch: a flag without value, or a yes or no in the environment."""
@@ -235,6 +259,32 @@ def _hmac_keys(values: _Values) -> tuple[str, ...]:
         if not _encodable(key):
             raise ConfigurationError(f"{called}: key {number} must be UTF-8")
     return keys
+
+
+def _trusted_peers(values: _Values) -> Networks:
+    _, called, value = values.origin("trusted_peers")
+    given = value if isinstance(value, str) else ",".join(cast(Sequence[str], value or ()))
+    try:
+        return parse_networks(given)
+    except ValueError as error:
+        raise ConfigurationError(f"{called} {error}") from error
+
+
+def _tls(values: _Values) -> Tls | None:
+    cert, key, client_ca = (values.maybe(f"tls_{role}", str) for role in _TLS_ROLES)
+    if cert is None and key is None and client_ca is None:
+        return None
+    if cert is None or key is None:
+        missing = "--tls-cert" if cert is None else "--tls-key"
+        raise ConfigurationError(
+            f"{missing} is missing: TLS needs --tls-cert and --tls-key, and may have "
+            "--tls-client-ca"
+        )
+    try:
+        return load_tls(cert, key, client_ca)
+    except UnusableFile as error:
+        _, called, path = values.origin(f"tls_{error.role}")
+        raise ConfigurationError(f"{called} {str(path)!r} {error}") from error
 
 
 def _chosen(values: _Values, plain: str, from_file: str) -> str | None:
@@ -298,6 +348,10 @@ def _address(text: str) -> str:
     return text
 
 
+def _ops_address(text: str) -> str | None:
+    return None if text == "none" else _address(text)
+
+
 def _duration_seconds(text: str) -> float:
     if not _DURATION.fullmatch(text):
         raise ValueError("must be a duration such as 500ms, 25s or 1m30s")
@@ -324,6 +378,19 @@ def _shutdown_timeout(text: str) -> float:
     if seconds > 3600:
         raise ValueError("must be a duration of 0s to 1h")
     return seconds
+
+
+def _call_timeout(text: str) -> float:
+    seconds = _duration_seconds(text)
+    if not 1 <= seconds <= 3600:
+        raise ValueError("must be a duration of 1s to 1h")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+        raise ValueError("must be a number of 1 to 999999")
+    return int(text)
 
 
 def _token_ttl(text: str) -> float:

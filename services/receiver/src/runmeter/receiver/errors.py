@@ -20,6 +20,8 @@ ReceiverError
     ├── WrongScope              a push token, but not for this scope
     ├── PushConflict            an equal push with other content is stored
     ├── Busy                    too many pushes wait
+    ├── TooManyFailures         a refused bearer, of a caller that sends too many of them
+    ├── CallTooLong             longer than --call-timeout
     └── Unavailable             not now
         ├── StoreUnavailable    the database cannot be read or written
         └── ShuttingDown        the receiver is about to end
@@ -184,6 +186,26 @@ class Busy(CallError):
 
     def __init__(self) -> None:
         super().__init__("too many pushes are waiting to be stored; try again")
+
+
+class TooManyFailures(CallError):
+    """A refused bearer, as `cause` says, after too many of them."""
+
+    def __init__(self, cause: CallError, wait_seconds: float) -> None:
+        super().__init__(
+            f"{cause} (and there were too many refused calls from here or with this bearer; "
+            "a good bearer is taken all the same)"
+        )
+        self.cause = cause
+        self.retry_after_seconds = max(1.0, wait_seconds)
+
+
+class CallTooLong(CallError):
+    """The call took longer than --call-timeout."""
+
+    def __init__(self, allowed_seconds: float) -> None:
+        super().__init__(f"the call took longer than {allowed_seconds:g} s, which is the limit")
+        self.allowed_seconds = allowed_seconds
 
 
 class Unavailable(CallError):

@@ -12,6 +12,7 @@ SERVER_STOPPED = "server.stopped"
 SERVER_KILLED = "server.killed"
 RPC_FINISHED = "rpc.finished"
 RPC_FAILED = "rpc.failed"
+CALLER_LIMITED = "caller.limited"
 DATABASE_MIGRATED = "database.migrated"
 DATABASE_FAILED = "database.failed"
 BATCH_FAILED = "batch.failed"
@@ -23,6 +24,8 @@ RUNS_EXPORTED = "runs.exported"
 RUNS_IMPORTED = "runs.imported"
 LINE_REJECTED = "line.rejected"
 IMPORT_CUT = "import.cut"
+SECRETS_REREAD = "secrets.reread"
+SECRETS_KEPT = "secrets.kept"
 LIBRARY_WARNED = "library.warned"
 
 
@@ -35,8 +38,8 @@ class Event(NamedTuple):
 
 EVENTS = {
     SERVER_STARTED: Event(
-        "The receiver serves, at the address that was bound (0.0.0.0: all interfaces).",
-        ("address", "database", "version"),
+        "The receiver serves, at the addresses that were bound (0.0.0.0: all interfaces).",
+        ("address", "ops_address", "database", "version"),
     ),
     SHUTDOWN_REQUESTED: Event(
         "A signal asked the receiver to end: it takes no more calls.",
@@ -53,6 +56,7 @@ EVENTS = {
             "code",
             "duration_seconds",
             "peer",
+            "client",
             "reason",
             "organization",
             "repository",
@@ -70,6 +74,11 @@ EVENTS = {
     RPC_FAILED: Event(
         "A defect: a call ended in an error nobody foresaw; the caller saw INTERNAL.",
         ("method", "exception"),
+    ),
+    CALLER_LIMITED: Event(
+        "Too many bearers of one caller, or one bearer too often, were refused: for so many "
+        "seconds its refused calls are RESOURCE_EXHAUSTED and logged at debug only.",
+        ("caller", "seconds"),
     ),
     DATABASE_MIGRATED: Event(
         "The schema was brought up to date; `applied` names the steps.",
@@ -125,6 +134,14 @@ EVENTS = {
     ),
     IMPORT_CUT: Event(
         "What was to be imported ended before its end line, after `line` lines.", ("line",)
+    ),
+    SECRETS_REREAD: Event(
+        "At SIGHUP the files of secrets and certificates were read; `changed` names what is new.",
+        ("changed",),
+    ),
+    SECRETS_KEPT: Event(
+        "At SIGHUP a file of secrets or certificates would not do: all of them stay as they were.",
+        ("reason",),
     ),
     LIBRARY_WARNED: Event(
         "A library logged a warning or error.", ("logger", "message", "exception")

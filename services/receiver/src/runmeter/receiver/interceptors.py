@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import grpc
 import structlog
@@ -16,6 +16,9 @@ from grpc_status import rpc_status  # type: ignore[import-untyped]
 from structlog.contextvars import bound_contextvars, clear_contextvars
 
 from runmeter.receiver import errors, events
+from runmeter.receiver.failures import Failures
+from runmeter.receiver.metrics import Metrics
+from runmeter.receiver.peers import FORWARDED, Callers, caller_key
 from runmeter.receiver.tokens import parse_bearer, parse_push_token
 from runmeter.receiver.wire.status import bounded_text, status_of
 
@@ -28,15 +31,34 @@ CODES: Mapping[type[errors.CallError], grpc.StatusCode] = {
     errors.WrongScope: grpc.StatusCode.PERMISSION_DENIED,
     errors.PushConflict: grpc.StatusCode.ALREADY_EXISTS,
     errors.Busy: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.TooManyFailures: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.CallTooLong: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
 }
+REFUSALS: Mapping[type[errors.CallError], str] = {
+    errors.BearerMissing: "bearer_missing",
+    errors.BearerUnknown: "bearer_unknown",
+    errors.TokenExpired: "token_expired",
+    errors.WrongScope: "wrong_scope",
+}
 _INTERNAL = "the receiver failed at this call; its log says more"
+_ABORT_SECONDS = 1.0
 _OPEN_PREFIXES = ("/grpc.health.v1.", "/grpc.reflection.")
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _Continuation: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]]
 Gate = Callable[[str], None]
+
+
+class Policy(NamedTuple):
+    """What calls are held to, and where they are counted."""
+
+    max_message_bytes: int
+    call_seconds: float
+    callers: Callers
+    failures: Failures
+    metrics: Metrics
 
 
 def code_of(error: errors.CallError) -> grpc.StatusCode:
@@ -55,7 +77,11 @@ def push_gate(token: str) -> None:
 
 
 def _authorizations(metadata: Any) -> list[str | bytes]:
-    return [value for key, value in metadata if key == "authorization"]
+    return _values(metadata, "authorization")
+
+
+def _values(metadata: Any, wanted: str) -> list[str | bytes]:
+    return [value for key, value in metadata if key == wanted]
 
 
 class Authentication(grpc.aio.ServerInterceptor):
@@ -101,8 +127,8 @@ class Calls(grpc.aio.ServerInterceptor):
     (gRPC refuses it without calling a handler that takes a single request).
     """
 
-    def __init__(self, max_message_bytes: int) -> None:
-        self._max_message_bytes = max_message_bytes
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
         self._active_count = 0
         self._draining = False
         self._idle = asyncio.Event()
@@ -148,7 +174,7 @@ class Calls(grpc.aio.ServerInterceptor):
         behavior: Any = handler.stream_unary or handler.unary_unary
 
         async def call(requests: Any, context: _Context) -> Any:
-            async with _call(method, context):
+            async with self._call(method, context):
                 with self._counted():
                     wants_none = handler.request_streaming
                     request = None if wants_none else await self._read(handler, context)
@@ -159,20 +185,104 @@ class Calls(grpc.aio.ServerInterceptor):
     def _streaming(self, method: str, handler: _Handler) -> Any:
         behavior: Any = handler.unary_stream
 
-        async def call(requests: Any, context: _Context) -> AsyncIterator[Any]:
-            async with _call(method, context):
+        # writes, and does not yield: a client that reads slowly is waited for in here, in time
+        async def call(requests: Any, context: _Context) -> None:
+            async with self._call(method, context):
                 with self._counted():
                     request = await self._read(handler, context)
                     async for response in behavior(request, context):
-                        yield response
+                        await context.write(response)
 
         return call
 
     async def _read(self, handler: _Handler, context: _Context) -> Any:
         raw: Any = await context.read()
         if raw is grpc.aio.EOF:
-            raise errors.MessageTooLarge(self._max_message_bytes)
+            raise errors.MessageTooLarge(self._policy.max_message_bytes)
         return _parse(handler, raw)
+
+    @contextlib.asynccontextmanager
+    async def _call(self, method: str, context: _Context) -> AsyncIterator[None]:
+        started_seconds = time.monotonic()
+        clear_contextvars()
+        log = structlog.get_logger()
+        peer = context.peer()
+        client = self._client(peer, context)
+        code = grpc.StatusCode.OK
+        facts: dict[str, str] = {} if client is None else {"client": client}
+        write_log = log.info
+        try:
+            async with _in_time(self._policy.call_seconds):
+                yield
+        except errors.CallError as error:
+            refusal = self._weighed(error, caller_key(peer, client), context)
+            if isinstance(refusal, errors.TooManyFailures):
+                write_log = log.debug
+            code = code_of(refusal)
+            facts["reason"] = bounded_text(str(refusal))
+            status = rpc_status.to_status(status_of(refusal, code.value[0]))
+            await _abort(context, code, status.details, tuple(status.trailing_metadata))
+        except asyncio.CancelledError:
+            remaining = context.time_remaining()
+            late = remaining is not None and remaining <= 0
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            raise
+        except Exception:
+            code = grpc.StatusCode.INTERNAL
+            log.exception(events.RPC_FAILED, method=method)
+            await _abort(context, code, _INTERNAL)
+        finally:
+            duration_seconds = round(time.monotonic() - started_seconds, 6)
+            self._policy.metrics.call_finished(method, code.name, duration_seconds)
+            with bound_contextvars(method=method, peer=peer):
+                write_log(
+                    events.RPC_FINISHED, code=code.name, duration_seconds=duration_seconds, **facts
+                )
+
+    def _client(self, peer: str, context: _Context) -> str | None:
+        callers = self._policy.callers
+        if not callers.are_trusted:
+            return None
+        return callers.client(peer, _values(context.invocation_metadata() or (), FORWARDED))
+
+    def _weighed(self, error: errors.CallError, caller: str, context: _Context) -> errors.CallError:
+        """Count a refused bearer; return what to answer, another error if there are too many."""
+        if type(error) not in REFUSALS:
+            return error
+        metrics = self._policy.metrics
+        metrics.authentication_refused(REFUSALS[type(error)])
+        sent = None
+        with contextlib.suppress(errors.BearerMissing):
+            sent = bearer(context)
+        excess = self._policy.failures.failed(caller, sent)
+        if excess is None:
+            return error
+        metrics.authentication_limited()
+        if excess.is_first:
+            structlog.get_logger().warning(
+                events.CALLER_LIMITED, caller=caller, seconds=round(excess.wait_seconds, 3)
+            )
+        return errors.TooManyFailures(error, excess.wait_seconds)
+
+
+@contextlib.asynccontextmanager
+async def _in_time(call_seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(call_seconds) as limit:
+            yield
+    except TimeoutError as error:
+        if limit.expired():
+            raise errors.CallTooLong(call_seconds) from error
+        raise
+
+
+async def _abort(
+    context: _Context, code: grpc.StatusCode, text: str, trailing: tuple[Any, ...] = ()
+) -> None:
+    """Answer with an error; a client that does not read is not waited for but cut off."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_ABORT_SECONDS):
+            await context.abort(code, text, trailing)
 
 
 def _parse(handler: _Handler, raw: bytes) -> Any:
@@ -180,34 +290,3 @@ def _parse(handler: _Handler, raw: bytes) -> Any:
         return handler.request_deserializer(raw)  # type: ignore[misc]
     except Exception as error:
         raise errors.MalformedRequest from error
-
-
-@contextlib.asynccontextmanager
-async def _call(method: str, context: _Context) -> AsyncIterator[None]:
-    started_seconds = time.monotonic()
-    clear_contextvars()
-    peer = context.peer()
-    code = grpc.StatusCode.OK
-    facts: dict[str, str] = {}
-    try:
-        yield
-    except errors.CallError as error:
-        code = code_of(error)
-        facts["reason"] = bounded_text(str(error))
-        status = rpc_status.to_status(status_of(error, code.value[0]))
-        await context.abort(code, status.details, tuple(status.trailing_metadata))
-    except asyncio.CancelledError:
-        remaining = context.time_remaining()
-        late = remaining is not None and remaining <= 0
-        code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-        raise
-    except Exception:
-        code = grpc.StatusCode.INTERNAL
-        structlog.get_logger().exception(events.RPC_FAILED, method=method)
-        await context.abort(code, _INTERNAL)
-    finally:
-        duration_seconds = round(time.monotonic() - started_seconds, 6)
-        with bound_contextvars(method=method, peer=peer):
-            structlog.get_logger().info(
-                events.RPC_FINISHED, code=code.name, duration_seconds=duration_seconds, **facts
-            )

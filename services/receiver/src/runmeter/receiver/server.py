@@ -7,7 +7,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[i
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from runmeter.receiver.errors import AddressUnusable
-from runmeter.receiver.interceptors import Authentication, Calls, push_gate
+from runmeter.receiver.interceptors import Authentication, Calls, Policy, push_gate
 from runmeter.receiver.servicers import (
     PUSH_METHODS,
     READ_METHODS,
@@ -15,29 +15,56 @@ from runmeter.receiver.servicers import (
     UseCases,
     add_services,
 )
+from runmeter.receiver.tls import Tls
 
 SEND_MAX_BYTES = 8 * 2**20
 EVERYWHERE = "0.0.0.0"
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),  # or a second receiver binds the same port silently
+    ("grpc.max_send_message_length", SEND_MAX_BYTES),
+    # of a connection; further calls wait in the client. Not fewer: a gateway has one connection,
+    # and calls given up by their deadline count until this side has noticed
+    ("grpc.max_concurrent_streams", 1024),
+    ("grpc.max_metadata_size", 2**13),
+    ("grpc.absolute_max_metadata_size", 2**13),  # the same: or some are refused at random
+    ("grpc.server_handshake_timeout_ms", 20_000),  # of TLS, and until HTTP/2 begins
+    # peers that are gone are noticed, those that are idle or old connect anew: behind a
+    # balancer they find new receivers, and rotated CAs count for everybody
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_connection_idle_ms", 300_000),
+    ("grpc.max_connection_age_ms", 1_800_000),
+    # pings of clients: ours send one every 10 s while they wait; a flood ends the connection
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 2),
+)
 _STOP_SECONDS = 0.5  # for answers already on their way
 
 
 class Server:
     """A gRPC server that is bound to its address when made."""
 
-    def __init__(self, use_cases: UseCases, address: str, max_message_bytes: int) -> None:
-        """Bind.
+    def __init__(
+        self,
+        use_cases: UseCases,
+        address: str,
+        tls: Tls | None,
+        policy: Policy,
+    ) -> None:
+        """Bind; with `tls` no call comes in without it.
 
         Raises:
             AddressUnusable: the port is taken, or the address is not one of this machine.
         """
         self._health = health.aio.HealthServicer()
-        self._calls = Calls(max_message_bytes)
+        self._calls = Calls(policy)
         self._server = grpc.aio.server(
             interceptors=(self._calls, Authentication(_gates(use_cases))),
             options=(
-                ("grpc.so_reuseport", 0),  # or a second receiver binds the same port silently
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_send_message_length", SEND_MAX_BYTES),
+                *_OPTIONS,
+                ("grpc.max_receive_message_length", policy.max_message_bytes),
+                ("grpc.max_connection_age_grace_ms", round(policy.call_seconds * 1000)),
             ),
         )
         add_services(self._server, use_cases)
@@ -45,7 +72,13 @@ class Server:
         reflection.enable_server_reflection(
             (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
         )
-        self.address = _bind(self._server, address)
+        self._certificates = None if tls is None else _Certificates(tls)
+        self.address = _bind(self._server, address, self._certificates)
+
+    def use_certificates(self, tls: Tls) -> None:
+        """Show these to clients that connect from now on; connections that are open stay."""
+        if self._certificates is not None:
+            self._certificates.replace(tls)
 
     async def start(self) -> None:
         """Take calls."""
@@ -71,10 +104,38 @@ def _gates(use_cases: UseCases) -> dict[str, Callable[[str], None]]:
     }
 
 
-def _bind(server: grpc.aio.Server, address: str) -> str:
+class _Certificates:
+    """Certificates as gRPC takes them: asked for at each new connection, by a thread of its own."""
+
+    def __init__(self, tls: Tls) -> None:
+        self._fresh: Tls | None = None
+        self.credentials = grpc.dynamic_ssl_server_credentials(
+            _certificate_configuration(tls),
+            self._fetch,  # type: ignore[arg-type]  # None is fine: no change
+            require_client_authentication=tls.client_ca is not None,
+        )
+
+    def replace(self, tls: Tls) -> None:
+        """Hand these over at the next connection."""
+        self._fresh = tls
+
+    def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
+        fresh, self._fresh = self._fresh, None
+        return None if fresh is None else _certificate_configuration(fresh)
+
+
+def _certificate_configuration(tls: Tls) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(tls.key, tls.chain)], tls.client_ca)
+
+
+def _bind(server: grpc.aio.Server, address: str, certificates: _Certificates | None) -> str:
     host, _, port = address.rpartition(":")
+    wanted = f"{host or '[::]'}:{port}"
     try:
-        bound_port = server.add_insecure_port(f"{host or '[::]'}:{port}")
+        if certificates is None:
+            bound_port = server.add_insecure_port(wanted)
+        else:
+            bound_port = server.add_secure_port(wanted, certificates.credentials)
     except RuntimeError as error:
         raise AddressUnusable(
             address,

@@ -53,7 +53,13 @@ SETTINGS = (
         "users of the machine can see flags: better in the variable or a file.",
         secret=True,
     ),
-    Setting("read_token_file", "FILE", None, "File that holds the read token."),
+    Setting(
+        "read_token_file",
+        "FILE",
+        None,
+        "File that holds the read token. Files of secrets and certificates are read again at "
+        "SIGHUP.",
+    ),
     Setting(
         "hmac_key",
         "KEY",
@@ -78,10 +84,51 @@ SETTINGS = (
         "After SIGTERM or SIGINT calls have so long to end. A second signal ends at once.",
     ),
     Setting(
+        "call_timeout",
+        "DURATION",
+        "60s",
+        "Longest call, whatever its caller's deadline: beyond it calls end as DEADLINE_EXCEEDED.",
+    ),
+    Setting(
+        "max_auth_failures",
+        "COUNT",
+        "300",
+        "Refused bearers a minute, by caller and by bearer, that are answered and logged one by "
+        "one; beyond it they are RESOURCE_EXHAUSTED. A good bearer is always taken.",
+    ),
+    Setting(
+        "trusted_peers",
+        "NETWORKS",
+        None,
+        "Addresses or networks of gateways, with commas between, whose x-forwarded-for says who "
+        "calls; may be repeated. With --tls-client-ca every peer is believed.",
+        repeatable=True,
+    ),
+    Setting(
         "max_message_bytes",
         "SIZE",
         "1MiB",
         "Largest request: bytes, or with Ki, KiB, Mi, MiB.",
+    ),
+    Setting(
+        "tls_cert",
+        "FILE",
+        None,
+        "Certificate to serve gRPC over TLS with, PEM, the chain behind it. With --tls-key.",
+    ),
+    Setting("tls_key", "FILE", None, "Key of that certificate, PEM, without passphrase."),
+    Setting(
+        "tls_client_ca",
+        "FILE",
+        None,
+        "CAs, PEM: clients must show a certificate of one of these (mutual TLS).",
+    ),
+    Setting(
+        "ops_addr",
+        "HOST:PORT",
+        ":9464",
+        "Where to serve /metrics, /healthz and /readyz over HTTP, in the clear and to everyone; "
+        "none: nowhere.",
     ),
     Setting(
         "migrate",

@@ -53,6 +53,10 @@ class ReadToken:
     """The one token that may read and mint."""
 
     def __init__(self, token: str) -> None:
+        self.replace(token)
+
+    def replace(self, token: str) -> None:
+        """Let another token in, and the one before no more."""
         self._digest = hashlib.sha256(token.encode()).digest()
 
     def check(self, bearer: str) -> None:
@@ -65,6 +69,10 @@ class Keyring:
     """HMAC keys: the first one mints, all of them verify."""
 
     def __init__(self, keys: Sequence[str]) -> None:
+        self.replace(keys)
+
+    def replace(self, keys: Sequence[str]) -> None:
+        """Use these keys from now on."""
         self._keys = tuple(key.encode() for key in keys)
 
     def mint(self, scope: Scope, expires_at_unix: int | None = None) -> str:

@@ -7,9 +7,10 @@ Tortoise's connection; a handler whose client has gone leaves, its push goes on.
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 from tortoise.backends.base.client import BaseDBAsyncClient
@@ -59,6 +60,14 @@ _PATIENCE = 8  # batches of pushes that go before a chore
 _Answer = Receipt | Exception
 
 
+class WatchesCommits(Protocol):
+    """What is told of every transaction."""
+
+    def committed(self, push_count: int, seconds: float) -> None:
+        """So many pushes were committed in so long."""
+        ...
+
+
 class _Waiting(NamedTuple):
     push: Push
     answer: asyncio.Future[Receipt]
@@ -81,8 +90,10 @@ class Writer:
         waiting_max: int = WAITING_MAX,
         waiting_max_bytes: int = WAITING_MAX_BYTES,
         batch_max: int = BATCH_MAX,
+        observer: WatchesCommits | None = None,
     ) -> None:
         self._batch_max = batch_max
+        self._observer = observer
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._waiting_max = waiting_max
@@ -92,6 +103,16 @@ class Writer:
         self._rest_seconds = 0.0
         self._chores: deque[_Chore] = deque()
         self._batches_since_chore = 0
+
+    @property
+    def waiting_count(self) -> int:
+        """Pushes that wait to be written."""
+        return len(self._waiting)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Size of what waits."""
+        return self._waiting_bytes
 
     async def write(self, push: Push) -> Receipt:
         """Store a push and return when it is durable.
@@ -158,8 +179,11 @@ class Writer:
                     continue
                 self._batches_since_chore += 1
                 batch = self._take()
+                started_seconds = time.monotonic()
                 answers = await _settle_surely([waiting.push for waiting in batch])
                 _answer(batch, answers)
+                if self._observer and any(isinstance(answer, Receipt) for answer in answers):
+                    self._observer.committed(len(batch), time.monotonic() - started_seconds)
                 await self._rest(isinstance(answers[-1], StoreUnavailable))
         finally:
             # here: a connection opened anew is known in this task only, and an open one

@@ -36,7 +36,7 @@ DATABASE_ERRORS = (
 WRITING = "default"
 READING = "reading"
 CONNECT_SECONDS = 5.0
-STATEMENT_SECONDS = 10.0
+STATEMENT_SECONDS = 4.0  # with CONNECT_SECONDS within the ten that callers wait
 READERS_MAX = 5  # connections of a pool
 
 _APPS = {
@@ -59,7 +59,19 @@ _REASONS = {
     sqlite3.SQLITE_CORRUPT: "it is damaged",
     sqlite3.SQLITE_NOTADB: "it is no SQLite database, or damaged",
 }
-_UNREACHABLE = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)
+# of PostgreSQL, by SQLSTATE or its class
+_STATES = {
+    "08": "it cannot be reached",
+    "25": "it is read-only",
+    "28": "it does not let the receiver in",
+    "3D": "it does not exist",
+    "42P01": "its tables are missing",
+    "53": "it has no room for more",
+    "53100": "its disk is full",
+    "57": "it is shutting down, or took too long",
+    "58": "its disk cannot be read or written",
+}
+_UNREACHABLE = (asyncpg.InterfaceError, OSError)
 
 
 def reason_of(error: BaseException) -> str | None:
@@ -69,18 +81,15 @@ def reason_of(error: BaseException) -> str | None:
         if isinstance(found, sqlite3.Error):
             code = getattr(found, "sqlite_errorcode", None)
             return None if code is None else _REASONS.get(code, _REASONS.get(code & 0xFF))
-        if isinstance(found, _UNREACHABLE):
-            return "it cannot be reached"
         if isinstance(found, asyncpg.PostgresError):
-            return "it refuses to work" if _beyond_statement(found) else None
+            state = str(found.sqlstate)
+            return _STATES.get(state, _STATES.get(state[:2]))
+        # the ORM's own error of a connection is an OSError that hides the cause
+        if isinstance(found, _UNREACHABLE) and not isinstance(found, BaseORMException):
+            return "it cannot be reached"
         inner = found.args[0] if found.args else None
         found = inner if isinstance(inner, BaseException) else found.__cause__
-    return None
-
-
-def _beyond_statement(error: asyncpg.PostgresError) -> bool:
-    # classes 25 read-only transaction, 53 out of resources, 57 shut down, 58 system error
-    return str(error.sqlstate)[:2] in ("25", "53", "57", "58")
+    return "it cannot be reached" if isinstance(error, _UNREACHABLE) else None
 
 
 def is_transient(error: BaseException) -> bool:
@@ -142,8 +151,8 @@ def _postgres(url: str, patient: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     credentials = {**bounds, **expand_db_url(url)["credentials"]}
     engine = "runmeter.receiver.store.asyncpg_client"
     return (
-        {"engine": engine, "credentials": {**credentials, "minsize": 1, "maxsize": 1}},
-        {"engine": engine, "credentials": {"minsize": 1, "maxsize": READERS_MAX, **credentials}},
+        {"engine": engine, "credentials": {**credentials, "minsize": 0, "maxsize": 1}},
+        {"engine": engine, "credentials": {"minsize": 0, "maxsize": READERS_MAX, **credentials}},
     )
 
 
@@ -186,7 +195,7 @@ async def open_store(database: Database, serving: bool = True) -> AsyncIterator[
     """
     try:
         with _explained(database):
-            await _reach(database, _orm_config(database))
+            await _reach(database, _orm_config(database, patient=not serving))
             await _check_usable(database, serving)
         yield
     finally:

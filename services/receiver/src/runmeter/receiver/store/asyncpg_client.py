@@ -13,7 +13,11 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 from tortoise.backends.asyncpg.client import AsyncpgDBClient, TransactionWrapper
-from tortoise.backends.base.client import TransactionContext, TransactionContextPooled
+from tortoise.backends.base.client import (
+    PoolConnectionWrapper,
+    TransactionContext,
+    TransactionContextPooled,
+)
 from tortoise.connection import get_connections
 from tortoise.exceptions import BaseORMException
 
@@ -41,6 +45,10 @@ class Client(AsyncpgDBClient):
         except Exception:
             pool.terminate()
 
+    def acquire_connection(self) -> PoolConnectionWrapper[Any]:
+        """Return what holds a connection for one statement."""
+        return _Held(self, self._pool_init_lock)
+
     def _in_transaction(self) -> TransactionContext:
         return _Transaction(_TransactionClient(self), self._pool_init_lock)
 
@@ -51,6 +59,14 @@ async def _prepare(connection: Any) -> None:
 
 async def _leave(connection: Any) -> None:
     pass
+
+
+class _Held(PoolConnectionWrapper[Any]):
+    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if error is not None and not isinstance(error, asyncpg.PostgresError):
+            # giving it back would wait once more for a server that did not answer
+            self.connection.terminate()
+        await super().__aexit__(kind, error, trace)
 
 
 class _TransactionClient(TransactionWrapper):

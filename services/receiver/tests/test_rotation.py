@@ -1,0 +1,304 @@
+"""Certificates, and secrets and certificates that change while the receiver serves."""
+
+import datetime
+import re
+import signal
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import httpx
+import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization as forms
+
+from runmeter.receiver import events
+from runmeter.receiver.config import load_serve
+from runmeter.receiver.errors import ConfigurationError
+from runmeter.receiver.tokens import Keyring
+from runmeter.receiver.wire import reading
+from runmeter.v1 import run_pb2
+
+Code = grpc.StatusCode
+HMAC_KEY = "hmac-key-that-no-log-shows"
+SECRETS = {"RECEIVER_READ_TOKEN": "rt", "RECEIVER_HMAC_KEY": "k" * 16}
+
+
+class Files(NamedTuple):
+    """Where a certificate and its key lie."""
+
+    cert: Path
+    key: Path
+
+    @property
+    def flags(self) -> tuple[str, str]:
+        """The flags that name them."""
+        return f"--tls-cert={self.cert}", f"--tls-key={self.key}"
+
+    def hold(self, made: trustme.LeafCert) -> None:
+        """Put another certificate there."""
+        made.private_key_pem.write_to_path(self.key)
+        self.cert.write_bytes(b"".join(pem.bytes() for pem in made.cert_chain_pems))
+
+
+@pytest.fixture(scope="module")
+def ca() -> trustme.CA:
+    """A certificate authority of the tests."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def files(tmp_path: Path, ca: trustme.CA) -> Files:
+    """A certificate of localhost and its key."""
+    found = Files(tmp_path / "server.pem", tmp_path / "server.key")
+    found.hold(ca.issue_cert("localhost", "127.0.0.1"))
+    return found
+
+
+def ca_file(ca: trustme.CA, path: Path) -> Path:
+    """Write the CA's certificate to a file."""
+    ca.cert_pem.write_to_path(path)
+    return path
+
+
+def channel(receiver: Any, ca: trustme.CA, client: trustme.LeafCert | None = None) -> grpc.Channel:
+    """Return a new connection that trusts this CA, with a certificate of its own or without."""
+    credentials = grpc.ssl_channel_credentials(
+        ca.cert_pem.bytes(),
+        client and client.private_key_pem.bytes(),
+        client and b"".join(pem.bytes() for pem in client.cert_chain_pems),
+    )
+    # a pool of its own: a connection that is open already would tell nothing
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    return grpc.secure_channel(receiver.address, credentials, options)
+
+
+def code(call: Callable[[], Any]) -> grpc.StatusCode:
+    """Return the status that a call is refused with."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value.code()
+
+
+def shown(receiver: Any, ca: trustme.CA) -> int:
+    """Return the serial number of the certificate that a new connection is shown."""
+    host, _, port = receiver.address.rpartition(":")
+    context = ssl.create_default_context(cadata=ca.cert_pem.bytes().decode())
+    context.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection((host, int(port)), timeout=30) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as encrypted,
+    ):
+        found: Any = encrypted.getpeercert()
+        return int(found["serialNumber"], 16)
+
+
+def expiry(receiver: Any) -> float:
+    """Return the expiry that /metrics shows."""
+    text = httpx.get(f"{receiver.ops_url}/metrics", trust_env=False).text
+    name = "runmeter_receiver_tls_certificate_expiry_timestamp_seconds"
+    (found,) = re.findall(rf"^{name} (\S+)$", text, re.MULTILINE)
+    return float(found)
+
+
+def hang_up(receiver: Any, event: str) -> dict[str, Any]:
+    """Have it read its files again; return what it logged."""
+    receiver.process.send_signal(signal.SIGHUP)
+    return receiver.wait_for(event)
+
+
+# -- TLS ----------------------------------------------------------------------------------
+
+
+def test_tls(
+    start_receiver: Callable[..., Any], files: Files, ca: trustme.CA, message: run_pb2.Run
+) -> None:
+    """Who trusts the CA can call; who does not, or speaks in the clear, cannot."""
+    receiver = start_receiver(*files.flags)
+    in_the_clear = receiver.channel
+    assert code(lambda: receiver.push(message)) is Code.UNAVAILABLE
+    in_the_clear.close()
+    with channel(receiver, trustme.CA()) as distrustful:
+        receiver.use(distrustful)
+        assert code(lambda: receiver.push(message)) is Code.UNAVAILABLE
+    receiver.use(channel(receiver, ca))
+    assert receiver.push(message).id == 1
+    assert httpx.get(f"{receiver.ops_url}/readyz", trust_env=False).status_code == 200
+    assert receiver.end() == 0
+    assert [line for line in receiver.output if not line.startswith("{")] == []
+
+
+def test_mutual_tls(
+    start_receiver: Callable[..., Any],
+    files: Files,
+    ca: trustme.CA,
+    tmp_path: Path,
+    message: run_pb2.Run,
+) -> None:
+    """With --tls-client-ca only clients with a certificate of that CA can call."""
+    clients = trustme.CA()
+    flag = f"--tls-client-ca={ca_file(clients, tmp_path / 'clients.pem')}"
+    receiver = start_receiver(*files.flags, flag)
+    receiver.channel.close()
+    for certificate in (None, ca.issue_cert("a-client")):
+        with channel(receiver, ca, certificate) as stranger:
+            receiver.use(stranger)
+            assert code(lambda: receiver.push(message)) is Code.UNAVAILABLE
+    receiver.use(channel(receiver, ca, clients.issue_cert("a-client")))
+    assert receiver.push(message).id == 1
+
+
+def test_new_certificates_at_a_hangup(
+    start_receiver: Callable[..., Any], files: Files, ca: trustme.CA, message: run_pb2.Run
+) -> None:
+    """SIGHUP: new connections see the new one, an open one goes on, a bad one changes nothing."""
+    receiver = start_receiver(*files.flags)
+    receiver.channel.close()
+    receiver.use(channel(receiver, ca))
+    assert receiver.push(message).id == 1
+    first = shown(receiver, ca)
+    later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=30)
+    files.hold(ca.issue_cert("localhost", not_after=later))
+    assert shown(receiver, ca) == first
+    assert hang_up(receiver, events.SECRETS_REREAD)["changed"] == ["certificates"]
+    second = shown(receiver, ca)
+    assert second != first
+    assert abs(expiry(receiver) - later.timestamp()) < 2
+    assert receiver.push(message).duplicate is True
+    ca.issue_cert("localhost").private_key_pem.write_to_path(files.key)
+    kept = hang_up(receiver, events.SECRETS_KEPT)
+    assert kept["level"] == "error"
+    assert kept["reason"] == f"--tls-key '{files.key}' is not the key of the certificate"
+    assert shown(receiver, ca) == second
+    assert receiver.push(message).duplicate is True
+
+
+def refusal(flags: dict[str, Any]) -> str:
+    """Return the sentence that a configuration is refused with."""
+    with pytest.raises(ConfigurationError) as caught:
+        load_serve(flags, SECRETS)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_certificates_that_will_not_do(files: Files, ca: trustme.CA, tmp_path: Path) -> None:
+    """One sentence names flag and file, and what is wrong with it."""
+    good = {"tls_cert": str(files.cert), "tls_key": str(files.key)}
+    assert load_serve(good, SECRETS).tls is not None
+    nothing, text = tmp_path / "nothing", tmp_path / "text"
+    text.write_text("no certificate")
+    damaged = tmp_path / "damaged"
+    damaged.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    for name, path, says in (
+        ("tls_cert", nothing, "cannot be read: No such file or directory"),
+        ("tls_cert", text, "holds no certificate in PEM form"),
+        ("tls_key", nothing, "cannot be read: No such file or directory"),
+        ("tls_key", tmp_path, "cannot be read: Is a directory"),
+        ("tls_key", text, "is no private key in PEM form without passphrase"),
+        ("tls_key", files.cert, "is no private key in PEM form without passphrase"),
+        ("tls_client_ca", nothing, "cannot be read: No such file or directory"),
+        ("tls_client_ca", text, "holds no certificate in PEM form"),
+        ("tls_client_ca", damaged, "holds a damaged certificate"),
+    ):
+        flag = f"--{name.replace('_', '-')}"
+        assert refusal({**good, name: str(path)}) == f"{flag} {str(path)!r} {says}"
+    for name in good:
+        assert "is missing" in refusal({name: good[name]})
+    assert "--tls-cert is missing" in refusal({"tls_client_ca": str(files.cert)})
+    now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
+    files.hold(ca.issue_cert("localhost", not_before=now - 2 * day, not_after=now - day))
+    assert refusal(good) == f"--tls-cert {str(files.cert)!r} has expired"
+    files.hold(ca.issue_cert("localhost", not_before=now + day, not_after=now + 2 * day))
+    assert "is not valid yet" in refusal(good)
+
+
+def test_a_key_with_a_passphrase_asks_nobody(files: Files) -> None:
+    """Where there is a terminal, too, it is refused and no passphrase is asked for."""
+    key = forms.load_pem_private_key(files.key.read_bytes(), None)
+    locked = forms.BestAvailableEncryption(b"passphrase")
+    files.key.write_bytes(key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, locked))
+    says = refusal({"tls_cert": str(files.cert), "tls_key": str(files.key)})
+    assert says.endswith("without passphrase")
+
+
+# -- secrets ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def secret_files(tmp_path: Path) -> dict[str, Path]:
+    """Files with a read token and an HMAC key."""
+    found = {"read-token": tmp_path / "read-token", "hmac-key": tmp_path / "hmac-keys"}
+    found["read-token"].write_text("the-first-read-token\n")
+    found["hmac-key"].write_text(f"{HMAC_KEY}\n")
+    return found
+
+
+def test_rotation(
+    start_receiver: Callable[..., Any], secret_files: dict[str, Path], message: run_pb2.Run
+) -> None:
+    """New key first: old tokens hold, new ones come of the new; the old dropped: they end.
+
+    The read token changes with it, and a file that will not do changes nothing.
+    """
+    flags = [f"--{name}-file={path}" for name, path in secret_files.items()]
+    receiver = start_receiver(*flags, RECEIVER_READ_TOKEN="", RECEIVER_HMAC_KEY="")
+    scope = reading.scope_from_wire(message.scope, "scope")
+    old, new = Keyring([HMAC_KEY]).mint(scope), Keyring(["another-hmac-key-of-16"]).mint(scope)
+    assert receiver.push(message, old).id == 1
+    assert code(lambda: receiver.push(message, new)) is Code.PERMISSION_DENIED
+
+    secret_files["hmac-key"].write_text(f"another-hmac-key-of-16\n{HMAC_KEY}\n")
+    assert hang_up(receiver, events.SECRETS_REREAD)["changed"] == ["hmac_keys"]
+    for token in (old, new):
+        assert receiver.push(message, token).id == 1
+    assert receiver.push_token(message.scope, "the-first-read-token") == new
+
+    secret_files["hmac-key"].write_text("another-hmac-key-of-16\n\n")
+    secret_files["read-token"].write_text("the-second-read-token\n")
+    kept = hang_up(receiver, events.SECRETS_KEPT)
+    assert "key 2 is empty" in kept["reason"]
+    assert receiver.push(message, old).id == 1
+    assert receiver.push_token(message.scope, "the-first-read-token") == new
+
+    secret_files["hmac-key"].write_text("another-hmac-key-of-16\n")
+    reread = hang_up(receiver, events.SECRETS_REREAD)
+    assert reread["changed"] == ["read_token", "hmac_keys"]
+    assert code(lambda: receiver.push(message, old)) is Code.PERMISSION_DENIED
+    assert receiver.push(message, new).id == 1
+    assert receiver.push_token(message.scope, "the-second-read-token") == new
+    gone = code(lambda: receiver.push_token(message.scope, "the-first-read-token"))
+    assert gone is Code.UNAUTHENTICATED
+
+    assert hang_up(receiver, events.SECRETS_REREAD)["changed"] == []
+    assert receiver.end() == 0
+    text = "".join(receiver.output)
+    for secret in ("first-read", "second-read", "another-hmac", old, new):
+        assert secret not in text
+
+
+def test_a_short_key_is_warned_about_when_it_comes(
+    start_receiver: Callable[..., Any], secret_files: dict[str, Path]
+) -> None:
+    """A key under 16 bytes that comes with a hangup is told of as one at the start is."""
+    flag = f"--hmac-key-file={secret_files['hmac-key']}"
+    receiver = start_receiver(flag, RECEIVER_HMAC_KEY="")
+    secret_files["hmac-key"].write_text("short\n")
+    assert hang_up(receiver, events.KEY_FOUND_SHORT)["position"] == 1
+    assert receiver.wait_for(events.SECRETS_REREAD)["changed"] == ["hmac_keys"]
+
+
+def test_a_limit_of_life_is_for_new_tokens(
+    start_receiver: Callable[..., Any], message: run_pb2.Run
+) -> None:
+    """--max-token-ttl bounds what is minted; a token without expiry ends with its key."""
+    scope = reading.scope_from_wire(message.scope, "scope")
+    lasting = Keyring([HMAC_KEY]).mint(scope)
+    receiver = start_receiver("--max-token-ttl=1h")
+    assert receiver.push(message, lasting).id == 1
+    assert "." in receiver.push_token(message.scope)
+    receiver.end()
+    rotated = start_receiver("--max-token-ttl=1h", RECEIVER_HMAC_KEY="another-hmac-key-of-16")
+    assert code(lambda: rotated.push(message, lasting)) is Code.PERMISSION_DENIED
