@@ -3,6 +3,7 @@
 As root it runs under the user `postgres`, because the server refuses root.
 """
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -39,13 +40,15 @@ def _free_port() -> int:
 class Postgres:
     """One server with its data in a temporary folder; started by hand, stopped by `close`."""
 
-    def __init__(self, programs: Path, settings: Sequence[str] = ()) -> None:
-        """Make the data folder; the server is not started yet."""
+    def __init__(
+        self, programs: Path, settings: Sequence[str] = (), folder: Path | None = None
+    ) -> None:
+        """Make the data folder, in `folder` if one is given; the server is not started yet."""
         self._programs = programs
         self._settings = settings
         self._names = count(1)
         self._user = USER if os.geteuid() == 0 else None
-        self._folder = Path(tempfile.mkdtemp(prefix="runmeter-postgres-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="runmeter-postgres-", dir=folder))
         self._data = self._folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
@@ -134,15 +137,22 @@ class Postgres:
         shutil.rmtree(self._folder)
 
 
-@pytest.fixture(scope="session", name="postgres")
-def running_postgres() -> Iterator[Postgres]:
-    """A running PostgreSQL for the whole session; each test makes a database of its own."""
+@contextlib.contextmanager
+def serving(folder: Path | None = None) -> Iterator[Postgres]:
+    """Hold a running server; skips the test where there is none."""
     programs = server_programs()
     if programs is None:
         pytest.skip("needs PostgreSQL's server programs: initdb is not here")
-    server = Postgres(programs)
+    server = Postgres(programs, folder=folder)
     try:
         server.start()
         yield server
     finally:
         server.close()
+
+
+@pytest.fixture(scope="session", name="postgres")
+def running_postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL for the whole session; each test makes a database of its own."""
+    with serving() as server:
+        yield server
