@@ -65,8 +65,9 @@ def check_query_refused(service: Service, scope: Scope) -> None:
 def stop(server: Postgres, number: signal.Signals) -> None:
     """End a server by a signal; SIGKILL goes to all its processes."""
     if number is signal.SIGKILL:
-        server.signal_server(number)
-    server.stop(number)
+        server.kill()
+    else:
+        server.stop(number)
 
 
 @pytest.mark.parametrize(

@@ -52,11 +52,15 @@ class Postgres:
         self._data = self._folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
-        if self._user:
-            owner = pwd.getpwnam(self._user)
-            os.chown(self._folder, owner.pw_uid, owner.pw_gid)
+        self.own(self._folder)
         line = ["initdb", "--auth=trust", f"--username={USER}", "--encoding=UTF8", "--locale=C"]
         self._run([*line, "--no-sync", f"--pgdata={self._data}"])
+
+    def own(self, folder: Path) -> None:
+        """Let a folder be one of the server's user."""
+        if self._user:
+            owner = pwd.getpwnam(self._user)
+            os.chown(folder, owner.pw_uid, owner.pw_gid)
 
     def _run(self, line: Sequence[str]) -> str:
         done = subprocess.run(
@@ -103,6 +107,11 @@ class Postgres:
             self._process.send_signal(number)
             self._process.wait(START_SECONDS)
             self._process = None
+
+    def kill(self) -> None:
+        """End every process of the server by SIGKILL; the data stay as they are."""
+        self.signal_server(signal.SIGKILL)
+        self.stop()
 
     def signal_server(self, number: signal.Signals) -> None:
         """Send a signal to every process of the server: SIGSTOP makes it hang."""
