@@ -83,6 +83,10 @@ class Disk:
         """Give back what `fill` or `take` took."""
         self._filler.unlink()
 
+    def sync(self) -> None:
+        """Write everything to the disk."""
+        _run("sync", "--file-system", self.path)
+
     def cut_power(self) -> None:
         """Lose what is not on the disk; from now on nothing can be read or written."""
         opened = os.open(self.path, os.O_RDONLY)

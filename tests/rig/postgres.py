@@ -116,9 +116,12 @@ class Postgres:
     def signal_server(self, number: signal.Signals) -> None:
         """Send a signal to every process of the server: SIGSTOP makes it hang."""
         assert self._process is not None
+        if self._process.poll() is not None:
+            return  # it ended by itself: its disk has gone
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         for pid in (self._process.pid, *map(int, children.read_text().split())):
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def create_database(self) -> str:
         """Make an empty database; return its URL."""
