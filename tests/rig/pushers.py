@@ -5,6 +5,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Collection
 from typing import Self
 
 import grpc
@@ -56,6 +57,7 @@ class Pushers:
         seed: str,
         count: int = PUSHER_COUNT,
         timeout_seconds: float = 20.0,
+        retried: Collection[grpc.StatusCode] = RETRIED,
     ) -> None:
         self.scope = scope
         self.acknowledged: dict[str, run_pb2.Run] = {}
@@ -65,6 +67,7 @@ class Pushers:
         self._service = service
         self._seed = seed
         self._timeout_seconds = timeout_seconds
+        self._retried = retried
         self._ended = threading.Event()
         self._given_up = threading.Event()
         self._changed = threading.Condition()
@@ -144,7 +147,7 @@ class Pushers:
             if attempt.receipt is not None:
                 assert tries > 1 or not attempt.receipt.duplicate, run.push_id
                 return
-            assert attempt.code in RETRIED, attempt
+            assert attempt.code in self._retried, attempt
             assert time.monotonic() < deadline, attempt
             self._given_up.wait(0.01 + chance.random() * 0.05)
         self.unknown[run.push_id] = run
