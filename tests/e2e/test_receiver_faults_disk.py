@@ -5,6 +5,7 @@ on; once the cause has gone pushes do, too, without a restart.
 """
 
 import random
+import signal
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -113,7 +114,8 @@ def test_files_that_cannot_be_written(
     """The kernel refuses every change: so does the receiver, queries go on; then all works."""
     with Pushers(service, scope, seed) as pushers:
         pushers.wait_for_more(20)
-        with refusing_writes(place.path, Path(f"{place.path}-wal"), Path(f"{place.path}-shm")):
+        # not the index of the log, which is mapped into memory: that would be SIGBUS
+        with refusing_writes(place.path, Path(f"{place.path}-wal")):
             pushers.wait_for_refusals(BY_DATABASE, 40)
             check_still_read(service, pushers)
         check_works_again(service, place, pushers)
@@ -124,8 +126,8 @@ def test_files_that_cannot_be_written(
 def test_a_file_system_found_damaged(
     service: Service, place: SqlitePlace, disk: Disk, scope: Scope, seed: str
 ) -> None:
-    """The kernel makes the file system read-only until it is mounted anew: refused, read on; after
-    a restart on the repaired one all that was acknowledged is there."""
+    """The kernel makes the file system read-only until it is mounted anew: refused, read on, or the
+    receiver is killed; after a restart all that was acknowledged is there."""
     with Pushers(service, scope, seed) as pushers:
         pushers.wait_for_more(20)
         disk.find_error()
@@ -204,8 +206,11 @@ def test_power_lost_again_and_again(
         own = scope._replace(job=f"build-{number}")
         with Pushers(service, own, f"{seed} {number}") as pushers:
             pushers.wait_for_more(1 + chance.randrange(60))
+            before = pushers.acknowledged_so_far()
             disk.cut_power()
             pushers.give_up()
+        # nobody hears a machine without power; here the last fsync may "succeed" after it
+        pushers.believe_only(before)
         service.kill()
         if server is not None:
             server.kill()

@@ -101,6 +101,16 @@ class Pushers:
         self._given_up.set()
         self.finish()
 
+    def acknowledged_so_far(self) -> set[str]:
+        """Return the push_ids of the runs that are acknowledged by now."""
+        with self._changed:
+            return set(self.acknowledged)
+
+    def believe_only(self, push_ids: set[str]) -> None:
+        """Take all other runs for given up, whatever was answered."""
+        for push_id in self.acknowledged.keys() - push_ids:
+            self.unknown[push_id] = self.acknowledged.pop(push_id)
+
     def wait_for_more(self, count: int, timeout_seconds: float = 60.0) -> None:
         """Wait until so many more runs than now are acknowledged."""
         with self._changed:
