@@ -14,9 +14,10 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2
 from rig import frames
 from rig.places import SqlitePlace
-from rig.programs import Stage
+from rig.programs import Stage, staged
 from rig.pushers import RETRIED, Pushers, a_run
 from rig.service import Service, bearer
 from rig.stack import Scope
@@ -29,19 +30,16 @@ IDLE_COUNT = 1000
 Code = grpc.StatusCode
 
 
-@pytest.fixture
-def place(stage: Stage) -> SqlitePlace:
-    """An empty database."""
-    return SqlitePlace(stage.folder / "metrics.db")
-
-
-@pytest.fixture
-def service(stage: Stage, place: SqlitePlace) -> Iterator[Service]:
-    """One receiver that takes 4 MiB."""
-    service = Service(stage, place.url, f"--max-message-bytes={MAX_BYTES}")
-    yield service
-    assert not service.receivers[0].events("library.warned")
-    service.close()
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One receiver for all tests, that takes 4 MiB; each test uses a scope of its own."""
+    folder = tmp_path_factory.mktemp("receiver")
+    with staged(folder) as stage:
+        service = Service(stage, folder / "metrics.db", f"--max-message-bytes={MAX_BYTES}")
+        yield service
+        SqlitePlace(folder / "metrics.db").check_whole()
+        assert not service.receivers[0].events("library.warned")
+        service.close()
 
 
 @pytest.fixture
@@ -59,14 +57,14 @@ def push_bytes(service: Service, scope: Scope) -> Callable[[bytes], grpc.Call]:
 
 
 @pytest.fixture(autouse=True)
-def serving_on(service: Service, scope: Scope, place: SqlitePlace) -> Iterator[None]:
+def serving_on(service: Service, scope: Scope) -> Iterator[None]:
     """At the end a push is stored, queries and health are answered."""
     yield
     run = a_run(scope, random.Random("at the end"))
     assert service.client.push(run, scope).receipt is not None
     assert service.client.stored(scope)[run.push_id].run == run
-    assert service.client.health() == 1
-    place.check_whole()
+    assert service.client.health() == health_pb2.HealthCheckResponse.SERVING
+    service.check_no_defects()
 
 
 def raw_of(run: run_pb2.Run) -> bytes:
@@ -223,9 +221,7 @@ def test_garbage_on_the_socket(service: Service, scope: Scope, seed: str, run_co
     assert not pushers.refusals
 
 
-def test_calls_begun_and_reset(
-    service: Service, place: SqlitePlace, scope: Scope, seed: str
-) -> None:
+def test_calls_begun_and_reset(service: Service, scope: Scope, seed: str) -> None:
     """Thousands of calls that are reset as soon as they are begun hold up nobody.
 
     gRPC's server for asyncio answers a few calls of others CANCELLED meanwhile, without calling a
@@ -245,7 +241,7 @@ def test_calls_begun_and_reset(
                 break  # the connection was ended for it
         pushers.wait_for_more(20)
     assert {code for code, _ in pushers.refusals} <= {Code.CANCELLED.name}
-    pushers.check_stored(place)
+    assert service.client.stored(scope).keys() == pushers.acknowledged.keys()
 
 
 def slow_senders(service: Service, scope: Scope, count: int, held: ExitStack) -> None:

@@ -147,8 +147,8 @@ def mounted(size_bytes: int) -> Iterator[Disk]:
     folder = Path(tempfile.mkdtemp(prefix="runmeter-disk-"))
     folder.chmod(0o755)  # a server of another user may have files on it
     try:
-        disk = Disk(folder, size_bytes)
         try:
+            disk = Disk(folder, size_bytes)
             disk.mount()
         except OSError:
             pytest.skip(SKIPPED)

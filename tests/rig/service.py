@@ -62,7 +62,8 @@ class Service:
         self._tokens: dict[Scope, str] = {}
         self._lock = threading.Lock()
         self._all: list[Receiver] = []
-        self.migrate()
+        if str(database).startswith("postgres"):  # SQLite is migrated by whoever serves it
+            self.migrate()
         self.receivers = [self._started() for _ in range(count)]
         self.client = Client(self)
 
