@@ -4,8 +4,8 @@ import socket
 import struct
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
-END_STREAM, END_HEADERS = 1, 4
+DATA, HEADERS, RST_STREAM, SETTINGS = 0, 1, 3, 4
+END_HEADERS = 4
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -17,15 +17,15 @@ def _number(value: int) -> bytes:
     return struct.pack(">I", value)
 
 
-def headers(stream: int, fields: dict[str, str], flags: int = END_HEADERS) -> bytes:
+def headers(stream: int, fields: dict[str, str]) -> bytes:
     """Return a HEADERS frame, its fields as literals without indexing, not compressed."""
     block = b"".join(b"\0" + _text(name) + _text(value) for name, value in fields.items())
-    return frame(HEADERS, flags, stream, block)
+    return frame(HEADERS, END_HEADERS, stream, block)
 
 
 def _text(text: str) -> bytes:
     raw = text.encode()
-    assert len(raw) < 127 + 128
+    assert len(raw) < 127 + 128  # two bytes of length at most
     return (bytes((len(raw),)) if len(raw) < 127 else bytes((127, len(raw) - 127))) + raw
 
 
@@ -63,3 +63,19 @@ def connected(address: str, *parts: bytes) -> socket.socket:
 def idle(address: str) -> socket.socket:
     """Connect as a client does that has nothing to say yet."""
     return connected(address, PREFACE, frame(SETTINGS, 0, 0))
+
+
+# what may come on a socket and is no HTTP/2, by what it is
+GARBAGE = {
+    "nothing": b"",
+    "zeros": bytes(100_000),
+    "HTTP/1.1": b"GET / HTTP/1.1\r\nHost: receiver\r\n\r\n",
+    "TLS": bytes.fromhex("1603010200010001fc0303") + bytes(500),
+    "half a preface": PREFACE[:10],
+    "a frame beyond all": PREFACE + b"\xff\xff\xff\0\0\0\0\0\1" + bytes(1000),
+    "data of no stream": PREFACE + frame(DATA, 0, 1, bytes(100)),
+    "headers that are none": PREFACE + frame(HEADERS, 4, 1, b"\xff" * 500),
+    "settings of stream 1": PREFACE + frame(SETTINGS, 0, 1),
+    "settings again and again": PREFACE + frame(SETTINGS, 0, 0) * 5000,
+    "unknown frames": PREFACE + frame(99, 255, 3, bytes(50)) * 1000,
+}

@@ -4,46 +4,34 @@ import sqlite3
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
-from typing import Protocol
 
 from rig.postgres import Postgres
 
 
-class Place(Protocol):
+class Place:
     """A database: ``url`` is what ``--db`` takes."""
 
     url: str
 
     def rows(self, sql: str) -> list[tuple[str, ...]]:
         """Run SQL over a connection of its own; return the rows as text."""
-        ...
-
-    def number(self, sql: str) -> int:
-        """Return the one number that SQL answers."""
-        ...
-
-    def push_ids(self) -> Counter[str]:
-        """Return how many rows there are of each push_id."""
-        ...
+        raise NotImplementedError
 
     def check_whole(self) -> None:
         """Check that the database is not damaged, as far as it can tell."""
-        ...
-
-
-class _Place:
-    def rows(self, sql: str) -> list[tuple[str, ...]]:
         raise NotImplementedError
 
     def number(self, sql: str) -> int:
+        """Return the one number that SQL answers."""
         ((found,),) = self.rows(sql)
         return int(found)
 
     def push_ids(self) -> Counter[str]:
+        """Return how many rows there are of each push_id."""
         return Counter(push_id for (push_id,) in self.rows("SELECT push_id FROM run"))
 
 
-class SqlitePlace(_Place):
+class SqlitePlace(Place):
     """A SQLite file."""
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +47,7 @@ class SqlitePlace(_Place):
         assert self.rows("PRAGMA foreign_key_check") == []
 
 
-class PostgresPlace(_Place):
+class PostgresPlace(Place):
     """A database of a PostgreSQL server."""
 
     def __init__(self, server: Postgres, url: str) -> None:

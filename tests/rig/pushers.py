@@ -5,7 +5,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Self
 
 import grpc
@@ -63,7 +63,6 @@ class Pushers:
         self.acknowledged: dict[str, run_pb2.Run] = {}
         self.unknown: dict[str, run_pb2.Run] = {}  # given up: stored or not
         self.refusals: Counter[tuple[str, str]] = Counter()
-        self.slowest_seconds = 0.0
         self._service = service
         self._seed = seed
         self._timeout_seconds = timeout_seconds
@@ -122,8 +121,7 @@ class Pushers:
         with self._changed:
             self._wait(lambda: self.refused(text) >= count, timeout_seconds)
 
-    def _wait(self, done: object, timeout_seconds: float) -> None:
-        assert callable(done)
+    def _wait(self, done: Callable[[], bool], timeout_seconds: float) -> None:
         self._changed.wait_for(lambda: self._failures or done(), timeout_seconds)
         if self._failures:
             raise self._failures[0]
@@ -164,8 +162,6 @@ class Pushers:
 
     def _note(self, run: run_pb2.Run, attempt: Attempt) -> None:
         with self._changed:
-            seconds = attempt.ended_seconds - attempt.began_seconds
-            self.slowest_seconds = max(self.slowest_seconds, seconds)
             if attempt.receipt is not None:
                 self.acknowledged[run.push_id] = run
             else:
