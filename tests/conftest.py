@@ -14,8 +14,10 @@ from hypothesis import settings
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 from rig.losses import Losses
+from rig.places import Place, PostgresPlace, SqlitePlace
 from rig.postgres import running_postgres as running_postgres
 from rig.programs import Stage, staged
+from rig.service import Service
 from rig.stack import Scope, Stack
 
 RUN_COUNT = int(os.environ.get("LOSSES_RUNS", "40"))  # `make soak` says how many of each
@@ -64,6 +66,23 @@ def losses(stack: Stack, stage: Stage, scope: Scope) -> Losses:
     return Losses(stack, stage, scope)
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty database, of either kind."""
+    if request.param == "sqlite":
+        return SqlitePlace(tmp_path / "metrics.db")
+    server = request.getfixturevalue("postgres")
+    return PostgresPlace(server, server.create_database())
+
+
+@pytest.fixture
+def service(stage: Stage, place: Place) -> Iterator[Service]:
+    """One receiver that the test may kill."""
+    service = Service(stage, place.url)
+    yield service
+    service.close()
+
+
 @pytest.fixture
 def run_count() -> int:
     """How many runs a test of random ends makes."""
@@ -104,4 +123,4 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 
 def _has_programs(value: object) -> bool:
-    return isinstance(value, Stage | Stack)
+    return isinstance(value, Stage | Stack | Service)

@@ -3,6 +3,7 @@
 As root it runs under the user `postgres`, because the server refuses root.
 """
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -39,21 +40,27 @@ def _free_port() -> int:
 class Postgres:
     """One server with its data in a temporary folder; started by hand, stopped by `close`."""
 
-    def __init__(self, programs: Path, settings: Sequence[str] = ()) -> None:
-        """Make the data folder; the server is not started yet."""
+    def __init__(
+        self, programs: Path, settings: Sequence[str] = (), folder: Path | None = None
+    ) -> None:
+        """Make the data folder, in `folder` if one is given; the server is not started yet."""
         self._programs = programs
         self._settings = settings
         self._names = count(1)
         self._user = USER if os.geteuid() == 0 else None
-        self._folder = Path(tempfile.mkdtemp(prefix="runmeter-postgres-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="runmeter-postgres-", dir=folder))
         self._data = self._folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
-        if self._user:
-            owner = pwd.getpwnam(self._user)
-            os.chown(self._folder, owner.pw_uid, owner.pw_gid)
+        self.own(self._folder)
         line = ["initdb", "--auth=trust", f"--username={USER}", "--encoding=UTF8", "--locale=C"]
         self._run([*line, "--no-sync", f"--pgdata={self._data}"])
+
+    def own(self, folder: Path) -> None:
+        """Let a folder be one of the server's user."""
+        if self._user:
+            owner = pwd.getpwnam(self._user)
+            os.chown(folder, owner.pw_uid, owner.pw_gid)
 
     def _run(self, line: Sequence[str]) -> str:
         done = subprocess.run(
@@ -101,12 +108,20 @@ class Postgres:
             self._process.wait(START_SECONDS)
             self._process = None
 
+    def kill(self) -> None:
+        """End every process of the server by SIGKILL; the data stay as they are."""
+        self.signal_server(signal.SIGKILL)
+        self.stop()
+
     def signal_server(self, number: signal.Signals) -> None:
         """Send a signal to every process of the server: SIGSTOP makes it hang."""
         assert self._process is not None
+        if self._process.poll() is not None:
+            return  # it ended by itself: its disk has gone
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         for pid in (self._process.pid, *map(int, children.read_text().split())):
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def create_database(self) -> str:
         """Make an empty database; return its URL."""
@@ -134,15 +149,22 @@ class Postgres:
         shutil.rmtree(self._folder)
 
 
-@pytest.fixture(scope="session", name="postgres")
-def running_postgres() -> Iterator[Postgres]:
-    """A running PostgreSQL for the whole session; each test makes a database of its own."""
+@contextlib.contextmanager
+def serving(folder: Path | None = None) -> Iterator[Postgres]:
+    """Hold a running server; skips the test where there is none."""
     programs = server_programs()
     if programs is None:
         pytest.skip("needs PostgreSQL's server programs: initdb is not here")
-    server = Postgres(programs)
+    server = Postgres(programs, folder=folder)
     try:
         server.start()
         yield server
     finally:
         server.close()
+
+
+@pytest.fixture(scope="session", name="postgres")
+def running_postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL for the whole session; each test makes a database of its own."""
+    with serving() as server:
+        yield server

@@ -132,11 +132,11 @@ def _json_line(line: str) -> dict[str, Any]:
 
 
 class Receiver(Program):
-    """A receiver that serves; ``address`` is host:port, ``database`` its SQLite file."""
+    """A receiver that serves; ``address`` is host:port, ``database`` what ``--db`` names."""
 
     address: str
     read_token: str
-    database: Path
+    database: Path | str
 
 
 class Gateway(Program):
@@ -192,7 +192,7 @@ class Stage:
         hmac_key: str | None = None,
         read_token: str | None = None,
         address: str = "127.0.0.1:0",
-        database: Path | None = None,
+        database: Path | str | None = None,
     ) -> Receiver:
         """Start a receiver with a database and secrets of its own; wait until it serves."""
         token = read_token or self.secret()

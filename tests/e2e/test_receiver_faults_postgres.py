@@ -1,0 +1,194 @@
+"""A PostgreSQL that stops, hangs, cuts connections or loses its database under a receiver.
+
+Callers are told UNAVAILABLE and why, in time; the receiver goes on by itself once it can.
+"""
+
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+from rig.places import PostgresPlace
+from rig.postgres import Postgres, serving
+from rig.programs import Stage
+from rig.pushers import BY_DATABASE, Pushers, a_run
+from rig.service import Service
+from rig.stack import Scope
+
+IN_TIME_SECONDS = 10.0  # the deadline of a collector's try, and of the gateway
+SOON_SECONDS = 20.0  # after the cause has gone
+STATUSES = (health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING)
+
+
+@pytest.fixture(scope="module")
+def breakable() -> Iterator[Postgres]:
+    """A server of this module alone."""
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def place(breakable: Postgres) -> PostgresPlace:
+    """An empty database of it."""
+    return PostgresPlace(breakable, breakable.create_database())
+
+
+@pytest.fixture
+def service(stage: Stage, place: PostgresPlace) -> Iterator[Service]:
+    """One receiver."""
+    service = Service(stage, place.url)
+    yield service
+    service.close()
+
+
+def check_refusals(pushers: Pushers) -> None:
+    """Check that every refusal came from the receiver, in time, with a reason."""
+    for code, details in pushers.refusals:
+        assert code == "UNAVAILABLE", (code, details)
+        assert BY_DATABASE in details
+        assert "a statement failed" not in details
+
+
+def check_query_refused(service: Service, scope: Scope) -> None:
+    """Check that a query is refused, too, in time and with a reason."""
+    with pytest.raises(grpc.RpcError) as caught:
+        list(service.client.listed(scope, IN_TIME_SECONDS))
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert BY_DATABASE in caught.value.details()
+    assert "a statement failed" not in caught.value.details()
+
+
+def stop(server: Postgres, number: signal.Signals) -> None:
+    """End a server by a signal; SIGKILL goes to all its processes."""
+    if number is signal.SIGKILL:
+        server.kill()
+    else:
+        server.stop(number)
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL], ids=lambda n: n.name
+)
+def test_stopped_and_started(
+    service: Service,
+    place: PostgresPlace,
+    breakable: Postgres,
+    scope: Scope,
+    run_count: int,
+    seed: str,
+    tally: Counter[str],
+    number: signal.Signals,
+) -> None:
+    """A server that is stopped, or crashes, while clients push: they are refused with a reason,
+    served again once it is back, and what was acknowledged is there."""
+    chance = random.Random(seed)
+    with Pushers(service, scope, seed, timeout_seconds=IN_TIME_SECONDS) as pushers:
+        for _ in range(max(1, run_count // 40)):
+            pushers.wait_for_more(1)
+            time.sleep(chance.random() * 0.3)
+            stop(breakable, number)
+            try:
+                refused = pushers.refused("it cannot be reached")
+                pushers.wait_for_refusals("it cannot be reached", refused + 10)
+                check_query_refused(service, scope)
+                assert service.client.health() in STATUSES
+            finally:
+                breakable.start()
+            pushers.wait_for_more(32, SOON_SECONDS)
+            tally["stops"] += 1
+    check_refusals(pushers)
+    pushers.check_stored(place)
+    assert service.client.health() == health_pb2.HealthCheckResponse.SERVING
+    tally["runs acknowledged"] += len(pushers.acknowledged)
+    tally["pushes refused"] += sum(pushers.refusals.values())
+
+
+def test_hung_and_going_on(
+    service: Service, place: PostgresPlace, breakable: Postgres, scope: Scope, seed: str
+) -> None:
+    """A server that stands still: callers are answered before their deadline, pushes as well as
+    queries, health at once; when it goes on so do they, without a restart."""
+    with Pushers(service, scope, seed, timeout_seconds=IN_TIME_SECONDS) as pushers:
+        pushers.wait_for_more(32)
+        list(service.client.listed(scope))  # a connection to read by is open
+        breakable.signal_server(signal.SIGSTOP)
+        try:
+            health_began = time.monotonic()
+            assert service.client.health() in STATUSES
+            assert time.monotonic() - health_began < 5
+            check_query_refused(service, scope)
+            pushers.wait_for_refusals("", timeout_seconds=IN_TIME_SECONDS + 10)
+        finally:
+            breakable.signal_server(signal.SIGCONT)
+        pushers.wait_for_more(32, SOON_SECONDS)
+    check_refusals(pushers)
+    pushers.check_stored(place)
+
+
+CUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{}'"
+
+
+def test_connections_cut_again_and_again(
+    service: Service,
+    place: PostgresPlace,
+    breakable: Postgres,
+    scope: Scope,
+    run_count: int,
+    seed: str,
+    tally: Counter[str],
+) -> None:
+    """Connections that an administrator, a proxy or a failover cuts cost a retry, nothing more."""
+    chance = random.Random(seed)
+    name = place.url.rpartition("/")[2]
+    with Pushers(service, scope, seed, timeout_seconds=IN_TIME_SECONDS) as pushers:
+        pushers.wait_for_more(1)
+        for _ in range(max(10, run_count // 2)):
+            time.sleep(chance.random() * 0.1)
+            ((cut,),) = breakable.execute(CUT.format(name))
+            tally["connections cut"] += int(cut)
+        pushers.wait_for_more(32, SOON_SECONDS)
+    check_refusals(pushers)
+    pushers.check_stored(place)
+    assert tally["connections cut"] > 5
+    tally["runs acknowledged"] += len(pushers.acknowledged)
+    tally["pushes refused"] += sum(pushers.refusals.values())
+
+
+def test_dropped_and_made_again(
+    service: Service, place: PostgresPlace, breakable: Postgres, scope: Scope, seed: str
+) -> None:
+    """A database that is gone, then empty: refused, and the reason names what is wrong; once its
+    tables are made runs are stored, without a restart."""
+    name = place.url.rpartition("/")[2]
+    run = a_run(scope, random.Random(seed))
+    attempt = service.client.push(run, scope, IN_TIME_SECONDS)
+    assert attempt.receipt is not None
+    breakable.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    check_refused_for(service, scope, seed, "it does not exist")
+    breakable.execute(f"CREATE DATABASE {name}")
+    check_refused_for(service, scope, seed, "its tables are missing")
+    service.migrate()
+    with Pushers(service, scope, seed, count=4, timeout_seconds=IN_TIME_SECONDS) as pushers:
+        pushers.wait_for_more(10, SOON_SECONDS)
+    check_refusals(pushers)
+    pushers.check_stored(place)
+
+
+def check_refused_for(service: Service, scope: Scope, seed: str, reason: str) -> None:
+    """Check that pushes and queries are soon refused with this reason, and no push is taken."""
+    deadline = time.monotonic() + SOON_SECONDS
+    while True:
+        attempt = service.client.push(a_run(scope, random.Random(seed)), scope, IN_TIME_SECONDS)
+        assert attempt.code is grpc.StatusCode.UNAVAILABLE
+        if reason in attempt.details:
+            break
+        assert time.monotonic() < deadline, attempt.details
+        time.sleep(0.1)
+    check_query_refused(service, scope)
+    with pytest.raises(grpc.RpcError) as caught:
+        list(service.client.listed(scope))
+    assert reason in caught.value.details()
