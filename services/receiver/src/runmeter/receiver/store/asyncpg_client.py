@@ -63,7 +63,7 @@ async def _leave(connection: Any) -> None:
 
 class _Held(PoolConnectionWrapper[Any]):
     async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if error is not None and not isinstance(error, asyncpg.PostgresError):
+        if self.connection and error and not isinstance(error, asyncpg.PostgresError):
             # giving it back would wait once more for a server that did not answer
             self.connection.terminate()
         await super().__aexit__(kind, error, trace)
