@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -491,6 +492,43 @@ def test_a_killed_pusher_costs_nothing(
     assert kept["reason"].startswith("the pusher has ended with exit code 137; retry with")
     assert Path(kept["path"]) == collectors.files[0]
     assert not _writers(collectors.spool)
+
+
+@pytest.mark.parametrize("count", [5, 6, 7, 8, 10, 12, 20, 40])
+def test_few_descriptors_are_enough_to_keep_the_run(collectors: Collectors, count: int) -> None:
+    """However few files may be open, the run so far and at its end is in the spool."""
+    before = ("sh", "-c", f'ulimit -n {count}; exec "$@"', "sh")
+    flags = (OFTEN, "--log-level=debug", "--shutdown-timeout=1s")
+    process = collectors.run(NOWHERE, *flags, "--", "sh", "-c", "sleep 0.5; exit 5", before=before)
+    assert process.returncode == 5
+    [run] = collectors.kept()
+    assert (run["state"], run["exit_code"]) == ("completed", 5)
+    assert run["revision"] > len(events(process, "checkpoint.written")) > 0
+    [kept] = events(process, "run.kept")
+    assert kept["path"] == str(collectors.files[0])
+    for event in ("spool.failed", "sample.failed", "checkpoint.failed"):
+        assert not events(process, event)
+
+
+def test_an_end_that_is_lost_names_the_checkpoint(collectors: Collectors, receiver: Any) -> None:
+    """Where neither spool nor memory takes the end, what is said is where the checkpoint lies."""
+    flags = ("--checkpoint-interval=1h",)
+    process = collectors.start(receiver.endpoint, *flags, stderr=subprocess.STDOUT)
+    run = collectors.checkpoint()
+    # what it writes from now on, to whatever file, is refused; not what others do
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, 0))
+    process.send_signal(signal.SIGTERM)
+    lines = [json.loads(line) for line in collectors.end(process).splitlines()]
+    assert process.returncode == 3
+    [kept] = [line for line in lines if line["event"] in ("run.kept", "run.lost")]
+    assert kept["path"] == str(collectors.files[0])
+    assert kept["reason"].startswith("memory cannot take it: File too large; only its last ch")
+    assert collectors.kept() == [run]
+    assert collectors.run(receiver.endpoint, "--", "true").returncode == 0
+    pushed = [receiver.pushes.get_nowait().run for _ in range(2)]
+    assert {(found.push_id, found.state) for found in pushed} >= {
+        (run["push_id"], run_pb2.RUN_STATE_INTERRUPTED)
+    }
 
 
 @pytest.mark.parametrize("limit", ["-n 6", "-n 8", "-v 90000", "-v 300000", "-f 0"])

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from runmeter.collector import spool
 from runmeter.collector.command import Ended, reap_child
 from runmeter.collector.config import Config
-from runmeter.collector.errors import SpoolError
+from runmeter.collector.errors import WriteError
 from runmeter.collector.handover import become_live_pusher, memory_path
 from runmeter.collector.keeping import RunFile
 from runmeter.collector.measurement import Measurement
@@ -22,7 +22,7 @@ from runmeter.collector.output import Log
 from runmeter.collector.record import run_record
 
 _NEVER_NS = 2**63 - 1
-_WRITTEN, _NOT_KEPT, _FAILED = 0, 1, 2
+_WRITTEN, _FAILED = 0, 255  # exit codes of a child; others: the errno of a file not written
 
 
 class Checkpoints:
@@ -94,7 +94,8 @@ class Checkpoints:
             if code < 0:
                 self._fail(f"its process was ended by signal {-code}")
             self._has_warned = self._has_warned or code == _FAILED
-            self._file.has_warned = self._file.has_warned or code == _NOT_KEPT
+            if _WRITTEN < code < _FAILED:  # told here, as it may be killed with the run's end
+                self._file.warn(WriteError(self._config.spool_dir, code))
             self.failed_count += code > 0
             self._written(is_kept=code == _WRITTEN)
 
@@ -172,9 +173,8 @@ class Checkpoints:
     def _write(self) -> int:
         try:
             self._file.write(self._record())
-        except SpoolError as error:
-            self._file.warn(error)
-            return _NOT_KEPT
+        except WriteError as error:
+            return error.number
         self._log.write("debug", "checkpoint.written", revision=self._file.revision)
         return _WRITTEN
 

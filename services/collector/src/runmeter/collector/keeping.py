@@ -1,5 +1,6 @@
 """The run's own file in the spool: its lock, its revisions, and what is said if it cannot be."""
 
+import os
 from typing import Any
 
 from runmeter.collector import spool
@@ -76,5 +77,13 @@ class RunFile:
         try:
             return memory_path(spool.encode(record))
         except OSError as error:
-            self._log.write("error", "run.lost", reason=f"memory cannot take it: {error.strerror}")
+            self.tell_lost(f"memory cannot take it: {error.strerror}")
             return ""
+
+    def tell_lost(self, reason: str) -> None:
+        """Say that the end of the run can be neither kept nor pushed, and what of it lies where."""
+        if os.path.exists(self.path):
+            reason += "; only its last checkpoint is kept, collector push delivers it"
+            self._log.write("error", "run.kept", reason=reason, path=self.path)
+        else:
+            self._log.write("error", "run.lost", reason=reason)

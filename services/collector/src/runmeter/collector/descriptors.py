@@ -1,0 +1,17 @@
+"""How many files may stay open: enough descriptors are left for what keeps the run."""
+
+import os
+
+# the run's lock, its file, the token for the pusher, a pipe, files of /proc looked at in between
+_SPARE = 16
+_UNLIMITED = 1 << 20
+
+
+def keep_below() -> int:
+    """Return the number from which on a descriptor is not kept open, 0 or less: none is.
+
+    A new descriptor gets the lowest free number, so its own tells how many are open.
+    Source: open(2); the limit is RLIMIT_NOFILE, ``ulimit -n``.
+    """
+    limit = os.sysconf("SC_OPEN_MAX")
+    return (limit if limit >= 0 else _UNLIMITED) - _SPARE
