@@ -59,11 +59,12 @@ class Failing:
         (folder / "spool" / f"{self.file.push_id}.json.tmp").mkdir(parents=True)
         self.checkpoints = Checkpoints(self.config, log, self.measurement, self.file)
 
-    def end(self) -> str:
+    def end(self, signals: Signals) -> str:
         """Keep the run as it is; return its path."""
         self.measurement.finish()
         payload = self.measurement.payload()
-        return self.file.keep(run_record(self.config, self.file.push_id, payload, None, revision=9))
+        record = run_record(self.config, self.file.push_id, payload, None, revision=9)
+        return self.file.keep(record, signals.wait_for_child)
 
     def events(self) -> list[str]:
         """Return the events logged."""
@@ -99,7 +100,7 @@ def test_a_spool_that_fails_is_told_of_once(
         run.checkpoints.ended(ended)
         assert run.events() == ["spool.failed"]
     assert run.checkpoints.stop(signals.wait_for_child, WAIT_NS)
-    path = run.end()
+    path = run.end(signals)
     assert path.startswith(spool.MEMORY)
     assert run.events() == ["spool.failed"]
 

@@ -14,9 +14,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from runmeter.collector import spool
@@ -419,6 +421,57 @@ def test_a_killed_checkpoint_is_a_warning(collectors: Collectors) -> None:
     process.send_signal(signal.SIGTERM)
     collectors.end(process)
     assert len(events(process, "checkpoint.failed")) == 1
+
+
+# -- clocks that jump ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hours", [72, -72])
+def test_retries_follow_no_wall_clock(
+    collectors: Collectors, receiver: Any, wall_clock: Any, hours: int
+) -> None:
+    """Set by days while a receiver refuses the run, the clock ends no push and holds up none."""
+    receiver.answer = lambda context: context.abort(grpc.StatusCode.UNAVAILABLE, "busy")
+    process = collectors.start(receiver.endpoint, before=wall_clock.before)
+    collectors.checkpoint()
+    process.send_signal(signal.SIGTERM)
+    receiver.pushes.get(timeout=WAIT_SECONDS)
+    wall_clock.set(hours)
+    for _ in range(3):
+        receiver.pushes.get(timeout=WAIT_SECONDS)
+    receiver.answer = receiver.acknowledge
+    collectors.end(process)
+    assert process.returncode == 0
+    lines = [*events(process, "run.measured"), *events(process, "run.pushed")]
+    measured, pushed = (datetime.fromisoformat(line["timestamp"]) for line in lines)
+    assert abs(pushed - measured) > timedelta(hours=71)  # it did jump
+
+
+@pytest.mark.parametrize("hours", [72, -72])
+def test_a_budget_is_of_no_wall_clock(
+    collectors: Collectors, receiver: Any, wall_clock: Any, hours: int
+) -> None:
+    """Set by days while the receiver does not answer, the clock changes neither the time of an
+    attempt nor that of all."""
+    release = threading.Event()
+    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
+    process = collectors.start(
+        receiver.endpoint, "--shutdown-timeout=16s", before=wall_clock.before
+    )
+    collectors.checkpoint()
+    begin = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    receiver.pushes.get(timeout=WAIT_SECONDS)
+    wall_clock.set(hours)
+    receiver.pushes.get(timeout=WAIT_SECONDS)
+    second = time.monotonic()
+    wall_clock.set(0)
+    collectors.end(process)
+    release.set()
+    assert process.returncode == 3
+    assert second - begin > 9.5  # an attempt has ten seconds
+    assert 15 < time.monotonic() - begin < WAIT_SECONDS
+    assert [run["state"] for run in collectors.kept()] == ["completed"]
 
 
 # -- the spool ----------------------------------------------------------------------------

@@ -224,8 +224,10 @@ def _end(
     if config.endpoint is not None:  # first of all: nothing can be lost from then on
         revision = file.revision + 1
         path = file.keep(
-            run_record(config, measurement.push_id, payload, exit_code, revision=revision)
+            run_record(config, measurement.push_id, payload, exit_code, revision=revision),
+            signals.wait_for_child,
         )
+        signals.stop_timer()
     print_run(config, log, payload)
     limitation = measurement.limitation()
     if limitation:

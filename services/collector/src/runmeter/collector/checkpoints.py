@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from runmeter.collector import spool
 from runmeter.collector.command import Ended, reap_child
 from runmeter.collector.config import Config
+from runmeter.collector.descriptors import let_go
 from runmeter.collector.errors import WriteError
 from runmeter.collector.handover import become_live_pusher, memory_path
 from runmeter.collector.keeping import RunFile
@@ -162,7 +163,7 @@ class Checkpoints:
             if telling >= 0:
                 os.write(telling, b"%d" % self._measurement.seen_pid())
                 os.close(telling)
-            _let_go(0, 1)
+            let_go(0, 1)
             code = work()
         except BaseException as error:
             if not self._has_warned:
@@ -181,7 +182,7 @@ class Checkpoints:
     def _push(self, is_kept: bool) -> int:
         path = self._file.path if is_kept else memory_path(spool.encode(self._record()))
         if self._config.command and not self._log.is_debug:
-            _let_go(2)  # whoever reads the command's errors shall not wait for a push
+            let_go(2)  # whoever reads the command's errors shall not wait for a push
         become_live_pusher(self._config, path)
         return _FAILED
 
@@ -207,14 +208,3 @@ def _told(reading: int, writing: int) -> int:
     os.close(writing)
     with open(reading, "rb") as file:
         return int(file.read() or b"0")
-
-
-def _let_go(*descriptors: int) -> None:
-    """Close standard streams to what others read or write: they may wait for their end."""
-    try:
-        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for descriptor in descriptors:
-            os.dup2(nothing, descriptor)
-        os.close(nothing)
-    except OSError:
-        pass

@@ -1,4 +1,4 @@
-"""How many files may stay open: enough descriptors are left for what keeps the run."""
+"""Descriptors: how many may stay open so that enough are left for what keeps the run."""
 
 import os
 
@@ -15,3 +15,14 @@ def keep_below() -> int:
     """
     limit = os.sysconf("SC_OPEN_MAX")
     return (limit if limit >= 0 else _UNLIMITED) - _SPARE
+
+
+def let_go(*descriptors: int) -> None:
+    """Close standard streams to what others read or write: they may wait for their end."""
+    try:
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        for descriptor in descriptors:
+            os.dup2(nothing, descriptor)
+        os.close(nothing)
+    except OSError:
+        pass
