@@ -84,6 +84,31 @@ def test_closed_descriptors(losses: Losses, who: str, closed: str) -> None:
     assert record["state"] == "completed"
 
 
+# fills standard output until nothing more can be written, then ends with 6
+FILL = """
+import os
+os.set_blocking(1, False)
+try:
+    while True:
+        os.write(1, bytes(65536))
+except OSError:
+    os._exit(6)
+"""
+
+
+@pytest.mark.parametrize("place", ["pipe", "/dev/full"])
+def test_a_job_that_fills_its_own_output(losses: Losses, place: str) -> None:
+    """Standard output that takes no more, full or read by nobody, is the job's trouble alone."""
+    target = place if place.startswith("/") else str(losses.stage.folder / place)
+    if place == "pipe":
+        os.mkfifo(target)
+    # open for both, so that there is a reader, who never reads
+    wrapper = ("sh", "-c", 'exec 1<>"$0"; exec "$@"', target)
+    collector = losses.start("--", sys.executable, "-I", "-c", FILL, wrapper=wrapper)
+    assert collector.wait() == 6, collector.text
+    assert only_run(losses)["exit_code"] == 6
+
+
 def test_the_collector_is_killed_by_its_job(losses: Losses) -> None:
     """A job that kills the collector goes on; its run is stored as INTERRUPTED."""
     done = losses.stage.folder / "done"
@@ -168,6 +193,28 @@ def test_pid_1_around_a_command(losses: Losses) -> None:
     assert collector.wait() == 9, collector.text
     record = only_run(losses)
     assert (record["state"], record["exit_code"]) == ("completed", 9)
+
+
+@needs_unshare
+def test_a_sidecar_that_ends_last(losses: Losses) -> None:
+    """Ended when all others of its pid namespace have gone, a sidecar pushes the whole run."""
+    script = (
+        "until [ -e go ]; do sleep 0.05; done & job=$!; "
+        '"$@" & sidecar=$!; wait $job; echo gone; '
+        "until [ -e end ]; do sleep 0.05; done; kill -TERM $sidecar; wait $sidecar"
+    )
+    collector = losses.start("--top=1000", wrapper=(*FIRST, "sh", "-c", script, "sh"))
+    collector.event("checkpoint.written")
+    (losses.stage.folder / "go").touch()
+    seen = len(collector.events("sample.taken"))
+    collector.event("sample.taken", count=seen + 5)
+    (losses.stage.folder / "end").touch()
+    assert collector.wait() == 0, collector.text
+    assert collector.output == ["gone"]
+    record = only_run(losses)
+    assert record["state"] == "completed"
+    assert record["payload"]["sample_count"] >= seen + 5
+    assert "sleep" in {found["name"] for found in record["payload"]["top_mem_processes"]}
 
 
 @needs_unshare

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic_ns
@@ -43,7 +44,8 @@ class SlowLog(Log):
         """Write one event."""
         super().write(level, event, **fields)
         if os.getpid() != self._pid:
-            signal.pause()
+            time.sleep(WAIT_NS / 1e9)
+            os._exit(1)
 
 
 class Failing:
@@ -53,7 +55,8 @@ class Failing:
         flags = [f"--spool-dir={folder}/spool", "--push-endpoint=grpc://127.0.0.1:1"]
         self.config = load([*flags, "--checkpoint-interval=100ms"], ENVIRONMENT)
         self._log = folder / "log"
-        log = SlowLog(os.open(self._log, os.O_CREAT | os.O_WRONLY | os.O_APPEND))
+        self._descriptor = os.open(self._log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        log = SlowLog(self._descriptor)
         self.measurement = Measurement(self.config, log)
         self.file = RunFile(self.config, log, self.measurement.push_id)
         (folder / "spool" / f"{self.file.push_id}.json.tmp").mkdir(parents=True)
@@ -66,9 +69,23 @@ class Failing:
         record = run_record(self.config, self.file.push_id, payload, None, revision=9)
         return self.file.keep(record, signals.wait_for_child)
 
+    def close(self) -> None:
+        """Close what the end of a collector closes."""
+        assert self.file.lock_fd is not None
+        for descriptor in (self._descriptor, self.file.lock_fd):
+            os.close(descriptor)
+
     def events(self) -> list[str]:
         """Return the events logged."""
         return [json.loads(line)["event"] for line in self._log.read_text().splitlines()]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Failing]:
+    """Return a run whose file cannot be written."""
+    run = Failing(tmp_path)
+    yield run
+    run.close()
 
 
 @pytest.fixture
@@ -84,10 +101,9 @@ def signals() -> Iterator[Signals]:
 
 @pytest.mark.parametrize("is_cut_short", [True, False])
 def test_a_spool_that_fails_is_told_of_once(
-    tmp_path: Path, signals: Signals, is_cut_short: bool
+    run: Failing, signals: Signals, is_cut_short: bool
 ) -> None:
     """One warning, also if the end comes while a checkpoint that has failed is still ending."""
-    run = Failing(tmp_path)
     others = _children()
     run.checkpoints.start(monotonic_ns())
     [child] = _children() - others
@@ -96,12 +112,14 @@ def test_a_spool_that_fails_is_told_of_once(
     else:
         until_ns = monotonic_ns() + WAIT_NS
         while (ended := reap_child(child)) is None:
+            assert monotonic_ns() < until_ns
             signals.wait_for_child(until_ns)
         run.checkpoints.ended(ended)
         assert run.events() == ["spool.failed"]
     assert run.checkpoints.stop(signals.wait_for_child, WAIT_NS)
     path = run.end(signals)
     assert path.startswith(spool.MEMORY)
+    os.close(int(path.removeprefix(spool.MEMORY)))
     assert run.events() == ["spool.failed"]
 
 
