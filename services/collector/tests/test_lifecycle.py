@@ -23,6 +23,7 @@ import grpc
 import pytest
 
 from runmeter.collector import spool
+from runmeter.collector.counters import CGROUP_ROOT, hierarchies
 from runmeter.collector.wire import to_wire
 from runmeter.v1 import run_pb2
 
@@ -652,6 +653,9 @@ def test_few_descriptors_are_enough_to_keep_the_run(collectors: Collectors, coun
     assert kept["path"] == str(collectors.files[0])
     for event in ("spool.failed", "sample.failed", "checkpoint.failed"):
         assert not events(process, event)
+    if count <= 12 and any(hierarchies(CGROUP_ROOT)[1:]):
+        [limited] = events(process, "run.limited")
+        assert "too few files may be open (ulimit -n)" in limited["reason"]
 
 
 def test_an_end_that_is_lost_names_the_checkpoint(collectors: Collectors, receiver: Any) -> None:
