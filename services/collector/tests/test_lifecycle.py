@@ -452,8 +452,8 @@ def test_retries_follow_no_wall_clock(
 def test_a_budget_is_of_no_wall_clock(
     collectors: Collectors, receiver: Any, wall_clock: Any
 ) -> None:
-    """Set on and back by days while the receiver does not answer, the clock changes neither the time of an
-    attempt nor that of all."""
+    """Set on and back by days while the receiver does not answer, the clock changes neither the
+    time of an attempt nor that of all."""
     release = threading.Event()
     receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
     process = collectors.start(
