@@ -12,6 +12,7 @@ from runmeter.collector import app, cli  # noqa: F401  what the real program has
 from runmeter.collector.clock import read_process_clock
 from runmeter.collector.containers import Containers
 from runmeter.collector.counters import CGROUP_ROOT, hierarchies
+from runmeter.collector.descriptors import keep_below
 from runmeter.collector.exact import ExactCounters
 from runmeter.collector.sampler import Sampler
 from runmeter.collector.summary import Summary
@@ -27,7 +28,11 @@ def main() -> None:
     containers = Containers({}, proc.proc_mountinfo)
     summary = Summary(INTERVAL_NS, 10, lambda group: True)
     exact = ExactCounters(
-        proc, hierarchies(CGROUP_ROOT), proc.ticks_nanoseconds(1), proc.stat().cpu_count
+        proc,
+        hierarchies(CGROUP_ROOT),
+        proc.ticks_nanoseconds(1),
+        proc.stat().cpu_count,
+        keep_below(),
     )
     sampler = Sampler(
         proc,

@@ -198,6 +198,20 @@ def test_help_shows_the_documented_flags() -> None:
 # -- the machine --------------------------------------------------------------------------
 
 
+GUARANTEE = (
+    "from the first checkpoint on, a run is stored at the receiver or lies in the spool as long as "
+    "the spool's volume lives; with `--checkpoint-push` even a lost node leaves a record; it is "
+    "stored exactly once; the job never fails because of us"
+)
+
+
+@pytest.mark.parametrize("path", ["services/collector/README.md", "docs/errors.md"])
+def test_the_guarantee_is_given_in_these_words(path: str) -> None:
+    """What is promised about runs stands where a user looks for it, word for word."""
+    text = " ".join((ROOT / path).read_text().split())
+    assert GUARANTEE in text.replace("From the first", "from the first")
+
+
 def test_no_file_names_this_machine() -> None:
     """No committed file holds a path of the machine it was written on."""
     files = committed_files()

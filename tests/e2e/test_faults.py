@@ -71,6 +71,39 @@ def test_down_at_the_end_and_up_again(losses: Losses, proxy_of: Callable[..., Pr
     check_stored(losses, collector)
 
 
+def test_down_for_ten_seconds(losses: Losses, proxy_of: Callable[..., Proxy]) -> None:
+    """A receiver that is back ten seconds after the end gets the run, within the default budget."""
+    proxy = proxy_of(is_up=False)
+    collector = ended_run(losses, proxy)
+    threading.Event().wait(10)
+    assert collector.process.poll() is None, collector.text
+    assert losses.stored() == {}
+    proxy.up()
+    assert collector.wait() == PUSHED, collector.text
+    check_stored(losses, collector)
+
+
+@pytest.mark.parametrize("way", ["grpc", "http"])
+def test_a_connection_that_goes_dead(
+    losses: Losses, proxy_of: Callable[..., Proxy], way: str
+) -> None:
+    """A connection over which nothing comes any more, in the middle of a push, and which nobody
+    closes, costs one attempt: the next one gets the run through, within the default budget."""
+    proxy = proxy_of(Fault.SWALLOW, cut_bytes=600)
+    endpoint = f"grpc://{proxy.address}"
+    if way == "http":
+        proxy.target = losses.stack.gateway.url.removeprefix("http://")
+        endpoint = f"http://{proxy.address}/api/v1/metrics"
+    collector = losses.start(endpoint=endpoint)
+    collector.event("checkpoint.written")
+    collector.send(signal.SIGTERM)
+    assert collector.wait() == PUSHED, collector.text
+    assert proxy.seen == [Fault.SWALLOW, Fault.NONE]
+    assert collector.event("run.pushed")["duplicate"] is False  # nothing of the first came
+    assert len(collector.events("push.retrying")) == 1
+    check_stored(losses, collector)
+
+
 def test_down_past_the_budget(losses: Losses, proxy_of: Callable[..., Proxy]) -> None:
     """A receiver that stays away leaves the run in the spool, for ``collector push``."""
     collector = ended_run(losses, proxy_of(is_up=False), BRIEFLY)
@@ -185,7 +218,15 @@ def test_another_ca(losses: Losses, certificates: list[tuple[Path, Path]]) -> No
     assert names(losses.spool) == []
 
 
-FAULTS = (Fault.DELAY, Fault.REFUSE, Fault.CUT, Fault.LOSE_ANSWER, Fault.HOLD_ANSWER, Fault.STALL)
+FAULTS = {
+    Fault.DELAY: 2,
+    Fault.REFUSE: 2,
+    Fault.CUT: 4,
+    Fault.LOSE_ANSWER: 4,
+    Fault.HOLD_ANSWER: 1,
+    Fault.STALL: 1,
+    Fault.SWALLOW: 1,
+}
 
 
 def test_any_faults(losses: Losses, run_count: int, seed: str, tally: Counter[str]) -> None:
@@ -195,7 +236,7 @@ def test_any_faults(losses: Losses, run_count: int, seed: str, tally: Counter[st
     spools: list[Path] = []
 
     def end_one(chance: random.Random) -> str:
-        plan = chance.choices(FAULTS, weights=(2, 2, 4, 4, 1, 1), k=chance.randrange(1, 4))
+        plan = chance.choices([*FAULTS], weights=[*FAULTS.values()], k=chance.randrange(1, 4))
         spool = losses.stage.folder / f"spool-{chance.getrandbits(64):x}"
         settings = {"cut_bytes": chance.randrange(1, 2000), "delay_seconds": chance.random() / 10}
         with Proxy(losses.stack.receiver.address, plan, **settings) as proxy:

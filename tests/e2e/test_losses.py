@@ -9,7 +9,7 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
-from rig.losses import Left, Losses, is_begun, left, names, push_id, together
+from rig.losses import Left, Losses, is_begun, left, names, push_id, settle, together
 from rig.programs import Program
 
 LATEST_SECONDS = 1.5
@@ -154,6 +154,7 @@ def test_killed(
 
     # a collector that ends well would push what the others left: it is the later one that shall
     ended = together(end_one, seed, run_count)
+    settle(losses.spool)
     waiting = left(losses.spool)
     before = losses.stored()
     for code, program in ended:

@@ -1,14 +1,16 @@
 """Many collectors of one scope and one spool, ended in many ways; what became of their runs."""
 
+import fcntl
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from rig.programs import Program, Stage
+from rig.programs import WAIT_SECONDS, Program, Stage
 from rig.stack import Scope, Stack
 
 AT_ONCE = 8
@@ -89,6 +91,25 @@ class Losses:
         counts = Counter(record["push_id"] for record in records)
         assert not [push_id for push_id, count in counts.items() if count > 1]
         return {record["push_id"]: record for record in records}
+
+
+def settle(spool: Path) -> None:
+    """Wait until nobody owns a run of a spool: what dead collectors have started has ended."""
+    latest = time.monotonic() + WAIT_SECONDS
+    while any(map(_is_held, spool.glob("*.lock"))):
+        assert time.monotonic() < latest, names(spool)
+        time.sleep(0.01)
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with path.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def left(spool: Path) -> dict[str, Left]:

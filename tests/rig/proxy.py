@@ -27,10 +27,12 @@ class Fault(enum.Enum):
     REFUSE = "reset as soon as it is accepted"
     CUT = "reset after some bytes of the request"
     STALL = "accepted and read, never answered"
+    SWALLOW = "after some bytes of the request nothing comes through, in either direction"
     HOLD_ANSWER = "the request is forwarded, the answer is kept back, the connection stays"
     LOSE_ANSWER = "the request is forwarded, then reset when the receiver answers"
 
 
+_CUTTING = (Fault.CUT, Fault.SWALLOW)
 _ANSWERS = (Fault.HOLD_ANSWER, Fault.LOSE_ANSWER)
 
 
@@ -124,16 +126,19 @@ class Proxy:
             except OSError:
                 return  # either side has gone: so has the other now
 
-    def _stall(self, client: socket.socket) -> None:
-        client.settimeout(_POLL_SECONDS)
-        while not self._ended.is_set():
-            try:
-                if not client.recv(_CHUNK_BYTES):
-                    return
-            except TimeoutError:
-                continue
-            except OSError:
-                return
+    def _stall(self, *ends: socket.socket) -> None:
+        """Read what comes from each end, and do nothing with it, until one has gone."""
+        with selectors.DefaultSelector() as selector:
+            for end in ends:
+                selector.register(end, selectors.EVENT_READ)
+            while not self._ended.is_set():
+                for key, _ in selector.select(_POLL_SECONDS):
+                    assert isinstance(key.fileobj, socket.socket)
+                    try:
+                        if not _received(key.fileobj):
+                            return
+                    except OSError:
+                        return
 
     def _forward(self, client: socket.socket, server: socket.socket, fault: Fault) -> None:
         answer = Answer()
@@ -154,11 +159,13 @@ class Proxy:
                         if fault is Fault.HOLD_ANSWER:
                             self._stall(client)
                         return
-                    if fault is Fault.CUT and source is client:
+                    if fault in _CUTTING and source is client:
                         chunk = chunk[: self._cut_bytes - sent_bytes]
                         sent_bytes += len(chunk)
                     target.sendall(chunk)
-                    if fault is Fault.CUT and sent_bytes >= self._cut_bytes:
+                    if fault in _CUTTING and sent_bytes >= self._cut_bytes:
+                        if fault is Fault.SWALLOW:
+                            self._stall(client, server)
                         return
 
 

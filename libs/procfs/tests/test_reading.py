@@ -163,6 +163,19 @@ def test_a_kept_file_reads_what_is_there_now(tmp_path: Path) -> None:
         assert file.read() == content
 
 
+@pytest.mark.parametrize(("spare", "left"), [(0, 0), (1, 1)])
+def test_a_kept_file_leaves_high_descriptors(tmp_path: Path, spare: int, left: int) -> None:
+    """From a number on its descriptor is not kept: there is one less for others only below it."""
+    path = tmp_path / "stat"
+    path.write_bytes(b"content")
+    free = os.open(path, os.O_RDONLY)
+    os.close(free)
+    file = KeptFile(str(path), keep_below=free + spare)
+    assert [file.read(), file.read()] == [b"content"] * 2
+    assert os.path.exists(f"/proc/self/fd/{free}") == bool(left)
+    file.close()
+
+
 def test_a_kept_file_comes_back(tmp_path: Path) -> None:
     """A file that cannot be read is an error as of any other, and is opened anew next time."""
     path = tmp_path / "stat"

@@ -25,6 +25,7 @@ from hypothesis import settings
 from runmeter.procfs import ProcFS
 from runmeter.v1 import ingest_service_pb2, ingest_service_pb2_grpc
 
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 RECORDINGS = Path(__file__).parents[3] / "libs" / "procfs" / "tests" / "recordings"
 
 settings.register_profile("ci", max_examples=200, derandomize=True, deadline=None)
@@ -155,6 +156,38 @@ def golden_run(golden: Path) -> dict[str, Any]:
     """Return one full run as the REST interface shows it."""
     run: dict[str, Any] = json.loads((golden / "run.json").read_text())
     return run
+
+
+# -- clocks -------------------------------------------------------------------------------
+
+
+class WallClock:
+    """The wall clock of the programs that are started with its variables."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.variables = {
+            "LD_PRELOAD": str(FAKETIME),
+            "FAKETIME_TIMESTAMP_FILE": str(path),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        self.before = ("env", *(f"{name}={value}" for name, value in self.variables.items()))
+        self.set(0)
+
+    def set(self, hours: float) -> None:
+        """Set it so much before or after the machine's, at once."""
+        new = self._path.with_suffix(".new")
+        new.write_text(f"{hours * 3600:+.0f}\n")
+        new.rename(self._path)
+
+
+@pytest.fixture
+def wall_clock(tmp_path: Path) -> WallClock:
+    """Return a wall clock that shows the machine's time."""
+    if FAKETIME is None:
+        pytest.skip("needs libfaketime (Debian: faketime)")
+    return WallClock(tmp_path / "clock")
 
 
 # -- doubles of receiver and gateway ------------------------------------------------------

@@ -235,6 +235,34 @@ def test_a_checkpoint_in_the_spool_goes_with_the_run_from_memory(
     assert folder.names() == []
 
 
+@pytest.mark.parametrize("has_checkpoint", [True, False])
+def test_a_run_in_memory_that_a_signal_ends(
+    folder: Folder, receiver: Any, has_checkpoint: bool
+) -> None:
+    """What was in memory only is lost; where a checkpoint of it lies is said, if one does."""
+    if has_checkpoint:
+        folder.add(1, state="running", revision=3)
+    release = threading.Event()
+    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
+    memory = os.memfd_create("run", 0)
+    os.write(memory, spool.encode({**folder.run, "push_id": push_id(1), "revision": 4}))
+    process = folder.start(
+        receiver.endpoint, f"--file=/proc/self/fd/{memory}", "--signals=1", pass_fds=(memory,)
+    )
+    os.close(memory)
+    receiver.pushes.get(timeout=WAIT_SECONDS)
+    process.send_signal(signal.SIGTERM)
+    done = ended(process)
+    release.set()
+    assert done.code == 3
+    [kept] = done.events("run.kept") + done.events("run.lost")
+    if has_checkpoint:
+        assert kept["path"] == spool.path_of(str(folder.path), push_id(1))
+        assert kept["reason"] == "ended by a signal; only its last checkpoint could be kept"
+    else:
+        assert (kept["event"], kept["reason"]) == ("run.lost", "ended by a signal")
+
+
 # -- a checkpoint push --------------------------------------------------------------------
 
 

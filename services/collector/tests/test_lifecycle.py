@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import random
+import resource
+import secrets
 import shutil
 import signal
 import subprocess
@@ -13,12 +15,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from runmeter.collector import spool
+from runmeter.collector.counters import CGROUP_ROOT, hierarchies
 from runmeter.collector.wire import to_wire
 from runmeter.v1 import run_pb2
 
@@ -420,6 +425,56 @@ def test_a_killed_checkpoint_is_a_warning(collectors: Collectors) -> None:
     assert len(events(process, "checkpoint.failed")) == 1
 
 
+# -- clocks that jump ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hours", [72, -72])
+def test_retries_follow_no_wall_clock(
+    collectors: Collectors, receiver: Any, wall_clock: Any, hours: int
+) -> None:
+    """Set by days while a receiver refuses the run, the clock ends no push and holds up none."""
+    receiver.answer = lambda context: context.abort(grpc.StatusCode.UNAVAILABLE, "busy")
+    process = collectors.start(receiver.endpoint, before=wall_clock.before)
+    collectors.checkpoint()
+    process.send_signal(signal.SIGTERM)
+    receiver.pushes.get(timeout=WAIT_SECONDS)
+    wall_clock.set(hours)
+    for _ in range(3):
+        receiver.pushes.get(timeout=WAIT_SECONDS)
+    receiver.answer = receiver.acknowledge
+    collectors.end(process)
+    assert process.returncode == 0
+    lines = [*events(process, "run.measured"), *events(process, "run.pushed")]
+    measured, pushed = (datetime.fromisoformat(line["timestamp"]) for line in lines)
+    assert abs(pushed - measured) > timedelta(hours=71)  # it did jump
+
+
+def test_a_budget_is_of_no_wall_clock(
+    collectors: Collectors, receiver: Any, wall_clock: Any
+) -> None:
+    """Set on and back by days while the receiver does not answer, the clock changes neither the
+    time of an attempt nor that of all."""
+    release = threading.Event()
+    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
+    process = collectors.start(
+        receiver.endpoint, "--shutdown-timeout=16s", before=wall_clock.before
+    )
+    collectors.checkpoint()
+    begin = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    receiver.pushes.get(timeout=WAIT_SECONDS)
+    wall_clock.set(72)
+    receiver.pushes.get(timeout=WAIT_SECONDS)
+    second = time.monotonic()
+    wall_clock.set(-72)
+    collectors.end(process)
+    release.set()
+    assert process.returncode == 3
+    assert second - begin > 9.5  # an attempt has ten seconds
+    assert 15 < time.monotonic() - begin < WAIT_SECONDS
+    assert [run["state"] for run in collectors.kept()] == ["completed"]
+
+
 # -- the spool ----------------------------------------------------------------------------
 
 
@@ -444,6 +499,96 @@ def test_a_spool_that_takes_nothing_is_one_warning(
     assert events(process, "spool.failed")[0]["reason"].endswith("; pushing from memory")
     assert receiver.pushes.get_nowait().run.state == run_pb2.RUN_STATE_COMPLETED
     assert len(events(process, "run.pushed")) == 1
+
+
+class SlowDisk:
+    """An ext4 file system in a file, of which a cgroup may write only so much per second."""
+
+    def __init__(self, folder: Path, mount: Path) -> None:
+        image = folder / "disk"
+        self._mount = mount
+        self._group = Path("/sys/fs/cgroup/blkio") / f"runmeter-{secrets.token_hex(4)}"
+        self._limit = self._group / "blkio.throttle.write_bps_device"
+        with image.open("wb") as file:
+            file.truncate(16 * 2**20)
+        mount.mkdir(mode=0o700)
+        self._done("mkfs.ext4", "-q", str(image))
+        self._done("mount", "-o", "loop", str(image), str(mount))
+        device = os.stat(mount).st_dev
+        self._device = f"{os.major(device)}:{os.minor(device)}"
+        self._group.mkdir()
+        script = f'echo $$ > {self._group}/cgroup.procs; exec "$@"'
+        self.before = ("sh", "-c", script, "sh")
+
+    def limit(self, bytes_per_second: int) -> None:
+        """Let it take so much from now on; 0: all."""
+        self._limit.write_text(f"{self._device} {bytes_per_second}")
+
+    def close(self) -> None:
+        """Unmount it once nobody uses it."""
+        self.limit(0)
+        until(lambda: not (self._group / "cgroup.procs").read_text())
+        self._group.rmdir()
+        self._done("umount", str(self._mount))
+
+    def _done(self, *command: str) -> None:
+        subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture
+def slow_disk(collectors: Collectors) -> Iterator[SlowDisk]:
+    """Return a disk below the spool that can be made slow."""
+    throttle = Path("/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device")
+    programs = all(map(shutil.which, ("mkfs.ext4", "mount")))
+    missing = "needs root, mkfs.ext4, a loop device and blkio, version 1"
+    if os.geteuid() != 0 or not os.access(throttle, os.W_OK) or not programs:
+        pytest.skip(missing)
+    try:
+        disk = SlowDisk(collectors.folder, collectors.spool)
+    except subprocess.CalledProcessError:  # no loop device
+        pytest.skip(missing)
+    yield disk
+    collectors.stop()
+    disk.close()
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except FileNotFoundError:
+        return ""
+
+
+def test_a_disk_that_hangs_holds_up_neither_samples_nor_the_end(
+    collectors: Collectors, receiver: Any, slow_disk: SlowDisk
+) -> None:
+    """Writers that wait in the kernel, where no signal ends them, are left: the run is measured
+    on, pushed from memory and ends in time; what they write at last is the same run."""
+    job = ("sh", "-c", "until [ -e go ]; do sleep 0.05; done; exit 5")
+    flags = (OFTEN, "--log-level=debug", "--", *job)
+    process = collectors.start(receiver.endpoint, *flags, before=slow_disk.before)
+    collectors.checkpoint()
+    slow_disk.limit(128)
+    until(lambda: [pid for pid in _children(process.pid) if _state(pid) == "D"])
+    until(lambda: events(process, "checkpoint.failed"))
+    count = len(events(process, "sample.taken"))
+    until(lambda: len(events(process, "sample.taken")) > count + 5)
+    begin = time.monotonic()
+    (collectors.folder / "go").touch()
+    collectors.end(process)
+    assert time.monotonic() - begin < 20
+    assert process.returncode == 5
+    [failed] = events(process, "spool.failed")
+    assert "hangs" in failed["reason"]
+    assert len(events(process, "checkpoint.failed")) == 2
+    pushed = receiver.pushes.get_nowait().run
+    assert pushed.state == run_pb2.RUN_STATE_COMPLETED
+    slow_disk.limit(0)
+    until(lambda: not _writers(collectors.spool))
+    assert collectors.run(receiver.endpoint, "--", "true").returncode == 0
+    again = [receiver.pushes.get_nowait().run for _ in range(receiver.pushes.qsize())]
+    assert all(run == pushed for run in again if run.push_id == pushed.push_id)
+    assert not list(collectors.spool.glob("*.json*"))
 
 
 def test_too_full_a_spool_drops_the_oldest_by_name(collectors: Collectors) -> None:
@@ -491,6 +636,46 @@ def test_a_killed_pusher_costs_nothing(
     assert kept["reason"].startswith("the pusher has ended with exit code 137; retry with")
     assert Path(kept["path"]) == collectors.files[0]
     assert not _writers(collectors.spool)
+
+
+@pytest.mark.parametrize("count", [5, 6, 7, 8, 10, 12, 20, 40])
+def test_few_descriptors_are_enough_to_keep_the_run(collectors: Collectors, count: int) -> None:
+    """However few files may be open, the run so far and at its end is in the spool."""
+    before = ("sh", "-c", f'ulimit -n {count}; exec "$@"', "sh")
+    flags = (OFTEN, "--log-level=debug", "--shutdown-timeout=1s")
+    process = collectors.run(NOWHERE, *flags, "--", "sh", "-c", "sleep 0.5; exit 5", before=before)
+    assert process.returncode == 5
+    [run] = collectors.kept()
+    assert (run["state"], run["exit_code"]) == ("completed", 5)
+    assert run["revision"] > len(events(process, "checkpoint.written")) > 0
+    [kept] = events(process, "run.kept")
+    assert kept["path"] == str(collectors.files[0])
+    for event in ("spool.failed", "sample.failed", "checkpoint.failed"):
+        assert not events(process, event)
+    if count <= 12 and any(hierarchies(CGROUP_ROOT)[1:]):
+        [limited] = events(process, "run.limited")
+        assert "too few files may be open (ulimit -n)" in limited["reason"]
+
+
+def test_an_end_that_is_lost_names_the_checkpoint(collectors: Collectors, receiver: Any) -> None:
+    """Where neither spool nor memory takes the end, what is said is where the checkpoint lies."""
+    flags = ("--checkpoint-interval=1h",)
+    process = collectors.start(receiver.endpoint, *flags, stderr=subprocess.STDOUT)
+    run = collectors.checkpoint()
+    # what it writes from now on, to whatever file, is refused; not what others do
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, 0))
+    process.send_signal(signal.SIGTERM)
+    lines = [json.loads(line) for line in collectors.end(process).splitlines()]
+    assert process.returncode == 3
+    [kept] = [line for line in lines if line["event"] in ("run.kept", "run.lost")]
+    assert kept["path"] == str(collectors.files[0])
+    assert kept["reason"].startswith("memory cannot take it: File too large; only its last ch")
+    assert collectors.kept() == [run]
+    assert collectors.run(receiver.endpoint, "--", "true").returncode == 0
+    pushed = [receiver.pushes.get_nowait().run for _ in range(2)]
+    assert {(found.push_id, found.state) for found in pushed} >= {
+        (run["push_id"], run_pb2.RUN_STATE_INTERRUPTED)
+    }
 
 
 @pytest.mark.parametrize("limit", ["-n 6", "-n 8", "-v 90000", "-v 300000", "-f 0"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runmeter.collector.cgroups import Refused
+from runmeter.collector.cgroups import Crowded, Refused
 from runmeter.collector.containers import container_key
 from runmeter.collector.counters import (
     Hierarchies,
@@ -37,12 +37,12 @@ def open_counters(is_open: Callable[[], int]) -> Iterator[Opener]:
         own: Hierarchies | None = None,
         groups: list[ControlGroup] | None = None,
         root: str = "",
+        keep_below: int = 1000,
     ) -> Source | None:
         found = PROC.proc_cgroup(pid) if groups is None else groups
         own = own or hierarchies(ROOT)
-        source = open_source(
-            own, root or f"/proc/{pid}/root", pid, container_key(tuple(found)), found
-        )
+        root = root or f"/proc/{pid}/root"
+        source = open_source(own, root, pid, container_key(tuple(found)), found, keep_below)
         if source is not None:
             opened.append(source)
         return source
@@ -72,6 +72,48 @@ def test_our_own_view(cgroups: Any, open_counters: Opener) -> None:
     assert 20 * MEBIBYTE < found.working_set_bytes <= found.memory_bytes
     assert found.peak_bytes == container.read("memory.max_usage_in_bytes")
     assert (found.throttled_ns, found.oom_kills) == (0, 0)
+
+
+@pytest.fixture
+def worker(cgroups: Any) -> Any:
+    """Return a worker in a container of its own."""
+    return cgroups.start(cgroups.container())
+
+
+@pytest.fixture
+def lowest(worker: Any) -> Iterator[int]:
+    """Return the lowest free descriptor; those above it are free as well."""
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    while taken[-1] <= highest:
+        taken.append(os.open(os.devnull, os.O_RDONLY))
+    os.close(taken[-1])
+    yield taken.pop()
+    for descriptor in taken:
+        os.close(descriptor)
+
+
+# of v1: three folders, the counter of CPU time, five of details below a half of all numbers
+@pytest.mark.parametrize(("spare", "count"), [(0, 0), (2, 0), (3, 4), (8, 4), (1000, 9)])
+def test_few_descriptors(
+    worker: Any,
+    lowest: int,
+    open_counters: Opener,
+    is_open: Callable[[], int],
+    spare: int,
+    count: int,
+) -> None:
+    """What there is no room for is not kept open, and not believed to be there in parts."""
+    before = is_open()
+    try:
+        source = open_counters(worker.pid, keep_below=lowest + spare)
+    except Crowded:
+        source = None
+    assert (source is None) == (count == 0)
+    for _ in range(2 * bool(source)):
+        assert source is not None
+        assert None not in source.read()
+    assert is_open() - before == count
 
 
 def test_version_2(cgroups: Any, open_counters: Opener) -> None:

@@ -33,7 +33,7 @@ class Measured:
 
     def __init__(self, root: str, process_map: dict[str, str]) -> None:
         self.containers = Containers(process_map, lambda pid: None)
-        self.exact = ExactCounters(PROC, hierarchies(root), TICK_NS, os.cpu_count() or 1)
+        self.exact = ExactCounters(PROC, hierarchies(root), TICK_NS, os.cpu_count() or 1, 600)
         self.summary = Summary(10**9, 10, lambda group: True)
         self.sampler = Sampler(
             PROC,
@@ -327,8 +327,9 @@ def test_the_command_and_its_container_do_not_count_twice(cgroups: Any, measured
 class Counters:
     """A reader of exact figures alone, told what living processes used."""
 
-    def __init__(self, worker: Any, root: str | Path = ROOT) -> None:
-        self.exact = ExactCounters(PROC, hierarchies(str(root)), TICK_NS, os.cpu_count() or 1)
+    def __init__(self, worker: Any, root: str | Path = ROOT, keep_below: int = 600) -> None:
+        own = hierarchies(str(root))
+        self.exact = ExactCounters(PROC, own, TICK_NS, os.cpu_count() or 1, keep_below)
         table = Measured(str(root), {}).sampler.table
         table.scan()
         self.processes = [table.processes[worker.pid]]
@@ -361,6 +362,17 @@ def test_counters_below_their_processes_are_dropped(
     assert counters.exact.denied_count == 1
 
 
+def test_counters_nobody_has_descriptors_for(cgroups: Any, is_open: Callable[[], int]) -> None:
+    """Where too few files may be open counters are left alone, which is counted once."""
+    worker = cgroups.start(cgroups.container())
+    before = is_open()
+    counters = Counters(worker, keep_below=3)
+    for _ in range(3):
+        assert counters.figures(0) is None
+    assert (counters.exact.crowded_count, counters.exact.denied_count) == (1, 0)
+    assert is_open() == before
+
+
 def test_counters_read_too_early_are_read_again(cgroups: Any) -> None:
     """What processes used between the reading of counters and their own is no lack."""
     worker = cgroups.start(cgroups.container())
@@ -391,7 +403,7 @@ from runmeter.procfs import ProcFS
 
 pid, root = int(sys.argv[1]), sys.argv[2]
 proc = ProcFS("/proc", 4096, 100)
-exact = ExactCounters(proc, hierarchies(root), 10**7, 2)
+exact = ExactCounters(proc, hierarchies(root), 10**7, 2, 600)
 summary = Summary(10**9, 10, lambda group: True)
 sampler = Sampler(
     proc, Containers({}, lambda pid: None), summary,

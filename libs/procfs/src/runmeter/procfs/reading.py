@@ -41,10 +41,13 @@ class KeptFile:
     """A file read again and again: opened once, closed with this object.
 
     For files of /proc that stay one file while their content changes, such as stat.
+    ``keep_below``: a descriptor of this number or a higher one is closed after each reading, so
+    that others find one where few may be open.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, keep_below: int | None = None) -> None:
         self._path = path
+        self._keep_below = keep_below
         self._descriptor = -1
 
     def read(self) -> bytes:
@@ -59,6 +62,8 @@ class KeptFile:
             while len(chunk) == _CHUNK_BYTES:
                 chunk = os.pread(self._descriptor, _CHUNK_BYTES, len(raw))
                 raw += chunk
+            if self._keep_below is not None and self._descriptor >= self._keep_below:
+                self.close()
             return raw
         except OSError as error:
             self.close()

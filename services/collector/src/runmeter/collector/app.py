@@ -224,8 +224,10 @@ def _end(
     if config.endpoint is not None:  # first of all: nothing can be lost from then on
         revision = file.revision + 1
         path = file.keep(
-            run_record(config, measurement.push_id, payload, exit_code, revision=revision)
+            run_record(config, measurement.push_id, payload, exit_code, revision=revision),
+            signals.wait_for_child,
         )
+        signals.stop_timer()
     print_run(config, log, payload)
     limitation = measurement.limitation()
     if limitation:
@@ -247,7 +249,7 @@ def _become_pusher(config: Config, log: Log, signals: Signals, file: RunFile, pa
     try:
         become_pusher(config, path, lock_fd=file.lock_fd, received_count=signals.ending_count)
     except OSError as error:
-        _log_unpushed(log, path, f"{sys.executable!r} cannot be run: {error.strerror}")
+        _log_unpushed(log, file, path, f"{sys.executable!r} cannot be run: {error.strerror}")
 
 
 def _push_beside(config: Config, log: Log, signals: Signals, file: RunFile, path: str) -> None:
@@ -256,7 +258,7 @@ def _push_beside(config: Config, log: Log, signals: Signals, file: RunFile, path
     try:
         pid = os.fork()
     except OSError as error:
-        _log_unpushed(log, path, f"no process can be started: {error.strerror}")
+        _log_unpushed(log, file, path, f"no process can be started: {error.strerror}")
         return
     if not pid:
         try:
@@ -274,15 +276,15 @@ def _push_beside(config: Config, log: Log, signals: Signals, file: RunFile, path
         else:
             code = pusher.reap()
             if code not in PUSHER_CODES:
-                _log_unpushed(log, path, f"the pusher has ended with exit code {code}")
+                _log_unpushed(log, file, path, f"the pusher has ended with exit code {code}")
             return
         pusher.send(signal.SIGKILL)
-    _log_unpushed(log, path, "the pusher hangs, and is left")
+    _log_unpushed(log, file, path, "the pusher hangs, and is left")
 
 
-def _log_unpushed(log: Log, path: str, reason: str) -> None:
+def _log_unpushed(log: Log, file: RunFile, path: str, reason: str) -> None:
     """Tell where a run is that no pusher has taken care of, if it is anywhere."""
     if path.startswith(spool.MEMORY):
-        log.write("error", "run.lost", reason=reason)
+        file.tell_lost(reason)
     elif os.path.exists(path):
         log.write("error", "run.kept", reason=f"{reason}; retry with collector push", path=path)

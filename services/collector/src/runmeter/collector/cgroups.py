@@ -14,6 +14,10 @@ class Refused(Exception):
     """The counters of a cgroup are there, but not readable or not what they claim to be."""
 
 
+class Crowded(Exception):
+    """So many files are open that no counters may be kept open besides."""
+
+
 class Folder(NamedTuple):
     """The open folder of a cgroup; ``mount_id`` where the view is the job's, else None."""
 

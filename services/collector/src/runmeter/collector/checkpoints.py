@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 from runmeter.collector import spool
 from runmeter.collector.command import Ended, reap_child
 from runmeter.collector.config import Config
-from runmeter.collector.errors import SpoolError
+from runmeter.collector.descriptors import let_go
+from runmeter.collector.errors import WriteError
 from runmeter.collector.handover import become_live_pusher, memory_path
 from runmeter.collector.keeping import RunFile
 from runmeter.collector.measurement import Measurement
@@ -22,7 +23,7 @@ from runmeter.collector.output import Log
 from runmeter.collector.record import run_record
 
 _NEVER_NS = 2**63 - 1
-_WRITTEN, _NOT_KEPT, _FAILED = 0, 1, 2
+_WRITTEN, _FAILED = 0, 255  # exit codes of a child; others: the errno of a file not written
 
 
 class Checkpoints:
@@ -94,7 +95,8 @@ class Checkpoints:
             if code < 0:
                 self._fail(f"its process was ended by signal {-code}")
             self._has_warned = self._has_warned or code == _FAILED
-            self._file.has_warned = self._file.has_warned or code == _NOT_KEPT
+            if _WRITTEN < code < _FAILED:  # told here, as it may be killed with the run's end
+                self._file.warn(WriteError(self._config.spool_dir, code))
             self.failed_count += code > 0
             self._written(is_kept=code == _WRITTEN)
 
@@ -161,7 +163,7 @@ class Checkpoints:
             if telling >= 0:
                 os.write(telling, b"%d" % self._measurement.seen_pid())
                 os.close(telling)
-            _let_go(0, 1)
+            let_go(0, 1)
             code = work()
         except BaseException as error:
             if not self._has_warned:
@@ -172,16 +174,15 @@ class Checkpoints:
     def _write(self) -> int:
         try:
             self._file.write(self._record())
-        except SpoolError as error:
-            self._file.warn(error)
-            return _NOT_KEPT
+        except WriteError as error:
+            return error.number
         self._log.write("debug", "checkpoint.written", revision=self._file.revision)
         return _WRITTEN
 
     def _push(self, is_kept: bool) -> int:
         path = self._file.path if is_kept else memory_path(spool.encode(self._record()))
         if self._config.command and not self._log.is_debug:
-            _let_go(2)  # whoever reads the command's errors shall not wait for a push
+            let_go(2)  # whoever reads the command's errors shall not wait for a push
         become_live_pusher(self._config, path)
         return _FAILED
 
@@ -207,14 +208,3 @@ def _told(reading: int, writing: int) -> int:
     os.close(writing)
     with open(reading, "rb") as file:
         return int(file.read() or b"0")
-
-
-def _let_go(*descriptors: int) -> None:
-    """Close standard streams to what others read or write: they may wait for their end."""
-    try:
-        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for descriptor in descriptors:
-            os.dup2(nothing, descriptor)
-        os.close(nothing)
-    except OSError:
-        pass

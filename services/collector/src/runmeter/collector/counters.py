@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
 from runmeter.collector.cgroups import (
+    Crowded,
     Folder,
     Refused,
     close_all,
@@ -40,6 +41,7 @@ T = TypeVar("T")
 CGROUP_ROOT = "/sys/fs/cgroup"
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _READ_BYTES = 65536
+_DETAILS_BELOW = 600  # so many descriptors at most, however many there may be
 _LEAF_LINKS = 2  # of a folder without folders in it
 
 
@@ -60,10 +62,19 @@ class Reading(NamedTuple):
 class Source:
     """Open counters of one cgroup.
 
-    ``keeps``: keep the descriptors of all counters, and not of the one of CPU time alone.
+    ``keep_below``: descriptors below this number stay open, of other counters than that of CPU
+    time; the others are opened for each reading.
     """
 
-    __slots__ = ("_cpu_file", "_files", "_folders", "_is_v2", "_keeps", "is_gone", "needs_leaf")
+    __slots__ = (
+        "_cpu_file",
+        "_files",
+        "_folders",
+        "_is_v2",
+        "_keep_below",
+        "is_gone",
+        "needs_leaf",
+    )
 
     def __init__(
         self,
@@ -72,13 +83,13 @@ class Source:
         *,
         is_v2: bool,
         needs_leaf: bool,
-        keeps: bool,
+        keep_below: int,
     ) -> None:
         self._folders = folders  # by v1 controller; v2: the one under ""
         self._cpu_file = cpu_file
         self._is_v2 = is_v2
         self._files: dict[tuple[str, str], int] = {}
-        self._keeps = keeps
+        self._keep_below = keep_below
         self.needs_leaf = needs_leaf
         self.is_gone = False  # the cgroup has been removed
 
@@ -148,13 +159,13 @@ class Source:
         try:
             if descriptor < 0:
                 descriptor = open_file(self._folders[folder], name)
-                if self._keeps:
+                if descriptor < self._keep_below:
                     self._files[folder, name] = descriptor
             return os.pread(descriptor, _READ_BYTES, 0)
         except (OSError, Refused):
             return None
         finally:
-            if descriptor >= 0 and not self._keeps:
+            if descriptor >= self._keep_below:
                 os.close(descriptor)
 
 
@@ -210,15 +221,17 @@ def open_source(
     pid: int,
     key: Key,
     groups: Iterable[ControlGroup],
-    keeps: bool = True,
+    keep_below: int,
 ) -> Source | None:
     """Open the counters of the cgroup of a process that sits at the node of its container.
 
-    ``process_root``: ``/proc/<pid>/root``. ``keeps``: as of Source. None: there are
-    none, or they belong to another node.
+    ``process_root``: ``/proc/<pid>/root``. ``keep_below``: no descriptor of this number or a
+    higher one stays open; a half of them is for the details of the first cgroups. None: there
+    are no counters, or they belong to another node.
 
     Raises:
         Refused: they are there, and not readable or not trusted.
+        Crowded: their descriptors would be too high.
     """
     paths = _paths(own, key, groups)
     folders: dict[str, Folder] = {}
@@ -226,7 +239,9 @@ def open_source(
     try:
         for name, (device, path) in paths.items():
             try:
-                folders[name] = _open_folder(own.root, process_root, name, path, device, pid)
+                folders[name] = _open_folder(
+                    own.root, process_root, name, path, device, pid, keep_below
+                )
             except (OSError, Refused) as error:
                 refused = refused or not isinstance(error, FileNotFoundError)
         cpu_folder, cpu_name = (
@@ -235,6 +250,9 @@ def open_source(
         cpu_file = -1
         if cpu_folder in folders:
             cpu_file = open_file(folders[cpu_folder], cpu_name)
+    except Crowded:
+        close_all(folders.values())
+        raise
     except (OSError, Refused) as error:
         close_all(folders.values())
         raise Refused from error
@@ -244,7 +262,7 @@ def open_source(
             cpu_file,
             is_v2=own.v2 is not None,
             needs_leaf=not key.container_id,
-            keeps=keeps,
+            keep_below=min(_DETAILS_BELOW, keep_below // 2),
         )
     if refused:
         raise Refused
@@ -268,7 +286,7 @@ def _paths(
 
 
 def _open_folder(
-    root: str, process_root: str, name: str, path: str, device: int, pid: int
+    root: str, process_root: str, name: str, path: str, device: int, pid: int, keep_below: int
 ) -> Folder:
     """Open the folder of a cgroup in the first view that shows the one that holds the process."""
     inner = f"{process_root}/sys/fs/cgroup"
@@ -280,10 +298,15 @@ def _open_folder(
         try:
             descriptor = os.open(candidate, _FOLDER)
         except OSError as error:
+            if error.errno == errno.EMFILE:
+                raise Crowded from error
             failure = (
                 failure if isinstance(error, (FileNotFoundError, NotADirectoryError)) else error
             )
             continue
+        if descriptor >= keep_below:
+            os.close(descriptor)
+            raise Crowded
         is_ours = not candidate.startswith(inner)
         folder = Folder(descriptor, None if is_ours else mount_id(descriptor))
         if os.fstat(descriptor).st_dev == device and holds(folder, pid):

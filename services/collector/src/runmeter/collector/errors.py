@@ -5,11 +5,15 @@ CollectorError
  |    +-- QuantityError   a duration or a Kubernetes quantity cannot be read
  +-- MeasureError         the machine cannot be measured at all
  +-- SpoolError           a run cannot be written to, or read from, the spool
+      +-- WriteError      the operating system does not let us write
       +-- HeldError       another process measures or pushes it now
       +-- GoneError       it has left the spool meanwhile
       +-- LaterError      a later version has written it
       +-- ForeignError    it is not a run: damaged, or not a file of ours
 """
+
+import errno
+import os
 
 
 class CollectorError(Exception):
@@ -35,6 +39,14 @@ class MeasureError(CollectorError):
 
 class SpoolError(CollectorError):
     """A run cannot be kept or read back."""
+
+
+class WriteError(SpoolError):
+    """A folder or file of the spool cannot be written; ``number`` is the errno, never 0."""
+
+    def __init__(self, path: str, number: int | None) -> None:
+        self.number = number or errno.EIO
+        super().__init__(f"{path!r} cannot be written: {os.strerror(self.number)}")
 
 
 class HeldError(SpoolError):

@@ -9,7 +9,7 @@ vanishes in the middle of a run makes no jump.
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from runmeter.collector.cgroups import Refused
+from runmeter.collector.cgroups import Crowded, Refused
 from runmeter.collector.containers import Group, Key
 from runmeter.collector.counters import Hierarchies, Reading, Source, open_source
 from runmeter.collector.table import Process
@@ -18,7 +18,6 @@ from runmeter.procfs import ProcFS, ProcfsError
 _TRIES = 5  # refusals before a container's counters count as not readable
 _QUESTIONS = 64  # processes asked at all: many may sit in cgroups inside the container's
 _TOLERATED_TICKS = 4
-_KEPT_NODES = 64  # whose counters all stay open; descriptors are limited, often to 1024
 
 
 class Figures(NamedTuple):
@@ -54,18 +53,23 @@ class _Node:
 class ExactCounters:
     """Finds, keeps and reads the counters of all containers of a run.
 
-    ``cpu_count``: bounds what a container can have used in an interval.
+    ``cpu_count``: bounds what a container can have used in an interval. ``keep_below``: no
+    descriptor of this number or a higher one stays open.
     """
 
-    def __init__(self, proc: ProcFS, own: Hierarchies, tick_ns: int, cpu_count: int) -> None:
+    def __init__(
+        self, proc: ProcFS, own: Hierarchies, tick_ns: int, cpu_count: int, keep_below: int
+    ) -> None:
         self._proc = proc
         self._own = own
         self._tolerated_ns = _TOLERATED_TICKS * tick_ns
         self._cpu_count = cpu_count
+        self._keep_below = keep_below
         self._nodes: dict[Key, _Node] = {}
         self._started = False
         self._is_searching = True  # for counters of keys that are known
         self.denied_count = 0
+        self.crowded_count = 0  # containers whose counters too few files may be open for
 
     def read(self) -> None:
         """Read the counters of all keys known: at the very time of a snapshot."""
@@ -107,10 +111,14 @@ class ExactCounters:
         root = f"{self._proc.mount}/{process.pid}/root"
         try:
             groups = self._proc.proc_cgroup(process.pid)
-            keeps = len(self._nodes) <= _KEPT_NODES
-            node.source = open_source(self._own, root, process.pid, process.key, groups, keeps)
+            node.source = open_source(
+                self._own, root, process.pid, process.key, groups, self._keep_below
+            )
         except ProcfsError:
             pass
+        except Crowded:
+            node.tries = _TRIES
+            self.crowded_count += 1
         except Refused:
             node.tries += 1
             if node.tries == _TRIES:

@@ -65,7 +65,8 @@ def _arguments(config: Config, path: str) -> list[str]:
 def _destination(config: Config | SpoolConfig) -> list[str]:
     """Return the start of every command line: the program, where to push, how to log."""
     assert config.endpoint is not None
-    arguments = [sys.executable, "-I", "-m", "runmeter.collector.push"]
+    # not -I: that would not find what is installed for one user
+    arguments = [sys.executable, "-E", "-P", "-m", "runmeter.collector.push"]
     arguments += [f"--endpoint={config.endpoint.url}"]
     arguments += [f"--log-format={config.log_format}", f"--log-level={config.log_level}"]
     arguments += [f"--token-fd={_in_memory(config.push_token.encode())}"]

@@ -1,12 +1,20 @@
 """The run's own file in the spool: its lock, its revisions, and what is said if it cannot be."""
 
-from typing import Any
+import errno
+import os
+from collections.abc import Callable
+from time import monotonic_ns
+from typing import Any, NoReturn
 
 from runmeter.collector import spool
+from runmeter.collector.command import reap_child
 from runmeter.collector.config import Config
-from runmeter.collector.errors import SpoolError
+from runmeter.collector.descriptors import let_go
+from runmeter.collector.errors import SpoolError, WriteError
 from runmeter.collector.handover import memory_path
 from runmeter.collector.output import Log
+
+_PATIENCE_NS = 5_000_000_000  # with a disk that is slow
 
 
 class RunFile:
@@ -43,10 +51,13 @@ class RunFile:
         """Put the run into the spool; the first time drop what is too much in it.
 
         Raises:
-            SpoolError: it cannot be written.
+            WriteError: it cannot be written.
         """
+        spool.write(self._config.spool_dir, self.push_id, spool.encode(record))
+        self._trim()
+
+    def _trim(self) -> None:
         config = self._config
-        spool.write(config.spool_dir, self.push_id, spool.encode(record))
         if not self.is_there:
             self.is_there = True
             limits = config.spool_max
@@ -62,19 +73,70 @@ class RunFile:
             self._log.write("warning", "spool.failed", reason=f"{error}; pushing from memory")
         self.has_warned = True
 
-    def keep(self, record: dict[str, Any]) -> str:
+    def keep(self, record: dict[str, Any], wait: Callable[[int], object]) -> str:
         """Write the ended run to the spool, or to memory if that cannot be; return its path.
 
-        An empty path: neither can be, and the job goes on to its end all the same.
+        ``wait(until_ns)``: waits for the end of a child, or until then. An empty path: neither
+        can be, and the job goes on to its end all the same.
         """
+        content = spool.encode(record)
         if self.lock():
             try:
-                self.write(record)
+                self._write_beside(content, wait)
+                self._trim()
                 return self.path
             except SpoolError as error:
                 self.warn(error)
         try:
-            return memory_path(spool.encode(record))
+            return memory_path(content)
         except OSError as error:
-            self._log.write("error", "run.lost", reason=f"memory cannot take it: {error.strerror}")
+            self.tell_lost(f"memory cannot take it: {error.strerror}")
             return ""
+
+    def _write_beside(self, content: bytes, wait: Callable[[int], object]) -> None:
+        """Let a child write the run, as it may hang with its disk; the job shall not.
+
+        One that hangs is left: what it writes in the end is what is pushed from memory meanwhile.
+
+        Raises:
+            SpoolError: it cannot be written, or not in time.
+        """
+        folder = self._config.spool_dir
+        try:
+            pid = os.fork()
+        except OSError:
+            spool.write(folder, self.push_id, content)
+            return
+        if not pid:
+            _write_and_exit(folder, self.push_id, content)
+        until_ns = monotonic_ns() + _PATIENCE_NS
+        while (ended := reap_child(pid)) is None:
+            if monotonic_ns() >= until_ns:
+                raise SpoolError(f"{folder!r} hangs")
+            wait(until_ns)
+        code = os.waitstatus_to_exitcode(ended.status)
+        if code < 0:
+            raise SpoolError(f"its writer was ended by signal {-code}")
+        if code:
+            raise WriteError(folder, code)
+
+    def tell_lost(self, reason: str) -> None:
+        """Say that the end of the run can be neither kept nor pushed, and what of it lies where."""
+        if os.path.exists(self.path):
+            reason += "; only its last checkpoint is kept, collector push delivers it"
+            self._log.write("error", "run.kept", reason=reason, path=self.path)
+        else:
+            self._log.write("error", "run.lost", reason=reason)
+
+
+def _write_and_exit(folder: str, push_id: str, content: bytes) -> NoReturn:
+    """Write a run in a process of its own; its exit code is 0 or an errno."""
+    code = errno.EIO
+    try:
+        let_go(0, 1, 2)  # whoever reads them shall not wait for it
+        spool.write(folder, push_id, content)
+        code = 0
+    except WriteError as error:
+        code = error.number
+    finally:
+        os._exit(code)

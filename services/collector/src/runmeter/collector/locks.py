@@ -7,7 +7,7 @@ run; what counts is the lock, so a file that a dead process left does no harm.
 import fcntl
 import os
 
-from runmeter.collector.errors import HeldError, SpoolError
+from runmeter.collector.errors import HeldError, SpoolError, WriteError
 
 LOCK = ".lock"
 _TRIES = 100  # of a lock file that goes away each time just before it is locked
@@ -24,7 +24,7 @@ def make_folder(folder: str) -> None:
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
     except OSError as error:
-        raise SpoolError(f"{folder!r} cannot be written: {error.strerror}") from error
+        raise WriteError(folder, error.errno) from error
 
 
 def lock(folder: str, push_id: str) -> int:
@@ -41,7 +41,7 @@ def lock(folder: str, push_id: str) -> int:
         try:
             descriptor = os.open(path, flags, 0o600)
         except OSError as error:
-            raise SpoolError(f"{path!r} cannot be written: {error.strerror}") from error
+            raise WriteError(path, error.errno) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -15,6 +15,7 @@ from runmeter.collector.clock import (
 from runmeter.collector.config import Config
 from runmeter.collector.containers import Containers, Group, is_real
 from runmeter.collector.counters import CGROUP_ROOT, hierarchies
+from runmeter.collector.descriptors import keep_below
 from runmeter.collector.errors import MeasureError
 from runmeter.collector.exact import ExactCounters
 from runmeter.collector.output import Log, sample_fields, sample_text
@@ -170,6 +171,12 @@ class Measurement:
                 "(they run as another user or hide their cgroup): their CPU time is accounted "
                 "from processes, their cgroup's memory is unknown"
             )
+        if self._exact is not None and self._exact.crowded_count:
+            found.append(
+                f"too few files may be open (ulimit -n) to read the kernel's counters of "
+                f"{self._exact.crowded_count} containers: their CPU time is accounted from "
+                "processes, their cgroup's memory is unknown"
+            )
         if self._hides_processes:
             found.append(
                 f"{self._config.proc_path} hides processes of other users (hidepid): they are not "
@@ -232,7 +239,7 @@ def _exact_counters(proc: ProcFS) -> ExactCounters | None:
     except ProcfsError:
         return None
     own = hierarchies(CGROUP_ROOT)
-    return ExactCounters(proc, own, proc.ticks_nanoseconds(1), cpu_count)
+    return ExactCounters(proc, own, proc.ticks_nanoseconds(1), cpu_count, keep_below())
 
 
 def _own_pid(mount: str) -> int:

@@ -1,6 +1,6 @@
 """The pusher: takes runs out of the spool to the receiver, then ends.
 
-The sampling process replaces itself by this program (``python -I -m runmeter.collector.push``),
+The sampling process replaces itself by this program (``python -E -P -m runmeter.collector.push``),
 starts it for a checkpoint (``--live``), and ``collector push`` becomes it (``--all``).
 SIGINT and SIGTERM may arrive blocked; they are let through once their handlers stand.
 """
@@ -59,6 +59,7 @@ class Push:
         self._log = log
         self._endpoint = parse_endpoint(args.endpoint)
         self._transport: Transport
+        self._run: dict[str, Any] | None = None  # of this collector
 
     def _begin(self) -> None:
         """Let signals through, take the token."""
@@ -84,39 +85,40 @@ class Push:
         """Push the file, then what else waits of its scope."""
         code = None
         try:
-            self._begin()
-            code, run, may_go_on = self._own_run()
-            self._release(run)
-            if run is not None and may_go_on and self._args.spool_dir:
-                self._leftovers(backlog.scope_of(run))
+            code, may_go_on = self._own_run()
+            self._release()
+            if self._run is not None and may_go_on and self._args.spool_dir:
+                self._leftovers(backlog.scope_of(self._run))
         except _Ended:
             if code is None:
-                self._log_undelivered(KEPT, self._args.file, _BY_SIGNAL)
+                self._log_undelivered(KEPT, *self._kept(_BY_SIGNAL))
                 code = KEPT
-                self._release(None)
+                self._release()
         return code
 
-    def _own_run(self) -> tuple[int, dict[str, Any] | None, bool]:
-        """Return exit code, run, and whether others of its scope may be tried."""
+    def _own_run(self) -> tuple[int, bool]:
+        """Return the exit code, and whether others of its scope may be tried."""
         path = self._args.file
         try:
             self._lock(path)
             run = backlog.interrupted(spool.decode(spool.read(path)))
             backlog.scope_of(run)
+            self._run = run
+            self._begin()
             stored = self._deliver(run, self._args.deadline_ns)
         except HeldError as error:
             self._log_undelivered(KEPT, path, str(error))
-            return KEPT, None, False
+            return KEPT, False
         except SpoolError as error:
             self._log.error("run.unreadable", path=path, reason=str(error))
-            return KEPT, None, False
+            return KEPT, False
         except PushError as error:
-            return error.code, run, self._refused(path, run, error)
+            return error.code, self._refused(run, error)
         self._log_pushed(run, stored)
         for found in {path, self._checkpoint(run)}:
             if not found.startswith(spool.MEMORY) and (found == path or os.path.lexists(found)):
                 emptying.drop(found, self._log)
-        return PUSHED, run, True
+        return PUSHED, True
 
     def _lock(self, path: str) -> None:
         """Own the file, unless that was handed on, for as long as this process lives."""
@@ -133,12 +135,12 @@ class Push:
         except SpoolError as error:  # as in a folder that became read-only
             self._log.warning("spool.failed", path=path, reason=str(error))
 
-    def _release(self, run: dict[str, Any] | None) -> None:
+    def _release(self) -> None:
         """Give up our own run, which has left or waits for the next pusher."""
         folder, name = os.path.split(self._args.file)
         push_id = spool.push_id_of(name)
-        if self._args.file.startswith(spool.MEMORY) and run is not None:
-            folder, push_id = self._args.spool_dir, str(run.get("push_id"))
+        if self._args.file.startswith(spool.MEMORY) and self._run is not None:
+            folder, push_id = self._args.spool_dir, str(self._run.get("push_id"))
         if self._args.lock_fd is not None and push_id:
             spool.release(folder, push_id, self._args.lock_fd)
             self._args.lock_fd = None
@@ -149,13 +151,19 @@ class Push:
             return spool.MEMORY
         return spool.path_of(self._args.spool_dir, str(run.get("push_id")))
 
-    def _refused(self, path: str, run: dict[str, Any], error: PushError) -> bool:
+    def _kept(self, reason: str) -> tuple[str, str]:
+        """Return where our own run is kept, and why, with what of it there is not."""
+        path = self._args.file
+        if path.startswith(spool.MEMORY) and self._run is not None:
+            checkpoint = self._checkpoint(self._run)
+            if os.path.lexists(checkpoint):
+                return checkpoint, f"{reason}; only its last checkpoint could be kept"
+        return path, reason
+
+    def _refused(self, run: dict[str, Any], error: PushError) -> bool:
         """Say what became of our own run; tell whether others of its scope may be tried."""
-        reason = str(error)
-        if path.startswith(spool.MEMORY) and os.path.lexists(self._checkpoint(run)):
-            path = self._checkpoint(run)
-            reason += "; only its last checkpoint could be kept"
-        elif error.kind is Kind.INVALID and not path.startswith(spool.MEMORY):
+        path, reason = self._kept(str(error))
+        if error.kind is Kind.INVALID and not self._args.file.startswith(spool.MEMORY):
             push_id = spool.push_id_of(os.path.basename(path))
             if push_id and run.get("push_id") == push_id:
                 claim = backlog.Claim(push_id, path, run)

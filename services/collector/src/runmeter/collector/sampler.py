@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from runmeter.collector.clock import Clock
 from runmeter.collector.containers import COMMAND_GROUP, Containers, Group, Key
+from runmeter.collector.descriptors import keep_below
 from runmeter.collector.exact import ExactCounters, Figures
 from runmeter.collector.ledger import Ledger
 from runmeter.collector.summary import Summary
@@ -91,8 +92,8 @@ class Sampler:
         show: Callable[[Sample], None] | None = None,
     ) -> None:
         self._proc = proc
-        self._stat = KeptFile(f"{proc.mount}/stat")
-        self._meminfo = KeptFile(f"{proc.mount}/meminfo")
+        self._stat = KeptFile(f"{proc.mount}/stat", keep_below())
+        self._meminfo = KeptFile(f"{proc.mount}/meminfo", keep_below())
         self._containers = containers
         self._summary = summary
         self._own_pid = own_pid

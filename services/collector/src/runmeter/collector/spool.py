@@ -16,6 +16,7 @@ from runmeter.collector.errors import (
     GoneError,
     LaterError,
     SpoolError,
+    WriteError,
 )
 from runmeter.collector.locks import LOCK as _LOCK
 from runmeter.collector.locks import is_held as is_held
@@ -99,7 +100,8 @@ def write(folder: str, push_id: str, content: bytes) -> str:
     """Write the run's file so that it survives a crash; return its path.
 
     Raises:
-        SpoolError: the folder cannot be made or written.
+        WriteError: the folder cannot be made or written.
+        SpoolError: there is none.
     """
     path = path_of(folder, push_id)
     temporary = f"{folder}/{push_id}{_TEMPORARY}"
@@ -117,7 +119,7 @@ def write(folder: str, push_id: str, content: bytes) -> str:
         _sync_folder(folder)
     except OSError as error:
         _discard(temporary)
-        raise SpoolError(f"{folder!r} cannot be written: {error.strerror}") from error
+        raise WriteError(folder, error.errno) from error
     return path
 
 

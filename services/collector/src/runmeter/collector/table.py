@@ -17,6 +17,7 @@ from runmeter.collector.containers import (
     Key,
     container_key,
 )
+from runmeter.collector.descriptors import keep_below
 from runmeter.collector.ledger import Vanished
 from runmeter.collector.process import Process
 from runmeter.procfs import (
@@ -65,7 +66,7 @@ class ProcessTable:
         self._proc = proc
         self._containers = containers
         self._clock = clock
-        self._loadavg = KeptFile(f"{proc.mount}/loadavg")
+        self._loadavg = KeptFile(f"{proc.mount}/loadavg", keep_below())
         self.processes: dict[int, Process] = {}
         self.command_parent_pid: int | None = None
         self.own_pids: set[int] = set()  # living children of the collector that work for it

@@ -108,7 +108,8 @@ def _content(path: str) -> bytes | None:
 
 
 def _push_error(error: Any) -> PushError:
-    code, text = error.code(), error.details() or ""
+    # behind a NUL there is memory, which gRPC shows where no socket can be opened
+    code, text = error.code(), (error.details() or "").partition("\0")[0].rstrip()
     kind = _KINDS.get(code, Kind.FAILED)
     if code is grpc.StatusCode.UNAVAILABLE:
         for sign, cause in _TLS_CAUSES.items():
