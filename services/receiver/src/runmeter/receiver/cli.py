@@ -1,5 +1,6 @@
 """Command line: ``receiver`` serves, ``receiver COMMAND`` does one thing and ends."""
 
+import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
@@ -182,7 +183,8 @@ def _end(function: str, load: Callable[[dict[str, object]], Any], flags: dict[st
     try:
         loaded = load(flags)
         logs.configure(loaded.log.level, loaded.log.format, sys.stderr)
-        sys.exit(uvloop.run(run(loaded)))
+        # uvloop is for many calls at once, and does not bear closed standard streams
+        sys.exit((uvloop if function == "serve" else asyncio).run(run(loaded)))
     except StartupError as error:
         click.echo(f"receiver: {error}", err=True)
         sys.exit(error.exit_code)

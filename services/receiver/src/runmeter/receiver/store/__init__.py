@@ -31,6 +31,7 @@ DATABASE_ERRORS = (
     sqlite3.Error,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that was cut at an awkward moment
     OSError,
 )
 WRITING = "default"
@@ -71,7 +72,7 @@ _STATES = {
     "57": "it is shutting down, or took too long",
     "58": "its disk cannot be read or written",
 }
-_UNREACHABLE = (asyncpg.InterfaceError, OSError)
+_UNREACHABLE = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
 def reason_of(error: BaseException) -> str | None:
