@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,14 +63,20 @@ class Postgres:
             owner = pwd.getpwnam(self._user)
             os.chown(folder, owner.pw_uid, owner.pw_gid)
 
+    def _as_its_user(self) -> dict[str, Any]:
+        """Return how every program of the server is started."""
+        return {
+            "user": self._user,
+            "group": self._user,
+            "extra_groups": None if self._user is None else (),
+            "cwd": self._folder,
+            "env": {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+        }
+
     def _run(self, line: Sequence[str]) -> str:
         done = subprocess.run(
             [self._programs / line[0], *line[1:]],
-            user=self._user,
-            group=self._user,
-            extra_groups=None if self._user is None else (),
-            cwd=self._folder,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+            **self._as_its_user(),
             capture_output=True,
             text=True,
             timeout=START_SECONDS,
@@ -86,11 +93,7 @@ class Postgres:
             self._process = subprocess.Popen(
                 [self._programs / "postgres", "-D", self._data, "-p", str(self.port)]
                 + [word for setting in settings for word in ("-c", setting)],
-                user=self._user,
-                group=self._user,
-                extra_groups=None if self._user is None else (),
-                cwd=self._folder,
-                env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+                **self._as_its_user(),
                 stdout=log,
                 stderr=log,
             )
