@@ -1,8 +1,10 @@
 """Migrating when several do it at once, and from older states; both databases."""
 
 import contextlib
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -101,3 +103,79 @@ def test_the_first_schema_gets_the_index(
     assert steps(kept) == STEPS
     assert index_exists(kept)
     assert kept.execute("SELECT id, push_id, received_at_ms FROM run ORDER BY id") == before
+
+
+def hold_note(kept: Any) -> None:
+    """Let whoever notes a migration wait, for as long as it lives."""
+    if kept.where.startswith("postgres"):
+        for sql in (
+            "CREATE TABLE tortoise_migrations (id SERIAL PRIMARY KEY, app VARCHAR(255) NOT NULL, "
+            "name VARCHAR(255) NOT NULL, applied_at TIMESTAMPTZ NOT NULL, UNIQUE (app, name))",
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN PERFORM pg_sleep({WAIT_SECONDS}); RETURN NEW; END $$",
+            "CREATE TRIGGER wait BEFORE INSERT ON tortoise_migrations "
+            "FOR EACH ROW EXECUTE FUNCTION wait()",
+        ):
+            kept.execute(sql)
+        return
+    for sql in (
+        "PRAGMA journal_mode = WAL",
+        "CREATE TABLE tortoise_migrations (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, "
+        "app VARCHAR(255) NOT NULL, name VARCHAR(255) NOT NULL, applied_at TIMESTAMP NOT NULL, "
+        "UNIQUE (app, name))",
+        "CREATE VIEW endless AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) "
+        "SELECT count(*) AS x FROM n",
+        "CREATE TRIGGER wait BEFORE INSERT ON tortoise_migrations BEGIN SELECT x FROM endless; END",
+    ):
+        kept.execute(sql)
+
+
+def release_note(kept: Any) -> None:
+    """Let migrations be noted again; who waited for it is ended."""
+    if kept.where.startswith("postgres"):
+        name = kept.where.rpartition("/")[2]
+        kept.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            f"WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+        )
+        kept.execute("DROP TRIGGER wait ON tortoise_migrations")
+    else:
+        kept.execute("DROP TRIGGER wait")
+
+
+def waits_for_note(kept: Any) -> bool:
+    """Tell whether a migration is about to be noted."""
+    if kept.where.startswith("postgres"):
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
+        return bool(kept.column(waiting + "AND wait_event = 'PgSleep'"))
+    # SQLite does not tell: who holds its lock for this long is in the endless trigger
+    with contextlib.closing(sqlite3.connect(kept.where, timeout=3)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+    return False
+
+
+def test_killed_before_a_migration_is_noted(
+    kept: Any, command: Command, log: Log, tmp_path: Path
+) -> None:
+    """SIGKILL between the tables and the note of them leaves neither; the next start makes both."""
+    hold_note(kept)
+    line = [sys.executable, "-m", "runmeter.receiver", "migrate", f"--db={kept.where}"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+        try:
+            deadline = time.monotonic() + WAIT_SECONDS
+            while not waits_for_note(kept):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        finally:
+            process.kill()
+    release_note(kept)
+    assert steps(kept) == []
+    done = command("migrate", f"--db={kept.where}")
+    assert done.returncode == 0, done.stderr
+    assert log(done.stderr)[0]["applied"] == STEPS
+    assert steps(kept) == STEPS
+    assert index_exists(kept)

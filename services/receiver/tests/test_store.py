@@ -454,6 +454,23 @@ def test_too_many_waiting_pushes_are_refused(database: Database, make: MakePush)
     )
 
 
+def test_a_push_that_is_alone_is_taken_whatever_its_size(
+    database: Database, make: MakePush
+) -> None:
+    """A push above the bound in bytes is Busy while others wait, and stored when none does."""
+    size = len(make().payload)
+
+    async def use(writer: Writer) -> None:
+        small = make(push_id=IDS[0])._replace(payload=b"small")
+        large = make(push_id=IDS[1])
+        answers = await asyncio.gather(*map(writer.write, (small, large)), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [Receipt, Busy]
+        assert (await writer.write(large)).duplicate is False
+        assert writer.waiting_bytes == 0
+
+    with_writer(database, use, waiting_max_bytes=size - 1)
+
+
 def test_a_closed_writer_takes_no_more_and_ends(database: Database, make: MakePush) -> None:
     """After close what waits is written; after abandon it is refused; both end the task."""
 

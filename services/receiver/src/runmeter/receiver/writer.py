@@ -128,7 +128,9 @@ class Writer:
         if self._ending.is_set():
             raise ShuttingDown
         size_bytes = self._waiting_bytes + len(push.payload)
-        if len(self._waiting) >= self._waiting_max or size_bytes > self._waiting_max_bytes:
+        many = len(self._waiting) >= self._waiting_max
+        # one that is alone is taken whatever its size: waiting would never make room for it
+        if many or (self._waiting and size_bytes > self._waiting_max_bytes):
             raise Busy
         self._waiting_bytes = size_bytes
         waiting = _Waiting(push, asyncio.get_running_loop().create_future())

@@ -18,6 +18,7 @@ from tortoise.connection import get_connection, get_connections
 from tortoise.exceptions import BaseORMException
 from tortoise.expressions import Q
 from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
+from tortoise.transactions import in_transaction
 
 from runmeter.receiver import events
 from runmeter.receiver.databases import Database
@@ -179,9 +180,13 @@ async def migrate_database(database: Database) -> list[str]:
             await _reach(database, _orm_config(database, patient=True))
             if database.kind == "postgres":
                 await stack.enter_async_context(advisory_lock(get_connection(READING)))
-            executor = MigrationExecutor(get_connection(WRITING), _APPS)
             newest = [MigrationTarget(app, "__latest__") for app in _APPS]
-            await executor.migrate(newest, direction="forward", progress=progress)
+            # only makes the table of notes: reading it while it is missing fails a transaction
+            await MigrationExecutor(get_connection(WRITING), _APPS).migrate([])
+            # steps and the notes of them together: who is killed between them leaves neither
+            async with in_transaction(WRITING) as connection:
+                executor = MigrationExecutor(connection, _APPS)
+                await executor.migrate(newest, direction="forward", progress=progress)
     return applied
 
 

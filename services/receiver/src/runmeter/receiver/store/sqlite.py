@@ -10,10 +10,14 @@ The name of this module has to hold "sqlite": Tortoise's migrations go by it.
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from tortoise.backends.base.client import ConnectionWrapper, TransactionContext
+from tortoise.backends.base.client import (
+    ConnectionWrapper,
+    NestedTransactionContext,
+    TransactionContext,
+)
 from tortoise.backends.sqlite.client import (
     SqliteClient,
     SqliteTransactionContext,
@@ -86,6 +90,27 @@ class _TransactionClient(SqliteTransactionWrapper):
             await self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             raise OperationalError(error) from error
+
+    async def execute_script(self, query: str) -> None:
+        """Run statements one by one: `executescript` would commit the transaction first."""
+        for statement in _statements(query):
+            await self.execute_query(statement)
+
+    def _in_transaction(self) -> TransactionContext:
+        return NestedTransactionContext(_TransactionClient(self))
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script where SQLite says that a statement is complete; the last needs no end."""
+    found = ""
+    for part in script.split(";"):
+        found += f"{part};"
+        if sqlite3.complete_statement(found):
+            if found.strip(" \n;"):
+                yield found
+            found = ""
+    if found.strip(" \n;"):
+        yield found
 
 
 class _Transaction(SqliteTransactionContext):
