@@ -1,5 +1,6 @@
 """What several test modules share: the golden run, a database, a running receiver."""
 
+import asyncio
 import contextlib
 import functools
 import json
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,14 @@ import pytest
 from google.protobuf import json_format
 from hypothesis import settings
 from rig.postgres import running_postgres as running_postgres
+from tortoise.backends.base.executor import EXECUTOR_CACHE
 
+from runmeter.receiver import store
 from runmeter.receiver.databases import Database, parse_database
-from runmeter.receiver.model import ArchivedRun
+from runmeter.receiver.model import ArchivedRun, Push, Run, content_digest
 from runmeter.receiver.tokens import Keyring
-from runmeter.receiver.wire import lines, reading
+from runmeter.receiver.wire import lines, reading, writing
+from runmeter.receiver.writer import Writer
 from runmeter.v1 import (
     ingest_service_pb2,
     ingest_service_pb2_grpc,
@@ -90,6 +94,34 @@ class Kept:
         """Return the first column of the rows of a query."""
         return [row[0] for row in self.execute(sql)]
 
+    @property
+    def _is_postgres(self) -> bool:
+        return self.where.startswith("postgres")
+
+    def plan(self, statement: str) -> str:
+        """Return how a statement would be done, by an index wherever one serves."""
+        if not self._is_postgres:
+            return " ".join(row[3] for row in self.execute(f"EXPLAIN QUERY PLAN {statement}"))
+        # of few rows it would rather read all
+        kinds = ("seqscan", "bitmapscan", "sort")
+        plain = " ".join(f"SET enable_{kind} = off;" for kind in kinds)
+        return " ".join(self.column(f"{plain} EXPLAIN {statement}"))
+
+    def indexes(self, table: str) -> dict[tuple[str, ...], bool]:
+        """Return the columns of each index of a table, and whether it is unique."""
+        if self._is_postgres:
+            rows = self.execute(
+                "SELECT string_agg(attname, ',' ORDER BY place), indisunique FROM pg_index "
+                "CROSS JOIN unnest(indkey::int2[]) WITH ORDINALITY AS part (number, place) "
+                "JOIN pg_attribute ON attrelid = indrelid AND attnum = number "
+                f"WHERE indrelid = '{table}'::regclass GROUP BY indexrelid, indisunique"
+            )
+            return {tuple(columns.split(",")): unique == "t" for columns, unique in rows}
+        return {
+            tuple(row[2] for row in self.execute(f'PRAGMA index_info("{name}")')): unique == "1"
+            for _, name, unique, *_ in self.execute(f'PRAGMA index_list("{table}")')
+        }
+
 
 def _execute_sqlite(path: str, sql: str) -> list[tuple[str, ...]]:
     with contextlib.closing(sqlite3.connect(path, timeout=START_SECONDS)) as connection:
@@ -117,6 +149,43 @@ def make_kept(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str],
 def kept(request: pytest.FixtureRequest, make_kept: Callable[[str], Kept]) -> Kept:
     """A database of each kind."""
     return make_kept(request.param)
+
+
+@pytest.fixture
+def make(message: run_pb2.Run, read: Callable[..., Run]) -> Callable[..., Push]:
+    """Make a push of the golden run with some fields changed."""
+    golden = read(message)
+
+    def push(arrived_at_ms: int = 1000, **changes: Any) -> Push:
+        run = golden._replace(**changes)
+        return Push(run, content_digest(run), writing.run_bytes(run), arrived_at_ms)
+
+    return push
+
+
+@pytest.fixture
+def with_writer() -> Callable[..., None]:
+    """Migrate and open a database, run a writer, use it, end it."""
+
+    def do(where: str, use: Callable[[Writer], Awaitable[None]], **limits: int) -> None:
+        database = parse_database(where)
+        # kept by the name of the connection: those for another kind of database would be used
+        EXECUTOR_CACHE.clear()
+
+        async def run() -> None:
+            await store.migrate_database(database)
+            async with store.open_store(database):
+                writer = Writer(**limits)
+                task = asyncio.create_task(writer.run())
+                try:
+                    await use(writer)
+                finally:
+                    writer.close()
+                    await task
+
+        asyncio.run(run())
+
+    return do
 
 
 @pytest.fixture

@@ -14,14 +14,11 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
-from tortoise.backends.base.executor import EXECUTOR_CACHE
 
-from runmeter.receiver import events, store
-from runmeter.receiver.databases import parse_database
+from runmeter.receiver import events
 from runmeter.receiver.errors import ShuttingDown, StoreUnavailable
-from runmeter.receiver.model import Push, Run, content_digest
+from runmeter.receiver.model import Push
 from runmeter.receiver.store import expiry
-from runmeter.receiver.wire import writing
 from runmeter.receiver.writer import BATCH_MAX, Writer
 from runmeter.v1 import run_pb2
 
@@ -31,6 +28,7 @@ RUNNING = 1
 LineOf = Callable[..., bytes]
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 Log = Callable[[bytes], list[dict[str, Any]]]
+WithWriter = Callable[..., None]
 Fill = Callable[[Any, Iterable[bytes]], None]
 
 
@@ -117,11 +115,7 @@ def test_old_runs_are_found_by_the_index(kept: Any, fill: Fill, line_of: LineOf)
         "SELECT id, payload_size_bytes FROM run WHERE received_at_ms < 5 AND updated_at_ms < 5 "
         "AND (silent_after_ms IS NULL OR silent_after_ms < 9) ORDER BY received_at_ms LIMIT 500"
     )
-    if kept.where.startswith("postgres"):
-        kept.execute("ANALYZE run")
-        plan = " ".join(kept.column(f"EXPLAIN {statement}"))
-    else:
-        plan = " ".join(row[3] for row in kept.execute(f"EXPLAIN QUERY PLAN {statement}"))
+    plan = kept.plan(statement)
     assert "run_received" in plan
     assert "Sort" not in plan
     assert "TEMP B-TREE" not in plan
@@ -238,7 +232,7 @@ def test_a_signal_ends_it_between_transactions(
     assert len(names(kept)) == 600 - ended["run_count"]
 
 
-def test_runs_that_are_being_written_are_left_alone(postgres: Any) -> None:
+def test_runs_that_are_being_written_are_left_alone(postgres: Any, with_writer: WithWriter) -> None:
     """On PostgreSQL a run that another transaction holds is not waited for."""
     url = postgres.create_database()
 
@@ -268,39 +262,13 @@ def test_runs_that_are_being_written_are_left_alone(postgres: Any) -> None:
 
 
 @pytest.fixture
-def push_of(message: run_pb2.Run, read: Callable[..., Run]) -> Callable[[int], Push]:
+def push_of(make: Callable[..., Push]) -> Callable[[int], Push]:
     """Make pushes of the golden run as many runs."""
-    golden = read(message)
-
-    def make(number: int) -> Push:
-        run = golden._replace(push_id=f"00000000-0000-4000-8000-{number:012x}")
-        return Push(run, content_digest(run), writing.run_bytes(run), 1000)
-
-    return make
-
-
-def with_writer(where: str, use: Callable[[Writer], Any]) -> None:
-    """Run a writer on a migrated database, use it, end it."""
-    database = parse_database(where)
-    # kept by the name of the connection: those for another kind of database would be used
-    EXECUTOR_CACHE.clear()
-
-    async def run() -> None:
-        await store.migrate_database(database)
-        async with store.open_store(database):
-            writer = Writer()
-            task = asyncio.create_task(writer.run())
-            try:
-                await use(writer)
-            finally:
-                writer.close()
-                await task
-
-    asyncio.run(run())
+    return lambda number: make(push_id=f"00000000-0000-4000-8000-{number:012x}")
 
 
 def test_pushes_go_before_chores_but_not_for_ever(
-    kept: Any, push_of: Callable[[int], Push]
+    kept: Any, push_of: Callable[[int], Push], with_writer: WithWriter
 ) -> None:
     """With pushes waiting a chore is done after eight batches, without at once."""
 
@@ -317,7 +285,9 @@ def test_pushes_go_before_chores_but_not_for_ever(
     with_writer(kept.where, use)
 
 
-def test_a_chore_that_fails_fails_alone(kept: Any, push_of: Callable[[int], Push]) -> None:
+def test_a_chore_that_fails_fails_alone(
+    kept: Any, push_of: Callable[[int], Push], with_writer: WithWriter
+) -> None:
     """Its error is its caller's; pushes go on, on a connection that works."""
     delete = functools.partial(expiry.delete_expired, 2000, 2000)
 
@@ -337,7 +307,9 @@ def test_a_chore_that_fails_fails_alone(kept: Any, push_of: Callable[[int], Push
     with_writer(kept.where, use)
 
 
-def test_a_cancelled_chore_is_finished(kept: Any, push_of: Callable[[int], Push]) -> None:
+def test_a_cancelled_chore_is_finished(
+    kept: Any, push_of: Callable[[int], Push], with_writer: WithWriter
+) -> None:
     """Whoever asked may leave at any moment: the transaction ends in order, and writing goes on."""
     delete = functools.partial(expiry.delete_expired, 2000, 2000)
 

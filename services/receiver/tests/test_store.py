@@ -1,18 +1,17 @@
-"""runmeter.receiver.store and .writer on real SQLite files."""
+"""runmeter.receiver.store and .writer, on SQLite and PostgreSQL."""
 
 import asyncio
 import importlib
 import random
-import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runmeter.receiver import store
-from runmeter.receiver.databases import Database, parse_database
+from runmeter.receiver.databases import parse_database
 from runmeter.receiver.errors import (
     Busy,
     DatabaseUnusable,
@@ -23,51 +22,18 @@ from runmeter.receiver.errors import (
 from runmeter.receiver.model import (
     Push,
     Receipt,
-    Run,
     RunFilter,
     RunState,
     Scope,
-    content_digest,
     push_rank,
 )
-from runmeter.receiver.wire import writing
 from runmeter.receiver.writer import Writer
-from runmeter.v1 import run_pb2
 
 ALL = frozenset(RunState)
 IDS = [f"00000000-0000-4000-8000-{n:012x}" for n in range(200)]
 MakePush = Callable[..., Push]
-
-
-@pytest.fixture
-def make(message: run_pb2.Run, read: Callable[..., Run]) -> MakePush:
-    """Make a push of the golden run with some fields changed."""
-    golden = read(message)
-
-    def push(arrived_at_ms: int = 1000, **changes: Any) -> Push:
-        run = golden._replace(**changes)
-        return Push(run, content_digest(run), writing.run_bytes(run), arrived_at_ms)
-
-    return push
-
-
-def with_writer(
-    database: Database, use: Callable[[Writer], Awaitable[None]], **limits: int
-) -> None:
-    """Migrate and open the database, run a writer, use it, end it."""
-
-    async def run() -> None:
-        await store.migrate_database(database)
-        async with store.open_store(database):
-            writer = Writer(**limits)
-            task = asyncio.create_task(writer.run())
-            try:
-                await use(writer)
-            finally:
-                writer.close()
-                await task
-
-    asyncio.run(run())
+WithWriter = Callable[..., None]
+SCOPE_COLUMNS = ("organization", "repository", "workflow", "job")
 
 
 async def listed(
@@ -79,142 +45,61 @@ async def listed(
     return await store.find_runs(wanted, now_ms)
 
 
-@contextmanager
-def opened(database: Database) -> Iterator[sqlite3.Connection]:
-    """Look into a database from outside."""
-    connection = sqlite3.connect(database.location)
-    try:
-        yield connection
-        connection.commit()
-    finally:
-        connection.close()
-
-
-def indexes(connection: sqlite3.Connection, table: str) -> dict[tuple[str, ...], bool]:
-    """Return the columns of each index of a table, and whether it is unique."""
-    return {
-        tuple(row[2] for row in connection.execute(f'PRAGMA index_info("{name}")')): bool(unique)
-        for _, name, unique, *_ in connection.execute(f'PRAGMA index_list("{table}")')
-    }
-
-
-SCOPE_COLUMNS = ("organization", "repository", "workflow", "job")
-
-
-def assert_schema(database: Database) -> None:
+def assert_schema(kept: Any) -> None:
     """Check the indexes that queries and pushes live by."""
-    with opened(database) as connection:
-        run = indexes(connection, "run")
-        assert run[(*SCOPE_COLUMNS, "id")] is False
-        assert run[("push_id", *SCOPE_COLUMNS)] is True
-        assert run[("received_at_ms",)] is False
-        assert ("run_id",) in indexes(connection, "run_container")
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert connection.execute("PRAGMA page_size").fetchone() == (8192,)
+    run = kept.indexes("run")
+    assert run[(*SCOPE_COLUMNS, "id")] is False
+    assert run[("push_id", *SCOPE_COLUMNS)] is True
+    assert run[("received_at_ms",)] is False
+    assert ("run_id",) in kept.indexes("run_container")
 
 
-def test_migrating_makes_the_schema_once(database: Database) -> None:
-    """A new file gets every migration, tables with their indexes; a second time nothing."""
+def test_migrating_makes_the_schema_once(kept: Any) -> None:
+    """A new database gets every migration, tables with their indexes; a second time nothing."""
     names = {
         path.stem
         for path in Path(importlib.import_module("runmeter.receiver.migrations").__path__[0]).glob(
             "0*.py"
         )
     }
+    database = parse_database(kept.where)
     assert set(asyncio.run(store.migrate_database(database))) == names
-    assert_schema(database)
+    assert_schema(kept)
     assert asyncio.run(store.migrate_database(database)) == []
-    assert_schema(database)
+    assert_schema(kept)
 
 
-def test_a_database_of_the_first_schema_keeps_rows_and_indexes(
-    database: Database, make: MakePush
+def test_queries_use_the_index_and_do_not_sort(
+    kept: Any, make: MakePush, with_writer: WithWriter
 ) -> None:
-    """A file in the state of the first migration, with rows, is brought up to date."""
-    first = sqlite3.connect(database.location)
-    first.executescript((Path(__file__).parent / "schema_0001.sql").read_text())
-    push = make()
-    columns = {
-        **push.run.scope._asdict(),
-        "push_id": push.run.push_id,
-        "run_id": push.run.run_id,
-        "state": 3,
-        "revision": 4,
-        "digest": push.digest,
-        "received_at_ms": 5,
-        "updated_at_ms": 6,
-        "started_at_ms": 7,
-        "duration_seconds": 8.0,
-        "payload_size_bytes": len(push.payload),
-        "payload": push.payload,
-    }
-    marks = ", ".join("?" * len(columns))
-    first.execute(f"INSERT INTO run ({', '.join(columns)}) VALUES ({marks})", [*columns.values()])
-    first.commit()
-    first.close()
-
-    async def use(writer: Writer) -> None:
-        assert await writer.write(push) == Receipt(1, duplicate=True)
-        assert (await store.read_runs([1], 0))[1].payload == push.payload
-        assert (await listed(push.run.scope))[0][3:5] == (5, 6)
-
-    with_writer(database, use)
-    with opened(database) as connection:
-        run = indexes(connection, "run")
-        assert run[(*SCOPE_COLUMNS, "id")] is False
-        assert run[("push_id", *SCOPE_COLUMNS)] is True
-        assert run[("received_at_ms",)] is False
-        assert ("run_id",) in indexes(connection, "run_container")
-
-
-def test_schema_file_is_what_the_first_migration_makes(database: Database) -> None:
-    """The recorded first schema is the real one: no test migrates from an invented state."""
-    asyncio.run(store.migrate_database(database))
-    with opened(database) as connection:
-        query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
-        made = {_plain(sql) for (sql,) in connection.execute(query)}
-    with contextmanager(lambda: iter([sqlite3.connect(":memory:")]))() as fresh:
-        fresh.executescript((Path(__file__).parent / "schema_0001.sql").read_text())
-        recorded = {_plain(sql) for (sql,) in fresh.execute(query)}
-        fresh.close()
-    assert recorded <= made
-
-
-def _plain(sql: str) -> str:
-    return " ".join(sql.replace("IF NOT EXISTS ", "").split())
-
-
-def test_queries_use_the_index_and_do_not_sort(database: Database, make: MakePush) -> None:
     """The documented query walks the index of the scope backwards."""
 
     async def use(writer: Writer) -> None:
         await writer.write(make())
 
-    with_writer(database, use)
-    with opened(database) as connection:
-        plan = connection.execute(
-            "EXPLAIN QUERY PLAN SELECT id, state FROM run WHERE organization='o' AND "
-            "repository='o/r' AND workflow='w' AND job='j' AND id < 9 AND (state = 3 OR state = 2 "
-            "OR (state = 1 AND silent_after_ms < 7)) ORDER BY id DESC LIMIT 51"
-        ).fetchall()
-    text = " ".join(row[3] for row in plan)
-    assert "run_scope" in text
-    assert "TEMP B-TREE" not in text
+    with_writer(kept.where, use)
+    plan = kept.plan(
+        "SELECT id, state FROM run WHERE organization='o' AND "
+        "repository='o/r' AND workflow='w' AND job='j' AND id < 9 AND (state = 3 OR state = 2 "
+        "OR (state = 1 AND silent_after_ms < 7)) ORDER BY id DESC LIMIT 51"
+    )
+    assert "run_scope" in plan
+    assert "Sort" not in plan
+    assert "TEMP B-TREE" not in plan
 
 
-def test_pushes_are_looked_up_by_an_index(database: Database) -> None:
+def test_pushes_are_looked_up_by_an_index(kept: Any) -> None:
     """Finding out whether a run is stored does not read the table."""
-    asyncio.run(store.migrate_database(database))
-    with opened(database) as connection:
-        plan = connection.execute(
-            "EXPLAIN QUERY PLAN SELECT id, state FROM run WHERE push_id IN ('a', 'b')"
-        ).fetchall()
-    text = " ".join(row[3] for row in plan)
-    assert "SEARCH run USING" in text
-    assert "(push_id=?)" in text
+    asyncio.run(store.migrate_database(parse_database(kept.where)))
+    plan = kept.plan("SELECT id, state FROM run WHERE push_id IN ('a', 'b')")
+    assert "uid_run_push_id" in plan or "(push_id=?)" in plan
+    assert "SCAN run" not in plan
+    assert "Seq Scan" not in plan
 
 
-def test_an_acknowledged_run_is_answered_as_it_was(database: Database, make: MakePush) -> None:
+def test_an_acknowledged_run_is_answered_as_it_was(
+    kept: Any, make: MakePush, with_writer: WithWriter
+) -> None:
     """Payload, times and figures are in the file once write has returned."""
     push = make(arrived_at_ms=1234)
 
@@ -222,28 +107,26 @@ def test_an_acknowledged_run_is_answered_as_it_was(database: Database, make: Mak
         assert await writer.write(push) == Receipt(1, duplicate=False)
         stored = (await store.read_runs([1], 0))[1]
         assert stored == (1, RunState.COMPLETED, 1234, 1234, push.payload)
-        with opened(database) as connection:
-            figures = connection.execute(
-                "SELECT duration_seconds, cpu_peak_percent, cpu_p95_percent, mem_peak_bytes, "
-                "mem_p95_bytes, started_at_ms FROM run"
-            ).fetchall()
-            assert figures == [
-                (20.005, 61.25, 61.25, 5368709120, 5368709120, push.run.payload.start_time_ms)
-            ]
-            rows = connection.execute(
-                "SELECT name, cpu_seconds, cpu_peak_cores, cpu_p95_cores, memory_peak_bytes, "
-                "memory_p95_bytes FROM run_container ORDER BY id"
-            ).fetchall()
-            assert rows == [
-                ("runner", 30.0075, 2.007, 2.004, 18567168, 18567168),
-                ("sidecar", None, None, None, 4096, 4096),
-            ]
+        figures = kept.execute(
+            "SELECT duration_seconds, cpu_peak_percent, cpu_p95_percent, mem_peak_bytes, "
+            "mem_p95_bytes, started_at_ms FROM run"
+        )
+        started = str(push.run.payload.start_time_ms)
+        assert figures == [("20.005", "61.25", "61.25", "5368709120", "5368709120", started)]
+        rows = kept.execute(
+            "SELECT name, cpu_seconds, cpu_peak_cores, cpu_p95_cores, memory_peak_bytes, "
+            "memory_p95_bytes FROM run_container ORDER BY id"
+        )
+        assert rows == [
+            ("runner", "30.0075", "2.007", "2.004", "18567168", "18567168"),
+            ("sidecar", "", "", "", "4096", "4096"),
+        ]
 
-    with_writer(database, use)
+    with_writer(kept.where, use)
 
 
 def test_a_later_push_replaces_and_an_earlier_one_changes_nothing(
-    database: Database, make: MakePush
+    kept: Any, make: MakePush, with_writer: WithWriter
 ) -> None:
     """One id, received_at of the first arrival, updated_at of the last change."""
     state = RunState.RUNNING
@@ -260,13 +143,12 @@ def test_a_later_push_replaces_and_an_earlier_one_changes_nothing(
         with pytest.raises(PushConflict):
             await writer.write(make(5000, state=state, revision=2, run_id="another"))
         assert (await store.read_runs([1], 0))[1] == (1, state, 1000, 2000, later.payload)
-        with opened(database) as connection:
-            assert connection.execute("SELECT name FROM run_container").fetchall() == [("runner",)]
+        assert kept.column("SELECT name FROM run_container") == ["runner"]
 
-    with_writer(database, use)
+    with_writer(kept.where, use)
 
 
-def test_times_of_a_run_never_go_back(database: Database, make: MakePush) -> None:
+def test_times_of_a_run_never_go_back(kept: Any, make: MakePush, with_writer: WithWriter) -> None:
     """With a clock set back, updated_at stays at or after received_at."""
 
     async def use(writer: Writer) -> None:
@@ -274,10 +156,12 @@ def test_times_of_a_run_never_go_back(database: Database, make: MakePush) -> Non
         await writer.write(make(10, revision=2))
         assert (await store.read_runs([1], 0))[1][2:4] == (5000, 5000)
 
-    with_writer(database, use)
+    with_writer(kept.where, use)
 
 
-def test_a_push_id_counts_within_its_scope(database: Database, make: MakePush) -> None:
+def test_a_push_id_counts_within_its_scope(
+    kept: Any, make: MakePush, with_writer: WithWriter
+) -> None:
     """The same push_id in other scopes is other runs; nested organizations stay apart."""
     scopes = [Scope("a", "a/b/c", "w", "j"), Scope("a/b", "a/b/c", "w", "j")]
     scopes += [Scope("A", "a/b/c", "w", "j"), Scope("a", "a/b/c", "w", "J")]
@@ -287,10 +171,10 @@ def test_a_push_id_counts_within_its_scope(database: Database, make: MakePush) -
         assert receipts == [Receipt(n, duplicate=False) for n in (1, 2, 3, 4)]
         assert [[run.id for run in await listed(scope)] for scope in scopes] == [[1], [2], [3], [4]]
 
-    with_writer(database, use)
+    with_writer(kept.where, use)
 
 
-def test_filters(database: Database, make: MakePush) -> None:
+def test_filters(kept: Any, make: MakePush, with_writer: WithWriter) -> None:
     """Times of arrival, run_id, keyset and limit + 1, newest first."""
 
     async def use(writer: Writer) -> None:
@@ -310,10 +194,12 @@ def test_filters(database: Database, make: MakePush) -> None:
         assert await ids(since_ms=10, until_ms=40, run_id="r1", before_id=4) == [2]
         assert await ids(states=frozenset([RunState.RUNNING])) == []
 
-    with_writer(database, use)
+    with_writer(kept.where, use)
 
 
-def test_silent_runs_are_interrupted_in_every_filter(database: Database, make: MakePush) -> None:
+def test_silent_runs_are_interrupted_in_every_filter(
+    kept: Any, make: MakePush, with_writer: WithWriter
+) -> None:
     """A RUNNING run silent for too long is found as INTERRUPTED and no longer as RUNNING."""
 
     async def use(writer: Writer) -> None:
@@ -334,10 +220,12 @@ def test_silent_runs_are_interrupted_in_every_filter(database: Database, make: M
                 stored = await store.read_runs(ids, now_ms)
                 assert {i: s.state for i, s in stored.items()} == {r.id: r.state for r in runs}
 
-    with_writer(database, use)
+    with_writer(kept.where, use)
 
 
-def test_any_interleaving_ends_with_the_greatest(database: Database, make: MakePush) -> None:
+def test_any_interleaving_ends_with_the_greatest(
+    kept: Any, make: MakePush, with_writer: WithWriter
+) -> None:
     """Sets of pushes in any order, repeated, at once: the greatest stays, receipts are true."""
     source = random.Random(20260206)
 
@@ -365,10 +253,10 @@ def test_any_interleaving_ends_with_the_greatest(database: Database, make: MakeP
                 assert receipt.duplicate == (high is not None and rank <= high)
                 high = rank if high is None else max(rank, high)
 
-    with_writer(database, use)
+    with_writer(kept.where, use)
 
 
-def test_a_conflict_fails_alone(database: Database, make: MakePush) -> None:
+def test_a_conflict_fails_alone(kept: Any, make: MakePush, with_writer: WithWriter) -> None:
     """In a batch with a conflicting push all others are stored."""
 
     async def use(writer: Writer) -> None:
@@ -380,14 +268,16 @@ def test_a_conflict_fails_alone(database: Database, make: MakePush) -> None:
         assert [answer.duplicate for answer in answers] == [False] * 29
         assert len(await listed(make().run.scope)) == 30
 
-    with_writer(database, use)
+    with_writer(kept.where, use)
 
 
-def test_a_bad_row_fails_alone(database: Database, make: MakePush) -> None:
+def test_a_bad_row_fails_alone(kept: Any, make: MakePush, with_writer: WithWriter) -> None:
     """A row that the database refuses does not take its batch with it."""
-    with_writer(database, _nothing)
-    with opened(database) as connection:
-        connection.execute(
+    with_writer(kept.where, _nothing)
+    if kept.where.startswith("postgres"):
+        kept.execute("ALTER TABLE run ADD CONSTRAINT refuse CHECK (run_id <> 'bad')")
+    else:
+        kept.execute(
             "CREATE TRIGGER refuse BEFORE INSERT ON run WHEN NEW.run_id = 'bad' "
             "BEGIN SELECT RAISE(ABORT, 'refused'); END"
         )
@@ -400,7 +290,7 @@ def test_a_bad_row_fails_alone(database: Database, make: MakePush) -> None:
         assert len(await listed(make().run.scope)) == 19
         assert await writer.write(make(push_id=IDS[50])) == Receipt(_any(), duplicate=False)
 
-    with_writer(database, use)
+    with_writer(kept.where, use)
 
 
 class _any(int):
@@ -414,7 +304,7 @@ async def _nothing(writer: Writer) -> None:
     pass
 
 
-def test_cancelled_callers_lose_nothing(database: Database, make: MakePush) -> None:
+def test_cancelled_callers_lose_nothing(kept: Any, make: MakePush, with_writer: WithWriter) -> None:
     """Callers that leave at any moment neither wedge the writer nor lose others' rows."""
     source = random.Random(7)
 
@@ -436,10 +326,13 @@ def test_cancelled_callers_lose_nothing(database: Database, make: MakePush) -> N
         assert set(kept) <= found
         assert len(found) == 200
 
-    with_writer(database, use)
+    with_writer(kept.where, use)
 
 
-def test_too_many_waiting_pushes_are_refused(database: Database, make: MakePush) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_too_many_waiting_pushes_are_refused(
+    kind: str, make_kept: Callable[[str], Any], make: MakePush, with_writer: WithWriter
+) -> None:
     """Beyond the bound in number or in bytes a push is Busy at once; the others are stored."""
 
     async def use(writer: Writer) -> None:
@@ -447,15 +340,13 @@ def test_too_many_waiting_pushes_are_refused(database: Database, make: MakePush)
         answers = await asyncio.gather(*map(writer.write, pushes), return_exceptions=True)
         assert [isinstance(answer, Busy) for answer in answers] == [False] * 3 + [True] * 2
 
-    with_writer(database, use, waiting_max=3)
+    with_writer(make_kept(kind).where, use, waiting_max=3)
     (size,) = {len(make(push_id=IDS[n]).payload) for n in range(5)}
-    with_writer(
-        parse_database(database.location + "2"), use, waiting_max_bytes=3 * size + size // 2
-    )
+    with_writer(make_kept(kind).where, use, waiting_max_bytes=3 * size + size // 2)
 
 
 def test_a_push_that_is_alone_is_taken_whatever_its_size(
-    database: Database, make: MakePush
+    kept: Any, make: MakePush, with_writer: WithWriter
 ) -> None:
     """A push above the bound in bytes is Busy while others wait, and stored when none does."""
     size = len(make().payload)
@@ -468,134 +359,54 @@ def test_a_push_that_is_alone_is_taken_whatever_its_size(
         assert (await writer.write(large)).duplicate is False
         assert writer.waiting_bytes == 0
 
-    with_writer(database, use, waiting_max_bytes=size - 1)
+    with_writer(kept.where, use, waiting_max_bytes=size - 1)
 
 
-def test_a_closed_writer_takes_no_more_and_ends(database: Database, make: MakePush) -> None:
+def test_a_closed_writer_takes_no_more_and_ends(
+    kept: Any, make: MakePush, with_writer: WithWriter
+) -> None:
     """After close what waits is written; after abandon it is refused; both end the task."""
 
-    async def run() -> None:
-        await store.migrate_database(database)
-        async with store.open_store(database):
-            for end, kind in ((Writer.close, Receipt), (Writer.abandon, ShuttingDown)):
-                writer = Writer()
-                waiting = asyncio.create_task(writer.write(make(push_id=IDS[0])))
-                await asyncio.sleep(0)
-                end(writer)
-                with pytest.raises(ShuttingDown):
-                    await writer.write(make(push_id=IDS[1]))
-                await writer.run()
-                (answer,) = await asyncio.gather(waiting, return_exceptions=True)
-                assert isinstance(answer, kind)
+    async def use(_: Writer) -> None:
+        for end, kind in ((Writer.close, Receipt), (Writer.abandon, ShuttingDown)):
+            writer = Writer()
+            waiting = asyncio.create_task(writer.write(make(push_id=IDS[0])))
+            await asyncio.sleep(0)
+            end(writer)
+            with pytest.raises(ShuttingDown):
+                await writer.write(make(push_id=IDS[1]))
+            await writer.run()
+            (answer,) = await asyncio.gather(waiting, return_exceptions=True)
+            assert isinstance(answer, kind)
 
-    asyncio.run(run())
+    with_writer(kept.where, use)
 
 
-def test_a_locked_database_is_unavailable_and_works_again(
-    database: Database, make: MakePush
+def test_a_missing_table_is_unavailable_and_works_again(
+    kept: Any, make: MakePush, with_writer: WithWriter
 ) -> None:
-    """While another process holds the lock pushes are refused; after it they are stored."""
-
-    async def use(writer: Writer) -> None:
-        await writer.write(make(push_id=IDS[0]))
-        blocker = sqlite3.connect(database.location, isolation_level=None)
-        try:
-            blocker.execute("BEGIN IMMEDIATE")
-            answers = await asyncio.gather(
-                *[writer.write(make(push_id=IDS[n])) for n in (1, 2)], return_exceptions=True
-            )
-            assert [str(answer.reason) for answer in answers] == [
-                "it is locked by another process"
-            ] * 2
-            assert len(await listed(make().run.scope)) == 1
-            blocker.execute("ROLLBACK")
-        finally:
-            blocker.close()
-        assert (await writer.write(make(push_id=IDS[1]))).duplicate is False
-        assert len(await listed(make().run.scope)) == 2
-
-    with_writer(database, use)
-
-
-def test_a_missing_table_is_unavailable_and_works_again(database: Database, make: MakePush) -> None:
     """Reads and writes fail as StoreUnavailable, and go on when the table is back."""
 
     async def use(writer: Writer) -> None:
         await writer.write(make(push_id=IDS[0]))
-        with opened(database) as connection:
-            connection.execute("ALTER TABLE run RENAME TO gone")
+        kept.execute("ALTER TABLE run RENAME TO gone")
         with pytest.raises(StoreUnavailable):
             await writer.write(make(push_id=IDS[1]))
         with pytest.raises(StoreUnavailable):
             await listed(make().run.scope)
-        with opened(database) as connection:
-            connection.execute("ALTER TABLE gone RENAME TO run")
+        kept.execute("ALTER TABLE gone RENAME TO run")
         await writer.write(make(push_id=IDS[1]))
         assert len(await listed(make().run.scope)) == 2
 
-    with_writer(database, use)
+    with_writer(kept.where, use)
 
 
-def _folder(path: Path) -> str:
-    path.mkdir()
-    return str(path)
-
-
-def _text_file(path: Path) -> str:
-    path.write_text("this is no database, but long enough to have a header " * 5)
-    return str(path)
-
-
-def _under_a_file(path: Path) -> str:
-    path.write_text("")
-    return str(path / "metrics.db")
-
-
-@pytest.mark.parametrize(
-    ("prepare", "word"),
-    [
-        (_folder, "it is a folder"),
-        (_text_file, "it is no SQLite database, or damaged"),
-        (_under_a_file, "there is no folder"),
-        (lambda path: "/proc/metrics.db", "must be able to create files in the folder /proc"),
-        (lambda path: str(path / "no" / "metrics.db"), "there is no folder"),
-    ],
-)
-def test_unusable_databases(tmp_path: Path, prepare: Callable[[Path], str], word: str) -> None:
-    """Every unusable database is one sentence that says what to do."""
-    database = parse_database(prepare(tmp_path / "x"))
-    with pytest.raises(DatabaseUnusable, match=word) as caught:
-        asyncio.run(store.migrate_database(database))
-    assert str(caught.value).startswith(f"cannot use the database {database.location}: ")
-    assert "\n" not in str(caught.value)
-
-
-def test_an_old_schema_is_not_served(database: Database) -> None:
+def test_an_old_schema_is_not_served(kept: Any) -> None:
     """A database that is not migrated is unusable, and the sentence says how to migrate."""
 
     async def open_it() -> None:
-        async with store.open_store(database):
+        async with store.open_store(parse_database(kept.where)):
             pass
 
     with pytest.raises(DatabaseUnusable, match="receiver migrate"):
         asyncio.run(open_it())
-
-
-@pytest.mark.parametrize("replaced", [False, True])
-def test_nothing_is_acknowledged_into_a_file_that_is_gone(
-    database: Database, make: MakePush, replaced: bool
-) -> None:
-    """Removed or replaced while it is open, the file takes no more runs unnoticed."""
-
-    async def use(writer: Writer) -> None:
-        await writer.write(make())
-        path = Path(database.location)
-        kept = path.read_bytes()
-        for found in path.parent.glob(f"{path.name}*"):
-            found.unlink()
-        if replaced:
-            path.write_bytes(kept[:0])
-        with pytest.raises(StoreUnavailable, match="moved, removed or replaced"):
-            await writer.write(make())
-
-    with_writer(database, use)
