@@ -271,3 +271,43 @@ def test_a_full_tablespace(
         stage.close()
         postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
         postgres.execute(f"DROP TABLESPACE {name}")
+
+
+FULL_LOG = "SELECT pg_logical_emit_message(false, 'full', 'log'), pg_switch_wal()"
+
+
+def fill_log(server: Postgres) -> None:
+    """Let the log of a full disk need one more file than there are: the server panics."""
+    with pytest.raises(RuntimeError, match=r"psql: .*(connection|PANIC)"):
+        for _ in range(16):
+            server.execute(FULL_LOG)
+
+
+@pytest.mark.parametrize("log_needs_room", [False, True], ids=["tables", "log"])
+def test_a_server_whose_disk_is_full(
+    stage: Stage, scope: Scope, seed: str, log_needs_room: bool, tally: Counter[str]
+) -> None:
+    """No room for tables or for the write-ahead log, where the server panics and perhaps ends:
+    refused with a reason; with room again pushes go on, the receiver was not started anew."""
+    with mounted(256 * MIB) as disk, serving(disk.path) as server:
+        place = PostgresPlace(server, server.create_database())
+        service = Service(stage, place.url)
+        try:
+            with Pushers(service, scope, seed) as pushers:
+                pushers.wait_for_more(20)
+                disk.fill()
+                if log_needs_room:
+                    fill_log(server)
+                pushers.wait_for_refusals(BY_DATABASE, pushers.refused("") + 40)
+                assert service.client.health() in STATUSES
+                disk.free()
+                tally["servers started anew"] += server.start_if_ended()
+                check_works_again(service, place, pushers)
+            reasons = ["its disk is full"]
+            if log_needs_room:
+                reasons += ["it cannot be reached", "it is shutting down, or took too long"]
+                assert any(pushers.refused(text) for text in reasons[1:]), pushers.refusals
+            check_refusals(pushers, *reasons)
+            service.close()
+        finally:
+            stage.close()

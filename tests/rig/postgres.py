@@ -111,6 +111,15 @@ class Postgres:
             self._process.wait(START_SECONDS)
             self._process = None
 
+    def start_if_ended(self, patience_seconds: float = 2.0) -> bool:
+        """Start the server if it has ended by itself; it may be about to."""
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience_seconds)
+            self.start()
+            return True
+        return False
+
     def kill(self) -> None:
         """End every process of the server by SIGKILL; the data stay as they are."""
         self.signal_server(signal.SIGKILL)
