@@ -259,12 +259,12 @@ def export_of() -> Callable[[Iterable[bytes]], bytes]:
 class Receiver:
     """A running ``receiver`` and a client of it."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], folder: Path) -> None:
+    def __init__(self, line: list[str], environment: dict[str, str], folder: Path) -> None:
         self._lines: queue.Queue[str | None] = queue.Queue()
         self.folder = folder
         self.output: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "runmeter.receiver", *arguments],
+            [sys.executable, *line],
             env={**os.environ, **environment},
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -366,14 +366,18 @@ class Receiver:
 
 @pytest.fixture
 def start_receiver(tmp_path: Path) -> Iterator[Callable[..., Receiver]]:
-    """Start receivers on a free port, with a database in a temporary folder."""
+    """Start receivers on a free port, with a database in a temporary folder.
+
+    With `code` that is run in place of the program.
+    """
     started: list[Receiver] = []
 
-    def start(*arguments: str, **environment: str) -> Receiver:
+    def start(*arguments: str, code: str | None = None, **environment: str) -> Receiver:
         defaults = {"RECEIVER_READ_TOKEN": READ_TOKEN, "RECEIVER_HMAC_KEY": HMAC_KEY}
         addresses = ["--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0"]
         flags = [*addresses, "--log-format=json", *arguments]
-        started.append(Receiver(flags, {**defaults, **environment}, tmp_path))
+        program = ["-m", "runmeter.receiver"] if code is None else ["-c", code]
+        started.append(Receiver([*program, *flags], {**defaults, **environment}, tmp_path))
         return started[-1]
 
     yield start

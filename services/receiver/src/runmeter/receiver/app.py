@@ -42,7 +42,7 @@ from runmeter.receiver.progress import Progress
 from runmeter.receiver.pruning import Pruning, keep_retention
 from runmeter.receiver.query import RunQuery
 from runmeter.receiver.rotation import Rotation, warn_of_short_keys
-from runmeter.receiver.server import Server
+from runmeter.receiver.server import CONNECTION_LIMITS, ConnectionLimits, Server
 from runmeter.receiver.servicers import PUSH_METHODS, READ_METHODS, UseCases
 from runmeter.receiver.store import archive, expiry, probes
 from runmeter.receiver.streams import Lines
@@ -161,7 +161,11 @@ def _opened(source: str | None) -> int:
         raise StreamUnusable(f"read {source}", error.strerror or str(error)) from error
 
 
-async def serve(config: ServeConfig, make_writer: Callable[..., Writer] = Writer) -> int:
+async def serve(
+    config: ServeConfig,
+    make_writer: Callable[..., Writer] = Writer,
+    connection_limits: ConnectionLimits = CONNECTION_LIMITS,
+) -> int:
     """Serve until a signal; return the exit status.
 
     Raises:
@@ -191,7 +195,7 @@ async def serve(config: ServeConfig, make_writer: Callable[..., Writer] = Writer
             metrics.watch_queue(lambda: writer.waiting_count, lambda: writer.waiting_bytes)
             use_cases = _use_cases(config, writer)
             policy = _policy(config, metrics)
-            server = Server(use_cases, config.address, config.tls, policy)
+            server = Server(use_cases, config.address, config.tls, policy, connection_limits)
             rotation = Rotation(config, use_cases, server, metrics)
             await server.start()
             ops.unready_reason = None

@@ -1,6 +1,7 @@
 """The gRPC server: services, interceptors, health, reflection, where it listens."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
@@ -27,18 +28,40 @@ _OPTIONS = (
     ("grpc.max_concurrent_streams", 1024),
     ("grpc.max_metadata_size", 2**13),
     ("grpc.absolute_max_metadata_size", 2**13),  # the same: or some are refused at random
-    ("grpc.server_handshake_timeout_ms", 20_000),  # of TLS, and until HTTP/2 begins
-    # peers that are gone are noticed, those that are idle or old connect anew: behind a
-    # balancer they find new receivers, and rotated CAs count for everybody
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.max_connection_idle_ms", 300_000),
-    ("grpc.max_connection_age_ms", 1_800_000),
-    # pings of clients: ours send one every 10 s while they wait; a flood ends the connection
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 2),
 )
+
+
+class ConnectionLimits(NamedTuple):
+    """How long connections last, in seconds.
+
+    Peers that are gone are noticed, those that are idle or old connect anew: behind a balancer
+    they find new receivers, and rotated CAs count for everybody.
+    """
+
+    handshake_seconds: float = 20.0  # of TLS, and until HTTP/2 begins
+    keepalive_seconds: float = 60.0  # of silence, then a ping
+    keepalive_timeout_seconds: float = 20.0  # until it is answered
+    idle_seconds: float = 300.0  # without a call
+    age_seconds: float = 1800.0  # gRPC takes up to a tenth more or less
+    # between pings of a client: ours send one every 10 s while they wait; a flood ends the
+    # connection
+    ping_seconds: float = 5.0
+
+    def options(self) -> tuple[tuple[str, int], ...]:
+        """Return them as gRPC takes them."""
+        return (
+            ("grpc.server_handshake_timeout_ms", round(self.handshake_seconds * 1000)),
+            ("grpc.keepalive_time_ms", round(self.keepalive_seconds * 1000)),
+            ("grpc.keepalive_timeout_ms", round(self.keepalive_timeout_seconds * 1000)),
+            ("grpc.max_connection_idle_ms", round(self.idle_seconds * 1000)),
+            ("grpc.max_connection_age_ms", round(self.age_seconds * 1000)),
+            ("grpc.http2.min_ping_interval_without_data_ms", round(self.ping_seconds * 1000)),
+        )
+
+
+CONNECTION_LIMITS = ConnectionLimits()
 _STOP_SECONDS = 0.5  # for answers already on their way
 
 
@@ -51,6 +74,7 @@ class Server:
         address: str,
         tls: Tls | None,
         policy: Policy,
+        connection_limits: ConnectionLimits = CONNECTION_LIMITS,
     ) -> None:
         """Bind; with `tls` no call comes in without it.
 
@@ -63,6 +87,7 @@ class Server:
             interceptors=(self._calls, Authentication(_gates(use_cases))),
             options=(
                 *_OPTIONS,
+                *connection_limits.options(),
                 ("grpc.max_receive_message_length", policy.max_message_bytes),
                 ("grpc.max_connection_age_grace_ms", round(policy.call_seconds * 1000)),
             ),
