@@ -199,7 +199,8 @@ def test_a_run_that_no_folder_takes_is_lost_and_called_so(environment: dict[str,
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         endpoint = f"--push-endpoint=http://127.0.0.1:{closed.getsockname()[1]}"
-        done = run(environment, "--spool-dir=/proc/x", endpoint, "--", "/bin/true")
+        budget = "--shutdown-timeout=3s"
+        done = run(environment, "--spool-dir=/proc/x", endpoint, budget, "--", "/bin/true")
     assert done.returncode == 0
     assert '"run.lost"' in done.stderr
     assert "/proc/self/fd" not in done.stderr

@@ -16,8 +16,12 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
+
+# these tests start programs while they hold channels: gRPC shall not mind
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+import grpc
 from google.protobuf import json_format
 from hypothesis import settings
 from rig.postgres import running_postgres as running_postgres
