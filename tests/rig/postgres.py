@@ -111,14 +111,20 @@ class Postgres:
             self._process.wait(START_SECONDS)
             self._process = None
 
-    def start_if_ended(self, patience_seconds: float = 2.0) -> bool:
-        """Start the server if it has ended by itself; it may be about to."""
+    def start_if_ended(self) -> bool:
+        """Wait until the server answers; start it if it ends by itself, and tell whether it did."""
         assert self._process is not None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(patience_seconds)
-            self.start()
-            return True
-        return False
+        deadline = time.monotonic() + START_SECONDS
+        while self._process.poll() is None:
+            try:
+                self.execute("SELECT 1")
+                return False
+            except RuntimeError:  # it recovers, or is about to end
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
+        self.start()
+        return True
 
     def kill(self) -> None:
         """End every process of the server by SIGKILL; the data stay as they are."""
