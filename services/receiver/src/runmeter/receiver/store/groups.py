@@ -22,7 +22,7 @@ async def list_groups(wanted: GroupFilter, now_ms: int) -> list[RunGroup]:
     try:
         connection = get_connection(READING)
         is_postgres = connection.capabilities.dialect == "postgres"
-        statement, values = _statement(wanted, "${}" if is_postgres else "?")
+        statement, values = statement_of(wanted, "${}" if is_postgres else "?")
         rows = await connection.execute_query_dict(statement, values)
     except DATABASE_ERRORS as error:
         await reopen(READING)
@@ -39,8 +39,8 @@ async def list_groups(wanted: GroupFilter, now_ms: int) -> list[RunGroup]:
     ]
 
 
-def _statement(wanted: GroupFilter, mark: str) -> tuple[str, list[Any]]:
-    """Return the statement and its values; `mark` is how the database numbers them."""
+def statement_of(wanted: GroupFilter, mark: str) -> tuple[str, list[Any]]:
+    """Return the statement and its values; `mark` is how the database writes their numbers."""
     depth = len(wanted.within)
     one, two = Scope._fields[depth : depth + 2]
     after = wanted.after or ()
