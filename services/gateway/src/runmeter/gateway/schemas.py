@@ -133,6 +133,41 @@ class RunRecord(Struct, kw_only=True, omit_defaults=True):
     payload: Annotated[Summary, about("What was measured.")]
 
 
+class LastRun(Struct, kw_only=True, omit_defaults=True):
+    """The run of a repository or job that was first received last: the one with the highest id.
+
+    ``state`` is left out if this gateway is too old to know it.
+    """
+
+    id: int
+    received_at: Instant
+    state: RunState | None = None
+
+
+class Repository(Struct, kw_only=True):
+    """A repository that has runs, as ``GET /api/v1/repos`` answers it.
+
+    ``repository`` is the full path; ``run_count`` counts runs of every state, at least 1.
+    """
+
+    organization: str
+    repository: str
+    run_count: int
+    last_run: LastRun
+
+
+class Job(Struct, kw_only=True):
+    """A job that has runs, as ``GET /api/v1/repos/{org}/{repo}/jobs`` answers it.
+
+    ``run_count`` counts runs of every state, at least 1.
+    """
+
+    workflow: str
+    job: str
+    run_count: int
+    last_run: LastRun
+
+
 class Pushed(Struct):
     """What became of a push."""
 
