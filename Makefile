@@ -44,4 +44,4 @@ bench: setup ## what the collector costs and how exact it is, measured: docs/per
 	@$(VENV)/bin/python -m bench
 
 clean: ## remove everything that was built
-	rm -rf $(VENV) .tox proto/src
+	rm -rf $(VENV) .tox proto/src services/gateway/src/runmeter/gateway/static/swagger-ui

@@ -21,6 +21,7 @@ from sanic.http.constants import HTTP
 from sanic.response import BaseHTTPResponse
 
 from runmeter.gateway import events, logs
+from runmeter.gateway.api.docs import docs_blueprint
 from runmeter.gateway.api.health import health_blueprint
 from runmeter.gateway.api.media import BodyLimits
 from runmeter.gateway.api.metrics import metrics_blueprint
@@ -74,6 +75,7 @@ def create_app(
     app.blueprint(tokens_blueprint(backend, limits))
     app.blueprint(runs_blueprint(backend))
     app.blueprint(repos_blueprint(backend))
+    app.blueprint(docs_blueprint())
 
     async def open_backend(app: App) -> None:
         backend.open()

@@ -8,6 +8,7 @@ Source: OpenAPI 3.1.1; JSON Schema 2020-12.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from inspect import cleandoc
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -24,13 +25,11 @@ _REQUEST_ID: Final = "6f1c1b0e-5c0b-4a55-8f3e-0d6b8a3a2a11"
 
 
 class Parameter(NamedTuple):
-    """A part of the path, of the query, or a header of the request."""
+    """A part of the path, of the query, or a header of the request; its type says the rest."""
 
     name: str
     place: str
-    description: str
-    schema: Json
-    example: object
+    type: Any
 
 
 class Answer(NamedTuple):
@@ -75,6 +74,8 @@ class Head(NamedTuple):
     everywhere: tuple[str, ...]
     """Those of ``headers`` that every answer has."""
     problem_headers: Mapping[int, tuple[str, ...]]
+    parameters: tuple[Parameter, ...]
+    """Those of every operation."""
 
 
 def document(head: Head, operations: Iterable[Operation]) -> Json:
@@ -87,6 +88,7 @@ def document(head: Head, operations: Iterable[Operation]) -> Json:
     )
     schemas = {name: _tidy(schema) for name, schema in sorted(found.items())}
     for schema in schemas.values():
+        schema["description"] = cleandoc(schema["description"])
         schema["examples"] = [_example_of(schema, schemas)]
     writer = _Writer(head, schemas, dict(zip(map(repr, types), refs, strict=True)))
     paths: Json = {}
@@ -129,7 +131,7 @@ class _Writer(NamedTuple):
                 "headers": self.headers(answer.headers),
             } | content
         for status, when in operation.problems.items():
-            answers[str(status)] = self.problem_of(status, when, with_bodies=with_bodies)
+            answers[str(status)] = self.reference(status, when, with_bodies=with_bodies)
         body = {} if operation.body is None else {"requestBody": self.body(operation.body)}
         return {
             "operationId": operation.name if with_bodies else f"{operation.name}Head",
@@ -137,9 +139,12 @@ class _Writer(NamedTuple):
             "summary": operation.summary if with_bodies else f"{operation.summary}: headers only",
             "description": operation.description,
             "security": [] if operation.token is None else [{operation.token: []}],
-            "parameters": [_parameter(parameter) for parameter in operation.parameters],
+            "parameters": [
+                _parameter(parameter)
+                for parameter in (*operation.parameters, *self.head.parameters)
+            ],
             **body,
-            "responses": answers,
+            "responses": dict(sorted(answers.items())),
         }
 
     def body(self, kind: type[msgspec.Struct]) -> Json:
@@ -170,7 +175,7 @@ class _Writer(NamedTuple):
             "headers": self.headers(self.head.problem_headers.get(status, ())),
         } | ({"content": {CONTENT_TYPE: entry}} if with_bodies else {})
 
-    def problem_of(self, status: int, when: str, *, with_bodies: bool) -> Json:
+    def reference(self, status: int, when: str, *, with_bodies: bool) -> Json:
         """Write what one operation says of a status."""
         if not with_bodies:
             return self.problem(status, when, with_bodies=False)
@@ -179,13 +184,14 @@ class _Writer(NamedTuple):
 
 
 def _parameter(parameter: Parameter) -> Json:
+    schema = _tidy(msgspec.json.schema(parameter.type, schema_hook=_schema_of))
     return {
         "name": parameter.name,
         "in": parameter.place,
         "required": parameter.place == "path",
-        "description": parameter.description,
-        "schema": parameter.schema,
-        "example": parameter.example,
+        "description": schema.pop("description"),
+        "example": schema.pop("examples")[0],
+        "schema": schema,
     }
 
 

@@ -20,7 +20,7 @@ RunState: TypeAlias = Literal["running", "interrupted", "completed"]
 
 _PUSH_ID: Final = "0c8f5b1e-3d52-4c8e-9a57-6f1f0d2b7a44"
 _RECEIVED: Final = "2026-02-06T14:30:23.056Z"
-_TOKEN: Final = "2aa2cfbe5944440fdd834d3fd6758c5d577234b45b47bf375a298145a2ba6857"
+_TOKEN: Final = "2aa2cfbe5944440fdd834d3fd6758c5d577234b45b47bf375a298145a2ba6857.1770391823"
 _EITHER_FORM: Final = "Repository, with or without its organization in front."
 _STATE: Final = "How far the run has come; interrupted: its collector died or fell silent."
 
@@ -29,6 +29,9 @@ OrganizationName: TypeAlias = Annotated[
 ]
 RepositoryName: TypeAlias = Annotated[
     str, text(_EITHER_FORM, "my-org/my-repo", minimum=1, form=PATH)
+]
+FullRepositoryName: TypeAlias = Annotated[
+    str, text("Repository, its organization in front.", "my-org/my-repo", minimum=1, form=PATH)
 ]
 WorkflowName: TypeAlias = Annotated[str, text("Workflow.", "ci.yml", minimum=1, form=LOOSE_PATH)]
 JobName: TypeAlias = Annotated[str, text("Job.", "build", minimum=1, form=LOOSE_PATH)]
@@ -68,6 +71,7 @@ NextPush: TypeAlias = Annotated[
 Id: TypeAlias = Annotated[
     int, whole("Given by the receiver; later runs have higher ones.", 7, "none", 1)
 ]
+RunCount: TypeAlias = Annotated[int, whole("Its runs, of every state.", 7, "runs", 1)]
 
 
 class Scope(Struct, kw_only=True):
@@ -115,7 +119,7 @@ class RunRecord(Struct, kw_only=True, omit_defaults=True):
 
     id: Id
     organization: OrganizationName
-    repository: Annotated[str, about("Repository, its organization in front.", "my-org/my-repo")]
+    repository: FullRepositoryName
     workflow: WorkflowName
     job: JobName
     run_id: RunId
@@ -134,38 +138,32 @@ class RunRecord(Struct, kw_only=True, omit_defaults=True):
 
 
 class LastRun(Struct, kw_only=True, omit_defaults=True):
-    """The run of a repository or job that was first received last: the one with the highest id.
+    """The run that was first received last: the one with the highest id.
 
     ``state`` is left out if this gateway is too old to know it.
     """
 
-    id: int
-    received_at: Instant
-    state: RunState | None = None
+    id: Id
+    received_at: Annotated[Instant, about("When its first push arrived.", _RECEIVED)]
+    state: Annotated[RunState | None, about(_STATE, "completed")] = None
 
 
 class Repository(Struct, kw_only=True):
-    """A repository that has runs, as ``GET /api/v1/repos`` answers it.
+    """A repository that has runs."""
 
-    ``repository`` is the full path; ``run_count`` counts runs of every state, at least 1.
-    """
-
-    organization: str
-    repository: str
-    run_count: int
-    last_run: LastRun
+    organization: OrganizationName
+    repository: FullRepositoryName
+    run_count: RunCount
+    last_run: Annotated[LastRun, about("Its newest run.")]
 
 
 class Job(Struct, kw_only=True):
-    """A job that has runs, as ``GET /api/v1/repos/{org}/{repo}/jobs`` answers it.
+    """A job that has runs."""
 
-    ``run_count`` counts runs of every state, at least 1.
-    """
-
-    workflow: str
-    job: str
-    run_count: int
-    last_run: LastRun
+    workflow: WorkflowName
+    job: JobName
+    run_count: RunCount
+    last_run: Annotated[LastRun, about("Its newest run.")]
 
 
 class Pushed(Struct):
