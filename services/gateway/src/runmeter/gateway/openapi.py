@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from runmeter.gateway.about import BOUNDS
+from runmeter.gateway.errors import FieldError
 from runmeter.gateway.instant import Instant
 from runmeter.gateway.problems import CONTENT_TYPE, KINDS, Outcome, problem_of
 from runmeter.gateway.schemas import Problem
@@ -21,6 +22,7 @@ from runmeter.gateway.schemas import Problem
 Json = dict[str, Any]
 
 _REFS: Final = "#/components/schemas/"
+_BAD_FIELD: Final = FieldError("payload.sample_count", "is -1; must be at least 0")
 _REQUEST_ID: Final = "6f1c1b0e-5c0b-4a55-8f3e-0d6b8a3a2a11"
 
 
@@ -166,7 +168,7 @@ class _Writer(NamedTuple):
 
     def problem(self, status: int, when: str = "", *, with_bodies: bool = True) -> Json:
         """Write the response of a status, with its title and an example."""
-        bad = (("payload.sample_count", "is -1; must be at least 0"),) if status == 400 else ()
+        bad = (_BAD_FIELD,) if status == 400 else ()
         outcome = Outcome(status, errors=bad)
         example = msgspec.to_builtins(problem_of(outcome, _REQUEST_ID))
         entry = {"schema": self.refs[repr(Problem)], "example": example}
