@@ -96,7 +96,7 @@ def test_wheel(tmp_path: Path) -> None:
     without = shutil.ignore_patterns("swagger-ui", "__pycache__")
     shutil.copytree(GATEWAY / "src", tmp_path / "src", ignore=without)
     done = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "dist"],
+        [sys.executable, "-m", "uv", "build", "--wheel", "--python", sys.executable, "-o", "dist"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
