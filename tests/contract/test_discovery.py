@@ -34,6 +34,7 @@ def follow(stack: Stack, path: str) -> list[list[dict[str, Any]]]:
         assert answer.status_code == 200, answer.text
         pages.append(answer.json())
         link = re.fullmatch(r'<(/[^>]+)>; rel="next"', answer.headers.get("link", ""))
+        assert link is None or link[1] != path
         path = link[1] if link else ""
     return pages
 

@@ -12,8 +12,10 @@ from grpc_status import rpc_status
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runmeter.receiver.query import GroupFilter
+from runmeter.receiver.model import RunState
+from runmeter.receiver.query import LIMIT_MAX, GroupFilter, GroupPage, RunGroup
 from runmeter.receiver.store.groups import statement_of
+from runmeter.receiver.wire import writing
 from runmeter.receiver.wire.cursors import CURSOR_MAX_LENGTH, cursor_of, names_of
 from runmeter.v1 import run_pb2, run_service_pb2
 
@@ -79,6 +81,7 @@ def walk(ask: Callable[..., Any], limit: int) -> Iterator[Any]:
         yield page
         if not page.HasField("next_after"):
             return
+        assert page.next_after != fields.get("after")
         fields["after"] = page.next_after
 
 
@@ -172,6 +175,15 @@ def test_counting_reads_an_index_only(serving: Any, kept: Any) -> None:
             plan = " ".join(row[3] for row in kept.execute(f"EXPLAIN QUERY PLAN {statement}"))
             assert "COVERING INDEX run_scope" in plan
             assert "FOR GROUP BY" not in plan
+
+
+def test_the_largest_page_fits_into_a_message() -> None:
+    """10000 entries with the longest names stay below the 8 MiB that channels take."""
+    most = 2**63 - 1
+    group = RunGroup(("n" * 255, "m" * 255), most, most, 253402300799999, RunState.RUNNING)
+    page = GroupPage([group] * LIMIT_MAX, group.names)
+    for answer in (writing.repositories_to_wire(page), writing.jobs_to_wire(page)):
+        assert 5 * 2**20 < answer.ByteSize() < 8 * 2**20
 
 
 # -- requests -----------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Count the runs of each repository, or of each job of one.
 
-One statement, answered from the index of scopes alone but for the last run of each group: what
-it costs is the number of runs that are counted, on one page, and not their size.
+One statement that needs the index of scopes alone, but for the last run of each group: what it
+costs grows with the number of runs that a page counts, not with their size. (PostgreSQL may
+rather read the table when most of it is counted: it keeps large payloads apart.)
 """
 
 from typing import Any
