@@ -13,8 +13,38 @@ NAME_BYTES_MAX = 100
 CONTROL = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]
 # pieces that a path could lose or read as something else
 PIECES = st.sampled_from(
-    "%2F %252F %2f % %% %zz . .. ... + ? # & = ; : @ \\ \" ' < > | ~ * [ ] jobs repo".split()
-    + "\u00e9 e\u0301 \u540d \U0001f6e0 \u200b \u202e \ufeff \ufffe".split()
+    [
+        "%2F",
+        "%252F",
+        "%2f",
+        "%",
+        "%%",
+        "%zz",
+        ".",
+        "..",
+        "...",
+        "+",
+        "?",
+        "#",
+        "&",
+        "=",
+        ";",
+        ":",
+        "@",
+        "\\",
+        '"',
+        "'",
+        "<",
+        ">",
+        "|",
+        "~",
+        "*",
+        "[",
+        "]",
+        "jobs",
+        "repo",
+    ]
+    + ["é", "é", "名", "🛠", "\u200b", "\u202e", "\ufeff", "\ufffe"]
     + [" ", "\u2028", "\u00a0"]
 )
 TEXTS = st.text(
