@@ -32,10 +32,10 @@ test: setup ## all tests, lint and types
 
 RUNS ?= 1000
 SEED ?= $(shell date +%s)
-soak: setup ## end RUNS=1000 collectors in each way at random moments, every record of a run in any order, receivers likewise
+soak: setup ## end RUNS=1000 collectors in each way at random moments, every record of a run in any order, receivers likewise; thousands of odd requests
 	LOSSES_RUNS=$(RUNS) LOSSES_SEED=$(SEED) $(VENV)/bin/pytest \
 	  tests/e2e/test_losses.py tests/e2e/test_faults.py tests/e2e/test_receiver_faults*.py \
-	  tests/contract/test_order.py --durations=0
+	  tests/contract/test_order.py tests/contract/test_fuzzed.py tests/contract/test_any_names.py --durations=0
 
 lint: setup ## style and types only
 	$(VENV)/bin/tox run -e lint,typing
@@ -44,4 +44,4 @@ bench: setup ## what the collector costs and how exact it is, measured: docs/per
 	@$(VENV)/bin/python -m bench
 
 clean: ## remove everything that was built
-	rm -rf $(VENV) .tox proto/src
+	rm -rf $(VENV) .tox proto/src services/gateway/src/runmeter/gateway/static/swagger-ui

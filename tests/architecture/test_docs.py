@@ -195,6 +195,16 @@ def test_help_shows_the_documented_flags() -> None:
     assert subcommands(help_of("receiver"))
 
 
+# -- the API ------------------------------------------------------------------------------
+
+
+def test_openapi_document_is_fresh() -> None:
+    """docs/openapi.json is what the gateway serves; ``scripts/openapi.py`` writes it."""
+    script = ROOT / "scripts" / "openapi.py"
+    done = subprocess.run([sys.executable, script, "--check"], timeout=60, check=False)
+    assert done.returncode == 0
+
+
 # -- the machine --------------------------------------------------------------------------
 
 

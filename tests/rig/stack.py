@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -78,9 +79,15 @@ def _bearer(token: str | None) -> tuple[tuple[str, str], ...]:
 class Stack:
     """One receiver, one gateway in front of it, and a client of each."""
 
-    def __init__(self, stage: Stage, *gateway_arguments: str, hmac_key: str | None = None) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        *gateway_arguments: str,
+        receiver_arguments: Sequence[str] = (),
+        hmac_key: str | None = None,
+    ) -> None:
         self.stage = stage
-        self.receiver: Receiver = stage.receiver(hmac_key=hmac_key)
+        self.receiver: Receiver = stage.receiver(*receiver_arguments, hmac_key=hmac_key)
         self.gateway: Gateway = stage.gateway(self.receiver.address, *gateway_arguments)
         self.rest = httpx.Client(base_url=self.gateway.url, trust_env=False, timeout=RPC_SECONDS)
         self.rpc = Rpc(self.receiver.address)

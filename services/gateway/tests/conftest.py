@@ -68,7 +68,7 @@ class Double:
         self._server: Any = None
 
     def reset(self) -> None:
-        """Forget all calls; answer a push with id 1, a token, an empty listing."""
+        """Forget all calls; answer a push with id 1, a token, empty listings."""
         self.calls: queue.Queue[Call] = queue.Queue()
         self.cancelled = threading.Event()
         self.push: Behaviour = self.answers(ingest_service_pb2.PushRunResponse(id=1))
@@ -76,6 +76,8 @@ class Double:
             token_service_pb2.CreatePushTokenResponse(token="ab" * 32)
         )
         self.listing: Stream = self.streams([])
+        self.repositories: Behaviour = self.answers(run_service_pb2.ListRepositoriesResponse())
+        self.jobs: Behaviour = self.answers(run_service_pb2.ListJobsResponse())
 
     def call(self) -> Call:
         """The next call that came in."""
@@ -212,6 +214,14 @@ class _Servicer(
         self._record("ListRuns", request, context)
         async for message in self._double.listing(request, context):
             yield message
+
+    async def ListRepositories(self, request: Any, context: Any) -> Any:
+        self._record("ListRepositories", request, context)
+        return await self._double.repositories(request, context)
+
+    async def ListJobs(self, request: Any, context: Any) -> Any:
+        self._record("ListJobs", request, context)
+        return await self._double.jobs(request, context)
 
 
 class Program:

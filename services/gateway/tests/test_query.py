@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from runmeter.gateway.errors import FieldError, InvalidRequest
 from runmeter.gateway.instant import parse_instant
 from runmeter.gateway.query import (
+    PAGE_PARAMETERS,
+    RUN_PARAMETERS,
+    PageQuery,
     RunQuery,
     decode_component,
     next_page,
     parameters_of,
     path_of,
-    query_of,
     scope_of,
+    values_of,
 )
 from runmeter.gateway.schemas import Scope
 
@@ -26,7 +29,8 @@ NAMES = st.text(min_size=1).filter(lambda text: len(text.encode()) <= 255)
 
 
 def read(query_string: str) -> RunQuery:
-    return query_of(SCOPE, parameters_of(query_string))
+    parameters = parameters_of(query_string, RUN_PARAMETERS)
+    return RunQuery(SCOPE, **values_of(parameters, RUN_PARAMETERS))
 
 
 def refused(query_string: str) -> dict[str, str]:
@@ -65,7 +69,7 @@ def test_not_decodable(raw: str) -> None:
 def test_any_names(organization: str, repository: str, workflow: str, job: str) -> None:
     """Any names written as a path are read back as exactly these names."""
     scope = Scope(organization=organization, repository=repository, workflow=workflow, job=job)
-    parts = path_of(scope).split("/")
+    parts = path_of(organization, repository, workflow, job).split("/")
     assert len(parts) == 4
     assert scope_of(*parts) == scope
 
@@ -146,14 +150,28 @@ def test_ranges_are_the_receivers() -> None:
 )
 def test_next_page(job: str, parameters: dict[str, str]) -> None:
     """The next page asks the same of the same scope, from the given id on, in plain ASCII."""
-    scope = Scope(organization="o", repository="o/r", workflow="w/x", job=job)
-    target = next_page(scope, {**parameters, "before": "99"}, 7)
+    path = f"/api/v1/metrics/repo/{path_of('o', 'o/r', 'w/x', job)}"
+    target = next_page(path, {**parameters, "before": "99"}, before="7")
     assert target.isascii()
     assert not set(target) & set('<>" \r\n')
     parts = urlsplit(target)
     assert parts.path == f"/api/v1/metrics/repo/o/o%2Fr/w%2Fx/{quote(job, safe='')}"
     assert unquote(parts.path.rpartition("/")[2]) == job
-    assert parameters_of(parts.query) == {**parameters, "before": "7"}
+    assert parameters_of(parts.query, RUN_PARAMETERS) == {**parameters, "before": "7"}
+
+
+def test_each_path_has_its_own_parameters() -> None:
+    """What one path takes, another refuses, and says what it takes."""
+    parameters = parameters_of("limit=5&after=a%2Bb", PAGE_PARAMETERS)
+    assert PageQuery(**values_of(parameters, PAGE_PARAMETERS)) == PageQuery(5, "a+b")
+    assert refused("after=x") == {
+        "after": "is not a parameter of this path; there are state, limit, before, since, until, "
+        "run_id"
+    }
+    with pytest.raises(InvalidRequest) as caught:
+        parameters_of("before=1&run_id=x", PAGE_PARAMETERS)
+    reason = "is not a parameter of this path; there are limit, after"
+    assert dict(caught.value.errors) == {"before": reason, "run_id": reason}
 
 
 @given(st.text(st.characters(max_codepoint=126), max_size=60))

@@ -30,6 +30,8 @@ READ_TOKEN = "read-token-that-no-log-shows"
 HMAC_KEY = "hmac-key-that-no-log-shows"
 PUSH = "/runmeter.v1.IngestService/PushRun"
 LIST = "/runmeter.v1.RunService/ListRuns"
+REPOSITORIES = "/runmeter.v1.RunService/ListRepositories"
+JOBS = "/runmeter.v1.RunService/ListJobs"
 MINT = "/runmeter.v1.TokenService/CreatePushToken"
 
 
@@ -118,11 +120,15 @@ def test_auth_matrix(receiver: Any, message: run_pb2.Run) -> None:
     requests = {
         PUSH: ingest_service_pb2.PushRunRequest(run=message),
         LIST: run_service_pb2.ListRunsRequest(scope=message.scope),
+        REPOSITORIES: run_service_pb2.ListRepositoriesRequest(),
+        JOBS: run_service_pb2.ListJobsRequest(organization="o", repository="r"),
         MINT: token_service_pb2.CreatePushTokenRequest(scope=message.scope),
     }
     opens = {
         PUSH: {"push", "push-later"},
         LIST: {"read", "read-lower"},
+        REPOSITORIES: {"read", "read-lower"},
+        JOBS: {"read", "read-lower"},
         MINT: {"read", "read-lower"},
     }
     denied = {"push-other-scope", "push-other-key", "push-stretched", "zeros"}

@@ -21,9 +21,11 @@ from sanic.http.constants import HTTP
 from sanic.response import BaseHTTPResponse
 
 from runmeter.gateway import events, logs
+from runmeter.gateway.api.docs import docs_blueprint
 from runmeter.gateway.api.health import health_blueprint
 from runmeter.gateway.api.media import BodyLimits
 from runmeter.gateway.api.metrics import metrics_blueprint
+from runmeter.gateway.api.repos import repos_blueprint
 from runmeter.gateway.api.request import REQUEST_ID_HEADER, GatewayRequest
 from runmeter.gateway.api.runs import runs_blueprint
 from runmeter.gateway.api.tokens import tokens_blueprint
@@ -72,6 +74,8 @@ def create_app(
     app.blueprint(metrics_blueprint(backend, limits))
     app.blueprint(tokens_blueprint(backend, limits))
     app.blueprint(runs_blueprint(backend))
+    app.blueprint(repos_blueprint(backend))
+    app.blueprint(docs_blueprint())
 
     async def open_backend(app: App) -> None:
         backend.open()

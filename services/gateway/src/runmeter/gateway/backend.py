@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 from uuid import uuid4
 
 import grpc.aio
@@ -19,13 +19,16 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 
 from runmeter.gateway import schemas
 from runmeter.gateway.errors import FieldError, ReceiverError
-from runmeter.gateway.query import RunQuery
+from runmeter.gateway.query import PageQuery, RunQuery
+from runmeter.gateway.wire import groups
 from runmeter.gateway.wire import runs as wire
 from runmeter.gateway.wire.fields import json_field
 from runmeter.v1 import ingest_service_pb2_grpc as ingest_grpc
 from runmeter.v1 import run_service_pb2 as query_pb
 from runmeter.v1 import run_service_pb2_grpc as query_grpc
 from runmeter.v1 import token_service_pb2_grpc as token_grpc
+
+T = TypeVar("T")
 
 _STATUS_DETAILS: Final = "grpc-status-details-bin"
 _OPTIONS: Final = (
@@ -45,6 +48,8 @@ class Caller(NamedTuple):
 
     authorization: str
     request_id: str
+    client_address: str | None = None
+    """The IP address of the client; None where it has none."""
 
 
 class Timeouts(NamedTuple):
@@ -66,6 +71,13 @@ class Listing(NamedTuple):
     etag: str
     next_before_id: int | None
     pages: AsyncIterator[list[schemas.RunRecord]]
+
+
+class Page(NamedTuple, Generic[T]):
+    """Some of what is sorted by name, and where the next page begins; None: these are all."""
+
+    entries: list[T]
+    next_after: str | None
 
 
 class Backend:
@@ -112,6 +124,33 @@ class Backend:
         except grpc.aio.AioRpcError as error:
             raise _receiver_error(error) from None
         return wire.token_from_wire(answer)
+
+    async def list_repositories(self, query: PageQuery, caller: Caller) -> Page[schemas.Repository]:
+        """ListRepositories. Raises `ReceiverError`."""
+        try:
+            answer = await self._runs.ListRepositories(
+                groups.repositories_to_wire(query),
+                timeout=self._timeouts.unary_seconds,
+                metadata=_metadata(caller),
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _receiver_error(error) from None
+        found = [groups.repository_from_wire(one) for one in answer.repositories]
+        return Page(found, groups.next_after(answer))
+
+    async def list_jobs(
+        self, organization: str, repository: str, query: PageQuery, caller: Caller
+    ) -> Page[schemas.Job]:
+        """ListJobs. Raises `ReceiverError`."""
+        try:
+            answer = await self._runs.ListJobs(
+                groups.jobs_to_wire(organization, repository, query),
+                timeout=self._timeouts.unary_seconds,
+                metadata=_metadata(caller),
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _receiver_error(error) from None
+        return Page([groups.job_from_wire(one) for one in answer.jobs], groups.next_after(answer))
 
     @asynccontextmanager
     async def list_runs(self, query: RunQuery, caller: Caller) -> AsyncIterator[Listing]:
@@ -171,7 +210,11 @@ async def _pages(
 
 
 def _metadata(caller: Caller) -> tuple[tuple[str, str], ...]:
-    return (("authorization", caller.authorization), ("x-request-id", caller.request_id))
+    sent = (("authorization", caller.authorization), ("x-request-id", caller.request_id))
+    if caller.client_address is None:
+        return sent
+    # one address: the receiver has no use for the way there
+    return (*sent, ("x-forwarded-for", caller.client_address))
 
 
 def _receiver_error(error: grpc.aio.AioRpcError, *, sized: bool = False) -> ReceiverError:

@@ -6,7 +6,7 @@ import types
 from collections.abc import Iterator
 from functools import cache
 from itertools import islice
-from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -100,6 +100,7 @@ class _Search:
         self._visits_left -= 1
         if self._visits_left < 0:
             return
+        whole, expected = expected, _plain(expected)
         origin = get_origin(expected)
         if origin in (types.UnionType, Union):  # X | None is the only union used
             if value is not None:
@@ -114,7 +115,12 @@ class _Search:
         elif isinstance(expected, type) and issubclass(expected, msgspec.Struct):
             yield from self.in_struct(expected, value, path)
         else:
-            yield from _in_leaf(expected, value, path)
+            yield from _in_leaf(whole, value, path)
+
+
+def _plain(expected: Any) -> Any:
+    """The type without what is said about it."""
+    return get_args(expected)[0] if get_origin(expected) is Annotated else expected
 
 
 def _in_leaf(expected: Any, value: object, path: str) -> Iterator[FieldError]:

@@ -144,10 +144,10 @@ def _of_receiver(error: ReceiverError) -> Outcome:
     return Outcome(status, detail, error.errors if status == 400 else (), headers)
 
 
-def problem_response(outcome: Outcome, request_id: str) -> HTTPResponse:
-    """Write the answer."""
+def problem_of(outcome: Outcome, request_id: str) -> Problem:
+    """Say it as RFC 9457 does."""
     kind = KINDS[outcome.status]
-    problem = Problem(
+    return Problem(
         type=f"urn:runmeter:problem:{kind.slug}",
         title=kind.title,
         status=outcome.status,
@@ -155,8 +155,12 @@ def problem_response(outcome: Outcome, request_id: str) -> HTTPResponse:
         request_id=request_id,
         errors=[Bad(field, reason) for field, reason in outcome.errors] or None,
     )
+
+
+def problem_response(outcome: Outcome, request_id: str) -> HTTPResponse:
+    """Write the answer."""
     return HTTPResponse(
-        encode(problem),
+        encode(problem_of(outcome, request_id)),
         status=outcome.status,
         headers={**outcome.headers, "Cache-Control": "no-store"},
         content_type=CONTENT_TYPE,

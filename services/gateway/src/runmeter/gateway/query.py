@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import quote, unquote_to_bytes, urlencode
 
 from runmeter.gateway.errors import FieldError, InvalidRequest
@@ -22,6 +22,11 @@ STATES: Final[Mapping[str, tuple[RunState, ...]]] = {
 }
 
 
+Parameters: TypeAlias = Mapping[str, tuple[str, Callable[[str], Any]]]
+"""What a path takes: name of a parameter → field of the query, and what reads its text (or raises
+ValueError, whose text is the reason)."""
+
+
 class RunQuery(NamedTuple):
     """What to list; None: not asked for, so the receiver's default counts."""
 
@@ -32,6 +37,13 @@ class RunQuery(NamedTuple):
     until: Instant | None = None
     run_id: str | None = None
     states: tuple[RunState, ...] = ()
+
+
+class PageQuery(NamedTuple):
+    """Which names to list; None: not asked for, so the receiver's default counts."""
+
+    limit: int | None = None
+    after: str | None = None
 
 
 def decode_component(raw: str) -> str:
@@ -54,12 +66,16 @@ def scope_of(organization: str, repository: str, workflow: str, job: str) -> Sco
     Raises:
         InvalidRequest: with every part that cannot be decoded.
     """
-    raw = {
-        "organization": organization,
-        "repository": repository,
-        "workflow": workflow,
-        "job": job,
-    }
+    raw = (organization, repository, workflow, job)
+    return Scope(**names_of(dict(zip(Scope.__struct_fields__, raw, strict=True))))
+
+
+def names_of(raw: Mapping[str, str]) -> dict[str, str]:
+    """Decode raw path parts, each under its field.
+
+    Raises:
+        InvalidRequest: with every part that cannot be decoded.
+    """
     names: dict[str, str] = {}
     errors: list[FieldError] = []
     for field, part in raw.items():
@@ -69,16 +85,15 @@ def scope_of(organization: str, repository: str, workflow: str, job: str) -> Sco
             errors.append(FieldError(field, str(error)))
     if errors:
         raise InvalidRequest("The path cannot be decoded.", *errors)
-    return Scope(**names)
+    return names
 
 
-def path_of(scope: Scope) -> str:
-    """Write the four-part form of a scope's path below ``/api/v1/metrics/repo/``."""
-    parts = (scope.organization, scope.repository, scope.workflow, scope.job)
-    return "/".join(quote(part, safe="") for part in parts)
+def path_of(*names: str) -> str:
+    """Write names as parts of a path; each stays one part, whatever it holds."""
+    return "/".join(quote(name, safe="") for name in names)
 
 
-def parameters_of(query_string: str) -> dict[str, str]:
+def parameters_of(query_string: str, known: Parameters) -> dict[str, str]:
     """Split a query string.
 
     Raises:
@@ -96,9 +111,9 @@ def parameters_of(query_string: str) -> dict[str, str]:
         except ValueError as error:
             errors.append(FieldError(raw_name, str(error)))
             continue
-        if name not in _PARSERS:
-            known = ", ".join(_PARSERS)
-            errors.append(FieldError(name, f"is not a parameter of this path; there are {known}"))
+        if name not in known:
+            there = ", ".join(known)
+            errors.append(FieldError(name, f"is not a parameter of this path; there are {there}"))
         elif name in found:
             errors.append(FieldError(name, "is given twice"))
         else:
@@ -108,8 +123,8 @@ def parameters_of(query_string: str) -> dict[str, str]:
     return found
 
 
-def query_of(scope: Scope, parameters: Mapping[str, str]) -> RunQuery:
-    """Read the parameters of a listing.
+def values_of(parameters: Mapping[str, str], known: Parameters) -> dict[str, Any]:
+    """Read parameters, all of which are known; returns the fields of the query.
 
     Only their form is checked: whether a limit is allowed is the receiver's to say, after it
     has checked the token.
@@ -120,20 +135,19 @@ def query_of(scope: Scope, parameters: Mapping[str, str]) -> RunQuery:
     found: dict[str, Any] = {}
     errors: list[FieldError] = []
     for name, text in parameters.items():
-        field, parse = _PARSERS[name]
+        field, parse = known[name]
         try:
             found[field] = parse(text)
         except ValueError as error:
             errors.append(FieldError(name, str(error)))
     if errors:
         raise InvalidRequest("The query string has values of the wrong form.", *errors)
-    return RunQuery(scope, **found)
+    return found
 
 
-def next_page(scope: Scope, parameters: Mapping[str, str], before_id: int) -> str:
-    """Write the address of the page that follows: the same question from ``before_id`` on."""
-    following = urlencode({**parameters, "before": str(before_id)}, quote_via=quote)
-    return f"/api/v1/metrics/repo/{path_of(scope)}?{following}"
+def next_page(path: str, parameters: Mapping[str, str], **cursor: str) -> str:
+    """Write the address of the page that follows: the same question from the cursor on."""
+    return f"{path}?{urlencode({**parameters, **cursor}, quote_via=quote)}"
 
 
 def _integer(bits: int, allowed: str) -> Callable[[str], int]:
@@ -156,11 +170,13 @@ def _states(text: str) -> tuple[RunState, ...]:
     return STATES[text]
 
 
-_PARSERS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
+_LIMIT: Final = ("limit", _integer(32, "a whole number, 1 to 10000"))
+RUN_PARAMETERS: Final[Parameters] = {
     "state": ("states", _states),
-    "limit": ("limit", _integer(32, "a whole number, 1 to 10000")),
+    "limit": _LIMIT,
     "before": ("before_id", _integer(64, "a whole number, at least 1")),
     "since": ("since", _instant),
     "until": ("until", _instant),
     "run_id": ("run_id", str),
 }
+PAGE_PARAMETERS: Final[Parameters] = {"limit": _LIMIT, "after": ("after", str)}

@@ -10,214 +10,213 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from msgspec import Meta, Struct, field, json
+from msgspec import Struct, json
 
+from runmeter.gateway.about import INT32_MAX, LOOSE_PATH, PATH, TEXT, UUID, about, text, whole
 from runmeter.gateway.instant import Instant, parse_instant
-
-Int32: TypeAlias = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
-Int64: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+from runmeter.gateway.summaries import Int32, Int64, Summary
 
 RunState: TypeAlias = Literal["running", "interrupted", "completed"]
-CpuSource: TypeAlias = Literal["cgroup", "ledger"]
-ClockSource: TypeAlias = Literal["process_clock", "stat"]
-PercentileMethod: TypeAlias = Literal["nearest_rank", "log_buckets"]
 
+_PUSH_ID: Final = "0c8f5b1e-3d52-4c8e-9a57-6f1f0d2b7a44"
+_RECEIVED: Final = "2026-02-06T14:30:23.056Z"
+_TOKEN: Final = "2aa2cfbe5944440fdd834d3fd6758c5d577234b45b47bf375a298145a2ba6857.1770391823"
+_EITHER_FORM: Final = "Repository, with or without its organization in front."
+_STATE: Final = "How far the run has come; interrupted: its collector died or fell silent."
 
-def _none() -> list[Any]:
-    # a factory of our own: with `list` itself, omit_defaults would leave out an empty array
-    return []
-
-
-class RateStatistics(Struct, kw_only=True):
-    """Statistics of a rate or a share; all six belong together."""
-
-    peak: float
-    p99: float
-    p95: float
-    p75: float
-    p50: float
-    avg: float
-
-
-class ByteStatistics(Struct, kw_only=True):
-    """Statistics of a size, bytes; all six belong together."""
-
-    peak: Int64
-    p99: Int64
-    p95: Int64
-    p75: Int64
-    p50: Int64
-    avg: Int64
-
-
-class Limits(Struct, kw_only=True, omit_defaults=True):
-    """What a container may use."""
-
-    cpu_cores: float | None = None
-    memory_bytes: Int64 | None = None
-
-
-class Container(Struct, kw_only=True, omit_defaults=True):
-    """One container of a run."""
-
-    name: str
-    sample_count: Int64 | None = None
-    cpu_cores: RateStatistics | None = None
-    cpu_seconds: float | None = None
-    cpu_source: CpuSource | None = None
-    limits: Limits | None = None
-    memory_bytes: ByteStatistics | None = None
-    memory_anon_bytes: ByteStatistics | None = None
-    memory_cgroup_bytes: ByteStatistics | None = None
-    memory_working_set_bytes: ByteStatistics | None = None
-    memory_peak_bytes: Int64 | None = None
-    oom_kills: Int64 | None = None
-    cpu_throttled_seconds: float | None = None
-
-
-class Process(Struct, kw_only=True, omit_defaults=True):
-    """One entry of a top list."""
-
-    pid: Int64
-    name: str
-    container: str
-    peak_cpu_percent: float | None = None
-    cpu_seconds: float | None = None
-    peak_mem_bytes: Int64 | None = None
-
-
-class Host(Struct, kw_only=True, omit_defaults=True):
-    """The machine a run was measured on."""
-
-    cpu_count: Int32 | None = None
-    memory_total_bytes: Int64 | None = None
-    kernel: str | None = None
-    cgroup_version: Int32 | None = None
-    clock_source: ClockSource | None = None
-
-
-class Coverage(Struct, kw_only=True, omit_defaults=True):
-    """What the measuring could see, and what it cost."""
-
-    interval_seconds: float
-    missed_samples: Int64
-    vanished: Int64
-    denied: Int64
-    self_cpu_seconds: float | None = None
-    self_peak_rss_bytes: Int64 | None = None
-
-
-class Summary(Struct, kw_only=True, omit_defaults=True):
-    """Statistics of a run: the ``payload``."""
-
-    start_time: Instant
-    end_time: Instant
-    duration_seconds: float
-    sample_count: Int64
-    cpu_total_percent: RateStatistics | None = None
-    mem_used_bytes: ByteStatistics | None = None
-    mem_used_percent: RateStatistics | None = None
-    containers: list[Container] = field(default_factory=_none)
-    top_cpu_processes: list[Process] = field(default_factory=_none)
-    top_mem_processes: list[Process] = field(default_factory=_none)
-    host: Host | None = None
-    coverage: Coverage | None = None
-    percentile_method: PercentileMethod | None = None
+OrganizationName: TypeAlias = Annotated[
+    str, text("Owner of the repository.", "my-org", minimum=1, form=PATH)
+]
+RepositoryName: TypeAlias = Annotated[
+    str, text(_EITHER_FORM, "my-org/my-repo", minimum=1, form=PATH)
+]
+FullRepositoryName: TypeAlias = Annotated[
+    str, text("Repository, its organization in front.", "my-org/my-repo", minimum=1, form=PATH)
+]
+WorkflowName: TypeAlias = Annotated[str, text("Workflow.", "ci.yml", minimum=1, form=LOOSE_PATH)]
+JobName: TypeAlias = Annotated[str, text("Job.", "build", minimum=1, form=LOOSE_PATH)]
+RunId: TypeAlias = Annotated[str, text("Identity given by the CI system.", "run-123")]
+RunnerName: TypeAlias = Annotated[str, text("Runner that ran the job.", "runner-a", minimum=1)]
+Version: TypeAlias = Annotated[str, text("Version of the collector.", "0.1.0", 63)]
+Attempt: TypeAlias = Annotated[
+    Int32, whole("Attempt of the CI run, from 1.", 2, "attempts", 1, INT32_MAX)
+]
+ExitCode: TypeAlias = Annotated[
+    Int32, whole("Exit status of a wrapped command.", 1, "none", 0, 255)
+]
+Revision: TypeAlias = Annotated[
+    Int64, whole("Raised by the collector with every checkpoint.", 4, "none", 1)
+]
+Labels: TypeAlias = Annotated[
+    dict[str, str],
+    about(
+        "Labels set for the job. At most 32; keys at most 63 bytes, values at most 255.",
+        {"os": "debian", "python": "3.13"},
+        maxProperties=32,
+        propertyNames={"minLength": 1, "maxLength": 63, "pattern": TEXT},
+        additionalProperties={"type": "string", "maxLength": 255, "pattern": TEXT},
+    ),
+]
+NextPush: TypeAlias = Annotated[
+    float,
+    about(
+        "In running pushes: the next one is due within. Silent for three times as long, the run "
+        "reads as interrupted.",
+        300.5,
+        "seconds",
+        exclusiveMinimum=0,
+        maximum=86400,
+    ),
+]
+Id: TypeAlias = Annotated[
+    int, whole("Given by the receiver; later runs have higher ones.", 7, "none", 1)
+]
+RunCount: TypeAlias = Annotated[int, whole("Its runs, of every state.", 7, "runs", 1)]
 
 
 class Scope(Struct, kw_only=True):
     """One job of one workflow of one repository; ``repository`` with or without its owner."""
 
-    organization: str
-    repository: str
-    workflow: str
-    job: str
+    organization: OrganizationName
+    repository: RepositoryName
+    workflow: WorkflowName
+    job: JobName
 
 
 class TokenBody(Scope, kw_only=True):
-    """Body of ``POST /api/v1/token``."""
+    """What a push token is to be for."""
 
-    expires_in_seconds: Int64 | None = None
+    expires_in_seconds: Annotated[
+        Int64 | None,
+        whole("How long the token is good; without it, for ever.", 3600, "seconds", 1, 3153600000),
+    ] = None
 
 
 class RunBody(Scope, kw_only=True):
-    """Body of ``POST /api/v1/metrics``.
+    """A run as it is pushed.
 
     Without ``push_id`` it is a completed run of its own, whatever ``state`` and ``revision`` say.
     """
 
-    run_id: str | None = None
-    push_id: str | None = None
-    state: RunState | None = None
-    revision: Int64 | None = None
-    run_attempt: Int32 | None = None
-    runner_name: str | None = None
-    labels: dict[str, str] | None = None
-    exit_code: Int32 | None = None
-    collector_version: str | None = None
-    next_push_within_seconds: float | None = None
-    payload: Summary
+    run_id: RunId | None = None
+    push_id: Annotated[
+        str | None,
+        about("Identity within its scope, kept through retries.", _PUSH_ID, pattern=UUID),
+    ] = None
+    state: Annotated[RunState | None, about(_STATE, "completed")] = None
+    revision: Revision | None = None
+    run_attempt: Attempt | None = None
+    runner_name: RunnerName | None = None
+    labels: Labels | None = None
+    exit_code: ExitCode | None = None
+    collector_version: Version | None = None
+    next_push_within_seconds: NextPush | None = None
+    payload: Annotated[Summary, about("What was measured.")]
 
 
 class RunRecord(Struct, kw_only=True, omit_defaults=True):
-    """One stored run, as ``GET /api/v1/metrics/repo/…`` answers it."""
+    """One stored run."""
 
-    id: int
-    organization: str
-    repository: str
-    workflow: str
-    job: str
-    run_id: str
-    push_id: str
-    state: RunState | None = None
-    revision: int
-    run_attempt: int | None = None
-    runner_name: str | None = None
-    labels: dict[str, str] | None = None
-    exit_code: int | None = None
-    collector_version: str | None = None
-    next_push_within_seconds: float | None = None
-    received_at: Instant
-    updated_at: Instant
-    payload: Summary
+    id: Id
+    organization: OrganizationName
+    repository: FullRepositoryName
+    workflow: WorkflowName
+    job: JobName
+    run_id: RunId
+    push_id: Annotated[str, about("Identity within its scope.", _PUSH_ID, pattern=UUID)]
+    state: Annotated[RunState | None, about(_STATE, "completed")] = None
+    revision: Revision
+    run_attempt: Attempt | None = None
+    runner_name: RunnerName | None = None
+    labels: Labels | None = None
+    exit_code: ExitCode | None = None
+    collector_version: Version | None = None
+    next_push_within_seconds: NextPush | None = None
+    received_at: Annotated[Instant, about("When its first push arrived.", _RECEIVED)]
+    updated_at: Annotated[Instant, about("When the last push that changed it arrived.", _RECEIVED)]
+    payload: Annotated[Summary, about("What was measured.")]
+
+
+class LastRun(Struct, kw_only=True, omit_defaults=True):
+    """The run that was first received last: the one with the highest id.
+
+    ``state`` is left out if this gateway is too old to know it.
+    """
+
+    id: Id
+    received_at: Annotated[Instant, about("When its first push arrived.", _RECEIVED)]
+    state: Annotated[RunState | None, about(_STATE, "completed")] = None
+
+
+class Repository(Struct, kw_only=True):
+    """A repository that has runs."""
+
+    organization: OrganizationName
+    repository: FullRepositoryName
+    run_count: RunCount
+    last_run: Annotated[LastRun, about("Its newest run.")]
+
+
+class Job(Struct, kw_only=True):
+    """A job that has runs."""
+
+    workflow: WorkflowName
+    job: JobName
+    run_count: RunCount
+    last_run: Annotated[LastRun, about("Its newest run.")]
 
 
 class Pushed(Struct):
-    """Answer to ``POST /api/v1/metrics``."""
+    """What became of a push."""
 
-    id: int
-    duplicate: bool
+    id: Id
+    duplicate: Annotated[bool, about("It changed nothing: this, or a later one, is stored.", False)]
 
 
 class Token(Struct, omit_defaults=True):
-    """Answer to ``POST /api/v1/token``."""
+    """A push token: it may push runs of one scope, and nothing else."""
 
-    token: str
-    expires_at: Instant | None = None
+    token: Annotated[
+        str,
+        about(
+            "64 hex digits, and if it expires a dot and the unix time of that.",
+            _TOKEN,
+            pattern=r"^[0-9a-f]{64}(?:\.[0-9]+)?$",
+        ),
+    ]
+    expires_at: Annotated[
+        Instant | None, about("When it expires; absent: never.", "2026-02-06T15:30:23.000Z")
+    ] = None
 
 
 class Health(Struct):
-    """Answer to ``GET /health``."""
+    """The gateway serves."""
 
-    status: Literal["ok"] = "ok"
+    status: Annotated[Literal["ok"], about("Always the same.", "ok")] = "ok"
 
 
 class Bad(Struct):
     """One entry of ``errors`` in a problem."""
 
-    field: str
-    reason: str
+    field: Annotated[
+        str, about("Its name; of what is in the body, its path.", "payload.sample_count")
+    ]
+    reason: Annotated[str, about("What is wrong with it.", "is -1; must be at least 0")]
 
 
 class Problem(Struct, omit_defaults=True):
     """An error, as RFC 9457 lays it out."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    request_id: str
-    errors: list[Bad] | None = None
+    type: Annotated[
+        str, about("The kind of problem: a name, not an address.", "urn:runmeter:problem:conflict")
+    ]
+    title: Annotated[str, about("The kind of problem, for people.", "Conflict")]
+    status: Annotated[int, about("The HTTP status.", 409, "none", minimum=400, maximum=599)]
+    detail: Annotated[str, about("What to know or do.", "The run is stored with other content.")]
+    request_id: Annotated[
+        str, about("As in X-Request-ID and in the log.", "6f1c1b0e-5c0b-4a55-8f3e-0d6b8a3a2a11")
+    ]
+    errors: Annotated[list[Bad] | None, about("Every bad field; at most 100.", maxItems=100)] = None
 
 
 def decode_custom(expected: type[Any], value: object) -> object:

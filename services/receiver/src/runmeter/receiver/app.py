@@ -40,11 +40,11 @@ from runmeter.receiver.ops import Ops, serving
 from runmeter.receiver.peers import Callers
 from runmeter.receiver.progress import Progress
 from runmeter.receiver.pruning import Pruning, keep_retention
-from runmeter.receiver.query import RunQuery
+from runmeter.receiver.query import GroupQuery, RunQuery
 from runmeter.receiver.rotation import Rotation, warn_of_short_keys
 from runmeter.receiver.server import CONNECTION_LIMITS, ConnectionLimits, Server
 from runmeter.receiver.servicers import PUSH_METHODS, READ_METHODS, UseCases
-from runmeter.receiver.store import archive, expiry, probes
+from runmeter.receiver.store import archive, expiry, groups, probes
 from runmeter.receiver.streams import Lines
 from runmeter.receiver.tokens import Keyring, ReadToken
 from runmeter.receiver.writer import Writer
@@ -229,6 +229,7 @@ def _use_cases(config: ServeConfig, writer: Writer) -> UseCases:
     return UseCases(
         ingest=Ingest(writer, time.time),
         query=RunQuery(store, time.time),
+        groups=GroupQuery(groups, time.time),
         keyring=Keyring(config.hmac_keys),
         read_token=ReadToken(config.read_token),
         max_token_ttl_seconds=config.max_token_ttl_seconds,

@@ -49,9 +49,11 @@ EVENTS = {
     SERVER_KILLED: Event("The receiver ends at once, without order.", ("reason",)),
     RPC_FINISHED: Event(
         "One call, but of health and reflection. `reason`: why it was refused. The names and "
-        "what follows: as far as they were read and are valid; run_count in queries, push_id "
-        "and the rest in pushes.",
+        "what follows: as far as they were read and are valid; run_count, repository_count or "
+        "job_count in queries, push_id and the rest in pushes. request_id: the caller's name of "
+        "the call, if it sent a sane one.",
         (
+            "request_id",
             "method",
             "code",
             "duration_seconds",
@@ -63,6 +65,8 @@ EVENTS = {
             "workflow",
             "job",
             "run_count",
+            "repository_count",
+            "job_count",
             "run_id",
             "push_id",
             "state",

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 import grpc
 import structlog
 from grpc_status import rpc_status  # type: ignore[import-untyped]
-from structlog.contextvars import bound_contextvars, clear_contextvars
+from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
 
 from runmeter.receiver import errors, events
 from runmeter.receiver.failures import Failures
 from runmeter.receiver.metrics import Metrics
-from runmeter.receiver.peers import FORWARDED, Callers, caller_key
+from runmeter.receiver.peers import FORWARDED, REQUEST_ID, Callers, caller_key, parse_request_id
 from runmeter.receiver.tokens import parse_bearer, parse_push_token
 from runmeter.receiver.wire.status import bounded_text, status_of
 
@@ -205,6 +205,9 @@ class Calls(grpc.aio.ServerInterceptor):
     async def _call(self, method: str, context: _Context) -> AsyncIterator[None]:
         started_seconds = time.monotonic()
         clear_contextvars()
+        request_id = parse_request_id(_values(context.invocation_metadata() or (), REQUEST_ID))
+        if request_id is not None:
+            bind_contextvars(request_id=request_id)
         log = structlog.get_logger()
         peer = context.peer()
         client = self._client(peer, context)

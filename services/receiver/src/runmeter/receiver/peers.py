@@ -1,5 +1,8 @@
-"""Who calls: the address of a connection, or the one that a trusted gateway forwards."""
+"""Who calls: the address of a connection, or the one that a trusted gateway forwards; and how
+the caller names the call.
+"""
 
+import re
 from collections.abc import Sequence
 from ipaddress import (
     IPv4Address,
@@ -13,7 +16,10 @@ from typing import TypeAlias
 from urllib.parse import unquote
 
 FORWARDED = "x-forwarded-for"  # the metadata that a gateway sends, one address
+REQUEST_ID = "x-request-id"  # the metadata that a gateway sends
 _IPV6_SITE_BITS = 64  # who has one IPv6 address has all that share these bits
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _Address: TypeAlias = IPv4Address | IPv6Address
 Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
@@ -34,6 +40,16 @@ def parse_networks(text: str) -> Networks:
                 f"{item!r} must be an address or a network such as 10.1.2.3, 10.0.0.0/8 or ::1"
             ) from error
     return tuple(networks)
+
+
+def parse_request_id(sent: Sequence[str | bytes]) -> str | None:
+    """Return the name of a call, from the values of the metadata `REQUEST_ID`.
+
+    Anybody may send anything: what is not one sane name is none.
+    """
+    if len(sent) == 1 and isinstance(sent[0], str) and _SANE_ID.fullmatch(sent[0]):
+        return sent[0]
+    return None
 
 
 class Callers:

@@ -1,11 +1,11 @@
-"""Use case: list the runs of a scope."""
+"""Use cases: list the runs of a scope, and the scopes that have runs."""
 
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-from runmeter.receiver.model import ListedRun, RunFilter, StoredRun
+from runmeter.receiver.model import ListedRun, RunFilter, RunState, StoredRun
 
 LIMIT_DEFAULT = 1000
 LIMIT_MAX = 10000
@@ -65,6 +65,57 @@ class RunQuery:
             )
             if found:
                 yield found
+
+
+class GroupFilter(NamedTuple):
+    """What to list: repositories (`within` is empty), or the jobs within a repository.
+
+    `within` and `after` are names in the order of a scope.
+    """
+
+    within: tuple[()] | tuple[str, str]
+    limit: int
+    after: tuple[str, str] | None
+
+
+class RunGroup(NamedTuple):
+    """The runs of one repository or job, counted; the last one has the highest id."""
+
+    names: tuple[str, str]
+    run_count: int
+    last_id: int
+    last_received_at_ms: int
+    last_state: RunState
+
+
+class ReadsGroups(Protocol):
+    """What the module `store.groups` does."""
+
+    async def list_groups(self, wanted: GroupFilter, now_ms: int) -> list[RunGroup]:
+        """Return up to ``limit + 1`` groups, sorted by name."""
+        ...
+
+
+class GroupPage(NamedTuple):
+    """Some repositories or jobs; what follows them, if anything does, comes after `next_after`."""
+
+    groups: list[RunGroup]
+    next_after: tuple[str, str] | None
+
+
+class GroupQuery:
+    """Answers which repositories and jobs have runs. `clock` returns unix seconds."""
+
+    def __init__(self, store: ReadsGroups, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def find(self, wanted: GroupFilter) -> GroupPage:
+        """Find one page; what is not known has none."""
+        groups = await self._store.list_groups(wanted, int(self._clock() * 1000))
+        more = len(groups) > wanted.limit
+        groups = groups[: wanted.limit]
+        return GroupPage(groups, groups[-1].names if more else None)
 
 
 def pages_of(runs: Iterable[ListedRun]) -> Iterator[list[ListedRun]]:

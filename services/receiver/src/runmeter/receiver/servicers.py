@@ -13,7 +13,8 @@ from structlog.contextvars import bind_contextvars
 
 from runmeter.receiver.ingest import Ingest
 from runmeter.receiver.interceptors import bearer
-from runmeter.receiver.query import RunQuery
+from runmeter.receiver.model import Scope
+from runmeter.receiver.query import GroupQuery, RunQuery
 from runmeter.receiver.tokens import Keyring, ReadToken, parse_push_token
 from runmeter.receiver.wire import reading, writing
 from runmeter.v1 import (
@@ -33,7 +34,12 @@ SERVICES = tuple(
     for service in module.DESCRIPTOR.services_by_name.values()
 )
 PUSH_METHODS = ("/runmeter.v1.IngestService/PushRun",)
-READ_METHODS = ("/runmeter.v1.TokenService/CreatePushToken", "/runmeter.v1.RunService/ListRuns")
+READ_METHODS = (
+    "/runmeter.v1.TokenService/CreatePushToken",
+    "/runmeter.v1.RunService/ListRuns",
+    "/runmeter.v1.RunService/ListRepositories",
+    "/runmeter.v1.RunService/ListJobs",
+)
 
 
 class UseCases(NamedTuple):
@@ -41,6 +47,7 @@ class UseCases(NamedTuple):
 
     ingest: Ingest
     query: RunQuery
+    groups: GroupQuery
     keyring: Keyring
     read_token: ReadToken
     max_token_ttl_seconds: float | None
@@ -56,7 +63,9 @@ def add_services(server: Server, use_cases: UseCases) -> None:
     token_service_pb2_grpc.add_TokenServiceServicer_to_server(
         TokenServicer(keyring, use_cases.max_token_ttl_seconds, clock), server
     )
-    run_service_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(use_cases.query), server)
+    run_service_pb2_grpc.add_RunServiceServicer_to_server(
+        RunServicer(use_cases.query, use_cases.groups), server
+    )
 
 
 class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
@@ -117,8 +126,9 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
 class RunServicer(run_service_pb2_grpc.RunServiceServicer):
     """RunService."""
 
-    def __init__(self, query: RunQuery) -> None:
+    def __init__(self, query: RunQuery, groups: GroupQuery) -> None:
         self._query = query
+        self._groups = groups
 
     async def ListRuns(
         self, request: run_service_pb2.ListRunsRequest, context: _Context
@@ -135,3 +145,21 @@ class RunServicer(run_service_pb2_grpc.RunServiceServicer):
         )
         async for page in self._query.pages(listing):
             yield writing.page_to_wire(page)
+
+    async def ListRepositories(
+        self, request: run_service_pb2.ListRepositoriesRequest, context: _Context
+    ) -> run_service_pb2.ListRepositoriesResponse:
+        """Answer one page of repositories."""
+        page = await self._groups.find(reading.repositories_from_wire(request))
+        bind_contextvars(repository_count=len(page.groups))
+        return writing.repositories_to_wire(page)
+
+    async def ListJobs(
+        self, request: run_service_pb2.ListJobsRequest, context: _Context
+    ) -> run_service_pb2.ListJobsResponse:
+        """Answer one page of the jobs of a repository."""
+        wanted = reading.jobs_from_wire(request)
+        bind_contextvars(**dict(zip(Scope._fields, wanted.within, strict=False)))
+        page = await self._groups.find(wanted)
+        bind_contextvars(job_count=len(page.groups))
+        return writing.jobs_to_wire(page)

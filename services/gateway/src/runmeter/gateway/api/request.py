@@ -62,7 +62,13 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
         match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
         if match is None or len(match[1]) > BEARER_BYTES_MAX:
             raise MissingBearer
-        return Caller(f"Bearer {match[1]}", self.request_id)
+        return Caller(f"Bearer {match[1]}", self.request_id, self.client_address)
+
+    @property
+    def client_address(self) -> str | None:
+        """The IP address of the client: the other end of the connection."""
+        address = self.conn_info.peername if self.conn_info else None
+        return str(address[0]) if isinstance(address, tuple) else None
 
     @property
     def route_template(self) -> str | None:

@@ -9,10 +9,19 @@ from typing import Final, NoReturn, cast
 from sanic import Blueprint, HTTPResponse
 from sanic.http import Http
 
+from runmeter.gateway.api.paging import is_known, listing_headers
 from runmeter.gateway.api.request import GatewayRequest
 from runmeter.gateway.backend import Backend, Listing
 from runmeter.gateway.problems import log_failed
-from runmeter.gateway.query import next_page, parameters_of, query_of, scope_of
+from runmeter.gateway.query import (
+    RUN_PARAMETERS,
+    RunQuery,
+    next_page,
+    parameters_of,
+    path_of,
+    scope_of,
+    values_of,
+)
 from runmeter.gateway.schemas import RunRecord, Scope, encode
 
 REPO: Final = "/api/v1/metrics/repo"
@@ -46,11 +55,11 @@ async def _answer(
 ) -> HTTPResponse | None:
     caller = request.caller()
     scope = scope_of(*path)
-    parameters = parameters_of(request.query_string)
-    query = query_of(scope, parameters)
+    parameters = parameters_of(request.query_string, RUN_PARAMETERS)
+    query = RunQuery(scope, **values_of(parameters, RUN_PARAMETERS))
     async with backend.list_runs(query, caller) as listing:
         headers = _headers(listing, scope, parameters)
-        if _matches(request.headers.getall("if-none-match", []), headers["ETag"]):
+        if is_known(request, headers):
             return HTTPResponse(status=304, headers=headers)
         first = await anext(listing.pages, None)  # what fails up to here is a problem
         if first is None:
@@ -114,14 +123,8 @@ def _items(page: list[RunRecord]) -> bytes:
 
 
 def _headers(listing: Listing, scope: Scope, parameters: dict[str, str]) -> dict[str, str]:
-    headers = {"ETag": f'"{listing.etag}"', "Cache-Control": "private, no-cache"}
-    if listing.next_before_id is not None:
-        target = next_page(scope, parameters, listing.next_before_id)
-        headers["Link"] = f'<{target}>; rel="next"'
-    return headers
-
-
-def _matches(if_none_match: list[str], etag: str) -> bool:
-    """Compare weakly, as RFC 9110 13.1.2 has it for GET."""
-    tags = [tag.strip() for value in if_none_match for tag in value.split(",")]
-    return "*" in tags or etag in (tag.removeprefix("W/") for tag in tags)
+    if listing.next_before_id is None:
+        return listing_headers(listing.etag, None)
+    path = f"{REPO}/{path_of(scope.organization, scope.repository, scope.workflow, scope.job)}"
+    following = next_page(path, parameters, before=str(listing.next_before_id))
+    return listing_headers(listing.etag, following)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from runmeter.gateway import schemas
+from runmeter.gateway import summaries
 from runmeter.gateway.wire.values import (
     instant_from_wire,
     instant_to_wire,
@@ -17,17 +17,17 @@ from runmeter.gateway.wire.values import (
 )
 from runmeter.v1 import run_pb2 as pb
 
-_CPU_SOURCES: Final[Mapping[schemas.CpuSource | None, pb.CpuSource.ValueType]] = {
+_CPU_SOURCES: Final[Mapping[summaries.CpuSource | None, pb.CpuSource.ValueType]] = {
     None: pb.CPU_SOURCE_UNSPECIFIED,
     "cgroup": pb.CPU_SOURCE_CGROUP,
     "ledger": pb.CPU_SOURCE_LEDGER,
 }
-_CLOCK_SOURCES: Final[Mapping[schemas.ClockSource | None, pb.ClockSource.ValueType]] = {
+_CLOCK_SOURCES: Final[Mapping[summaries.ClockSource | None, pb.ClockSource.ValueType]] = {
     None: pb.CLOCK_SOURCE_UNSPECIFIED,
     "process_clock": pb.CLOCK_SOURCE_PROCESS_CLOCK,
     "stat": pb.CLOCK_SOURCE_STAT,
 }
-_METHODS: Final[Mapping[schemas.PercentileMethod | None, pb.PercentileMethod.ValueType]] = {
+_METHODS: Final[Mapping[summaries.PercentileMethod | None, pb.PercentileMethod.ValueType]] = {
     None: pb.PERCENTILE_METHOD_UNSPECIFIED,
     "nearest_rank": pb.PERCENTILE_METHOD_NEAREST_RANK,
     "log_buckets": pb.PERCENTILE_METHOD_LOG_BUCKETS,
@@ -37,7 +37,7 @@ _CLOCK_SOURCE_NAMES: Final = reversed_names(_CLOCK_SOURCES)
 _METHOD_NAMES: Final = reversed_names(_METHODS)
 
 
-def summary_to_wire(summary: schemas.Summary) -> pb.Summary:
+def summary_to_wire(summary: summaries.Summary) -> pb.Summary:
     """Make the payload of a push."""
     return pb.Summary(
         start_time=instant_to_wire(summary.start_time),
@@ -56,10 +56,10 @@ def summary_to_wire(summary: schemas.Summary) -> pb.Summary:
     )
 
 
-def summary_from_wire(summary: pb.Summary) -> schemas.Summary:
+def summary_from_wire(summary: pb.Summary) -> summaries.Summary:
     """Read the payload of a stored run."""
     has = summary.HasField
-    return schemas.Summary(
+    return summaries.Summary(
         start_time=instant_from_wire(summary.start_time),
         end_time=instant_from_wire(summary.end_time),
         duration_seconds=summary.duration_seconds,
@@ -80,7 +80,7 @@ def summary_from_wire(summary: pb.Summary) -> schemas.Summary:
     )
 
 
-def _container_to_wire(container: schemas.Container) -> pb.Container:
+def _container_to_wire(container: summaries.Container) -> pb.Container:
     limits = container.limits
     return pb.Container(
         name=container.name,
@@ -101,9 +101,9 @@ def _container_to_wire(container: schemas.Container) -> pb.Container:
     )
 
 
-def _container_from_wire(container: pb.Container) -> schemas.Container:
+def _container_from_wire(container: pb.Container) -> summaries.Container:
     has = container.HasField
-    return schemas.Container(
+    return summaries.Container(
         name=container.name,
         sample_count=container.sample_count if has("sample_count") else None,
         cpu_cores=rates_from_wire(container.cpu_cores) if has("cpu_cores") else None,
@@ -128,15 +128,15 @@ def _container_from_wire(container: pb.Container) -> schemas.Container:
     )
 
 
-def _limits_from_wire(limits: pb.Limits) -> schemas.Limits:
+def _limits_from_wire(limits: pb.Limits) -> summaries.Limits:
     has = limits.HasField
-    return schemas.Limits(
+    return summaries.Limits(
         cpu_cores=limits.cpu_cores if has("cpu_cores") else None,
         memory_bytes=limits.memory_bytes if has("memory_bytes") else None,
     )
 
 
-def _process_to_wire(process: schemas.Process) -> pb.Process:
+def _process_to_wire(process: summaries.Process) -> pb.Process:
     return pb.Process(
         pid=process.pid,
         name=process.name,
@@ -147,9 +147,9 @@ def _process_to_wire(process: schemas.Process) -> pb.Process:
     )
 
 
-def _process_from_wire(process: pb.Process) -> schemas.Process:
+def _process_from_wire(process: pb.Process) -> summaries.Process:
     has = process.HasField
-    return schemas.Process(
+    return summaries.Process(
         pid=process.pid,
         name=process.name,
         container=process.container,
@@ -159,7 +159,7 @@ def _process_from_wire(process: pb.Process) -> schemas.Process:
     )
 
 
-def _host_to_wire(host: schemas.Host) -> pb.Host:
+def _host_to_wire(host: summaries.Host) -> pb.Host:
     return pb.Host(
         cpu_count=host.cpu_count,
         memory_total_bytes=host.memory_total_bytes,
@@ -169,9 +169,9 @@ def _host_to_wire(host: schemas.Host) -> pb.Host:
     )
 
 
-def _host_from_wire(host: pb.Host) -> schemas.Host:
+def _host_from_wire(host: pb.Host) -> summaries.Host:
     has = host.HasField
-    return schemas.Host(
+    return summaries.Host(
         cpu_count=host.cpu_count if has("cpu_count") else None,
         memory_total_bytes=host.memory_total_bytes if has("memory_total_bytes") else None,
         kernel=host.kernel or None,
@@ -180,7 +180,7 @@ def _host_from_wire(host: pb.Host) -> schemas.Host:
     )
 
 
-def _coverage_to_wire(coverage: schemas.Coverage) -> pb.Coverage:
+def _coverage_to_wire(coverage: summaries.Coverage) -> pb.Coverage:
     return pb.Coverage(
         interval_seconds=coverage.interval_seconds,
         missed_samples=coverage.missed_samples,
@@ -191,9 +191,9 @@ def _coverage_to_wire(coverage: schemas.Coverage) -> pb.Coverage:
     )
 
 
-def _coverage_from_wire(coverage: pb.Coverage) -> schemas.Coverage:
+def _coverage_from_wire(coverage: pb.Coverage) -> summaries.Coverage:
     has = coverage.HasField
-    return schemas.Coverage(
+    return summaries.Coverage(
         interval_seconds=coverage.interval_seconds,
         missed_samples=coverage.missed_samples,
         vanished=coverage.vanished,

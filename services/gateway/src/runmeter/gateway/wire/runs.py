@@ -19,7 +19,7 @@ _STATES: Final[Mapping[schemas.RunState, pb.RunState.ValueType]] = {
     "interrupted": pb.RUN_STATE_INTERRUPTED,
     "completed": pb.RUN_STATE_COMPLETED,
 }
-_STATE_NAMES: Final = reversed_names(_STATES)
+STATE_NAMES: Final = reversed_names(_STATES)
 
 
 def push_to_wire(body: schemas.RunBody, fresh_push_id: str) -> ingest_pb.PushRunRequest:
@@ -80,7 +80,7 @@ def record_from_wire(stored: query_pb.StoredRun) -> schemas.RunRecord:
         job=run.scope.job,
         run_id=run.run_id,
         push_id=run.push_id,
-        state=_STATE_NAMES.get(run.state),
+        state=STATE_NAMES.get(run.state),
         revision=run.revision,
         run_attempt=run.run_attempt if run.HasField("run_attempt") else None,
         runner_name=run.runner_name if run.HasField("runner_name") else None,

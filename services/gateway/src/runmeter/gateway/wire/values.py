@@ -8,7 +8,7 @@ from typing import TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from runmeter.gateway.instant import Instant
-from runmeter.gateway.schemas import ByteStatistics, RateStatistics
+from runmeter.gateway.summaries import ByteStatistics, RateStatistics
 from runmeter.v1 import run_pb2 as pb
 
 K = TypeVar("K")

@@ -7,14 +7,18 @@ UNSPECIFIED, which is "unknown": a newer collector is not refused for it.
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 from runmeter.receiver.checks import Checks
 from runmeter.receiver.model import Run, RunFilter, RunState, Scope
-from runmeter.receiver.query import LIMIT_DEFAULT, LIMIT_MAX
-from runmeter.receiver.scopes import canonical_scope
+from runmeter.receiver.query import LIMIT_DEFAULT, LIMIT_MAX, GroupFilter
+from runmeter.receiver.scopes import canonical_repository, canonical_scope
+from runmeter.receiver.wire.cursors import names_of
 from runmeter.receiver.wire.payloads import bound_ms, payload_from_wire
 from runmeter.receiver.wire.writing import run_bytes, scope_to_wire
 from runmeter.v1 import run_pb2, run_service_pb2, token_service_pb2
+
+_GroupRequest: TypeAlias = run_service_pb2.ListRepositoriesRequest | run_service_pb2.ListJobsRequest
 
 LABELS_MAX = 32
 EXPIRY_MAX_SECONDS = 3153600000
@@ -150,9 +154,7 @@ def filter_from_wire(message: run_service_pb2.ListRunsRequest) -> RunFilter:
     checks = Checks()
     wanted = RunFilter(
         scope=_scope(checks, message.scope, "scope"),
-        limit=checks.whole("", "limit", message.limit, 1, LIMIT_MAX)
-        if message.HasField("limit")
-        else LIMIT_DEFAULT,
+        limit=_limit(checks, message),
         before_id=checks.whole("", "before_id", message.before_id, 1)
         if message.HasField("before_id")
         else None,
@@ -165,6 +167,47 @@ def filter_from_wire(message: run_service_pb2.ListRunsRequest) -> RunFilter:
     )
     checks.close()
     return wanted
+
+
+def repositories_from_wire(message: run_service_pb2.ListRepositoriesRequest) -> GroupFilter:
+    """Return which repositories are asked for.
+
+    Raises:
+        InvalidRequest: with every violation.
+    """
+    checks = Checks()
+    wanted = GroupFilter((), _limit(checks, message), _after(checks, message))
+    checks.close()
+    return wanted
+
+
+def jobs_from_wire(message: run_service_pb2.ListJobsRequest) -> GroupFilter:
+    """Return which jobs are asked for, of a repository by its canonical name.
+
+    Raises:
+        InvalidRequest: with every violation.
+    """
+    checks = Checks()
+    within = canonical_repository(checks, "", message.organization, message.repository)
+    wanted = GroupFilter(within, _limit(checks, message), _after(checks, message))
+    checks.close()
+    return wanted
+
+
+def _limit(checks: Checks, message: run_service_pb2.ListRunsRequest | _GroupRequest) -> int:
+    if not message.HasField("limit"):
+        return LIMIT_DEFAULT
+    return checks.whole("", "limit", message.limit, 1, LIMIT_MAX)
+
+
+def _after(checks: Checks, message: _GroupRequest) -> tuple[str, str] | None:
+    if not message.HasField("after"):
+        return None
+    try:
+        return names_of(message.after)
+    except ValueError:
+        checks.add("after", "must be the next_after of an answer before")
+        return None
 
 
 def _states(checks: Checks, numbers: Sequence[int]) -> frozenset[RunState]:

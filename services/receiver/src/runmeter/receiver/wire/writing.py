@@ -16,6 +16,8 @@ from runmeter.receiver.model import (
     StoredRun,
     Summary,
 )
+from runmeter.receiver.query import GroupPage, RunGroup
+from runmeter.receiver.wire.cursors import cursor_of
 from runmeter.v1 import run_pb2, run_service_pb2
 
 
@@ -65,6 +67,43 @@ def page_to_wire(runs: Iterable[StoredRun]) -> run_service_pb2.ListRunsResponse:
         stored.run.MergeFromString(run.payload)
         stored.run.state = run_pb2.RunState.ValueType(run.state)
     return run_service_pb2.ListRunsResponse(page=page)
+
+
+def repositories_to_wire(page: GroupPage) -> run_service_pb2.ListRepositoriesResponse:
+    """Return a page of repositories."""
+    answer = run_service_pb2.ListRepositoriesResponse(next_after=_cursor(page))
+    for group in page.groups:
+        organization, repository = group.names
+        answer.repositories.add(
+            organization=organization,
+            repository=repository,
+            run_count=group.run_count,
+            last_run=_last_run(group),
+        )
+    return answer
+
+
+def jobs_to_wire(page: GroupPage) -> run_service_pb2.ListJobsResponse:
+    """Return a page of the jobs of a repository."""
+    answer = run_service_pb2.ListJobsResponse(next_after=_cursor(page))
+    for group in page.groups:
+        workflow, job = group.names
+        answer.jobs.add(
+            workflow=workflow, job=job, run_count=group.run_count, last_run=_last_run(group)
+        )
+    return answer
+
+
+def _cursor(page: GroupPage) -> str | None:
+    return None if page.next_after is None else cursor_of(page.next_after)
+
+
+def _last_run(group: RunGroup) -> run_service_pb2.LastRun:
+    return run_service_pb2.LastRun(
+        id=group.last_id,
+        received_at=timestamp(group.last_received_at_ms),
+        state=run_pb2.RunState.ValueType(group.last_state),
+    )
 
 
 def _summary(summary: Summary) -> run_pb2.Summary:

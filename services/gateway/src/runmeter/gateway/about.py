@@ -1,0 +1,59 @@
+"""What a field means, for readers of the API's description: nothing here is checked.
+
+The receiver checks ranges and lengths, all at once, and only for those it trusts. What is said
+here goes into the JSON Schema alone, under a key that `openapi` moves to where JSON Schema has it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from msgspec import Meta
+
+BOUNDS: Final = "x-bounds"
+UNIT: Final = "x-unit"
+INT32_MAX: Final = 2**31 - 1
+INT64_MAX: Final = 2**63 - 1
+
+_CONTROL: Final = r"\u0000-\u001f\u007f-\u009f"
+_LINE: Final = rf"[^{_CONTROL}]"
+_OTHER: Final = rf"[^{_CONTROL}/]"
+# what may stand between slashes: anything but "." and ".."
+_PART: Final = rf"(?:[^{_CONTROL}/.]{_OTHER}*|\.[^{_CONTROL}/.]{_OTHER}*|\.\.{_OTHER}+)"
+
+TEXT: Final = rf"^{_LINE}*$"
+"""No control characters."""
+PATH: Final = rf"^{_PART}(?:/{_PART})*$"
+"""Names between slashes, none of them empty, ``.`` or ``..``; no control characters."""
+LOOSE_PATH: Final = rf"^(?:{_PART})?(?:/(?:{_PART})?)*$"
+"""The same, but parts may be empty."""
+UUID: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+
+
+def about(text: str, example: Any = None, unit: str | None = None, **bounds: Any) -> Meta:
+    """Describe a field: a sentence, an example, its unit, and its bounds as JSON Schema has them.
+
+    A field that holds an object needs no example: that one is made of the object's fields.
+    """
+    extra = {BOUNDS: bounds} if bounds else {}
+    return Meta(
+        description=text,
+        examples=None if example is None else [example],
+        extra_json_schema=extra | ({} if unit is None else {UNIT: unit}),
+    )
+
+
+def number(text: str, example: float, unit: str, **bounds: Any) -> Meta:
+    """Describe a number that is never negative."""
+    return about(text, example, unit, **{"minimum": 0, **bounds})
+
+
+def whole(text: str, example: int, unit: str, minimum: int = 0, maximum: int = INT64_MAX) -> Meta:
+    """Describe a whole number that is never negative."""
+    return about(text, example, unit, minimum=minimum, maximum=maximum)
+
+
+def text(words: str, example: str, maximum: int = 255, minimum: int = 0, form: str = TEXT) -> Meta:
+    """Describe a text; ``maximum`` is counted in bytes of UTF-8, which JSON Schema cannot."""
+    most = f"At most {maximum} bytes of UTF-8."
+    return about(f"{words} {most}", example, minLength=minimum, maxLength=maximum, pattern=form)

@@ -1,0 +1,20 @@
+"""What all listings share: headers that lead on, and answers that need not be sent again."""
+
+from __future__ import annotations
+
+from runmeter.gateway.api.request import GatewayRequest
+
+
+def listing_headers(etag: str, following: str | None) -> dict[str, str]:
+    """Make the headers of a listing; ``following`` is the address of the next page, if any."""
+    headers = {"ETag": f'"{etag}"', "Cache-Control": "private, no-cache"}
+    if following is not None:
+        headers["Link"] = f'<{following}>; rel="next"'
+    return headers
+
+
+def is_known(request: GatewayRequest, headers: dict[str, str]) -> bool:
+    """Whether the client has this answer; compares weakly, as RFC 9110 13.1.2 has it for GET."""
+    sent = request.headers.getall("if-none-match", [])
+    tags = [tag.strip() for value in sent for tag in value.split(",")]
+    return "*" in tags or headers["ETag"] in (tag.removeprefix("W/") for tag in tags)

@@ -1,0 +1,75 @@
+"""``/api/v1/repos…``: which repositories have runs, and which jobs of one do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final
+
+from sanic import Blueprint, HTTPResponse
+
+from runmeter.gateway.api.paging import is_known, listing_headers
+from runmeter.gateway.api.request import GatewayRequest
+from runmeter.gateway.backend import Backend, Page
+from runmeter.gateway.query import (
+    PAGE_PARAMETERS,
+    PageQuery,
+    names_of,
+    next_page,
+    parameters_of,
+    path_of,
+    values_of,
+)
+from runmeter.gateway.schemas import encode
+
+REPOS: Final = "/api/v1/repos"
+JSON: Final = "application/json"
+
+
+def repos_blueprint(backend: Backend) -> Blueprint:
+    """Make the routes that list repositories and jobs: two, one for each way to write one."""
+    blueprint = Blueprint("repos")
+    methods = ["GET", "HEAD"]
+
+    async def list_repositories(request: GatewayRequest) -> HTTPResponse:
+        caller = request.caller()
+        parameters, query = _query(request)
+        page = await backend.list_repositories(query, caller)
+        return _answer(request, page, REPOS, parameters)
+
+    async def list_jobs(request: GatewayRequest, org: str, repo: str) -> HTTPResponse:
+        caller = request.caller()
+        names = names_of({"organization": org, "repository": repo})
+        parameters, query = _query(request)
+        page = await backend.list_jobs(**names, query=query, caller=caller)
+        return _answer(request, page, f"{REPOS}/{path_of(*names.values())}/jobs", parameters)
+
+    async def list_jobs_of_owner(
+        request: GatewayRequest, org: str, owner: str, name: str
+    ) -> HTTPResponse:
+        return await list_jobs(request, org, f"{owner}/{name}")
+
+    blueprint.add_route(list_repositories, REPOS, methods)
+    blueprint.add_route(list_jobs, f"{REPOS}/<org>/<repo>/jobs", methods)
+    blueprint.add_route(list_jobs_of_owner, f"{REPOS}/<org>/<owner>/<name>/jobs", methods)
+    return blueprint
+
+
+def _query(request: GatewayRequest) -> tuple[dict[str, str], PageQuery]:
+    parameters = parameters_of(request.query_string, PAGE_PARAMETERS)
+    return parameters, PageQuery(**values_of(parameters, PAGE_PARAMETERS))
+
+
+def _answer(
+    request: GatewayRequest, page: Page[Any], path: str, parameters: Mapping[str, str]
+) -> HTTPResponse:
+    following = None
+    if page.next_after is not None:
+        following = next_page(path, parameters, after=page.next_after)
+    body = encode(page.entries)
+    # a page that has become the last one has the same entries, and no Link
+    tag = sha256(body + (page.next_after or "").encode()).hexdigest()[:32]
+    headers = listing_headers(tag, following)
+    if is_known(request, headers):
+        return HTTPResponse(status=304, headers=headers)
+    return HTTPResponse(body, headers=headers, content_type=JSON)

@@ -1,0 +1,233 @@
+"""``/api/v1/repos…`` of the real program, against a double of the receiver."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+from runmeter.v1 import run_service_pb2 as pb
+
+REPOS = "/api/v1/repos"
+JOBS = f"{REPOS}/my-org/my-repo/jobs"
+LAST_RUN = pb.LastRun(id=2**53 + 1, state=3)
+LAST_RUN.received_at.FromMilliseconds(1770388202185)
+LAST_RUN_JSON = (
+    '{"id":9007199254740993,"received_at":"2026-02-06T14:30:02.185Z","state":"completed"}'
+)
+PATHS = pytest.mark.parametrize("path", [REPOS, JOBS])
+
+
+def bad_fields(response: httpx.Response) -> list[str]:
+    """The fields that a 400 names."""
+    assert response.status_code == 400, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    return [error["field"] for error in response.json()["errors"]]
+
+
+def test_repositories(client: httpx.Client, double: Any) -> None:
+    """A bare array in the receiver's order; counts and ids are numbers."""
+    page = pb.ListRepositoriesResponse()
+    for name, count in (("b", 2**40), ("a", 1)):
+        page.repositories.add(
+            organization="o", repository=f"o/{name}", run_count=count, last_run=LAST_RUN
+        )
+    double.repositories = double.answers(page)
+    response = client.get(REPOS)
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["cache-control"] == "private, no-cache"
+    assert "link" not in response.headers
+    assert response.text == (
+        f'[{{"organization":"o","repository":"o/b","run_count":{2**40},'
+        f'"last_run":{LAST_RUN_JSON}}},'
+        f'{{"organization":"o","repository":"o/a","run_count":1,"last_run":{LAST_RUN_JSON}}}]'
+    )
+    call = double.call()
+    assert (call.method, call.request) == ("ListRepositories", pb.ListRepositoriesRequest())
+    assert call.metadata["x-request-id"] == response.headers["x-request-id"]
+
+
+def test_jobs(client: httpx.Client, double: Any) -> None:
+    """A bare array of jobs."""
+    page = pb.ListJobsResponse()
+    page.jobs.add(workflow="ci.yml", job="build/x", run_count=7, last_run=LAST_RUN)
+    double.jobs = double.answers(page)
+    assert client.get(JOBS).text == (
+        f'[{{"workflow":"ci.yml","job":"build/x","run_count":7,"last_run":{LAST_RUN_JSON}}}]'
+    )
+
+
+def test_a_state_only_a_newer_receiver_knows(client: httpx.Client, double: Any) -> None:
+    """It is left out."""
+    page = pb.ListJobsResponse()
+    page.jobs.add(workflow="w", job="j", run_count=1, last_run={"id": 1, "state": 99})
+    double.jobs = double.answers(page)
+    assert client.get(JOBS).json()[0]["last_run"] == {"id": 1, "received_at": EPOCH}
+
+
+EPOCH = "1970-01-01T00:00:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("my-org/my-repo", ("my-org", "my-repo")),
+        ("my-org/my-org/my-repo", ("my-org", "my-org/my-repo")),
+        ("my-org/my-org%2Fmy-repo", ("my-org", "my-org/my-repo")),
+        ("my-org/my-org%252Fmy-repo", ("my-org", "my-org%2Fmy-repo")),
+        ("a%2Fb/a%2Fb%2Fc%20%C3%B6", ("a/b", "a/b/c ö")),
+        ("o/jobs", ("o", "jobs")),
+        ("o/o/jobs", ("o", "o/jobs")),
+    ],
+)
+def test_forms_of_a_repository(
+    client: httpx.Client, double: Any, path: str, names: tuple[str, str]
+) -> None:
+    """All forms reach the receiver, each part decoded once."""
+    assert client.get(f"{REPOS}/{path}/jobs").status_code == 200
+    request = double.call().request
+    assert (request.organization, request.repository) == names
+
+
+def test_a_path_that_cannot_be_decoded(client: httpx.Client, double: Any) -> None:
+    """Names that are not UTF-8 are refused by their field."""
+    assert bad_fields(client.get(f"{REPOS}/%ff/%fe/jobs")) == ["organization", "repository"]
+    assert double.calls.empty()
+
+
+@PATHS
+def test_parameters(client: httpx.Client, double: Any, path: str) -> None:
+    """limit and after reach the receiver; only their form is checked here."""
+    client.get(path, params={"limit": "0", "after": "b3A-_ö"})
+    request = double.call().request
+    assert (request.limit, request.after) == (0, "b3A-_ö")
+    client.get(path)
+    request = double.call().request
+    assert not request.HasField("limit")
+    assert not request.HasField("after")
+
+
+@PATHS
+def test_bad_parameters(client: httpx.Client, double: Any, path: str) -> None:
+    """Unknown, repeated and malformed parameters are named; the receiver is not asked."""
+    assert bad_fields(client.get(f"{path}?before=1&state=all")) == ["before", "state"]
+    assert bad_fields(client.get(f"{path}?after=a&after=b")) == ["after"]
+    assert bad_fields(client.get(f"{path}?limit=many")) == ["limit"]
+    assert double.calls.empty()
+
+
+@PATHS
+def test_what_the_receiver_refuses(client: httpx.Client, double: Any, path: str) -> None:
+    """Its fields are those of path and query."""
+    fields = {"organization": "a", "repository": "b", "limit": "c", "after": "d"}
+    failing = double.fails(grpc.StatusCode.INVALID_ARGUMENT, fields=fields)
+    double.repositories = double.jobs = failing
+    assert bad_fields(client.get(path)) == list(fields)
+
+
+@PATHS
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (grpc.StatusCode.UNAUTHENTICATED, 401),
+        (grpc.StatusCode.UNAVAILABLE, 503),
+        (grpc.StatusCode.INTERNAL, 500),
+    ],
+    ids=str,
+)
+def test_statuses(
+    client: httpx.Client, double: Any, path: str, code: grpc.StatusCode, status: int
+) -> None:
+    """What the receiver answers becomes a problem, as of any call."""
+    double.repositories = double.jobs = double.fails(code)
+    response = client.get(path)
+    assert (response.status_code, response.json()["status"]) == (status, status)
+
+
+def test_without_bearer(gateway: Any, double: Any) -> None:
+    """No bearer, no look at anything else."""
+    for path in (REPOS, JOBS, f"{REPOS}/%ff/%fe/jobs", f"{REPOS}?nonsense=1"):
+        response = httpx.get(f"{gateway.url}{path}", trust_env=False)
+        assert response.status_code == 401
+    assert double.calls.empty()
+
+
+@pytest.mark.parametrize("path", [REPOS, f"{REPOS}/my-org/my-org/a%20b/jobs"])
+def test_link(client: httpx.Client, double: Any, path: str) -> None:
+    """More is linked; following the link asks the same from there on."""
+    double.repositories = double.answers(pb.ListRepositoriesResponse(next_after="bwBv_-x"))
+    double.jobs = double.answers(pb.ListJobsResponse(next_after="bwBv_-x"))
+    response = client.get(path, params={"limit": "2", "after": "old"})
+    first = double.call().request
+    client.get(response.links["next"]["url"])
+    second = double.call().request
+    assert (first.after, second.after) == ("old", "bwBv_-x")
+    second.after = first.after
+    assert second == first
+
+
+@PATHS
+def test_etag(client: httpx.Client, double: Any, path: str) -> None:
+    """Unchanged answers are 304; another entry, or only that there are more, is another tag."""
+    first = client.get(path)
+    tags = [first.headers["etag"]]
+    again = client.get(path, headers={"If-None-Match": f"W/{tags[0]}"})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tags[0])
+    double.repositories = double.answers(pb.ListRepositoriesResponse(next_after="x"))
+    double.jobs = double.answers(pb.ListJobsResponse(next_after="x"))
+    tags.append(client.get(path).headers["etag"])
+    one = {"run_count": 1, "last_run": LAST_RUN}
+    double.repositories = double.answers(pb.ListRepositoriesResponse(repositories=[one]))
+    double.jobs = double.answers(pb.ListJobsResponse(jobs=[one]))
+    changed = client.get(path, headers={"If-None-Match": tags[0]})
+    assert changed.status_code == 200
+    tags.append(changed.headers["etag"])
+    assert len(set(tags)) == 3
+
+
+@PATHS
+def test_head_and_methods(client: httpx.Client, path: str) -> None:
+    """HEAD answers as GET does, without a body; others are refused."""
+    found, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("etag", "content-type", "content-length", "cache-control"):
+        assert head.headers[name] == found.headers[name]
+    refused = client.post(path)
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        (REPOS, REPOS),
+        (f"{REPOS}/o/secret-name/jobs", f"{REPOS}/{{org}}/{{repo}}/jobs"),
+        (f"{REPOS}/o/o/secret-name/jobs", f"{REPOS}/{{org}}/{{owner}}/{{name}}/jobs"),
+    ],
+)
+def test_log_line(client: httpx.Client, gateway: Any, path: str, route: str) -> None:
+    """The line of a request has its route's template."""
+    request_id = f"repos-{len(path)}"
+    client.get(path, headers={"X-Request-ID": request_id})
+    line = gateway.event("request.finished", request_id=request_id)
+    assert line["route"] == route
+    assert "secret-name" not in json.dumps(line)
+
+
+def test_the_clients_address_goes_on(client: httpx.Client, double: Any) -> None:
+    """The address of the connection, and not what a client claims in a header."""
+    client.get(REPOS, headers={"X-Forwarded-For": "203.0.113.9"})
+    assert double.call().metadata["x-forwarded-for"] == "127.0.0.1"
+
+
+def test_an_address_is_sent_without_its_port(double: Any, start: Any) -> None:
+    """Of a socket for IPv6 and IPv4 alike, too: one address that can be read."""
+    program = start(f"--receiver=grpc://127.0.0.1:{double.port}", "--addr=:0")
+    port = program.address.rpartition(":")[2]
+    with httpx.Client(trust_env=False, headers={"Authorization": "Bearer x"}) as client:
+        client.get(f"http://127.0.0.1:{port}{REPOS}")
+    sent = ip_address(double.call().metadata["x-forwarded-for"])
+    assert str(getattr(sent, "ipv4_mapped", None) or sent) == "127.0.0.1"
