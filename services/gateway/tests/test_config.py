@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
-from runmeter.gateway.config import OPTIONS, Address, ConfigError, Settings, load
+from runmeter.gateway.config import ConfigError, Settings, load
+from runmeter.gateway.settings import OPTIONS
+from runmeter.gateway.values import Address
 
-DEFAULTS = Settings(Address(None, 8080), "127.0.0.1:50051", 1048576, 25.0, "info", None)
+DEFAULTS = Settings(
+    addr=Address(None, 8080),
+    receiver="127.0.0.1:50051",
+    max_body_bytes=1048576,
+    trusted_proxies=(),
+    shutdown_timeout_seconds=25.0,
+    log_level="info",
+    log_format=None,
+)
 
 
 def test_defaults() -> None:
@@ -34,6 +46,8 @@ GOOD = [
     ("--max-body-bytes", "64Mi", 67108864),
     ("--max-body-bytes", "1MiB", 1048576),
     ("--max-body-bytes", "67108864", 67108864),
+    ("--trusted-proxies", "10.0.0.0/8", (ip_network("10.0.0.0/8"),)),
+    ("--trusted-proxies", "::1, 10.1.2.3", (ip_network("::1"), ip_network("10.1.2.3"))),
     ("--shutdown-timeout", "500ms", 0.5),
     ("--shutdown-timeout", "1m30s", 90.0),
     ("--shutdown-timeout", "0", 0.0),
@@ -62,6 +76,9 @@ BAD = [
     ("--max-body-bytes", "1.5MiB"),
     ("--max-body-bytes", "-5"),
     ("--max-body-bytes", "67108865"),
+    ("--trusted-proxies", "10.0.0.1/8"),
+    ("--trusted-proxies", "proxy.example"),
+    ("--trusted-proxies", "10.0.0.1,"),
     ("--shutdown-timeout", "25"),
     ("--shutdown-timeout", "-1s"),
     ("--shutdown-timeout", "1s1"),
@@ -107,7 +124,15 @@ def test_variables() -> None:
         "GATEWAY_ADDR",
         "GATEWAY_RECEIVER",
         "GATEWAY_MAX_BODY_BYTES",
+        "GATEWAY_TRUSTED_PROXIES",
         "GATEWAY_SHUTDOWN_TIMEOUT",
         "GATEWAY_LOG_LEVEL",
         "GATEWAY_LOG_FORMAT",
     ]
+
+
+def test_repeated_flag() -> None:
+    """A flag that may be repeated adds up."""
+    both = load({"trusted_proxies": ("::1", "10.0.0.1,10.0.0.2")}, {})
+    assert len(both.trusted_proxies) == 3
+    assert load({"trusted_proxies": ()}, {}) == DEFAULTS

@@ -21,6 +21,7 @@ from sanic.http.constants import HTTP
 from sanic.response import BaseHTTPResponse
 
 from runmeter.gateway import events, logs
+from runmeter.gateway.api.edge import Edge
 from runmeter.gateway.api.health import health_blueprint
 from runmeter.gateway.api.media import BodyLimits
 from runmeter.gateway.api.metrics import metrics_blueprint
@@ -28,8 +29,10 @@ from runmeter.gateway.api.request import REQUEST_ID_HEADER, GatewayRequest
 from runmeter.gateway.api.runs import runs_blueprint
 from runmeter.gateway.api.tokens import tokens_blueprint
 from runmeter.gateway.backend import Backend
-from runmeter.gateway.config import Address, Settings
+from runmeter.gateway.config import Settings
 from runmeter.gateway.problems import ProblemHandler
+from runmeter.gateway.proxies import Proxies
+from runmeter.gateway.values import Address
 
 App = Sanic[Config, SimpleNamespace]
 
@@ -46,6 +49,7 @@ _log = structlog.get_logger()
 def create_app(
     backend: Backend,
     limits: BodyLimits,
+    edge: Edge = Edge(),  # noqa: B008 - a constant
     *,
     name: str = "gateway",
     clock: Callable[[], float] = time.monotonic,
@@ -63,7 +67,7 @@ def create_app(
     app: App = Sanic(
         name,
         config=settings,
-        ctx=SimpleNamespace(clock=clock, stopping=False),
+        ctx=SimpleNamespace(clock=clock, stopping=False, edge=edge),
         error_handler=ProblemHandler(),
         request_class=GatewayRequest,
         configure_logging=False,
@@ -137,7 +141,8 @@ async def _serve(settings: Settings, version: str, sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    app = create_app(Backend(settings.receiver), BodyLimits(settings.max_body_bytes))
+    edge = Edge(Proxies(settings.trusted_proxies))
+    app = create_app(Backend(settings.receiver), BodyLimits(settings.max_body_bytes), edge)
     server = await serve_on(app, sock)
     host, port = sock.getsockname()[:2]
     _log.info(

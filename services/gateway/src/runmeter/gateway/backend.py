@@ -45,6 +45,8 @@ class Caller(NamedTuple):
 
     authorization: str
     request_id: str
+    client_address: str | None = None
+    """The IP address of the client; None where it has none."""
 
 
 class Timeouts(NamedTuple):
@@ -171,7 +173,11 @@ async def _pages(
 
 
 def _metadata(caller: Caller) -> tuple[tuple[str, str], ...]:
-    return (("authorization", caller.authorization), ("x-request-id", caller.request_id))
+    sent = (("authorization", caller.authorization), ("x-request-id", caller.request_id))
+    if caller.client_address is None:
+        return sent
+    # one address: the receiver has no use for the way there
+    return (*sent, ("x-forwarded-for", caller.client_address))
 
 
 def _receiver_error(error: grpc.aio.AioRpcError, *, sized: bool = False) -> ReceiverError:

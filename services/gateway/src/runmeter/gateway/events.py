@@ -13,8 +13,9 @@ SERVER_STOPPED: Final = "server.stopped"
 
 REQUEST_FINISHED: Final = "request.finished"
 """One HTTP request is over. ``method``, ``route`` (the template, null where none matched),
-``status``, ``duration_seconds``, ``request_id``, ``peer``; ``broken`` when the answer was cut
-off after its first byte."""
+``status``, ``duration_seconds``, ``request_id``, ``peer``, ``client`` (the address that a
+trusted proxy speaks for, else the peer's); ``broken`` when the answer was cut off after its first
+byte."""
 
 REQUEST_FAILED: Final = "request.failed"
 """A defect of the gateway or the receiver, answered as 500. ``request_id``, ``route``, and

@@ -33,7 +33,14 @@ _log = structlog.get_logger()
 class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
     """A request with its own id and clock; made by Sanic, also for requests it cannot read."""
 
-    __slots__ = ("_finished", "_started", "request_id", "streams")
+    __slots__ = (
+        "_client_address",
+        "_client_known",
+        "_finished",
+        "_started",
+        "request_id",
+        "streams",
+    )
 
     def __init__(self, *, url_bytes: bytes, method: str, **kwargs: Any) -> None:
         if method == _UNREADABLE:
@@ -43,6 +50,8 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
             raise BadURL("The address has no path.")
         self._started: float = self.app.ctx.clock()
         self._finished = False
+        self._client_known = False
+        self._client_address: str | None = None
         self.streams = False
         """The answer is sent in parts, so it is not over when it begins."""
         given = self.headers.getone(REQUEST_ID_HEADER, "")
@@ -62,7 +71,22 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
         match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
         if match is None or len(match[1]) > BEARER_BYTES_MAX:
             raise MissingBearer
-        return Caller(f"Bearer {match[1]}", self.request_id)
+        return Caller(f"Bearer {match[1]}", self.request_id, self.client_address)
+
+    @property
+    def client_address(self) -> str | None:
+        """The IP address of the client: the other end of the connection, or, where that is a
+        trusted proxy, whom it speaks for.
+        """
+        if not self._client_known:
+            self._client_known = True
+            address = self.transport.get_extra_info("peername") if self.transport else None
+            self._client_address = self.app.ctx.edge.proxies.client(
+                str(address[0]) if isinstance(address, tuple) else None,
+                self.headers.getall("x-forwarded-for", []),
+                self.headers.getall("forwarded", []),
+            )
+        return self._client_address
 
     @property
     def route_template(self) -> str | None:
@@ -85,5 +109,6 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
             duration_seconds=round(self.app.ctx.clock() - self._started, 6),
             request_id=self.request_id,
             peer=":".join(map(str, address[:2])) if isinstance(address, tuple) else None,
+            client=self.client_address,
             **more,
         )

@@ -1,0 +1,13 @@
+"""What stands between the network and the routes, as one value."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from runmeter.gateway.proxies import Proxies
+
+
+class Edge(NamedTuple):
+    """How requests are taken from strangers."""
+
+    proxies: Proxies = Proxies()

@@ -1,0 +1,94 @@
+"""All settings: flag, variable, default, what it is for. Help and documentation show these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from runmeter.gateway import values
+
+
+class Option(NamedTuple):
+    """One setting as users write it."""
+
+    flag: str
+    metavar: str
+    default: str | None
+    allowed: str
+    parse: Callable[[str], Any]
+    teaches: str
+    repeatable: bool = False
+    """May be given several times; its values are then as if they had commas between them."""
+
+    @property
+    def name(self) -> str:
+        """Name of its field in `Settings`, without a unit."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        """Name of its environment variable."""
+        return "GATEWAY_" + self.name.upper()
+
+
+OPTIONS: Final = (
+    Option(
+        "--addr",
+        "HOST:PORT",
+        ":8080",
+        "host:port, [IPv6 address]:port or :port, with a port from 0 to 65535",
+        values.parse_address,
+        "Where to listen. Without a host: on all interfaces. Port 0: any free port; the log "
+        "line server.started says which.",
+    ),
+    Option(
+        "--receiver",
+        "URL",
+        "grpc://127.0.0.1:50051",
+        "grpc://host:port, with a port from 1 to 65535",
+        values.parse_receiver,
+        "The receiver that stores the runs and checks the tokens.",
+    ),
+    Option(
+        "--max-body-bytes",
+        "SIZE",
+        "1MiB",
+        "a number of bytes, or with Ki, KiB, Mi, MiB, from 1 to 64MiB",
+        values.parse_bytes,
+        "Larger request bodies are answered with 413. Bytes, or with Ki, KiB, Mi, MiB.",
+    ),
+    Option(
+        "--trusted-proxies",
+        "NETWORKS",
+        None,
+        "addresses or networks with commas between, such as 10.1.2.3, 10.0.0.0/8 or ::1",
+        values.parse_networks,
+        "Addresses or networks of reverse proxies, with commas between, whose X-Forwarded-For "
+        "or Forwarded says who the client is; may be repeated. Left out: nobody's is believed.",
+        repeatable=True,
+    ),
+    Option(
+        "--shutdown-timeout",
+        "DURATION",
+        "25s",
+        "a duration such as 500ms, 25s or 1m30s, at most 1h",
+        values.parse_duration_seconds,
+        "How long requests may take to end after SIGTERM or SIGINT; then they are cut off.",
+    ),
+    Option(
+        "--log-level",
+        "LEVEL",
+        "info",
+        "one of debug, info, warning, error",
+        values.one_of("debug", "info", "warning", "error"),
+        "Log this and what is more severe: debug, info, warning, error.",
+    ),
+    Option(
+        "--log-format",
+        "FORMAT",
+        None,
+        "one of json, text",
+        values.one_of("json", "text"),
+        "json or text. Left out: text on a terminal, json everywhere else.",
+    ),
+)
