@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import structlog
-from sanic import Sanic
+from sanic import HTTPResponse, Sanic
 from sanic.application.state import ApplicationServerInfo
 from sanic.config import Config
 from sanic.http import Http
@@ -22,6 +22,7 @@ from sanic.response import BaseHTTPResponse
 
 from runmeter.gateway import events, logs
 from runmeter.gateway.api.edge import Edge
+from runmeter.gateway.api.headers import preflight, secure, share
 from runmeter.gateway.api.health import health_blueprint
 from runmeter.gateway.api.media import BodyLimits
 from runmeter.gateway.api.metrics import metrics_blueprint
@@ -85,13 +86,22 @@ def create_app(
 
     app.register_listener(open_backend, "before_server_start")
     app.register_listener(close_backend, "after_server_stop")
+    if edge.cors_origins:
+        app.register_middleware(_preflight, "request")
     app.register_middleware(_finish, "response")
     return app
 
 
+async def _preflight(request: GatewayRequest) -> HTTPResponse | None:
+    return preflight(request, request.app.ctx.edge.cors_origins)
+
+
 async def _finish(request: GatewayRequest, response: BaseHTTPResponse) -> None:
     """Complete every answer, whoever made it."""
+    edge: Edge = request.app.ctx.edge
     response.headers[REQUEST_ID_HEADER] = request.request_id
+    secure(response, edge.has_tls)
+    share(request, response, edge.cors_origins)
     if request.app.ctx.stopping and isinstance(request.stream, Http):
         request.stream.keep_alive = False
     if not request.streams:
@@ -141,7 +151,7 @@ async def _serve(settings: Settings, version: str, sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    edge = Edge(Proxies(settings.trusted_proxies))
+    edge = Edge(Proxies(settings.trusted_proxies), settings.cors_origins)
     app = create_app(Backend(settings.receiver), BodyLimits(settings.max_body_bytes), edge)
     server = await serve_on(app, sock)
     host, port = sock.getsockname()[:2]

@@ -21,6 +21,7 @@ class Settings(NamedTuple):
     """host:port"""
     max_body_bytes: int
     trusted_proxies: tuple[Network, ...]
+    cors_origins: frozenset[str]
     shutdown_timeout_seconds: float
     log_level: str
     log_format: LogFormat | None
@@ -53,6 +54,7 @@ def load(flags: Flags, environ: Mapping[str, str] | None = None) -> Settings:
         receiver=found["receiver"],
         max_body_bytes=found["max_body_bytes"],
         trusted_proxies=found["trusted_proxies"] or (),
+        cors_origins=found["cors_origin"] or frozenset(),
         shutdown_timeout_seconds=found["shutdown_timeout"],
         log_level=found["log_level"],
         log_format=found["log_format"],

@@ -68,6 +68,17 @@ OPTIONS: Final = (
         repeatable=True,
     ),
     Option(
+        "--cors-origin",
+        "ORIGIN",
+        None,
+        "origins as browsers send them, with commas between: http or https, lower case, no path, "
+        "no default port, such as https://dashboard.example.org",
+        values.parse_origins,
+        "Origin, such as https://dashboard.example.org, whose pages may read answers in a "
+        "browser; several with commas between, or repeated. Left out: none.",
+        repeatable=True,
+    ),
+    Option(
         "--shutdown-timeout",
         "DURATION",
         "25s",

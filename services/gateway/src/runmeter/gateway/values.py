@@ -19,6 +19,10 @@ _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m":
 _BYTES: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<unit>(?:[KM]iB?)?)")
 _UNITS: Final = {"": 1, "Ki": 1024, "KiB": 1024, "Mi": 1024**2, "MiB": 1024**2}
 
+# as browsers write it: lower case, no default port, no path
+_ORIGIN: Final = re.compile(rf"(https?)://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::{_PORT})?")
+_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
+
 BODY_BYTES_MAX: Final = 64 * 1024 * 1024
 SHUTDOWN_SECONDS_MAX: Final = 3600.0
 
@@ -72,6 +76,16 @@ def parse_bytes(text: str) -> int:
 def parse_networks(text: str) -> tuple[Network, ...]:
     """Parse addresses and networks with commas between, such as ``10.0.0.0/8, ::1``."""
     return tuple(ip_network(item) for item in _items(text))
+
+
+def parse_origins(text: str) -> frozenset[str]:
+    """Parse origins with commas between, such as ``https://dashboard.example.org``."""
+    found = _items(text)
+    for item in found:
+        match = _ORIGIN.fullmatch(item)
+        if match is None or match["port"] == _DEFAULT_PORTS[match[1]]:
+            raise ValueError(item)
+    return frozenset(found)
 
 
 def one_of(*words: str) -> Callable[[str], str]:

@@ -11,3 +11,6 @@ class Edge(NamedTuple):
     """How requests are taken from strangers."""
 
     proxies: Proxies = Proxies()
+    cors_origins: frozenset[str] = frozenset()
+    """Origins whose pages may read answers."""
+    has_tls: bool = False
