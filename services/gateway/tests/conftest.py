@@ -25,6 +25,7 @@ import pytest
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from hypothesis import settings
 
@@ -76,6 +77,8 @@ class Double:
             token_service_pb2.CreatePushTokenResponse(token="ab" * 32)
         )
         self.listing: Stream = self.streams([])
+        self.health: Behaviour = self.answers(health_pb2.HealthCheckResponse(status="SERVING"))
+        self.health_check_count = 0
 
     def call(self) -> Call:
         """The next call that came in."""
@@ -185,6 +188,7 @@ class Double:
         ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(servicer, self._server)
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(servicer, self._server)
         run_service_pb2_grpc.add_RunServiceServicer_to_server(servicer, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
 
@@ -193,6 +197,7 @@ class _Servicer(
     ingest_service_pb2_grpc.IngestServiceServicer,
     token_service_pb2_grpc.TokenServiceServicer,
     run_service_pb2_grpc.RunServiceServicer,
+    health_pb2_grpc.HealthServicer,  # type: ignore[misc]
 ):
     def __init__(self, double: Double) -> None:
         self._double = double
@@ -213,6 +218,13 @@ class _Servicer(
         async for message in self._double.listing(request, context):
             yield message
 
+    async def Check(self, request: Any, context: Any) -> Any:
+        self._double.health_check_count += 1
+        return await self._double.health(request, context)
+
+
+_FREE_PORTS = ("--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0")
+
 
 class Program:
     """A running ``gateway``; its log lines as they come."""
@@ -220,7 +232,7 @@ class Program:
     def __init__(self, *flags: str) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "runmeter.gateway", "--addr=127.0.0.1:0", *flags],
+            [sys.executable, "-m", "runmeter.gateway", *_FREE_PORTS, *flags],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -230,8 +242,10 @@ class Program:
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.address = self.event("server.started")["address"]
+        started = self.event("server.started")
+        self.address = started["address"]
         self.url = f"http://{self.address}"
+        self.ops_url = f"http://{started['ops_address']}"
 
     def _read(self) -> None:
         assert self.process.stderr is not None

@@ -1,23 +1,21 @@
-"""The HTTP server: composition, signals, start and end."""
+"""The program: composition, signals, start and end."""
 
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from sanic import HTTPResponse, Sanic
-from sanic.application.state import ApplicationServerInfo
 from sanic.config import Config
 from sanic.http import Http
-from sanic.http.constants import HTTP
 from sanic.response import BaseHTTPResponse
 
 from runmeter.gateway import events, logs
@@ -26,23 +24,22 @@ from runmeter.gateway.api.headers import preflight, secure, share
 from runmeter.gateway.api.health import health_blueprint
 from runmeter.gateway.api.media import BodyLimits
 from runmeter.gateway.api.metrics import metrics_blueprint
+from runmeter.gateway.api.ops import create_ops_app
 from runmeter.gateway.api.request import REQUEST_ID_HEADER, GatewayRequest
 from runmeter.gateway.api.runs import runs_blueprint
+from runmeter.gateway.api.serving import App, CannotListen, address_of, drain, listen, serve_on
 from runmeter.gateway.api.tokens import tokens_blueprint
 from runmeter.gateway.backend import Backend
 from runmeter.gateway.config import Settings
+from runmeter.gateway.metrics import Metrics
+from runmeter.gateway.ops import Readiness
 from runmeter.gateway.problems import ProblemHandler
 from runmeter.gateway.proxies import Proxies
-from runmeter.gateway.values import Address
-
-App = Sanic[Config, SimpleNamespace]
 
 EXIT_CANNOT_LISTEN: Final = 1
 DRAIN_BYTES: Final = 8 * 1024 * 1024
 """So much of a body that is not wanted is still read: a client that only reads the answer after
 sending gets it. Beyond that the connection is closed."""
-BACKLOG: Final = 1024
-_POLL_SECONDS: Final = 0.02
 
 _log = structlog.get_logger()
 
@@ -51,6 +48,7 @@ def create_app(
     backend: Backend,
     limits: BodyLimits,
     edge: Edge = Edge(),  # noqa: B008 - a constant
+    metrics: Metrics | None = None,
     *,
     name: str = "gateway",
     clock: Callable[[], float] = time.monotonic,
@@ -68,7 +66,7 @@ def create_app(
     app: App = Sanic(
         name,
         config=settings,
-        ctx=SimpleNamespace(clock=clock, stopping=False, edge=edge),
+        ctx=SimpleNamespace(clock=clock, stopping=False, edge=edge, metrics=metrics or Metrics()),
         error_handler=ProblemHandler(),
         request_class=GatewayRequest,
         configure_logging=False,
@@ -105,33 +103,9 @@ async def _finish(request: GatewayRequest, response: BaseHTTPResponse) -> None:
     if request.app.ctx.stopping and isinstance(request.stream, Http):
         request.stream.keep_alive = False
     if not request.streams:
+        if request.method != "HEAD":
+            request.app.ctx.metrics.body_sent(len(response.body or b""))
         request.log_finished(response.status)
-
-
-def listen(address: Address) -> socket.socket:
-    """Bind the listening socket; without a host on IPv6 and IPv4 alike where there is IPv6.
-
-    Raises:
-        OSError: the address is taken, not ours, or not allowed.
-    """
-    if address.host is None and socket.has_dualstack_ipv6():
-        sock = socket.create_server(
-            ("::", address.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
-        )
-    else:
-        host = address.host or "0.0.0.0"
-        family = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)[0][0]
-        sock = socket.create_server((host, address.port), family=family, backlog=BACKLOG)
-    # connections inherit it; asyncio sets it only where the protocol was named. Without it the
-    # second part of every streamed answer waits 40 ms for an acknowledgement
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
-
-
-def _reason(error: OSError) -> str:
-    # asyncio and socket put the address into strerror; names that do not resolve have no errno
-    known = isinstance(error, socket.gaierror) or error.errno is None
-    return (str(error.strerror) if known else os.strerror(error.errno or 0)).lower()
 
 
 def run(settings: Settings, version: str) -> int:
@@ -139,70 +113,57 @@ def run(settings: Settings, version: str) -> int:
     logs.configure(settings.log_level, settings.log_format)
     try:
         sock = listen(settings.addr)
-    except OSError as error:
-        print(f"gateway: cannot listen on {settings.addr}: {_reason(error)}.", file=sys.stderr)
+        ops_sock = None if settings.ops_addr is None else listen(settings.ops_addr)
+    except CannotListen as error:
+        print(f"gateway: {error}.", file=sys.stderr)
         return EXIT_CANNOT_LISTEN
-    asyncio.run(_serve(settings, version, sock))
+    asyncio.run(_serve(settings, version, sock, ops_sock))
     return 0
 
 
-async def _serve(settings: Settings, version: str, sock: socket.socket) -> None:
+async def _serve(
+    settings: Settings, version: str, sock: socket.socket, ops_sock: socket.socket | None
+) -> None:
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
+    metrics = Metrics(version)
+    backend = Backend(settings.receiver, observe=metrics.call_finished)
     edge = Edge(Proxies(settings.trusted_proxies), settings.cors_origins)
-    app = create_app(Backend(settings.receiver), BodyLimits(settings.max_body_bytes), edge)
+    app = create_app(backend, BodyLimits(settings.max_body_bytes), edge, metrics)
+    readiness = Readiness(backend.check_serving)
     server = await serve_on(app, sock)
-    host, port = sock.getsockname()[:2]
-    _log.info(
-        events.SERVER_STARTED,
-        address=str(Address(host, port)),
-        version=version,
-        receiver=settings.receiver,
-    )
-    received = await signals.get()
-    app.ctx.stopping = True
-    _log.info(
-        events.SERVER_STOPPING,
-        signal=received.name,
-        timeout_seconds=settings.shutdown_timeout_seconds,
-    )
-    aborted_count = await _drained(server, signals, settings.shutdown_timeout_seconds)
-    await server.before_stop()
-    await server.after_stop()
+    async with _ops_pages(create_ops_app(metrics.text, readiness), ops_sock):
+        _log.info(
+            events.SERVER_STARTED,
+            address=address_of(sock),
+            ops_address=ops_sock and address_of(ops_sock),
+            version=version,
+            receiver=settings.receiver,
+        )
+        received = await signals.get()
+        app.ctx.stopping = True
+        readiness.closing_reason = "it is stopping"
+        _log.info(
+            events.SERVER_STOPPING,
+            signal=received.name,
+            timeout_seconds=settings.shutdown_timeout_seconds,
+        )
+        aborted_count = await drain(
+            server, settings.shutdown_timeout_seconds, lambda: not signals.empty()
+        )
     _log.info(events.SERVER_STOPPED, aborted_count=aborted_count)
 
 
-async def serve_on(app: App, sock: socket.socket) -> Any:
-    """Start to take requests; returns Sanic's AsyncioServer, whose methods have no types."""
-    # create_server leaves this out; without it every answer has an empty alt-svc header
-    app.state.server_info.append(ApplicationServerInfo({"version": HTTP.VERSION_1}))
-    server: Any = await app.create_server(
-        sock=sock, return_asyncio_server=True, asyncio_server_kwargs={"start_serving": False}
-    )
-    await server.startup()
-    await server.before_start()
-    await server.start_serving()
-    await server.after_start()
-    return server
-
-
-async def _drained(server: Any, signals: asyncio.Queue[Any], timeout_seconds: float) -> int:
-    """Take no more connections and let requests end; returns how many had to be cut off.
-
-    A second signal ends the waiting. Idle connections are closed again and again: one that was
-    busy becomes idle when its request ends.
-    """
-    server.close()
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout_seconds
-    while server.connections and loop.time() < deadline and signals.empty():
-        for connection in tuple(server.connections):
-            connection.close_if_idle()
-        await asyncio.sleep(_POLL_SECONDS)
-    left = tuple(server.connections)
-    for connection in left:
-        connection.abort()
-    await asyncio.sleep(0)  # their tasks see the end of the connection
-    return len(left)
+@contextlib.asynccontextmanager
+async def _ops_pages(app: App, sock: socket.socket | None) -> AsyncIterator[None]:
+    """Serve the pages; their requests are cut off at the end. No socket: do nothing."""
+    if sock is None:
+        yield
+        return
+    server = await serve_on(app, sock)
+    try:
+        yield
+    finally:
+        await drain(server, 0, lambda: True)

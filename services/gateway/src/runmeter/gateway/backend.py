@@ -16,8 +16,10 @@ import grpc.aio
 from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
 from runmeter.gateway import schemas
+from runmeter.gateway.calls import Ending, Observe, observed, observing
 from runmeter.gateway.errors import FieldError, ReceiverError
 from runmeter.gateway.query import RunQuery
 from runmeter.gateway.wire import runs as wire
@@ -27,6 +29,7 @@ from runmeter.v1 import run_service_pb2 as query_pb
 from runmeter.v1 import run_service_pb2_grpc as query_grpc
 from runmeter.v1 import token_service_pb2_grpc as token_grpc
 
+HEALTH_SECONDS: Final = 5.0
 _STATUS_DETAILS: Final = "grpc-status-details-bin"
 _OPTIONS: Final = (
     ("grpc.max_send_message_length", 8 * 1024 * 1024),
@@ -73,9 +76,15 @@ class Listing(NamedTuple):
 class Backend:
     """Client of one receiver. Make it anywhere, `open` and `close` it in the serving loop."""
 
-    def __init__(self, target: str, timeouts: Timeouts = Timeouts()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        target: str,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008
+        observe: Observe = lambda method, code: None,
+    ) -> None:
         self._target = target
         self._timeouts = timeouts
+        self.observe = observe
         self._channel: grpc.aio.Channel | None = None
 
     def open(self) -> None:
@@ -84,6 +93,7 @@ class Backend:
         self._ingest = ingest_grpc.IngestServiceStub(self._channel)
         self._tokens = token_grpc.TokenServiceStub(self._channel)
         self._runs = query_grpc.RunServiceStub(self._channel)
+        self._health = health_pb2_grpc.HealthStub(self._channel)
 
     async def close(self) -> None:
         """Close the channel; calls still open are cancelled."""
@@ -91,6 +101,21 @@ class Backend:
             await self._channel.close()
             self._channel = None
 
+    async def check_serving(self) -> None:
+        """Ask the receiver for its health.
+
+        Raises:
+            ReceiverError: it is not reached, or does not serve.
+        """
+        request = health_pb2.HealthCheckRequest()
+        try:
+            answer = await self._health.Check(request, timeout=HEALTH_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise _receiver_error(error) from None
+        if answer.status != health_pb2.HealthCheckResponse.SERVING:
+            raise ReceiverError("UNAVAILABLE", "not serving")
+
+    @observed("PushRun")
     async def push_run(self, body: schemas.RunBody, caller: Caller) -> schemas.Pushed:
         """PushRun. Raises `ReceiverError`."""
         request = wire.push_to_wire(body, str(uuid4()))
@@ -103,6 +128,7 @@ class Backend:
             raise _receiver_error(error, sized=True) from None
         return schemas.Pushed(answer.id, answer.duplicate)
 
+    @observed("CreatePushToken")
     async def create_push_token(self, body: schemas.TokenBody, caller: Caller) -> schemas.Token:
         """CreatePushToken. Raises `ReceiverError`."""
         try:
@@ -122,17 +148,18 @@ class Backend:
         Raises:
             ReceiverError: no header and first page (or end) in time.
         """
-        call: _RunStream = self._runs.ListRuns(
-            wire.query_to_wire(query),
-            timeout=self._timeouts.stream_seconds,
-            metadata=_metadata(caller),
-        )
-        try:
-            header, first = await _opening(call, self._timeouts.unary_seconds)
-            next_id = header.next_before_id if header.HasField("next_before_id") else None
-            yield Listing(header.etag, next_id, _pages(call, first))
-        finally:
-            call.cancel()
+        with observing(self.observe, "ListRuns") as ending:
+            call: _RunStream = self._runs.ListRuns(
+                wire.query_to_wire(query),
+                timeout=self._timeouts.stream_seconds,
+                metadata=_metadata(caller),
+            )
+            try:
+                header, first = await _opening(call, self._timeouts.unary_seconds)
+                next_id = header.next_before_id if header.HasField("next_before_id") else None
+                yield Listing(header.etag, next_id, _pages(call, first, ending))
+            finally:
+                call.cancel()
 
 
 _RunStream = grpc.aio.UnaryStreamCall[query_pb.ListRunsRequest, query_pb.ListRunsResponse]
@@ -165,11 +192,15 @@ def _header(message: query_pb.ListRunsResponse | None) -> query_pb.ListRunsHeade
 
 
 async def _pages(
-    call: _RunStream, message: query_pb.ListRunsResponse | None
+    call: _RunStream, message: query_pb.ListRunsResponse | None, ending: Ending
 ) -> AsyncIterator[list[schemas.RunRecord]]:
     while message is not None:
         yield [wire.record_from_wire(stored) for stored in message.page.runs]
-        message = await _read(call)
+        try:
+            message = await _read(call)
+        except ReceiverError as error:
+            ending.code = error.code  # whoever reads may end in another way because of it
+            raise
 
 
 def _metadata(caller: Caller) -> tuple[tuple[str, str], ...]:

@@ -22,6 +22,8 @@ class Settings(NamedTuple):
     max_body_bytes: int
     trusted_proxies: tuple[Network, ...]
     cors_origins: frozenset[str]
+    ops_addr: Address | None
+    """None: there are no such pages."""
     shutdown_timeout_seconds: float
     log_level: str
     log_format: LogFormat | None
@@ -55,6 +57,7 @@ def load(flags: Flags, environ: Mapping[str, str] | None = None) -> Settings:
         max_body_bytes=found["max_body_bytes"],
         trusted_proxies=found["trusted_proxies"] or (),
         cors_origins=found["cors_origin"] or frozenset(),
+        ops_addr=found["ops_addr"],
         shutdown_timeout_seconds=found["shutdown_timeout"],
         log_level=found["log_level"],
         log_format=found["log_format"],

@@ -3,7 +3,8 @@
 from typing import Final
 
 SERVER_STARTED: Final = "server.started"
-"""Requests are taken. ``address`` (host:port that is really bound), ``version``, ``receiver``."""
+"""Requests are taken. ``address`` and ``ops_address`` (host:port that are really bound; null: there
+is none), ``version``, ``receiver``."""
 
 SERVER_STOPPING: Final = "server.stopping"
 """A signal was received; requests in flight may end. ``signal``, ``timeout_seconds``."""

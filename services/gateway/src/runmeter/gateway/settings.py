@@ -79,6 +79,15 @@ OPTIONS: Final = (
         repeatable=True,
     ),
     Option(
+        "--ops-addr",
+        "HOST:PORT",
+        ":9465",
+        "none, or host:port, [IPv6 address]:port or :port, with a port from 0 to 65535",
+        values.parse_address_or_none,
+        "Where to serve /metrics, /healthz and /readyz over HTTP, in the clear and to everyone; "
+        "none: nowhere.",
+    ),
+    Option(
         "--shutdown-timeout",
         "DURATION",
         "25s",

@@ -46,6 +46,11 @@ def parse_address(text: str) -> Address:
     return Address(match["v6"] or match["host"], int(match["port"]))
 
 
+def parse_address_or_none(text: str) -> Address | None:
+    """Parse as `parse_address` does, or ``none``."""
+    return None if text == "none" else parse_address(text)
+
+
 def parse_receiver(text: str) -> str:
     """Parse ``grpc://host:port`` to ``host:port``."""
     match = _RECEIVER.fullmatch(text)

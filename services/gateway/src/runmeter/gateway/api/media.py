@@ -53,6 +53,7 @@ async def _received(request: GatewayRequest, limit_bytes: int) -> bytes:
     if isinstance(request.stream, Http):
         async for chunk in request.stream:
             body += chunk
+            request.app.ctx.metrics.body_received(len(chunk))
             if len(body) > limit_bytes:
                 raise BodyTooLarge(limit_bytes)
     return bytes(body)

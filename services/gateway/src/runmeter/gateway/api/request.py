@@ -96,17 +96,19 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
         return "/" + _PARAMETER.sub(r"{\1}", self.route.path)
 
     def log_finished(self, status: int, **more: object) -> None:
-        """Log that the request is over; only the first call counts."""
+        """Log and count that the request is over; only the first call counts."""
         if self._finished:
             return
         self._finished = True
+        seconds = self.app.ctx.clock() - self._started
+        self.app.ctx.metrics.request_finished(self.method, self.route_template, status, seconds)
         address = self.conn_info.peername if self.conn_info else None
         _log.info(
             events.REQUEST_FINISHED,
             method=self.method,
             route=self.route_template,
             status=status,
-            duration_seconds=round(self.app.ctx.clock() - self._started, 6),
+            duration_seconds=round(seconds, 6),
             request_id=self.request_id,
             peer=":".join(map(str, address[:2])) if isinstance(address, tuple) else None,
             client=self.client_address,

@@ -82,9 +82,14 @@ async def _stream(
         if request.method == "HEAD":
             _end_head(request)
         else:
+            count = request.app.ctx.metrics.body_sent
+            count(len(opening))
             async for page in others:
-                await response.send(b"," + _items(page), end_stream=False)
+                part = b"," + _items(page)
+                await response.send(part, end_stream=False)
+                count(len(part))
             await response.send(b"]", end_stream=True)
+            count(1)
     except asyncio.CancelledError:
         request.log_finished(200, broken=True)
         raise
