@@ -60,8 +60,9 @@ class Call(NamedTuple):
 class Double:
     """Speaks the receiver's side of the contract on 127.0.0.1, in a thread of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self.port = 0
+        self._credentials = credentials
         self.reset()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -189,7 +190,11 @@ class Double:
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(servicer, self._server)
         run_service_pb2_grpc.add_RunServiceServicer_to_server(servicer, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        address = f"127.0.0.1:{self.port}"
+        if self._credentials is None:
+            self.port = self._server.add_insecure_port(address)
+        else:
+            self.port = self._server.add_secure_port(address, self._credentials)
         await self._server.start()
 
 
@@ -244,7 +249,7 @@ class Program:
         self._reader.start()
         started = self.event("server.started")
         self.address = started["address"]
-        self.url = f"http://{self.address}"
+        self.url = f"{'https' if started['tls'] else 'http'}://{self.address}"
         self.ops_url = f"http://{started['ops_address']}"
 
     def _read(self) -> None:
@@ -336,6 +341,21 @@ def own_double() -> Iterator[Double]:
     double.start()
     yield double
     double.close()
+
+
+@pytest.fixture
+def secure_double() -> Iterator[Callable[..., Double]]:
+    """Starts doubles that speak TLS with these credentials; none outlives the test."""
+    started: list[Double] = []
+
+    def start_double(credentials: grpc.ServerCredentials) -> Double:
+        started.append(Double(credentials))
+        started[-1].start()
+        return started[-1]
+
+    yield start_double
+    for double in started:
+        double.close()
 
 
 @pytest.fixture

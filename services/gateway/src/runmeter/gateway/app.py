@@ -35,6 +35,8 @@ from runmeter.gateway.metrics import Metrics
 from runmeter.gateway.ops import Readiness
 from runmeter.gateway.problems import ProblemHandler
 from runmeter.gateway.proxies import Proxies
+from runmeter.gateway.rotation import Rotation
+from runmeter.gateway.tls import Served
 
 EXIT_CANNOT_LISTEN: Final = 1
 DRAIN_BYTES: Final = 8 * 1024 * 1024
@@ -128,19 +130,26 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
+    hung_up = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
     metrics = Metrics(version)
-    backend = Backend(settings.receiver, observe=metrics.call_finished)
-    edge = Edge(Proxies(settings.trusted_proxies), settings.cors_origins)
+    backend = Backend(
+        settings.receiver.target, observe=metrics.call_finished, tls=settings.receiver_tls
+    )
+    served = None if settings.tls is None else Served(settings.tls)
+    edge = Edge(Proxies(settings.trusted_proxies), settings.cors_origins, served is not None)
     app = create_app(backend, BodyLimits(settings.max_body_bytes), edge, metrics)
     readiness = Readiness(backend.check_serving)
-    server = await serve_on(app, sock)
+    server = await serve_on(app, sock, None if served is None else served.context)
+    rotation = loop.create_task(Rotation(settings, served, backend, metrics).follow(hung_up))
     async with _ops_pages(create_ops_app(metrics.text, readiness), ops_sock):
         _log.info(
             events.SERVER_STARTED,
             address=address_of(sock),
             ops_address=ops_sock and address_of(ops_sock),
             version=version,
-            receiver=settings.receiver,
+            receiver=settings.receiver.target,
+            tls=served is not None,
         )
         received = await signals.get()
         app.ctx.stopping = True
@@ -150,6 +159,7 @@ async def _serve(
             signal=received.name,
             timeout_seconds=settings.shutdown_timeout_seconds,
         )
+        rotation.cancel()
         aborted_count = await drain(
             server, settings.shutdown_timeout_seconds, lambda: not signals.empty()
         )

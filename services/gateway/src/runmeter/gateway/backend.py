@@ -22,6 +22,7 @@ from runmeter.gateway import schemas
 from runmeter.gateway.calls import Ending, Observe, observed, observing
 from runmeter.gateway.errors import FieldError, ReceiverError
 from runmeter.gateway.query import RunQuery
+from runmeter.gateway.tls import ClientTls
 from runmeter.gateway.wire import runs as wire
 from runmeter.gateway.wire.fields import json_field
 from runmeter.v1 import ingest_service_pb2_grpc as ingest_grpc
@@ -81,22 +82,36 @@ class Backend:
         target: str,
         timeouts: Timeouts = Timeouts(),  # noqa: B008
         observe: Observe = lambda method, code: None,
+        tls: ClientTls | None = None,
     ) -> None:
         self._target = target
         self._timeouts = timeouts
+        self._tls = tls
         self.observe = observe
         self._channel: grpc.aio.Channel | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
         """Make the channel; it connects with the first call."""
-        self._channel = grpc.aio.insecure_channel(self._target, options=_OPTIONS)
+        self._channel = _channel(self._target, self._tls)
         self._ingest = ingest_grpc.IngestServiceStub(self._channel)
         self._tokens = token_grpc.TokenServiceStub(self._channel)
         self._runs = query_grpc.RunServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
+    def use_certificates(self, tls: ClientTls) -> None:
+        """Meet the receiver with these from the next call on; calls that run go on."""
+        self._tls = tls
+        if self._channel is not None:
+            closing = asyncio.create_task(self._channel.close(self._timeouts.stream_seconds))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            self.open()
+
     async def close(self) -> None:
         """Close the channel; calls still open are cancelled."""
+        for closing in self._closing:
+            closing.cancel()
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
@@ -160,6 +175,13 @@ class Backend:
                 yield Listing(header.etag, next_id, _pages(call, first, ending))
             finally:
                 call.cancel()
+
+
+def _channel(target: str, tls: ClientTls | None) -> grpc.aio.Channel:
+    if tls is None:
+        return grpc.aio.insecure_channel(target, options=_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.chain)
+    return grpc.aio.secure_channel(target, credentials, options=_OPTIONS)
 
 
 _RunStream = grpc.aio.UnaryStreamCall[query_pb.ListRunsRequest, query_pb.ListRunsResponse]

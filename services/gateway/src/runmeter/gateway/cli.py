@@ -61,6 +61,7 @@ def main(**flags: Any) -> None:
     except config.ConfigError as error:
         click.echo(f"gateway: {error}", err=True)
         sys.exit(EXIT_CONFIGURATION)
+    config.quiet_grpc()
     # only now: --help and bad settings need neither Sanic nor gRPC
     from runmeter.gateway.app import run
 

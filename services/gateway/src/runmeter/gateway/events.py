@@ -4,7 +4,7 @@ from typing import Final
 
 SERVER_STARTED: Final = "server.started"
 """Requests are taken. ``address`` and ``ops_address`` (host:port that are really bound; null: there
-is none), ``version``, ``receiver``."""
+is none), ``version``, ``receiver``, ``tls`` (whether HTTPS is served)."""
 
 SERVER_STOPPING: Final = "server.stopping"
 """A signal was received; requests in flight may end. ``signal``, ``timeout_seconds``."""
@@ -21,6 +21,20 @@ byte."""
 REQUEST_FAILED: Final = "request.failed"
 """A defect of the gateway or the receiver, answered as 500. ``request_id``, ``route``, and
 ``exception`` or ``code`` (of gRPC)."""
+
+CERTIFICATES_REREAD: Final = "certificates.reread"
+"""SIGHUP: the files of certificates were read again. ``changed``: what is new, ``tls``,
+``receiver_tls`` or nothing."""
+
+CERTIFICATES_KEPT: Final = "certificates.kept"
+"""SIGHUP: a file of certificates will not do; all of them stay as they were. ``reason``."""
+
+RECEIVER_LOST: Final = "receiver.lost"
+"""Asked for readiness, the gateway found no receiver that serves. ``code`` (of gRPC),
+``message``."""
+
+RECEIVER_FOUND: Final = "receiver.found"
+"""Asked again, it found one."""
 
 LIBRARY_WARNED: Final = "library.warned"
 """A library logged a warning or an error. ``logger``, ``message``."""

@@ -51,6 +51,7 @@ class Metrics:
         self._calls = self._counter(
             "receiver_calls", "Calls to the receiver, by method and gRPC code.", "method code"
         )
+        self._expiry: Gauge | None = None
         info = Info(f"{_PREFIX}_build", "Versions of this gateway.", registry=self._registry)
         python = ".".join(map(str, sys.version_info[:3]))
         info.info({"version": version, "python": python})
@@ -74,6 +75,15 @@ class Metrics:
     def call_finished(self, method: str, code: str) -> None:
         """Count a call to the receiver."""
         self._calls.labels(method, code).inc()
+
+    def certificate_expires(self, at_unix: float) -> None:
+        """Note until when the certificate that clients are shown is valid."""
+        if self._expiry is None:  # without TLS there is none
+            self._expiry = self._gauge(
+                "tls_certificate_expiry_timestamp_seconds",
+                "Unix time until which the certificate of --tls-cert is valid.",
+            )
+        self._expiry.set(at_unix)
 
     def text(self) -> bytes:
         """Return all of it as Prometheus reads it (content type `CONTENT_TYPE`)."""

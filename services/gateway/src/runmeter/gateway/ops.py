@@ -7,7 +7,12 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import structlog
+
+from runmeter.gateway import events
 from runmeter.gateway.errors import ReceiverError
+
+_log = structlog.get_logger()
 
 ANSWER_SECONDS: Final = 0.8
 """Kubernetes gives a probe 1 s by default, and asks again."""
@@ -30,6 +35,7 @@ class Readiness:
         self._check = check
         self._clock = clock
         self._ended_seconds = 0.0
+        self._is_lost = False
         self._task: asyncio.Task[str | None] | None = None
 
     async def unready_reason(self) -> str | None:
@@ -48,7 +54,13 @@ class Readiness:
         try:
             await self._check()
         except ReceiverError as error:
+            if not self._is_lost:
+                self._is_lost = True
+                _log.warning(events.RECEIVER_LOST, code=error.code, message=error.message)
             return f"the receiver is {error.code}"
         finally:
             self._ended_seconds = self._clock()
+        if self._is_lost:
+            self._is_lost = False
+            _log.info(events.RECEIVER_FOUND)
         return None

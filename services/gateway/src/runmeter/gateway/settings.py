@@ -31,6 +31,8 @@ class Option(NamedTuple):
         return "GATEWAY_" + self.name.upper()
 
 
+_FILE: Final = "a file"
+
 OPTIONS: Final = (
     Option(
         "--addr",
@@ -45,9 +47,59 @@ OPTIONS: Final = (
         "--receiver",
         "URL",
         "grpc://127.0.0.1:50051",
-        "grpc://host:port, with a port from 1 to 65535",
+        "grpc://host:port or grpcs://host:port, with a port from 1 to 65535",
         values.parse_receiver,
-        "The receiver that stores the runs and checks the tokens.",
+        "The receiver that stores the runs and checks the tokens; grpcs: with TLS.",
+    ),
+    Option(
+        "--receiver-tls-ca",
+        "FILE",
+        None,
+        _FILE,
+        str,
+        "CAs, PEM: the receiver must show a certificate of one of these. Left out: the system's.",
+    ),
+    Option(
+        "--receiver-tls-cert",
+        "FILE",
+        None,
+        _FILE,
+        str,
+        "Certificate to show to the receiver (mutual TLS), PEM, the chain behind it. With "
+        "--receiver-tls-key.",
+    ),
+    Option(
+        "--receiver-tls-key",
+        "FILE",
+        None,
+        _FILE,
+        str,
+        "Key of that certificate, PEM, without passphrase.",
+    ),
+    Option(
+        "--tls-cert",
+        "FILE",
+        None,
+        _FILE,
+        str,
+        "Certificate to serve HTTPS with, PEM, the chain behind it. With --tls-key. Files of "
+        "certificates are read again at SIGHUP.",
+    ),
+    Option(
+        "--tls-key",
+        "FILE",
+        None,
+        _FILE,
+        str,
+        "Key of that certificate, PEM, without passphrase.",
+    ),
+    Option(
+        "--tls-client-ca",
+        "FILE",
+        None,
+        _FILE,
+        str,
+        "CAs, PEM: clients must show a certificate of one of these (mutual TLS).",
     ),
     Option(
         "--max-body-bytes",

@@ -12,7 +12,7 @@ Network: TypeAlias = IPv4Network | IPv6Network
 _PORT: Final = r"(?P<port>[0-9]{1,5})"
 _HOST: Final = r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+))"
 _ADDRESS: Final = re.compile(rf"{_HOST}?:{_PORT}")
-_RECEIVER: Final = re.compile(rf"grpc://(?P<target>{_HOST}:{_PORT})/?")
+_RECEIVER: Final = re.compile(rf"grpc(?P<tls>s?)://(?P<target>{_HOST}:{_PORT})/?")
 _DURATION: Final = re.compile(r"(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ms|us|µs|ns|h|m|s))+")
 _DURATION_PART: Final = re.compile(r"([0-9.]+)(ms|us|µs|ns|h|m|s)")
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
@@ -38,6 +38,13 @@ class Address(NamedTuple):
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
 
+class Receiver(NamedTuple):
+    """Where the receiver is: ``host:port``, and whether it is met with TLS."""
+
+    target: str
+    has_tls: bool
+
+
 def parse_address(text: str) -> Address:
     """Parse ``host:port``, ``[v6]:port`` or ``:port``."""
     match = _ADDRESS.fullmatch(text)
@@ -51,12 +58,12 @@ def parse_address_or_none(text: str) -> Address | None:
     return None if text == "none" else parse_address(text)
 
 
-def parse_receiver(text: str) -> str:
-    """Parse ``grpc://host:port`` to ``host:port``."""
+def parse_receiver(text: str) -> Receiver:
+    """Parse ``grpc://host:port`` or ``grpcs://host:port``."""
     match = _RECEIVER.fullmatch(text)
     if match is None or not 0 < int(match["port"]) <= 65535:
         raise ValueError(text)
-    return match["target"]
+    return Receiver(match["target"], bool(match["tls"]))
 
 
 def parse_duration_seconds(text: str) -> float:

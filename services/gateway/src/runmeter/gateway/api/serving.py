@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from ssl import SSLContext
 from types import SimpleNamespace
 from typing import Any, Final, TypeAlias
 
@@ -21,6 +22,7 @@ App: TypeAlias = Sanic[Config, SimpleNamespace]
 
 BACKLOG: Final = 1024
 _POLL_SECONDS: Final = 0.02
+_TLS: Final = {"ssl_handshake_timeout": 10.0, "ssl_shutdown_timeout": 5.0}
 
 
 class CannotListen(Exception):
@@ -67,18 +69,20 @@ def address_of(sock: socket.socket) -> str:
     return str(Address(*sock.getsockname()[:2]))
 
 
-async def serve_on(app: App, sock: socket.socket) -> Any:
+async def serve_on(app: App, sock: socket.socket, context: SSLContext | None = None) -> Any:
     """Start to take requests; returns Sanic's AsyncioServer, whose methods have no types.
 
-    The application has what `GatewayProtocol` looks for in its context.
+    The application has what `GatewayProtocol` looks for in its context. With an SSL context it
+    serves HTTPS.
     """
     # create_server leaves this out; without it every answer has an empty alt-svc header
     app.state.server_info.append(ApplicationServerInfo({"version": HTTP.VERSION_1}))
     server: Any = await app.create_server(
         sock=sock,
+        ssl=context,
         protocol=GatewayProtocol,
         return_asyncio_server=True,
-        asyncio_server_kwargs={"start_serving": False},
+        asyncio_server_kwargs={"start_serving": False, **({} if context is None else _TLS)},
     )
     await server.startup()
     await server.before_start()
