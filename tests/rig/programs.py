@@ -221,6 +221,7 @@ class Stage:
             "gateway",
             "--addr=127.0.0.1:0",
             "--ops-addr=127.0.0.1:0",
+            "--rate-limit=none",
             f"--receiver=grpc://{receiver_address}",
             *arguments,
             kind=Gateway,

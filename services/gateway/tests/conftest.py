@@ -228,7 +228,7 @@ class _Servicer(
         return await self._double.health(request, context)
 
 
-_FREE_PORTS = ("--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0")
+_FLAGS = ("--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--rate-limit=none")
 
 
 class Program:
@@ -237,7 +237,7 @@ class Program:
     def __init__(self, *flags: str) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "runmeter.gateway", *_FREE_PORTS, *flags],
+            [sys.executable, "-m", "runmeter.gateway", *_FLAGS, *flags],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

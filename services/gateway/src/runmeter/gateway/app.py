@@ -9,7 +9,6 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from types import SimpleNamespace
 from typing import Final
 
 import structlog
@@ -19,7 +18,8 @@ from sanic.http import Http
 from sanic.response import BaseHTTPResponse
 
 from runmeter.gateway import events, logs
-from runmeter.gateway.api.edge import Edge
+from runmeter.gateway.api.connection import HEAD_BYTES_MAX
+from runmeter.gateway.api.edge import Capacity, Edge
 from runmeter.gateway.api.headers import preflight, secure, share
 from runmeter.gateway.api.health import health_blueprint
 from runmeter.gateway.api.media import BodyLimits
@@ -27,7 +27,15 @@ from runmeter.gateway.api.metrics import metrics_blueprint
 from runmeter.gateway.api.ops import create_ops_app
 from runmeter.gateway.api.request import REQUEST_ID_HEADER, GatewayRequest
 from runmeter.gateway.api.runs import runs_blueprint
-from runmeter.gateway.api.serving import App, CannotListen, address_of, drain, listen, serve_on
+from runmeter.gateway.api.serving import (
+    App,
+    CannotListen,
+    address_of,
+    context,
+    drain,
+    listen,
+    serve_on,
+)
 from runmeter.gateway.api.tokens import tokens_blueprint
 from runmeter.gateway.backend import Backend
 from runmeter.gateway.config import Settings
@@ -35,6 +43,7 @@ from runmeter.gateway.metrics import Metrics
 from runmeter.gateway.ops import Readiness
 from runmeter.gateway.problems import ProblemHandler
 from runmeter.gateway.proxies import Proxies
+from runmeter.gateway.rates import Rates
 from runmeter.gateway.rotation import Rotation
 from runmeter.gateway.tls import Served
 
@@ -62,13 +71,15 @@ def create_app(
             "ACCESS_LOG": False,
             "AUTO_EXTEND": False,
             "MOTD": False,
+            "KEEP_ALIVE_TIMEOUT": edge.patience.idle_seconds,
+            "REQUEST_MAX_HEADER_SIZE": HEAD_BYTES_MAX,
             "REQUEST_MAX_SIZE": limits.max_bytes + DRAIN_BYTES,
         }
     )
     app: App = Sanic(
         name,
         config=settings,
-        ctx=SimpleNamespace(clock=clock, stopping=False, edge=edge, metrics=metrics or Metrics()),
+        ctx=context(edge, metrics or Metrics(), limits.timeout_seconds, clock),
         error_handler=ProblemHandler(),
         request_class=GatewayRequest,
         configure_logging=False,
@@ -137,7 +148,13 @@ async def _serve(
         settings.receiver.target, observe=metrics.call_finished, tls=settings.receiver_tls
     )
     served = None if settings.tls is None else Served(settings.tls)
-    edge = Edge(Proxies(settings.trusted_proxies), settings.cors_origins, served is not None)
+    edge = Edge(
+        Proxies(settings.trusted_proxies),
+        settings.cors_origins,
+        served is not None,
+        None if settings.rate_limit is None else Rates(settings.rate_limit),
+        Capacity(settings.max_connections, settings.max_requests),
+    )
     app = create_app(backend, BodyLimits(settings.max_body_bytes), edge, metrics)
     readiness = Readiness(backend.check_serving)
     server = await serve_on(app, sock, None if served is None else served.context)

@@ -25,6 +25,10 @@ class Settings(NamedTuple):
     tls: ServerTls | None
     """None: HTTP in the clear is served."""
     max_body_bytes: int
+    rate_limit: int | None
+    """Requests a second of one client; None: no limit."""
+    max_requests: int
+    max_connections: int
     trusted_proxies: tuple[Network, ...]
     cors_origins: frozenset[str]
     ops_addr: Address | None
@@ -66,6 +70,9 @@ def load(flags: Flags, environ: Mapping[str, str] | None = None) -> Settings:
         receiver_tls=_receiver_tls(found, origins),
         tls=_server_tls(found, origins),
         max_body_bytes=found["max_body_bytes"],
+        rate_limit=found["rate_limit"],
+        max_requests=found["max_requests"],
+        max_connections=found["max_connections"],
         trusted_proxies=found["trusted_proxies"] or (),
         cors_origins=found["cors_origin"] or frozenset(),
         ops_addr=found["ops_addr"],

@@ -22,6 +22,10 @@ REQUEST_FAILED: Final = "request.failed"
 """A defect of the gateway or the receiver, answered as 500. ``request_id``, ``route``, and
 ``exception`` or ``code`` (of gRPC)."""
 
+CONNECTION_REFUSED: Final = "connection.refused"
+"""There are as many connections as there may be, all of them busy; told at most once a minute.
+``limit``."""
+
 CERTIFICATES_REREAD: Final = "certificates.reread"
 """SIGHUP: the files of certificates were read again. ``changed``: what is new, ``tls``,
 ``receiver_tls`` or nothing."""

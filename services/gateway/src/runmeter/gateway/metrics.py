@@ -46,6 +46,15 @@ class Metrics:
             registry=self._registry,
         )
         self.requests_in_flight = self._gauge("requests_in_flight", "Requests being answered.")
+        self._refused = self._counter(
+            "requests_refused",
+            "Requests that were not let in: rate, client (too many at once) or capacity.",
+            "reason",
+        )
+        self.connections = self._gauge("connections", "Open connections.")
+        self.connections_refused = self._counter(
+            "connections_refused", "Connections for which there was no room."
+        )
         self._received = self._counter("request_body_bytes", "Bytes of bodies that were read.")
         self._sent = self._counter("response_body_bytes", "Bytes of bodies of answers.")
         self._calls = self._counter(
@@ -63,6 +72,10 @@ class Metrics:
         route = route or _UNMATCHED
         self._requests.labels(method, route, str(status)).inc()
         self._request_seconds.labels(method, route).observe(seconds)
+
+    def request_refused(self, reason: str) -> None:
+        """Count one that was not let in."""
+        self._refused.labels(reason).inc()
 
     def body_received(self, size_bytes: int) -> None:
         """Count a part of a request's body."""

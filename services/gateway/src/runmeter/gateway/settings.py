@@ -110,6 +110,33 @@ OPTIONS: Final = (
         "Larger request bodies are answered with 413. Bytes, or with Ki, KiB, Mi, MiB.",
     ),
     Option(
+        "--rate-limit",
+        "COUNT",
+        "100",
+        "none, or a whole number from 1 to 999999",
+        values.parse_count_or_none,
+        "Requests a second of one client, in bursts up to twice that; more are answered with 429. "
+        "IPv6 clients are told apart by their /64. Counted by each worker. none: no limit.",
+    ),
+    Option(
+        "--max-requests",
+        "COUNT",
+        "128",
+        "a whole number from 1 to 999999",
+        values.parse_count,
+        "Requests answered at once, by each worker; more are answered with 503. One client may "
+        "have half of them; more of it are answered with 429.",
+    ),
+    Option(
+        "--max-connections",
+        "COUNT",
+        "1000",
+        "a whole number from 1 to 999999",
+        values.parse_count,
+        "Connections open at once, in each worker. A new one takes the place of one that waits; "
+        "if all are busy it is answered with 503.",
+    ),
+    Option(
         "--trusted-proxies",
         "NETWORKS",
         None,

@@ -19,6 +19,7 @@ _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m":
 _BYTES: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<unit>(?:[KM]iB?)?)")
 _UNITS: Final = {"": 1, "Ki": 1024, "KiB": 1024, "Mi": 1024**2, "MiB": 1024**2}
 
+_COUNT: Final = re.compile(r"[1-9][0-9]{0,5}")
 # as browsers write it: lower case, no default port, no path
 _ORIGIN: Final = re.compile(rf"(https?)://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::{_PORT})?")
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
@@ -83,6 +84,18 @@ def parse_bytes(text: str) -> int:
     if not 1 <= size <= BODY_BYTES_MAX:
         raise ValueError(text)
     return size
+
+
+def parse_count(text: str) -> int:
+    """Parse a whole number from 1 to 999999."""
+    if not _COUNT.fullmatch(text):
+        raise ValueError(text)
+    return int(text)
+
+
+def parse_count_or_none(text: str) -> int | None:
+    """Parse as `parse_count` does, or ``none``."""
+    return None if text == "none" else parse_count(text)
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:

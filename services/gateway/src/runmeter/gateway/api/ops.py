@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
+from typing import Final
 
 from sanic import HTTPResponse, Sanic
 from sanic.config import Config
 
-from runmeter.gateway.api.edge import Edge
+from runmeter.gateway.api.edge import Capacity, Edge
 from runmeter.gateway.api.request import GatewayRequest
-from runmeter.gateway.api.serving import App
+from runmeter.gateway.api.serving import App, context
 from runmeter.gateway.metrics import CONTENT_TYPE, Metrics
 from runmeter.gateway.ops import Readiness
 from runmeter.gateway.problems import ProblemHandler
+
+_EDGE: Final = Edge(capacity=Capacity(connections=64, requests=64))
+BODY_SECONDS: Final = 1.0
 
 
 def create_ops_app(
@@ -27,7 +30,7 @@ def create_ops_app(
     app: App = Sanic(
         name,
         config=settings,
-        ctx=SimpleNamespace(clock=time.monotonic, edge=Edge(), metrics=Metrics()),
+        ctx=context(_EDGE, Metrics(), BODY_SECONDS, time.monotonic),
         error_handler=ProblemHandler(),
         request_class=GatewayRequest,
         configure_logging=False,

@@ -16,6 +16,9 @@ from sanic.config import Config
 from sanic.http.constants import HTTP
 
 from runmeter.gateway.api.connection import GatewayProtocol
+from runmeter.gateway.api.edge import Edge
+from runmeter.gateway.api.gate import Gate
+from runmeter.gateway.metrics import Metrics
 from runmeter.gateway.values import Address
 
 App: TypeAlias = Sanic[Config, SimpleNamespace]
@@ -23,6 +26,21 @@ App: TypeAlias = Sanic[Config, SimpleNamespace]
 BACKLOG: Final = 1024
 _POLL_SECONDS: Final = 0.02
 _TLS: Final = {"ssl_handshake_timeout": 10.0, "ssl_shutdown_timeout": 5.0}
+
+
+def context(
+    edge: Edge, metrics: Metrics, body_seconds: float, clock: Callable[[], float]
+) -> SimpleNamespace:
+    """Make the context of an application, with all that its connections look for."""
+    return SimpleNamespace(
+        clock=clock,
+        stopping=False,
+        edge=edge,
+        metrics=metrics,
+        gate=Gate(edge, metrics, clock),
+        body_seconds=body_seconds,
+        refused=set(),
+    )
 
 
 class CannotListen(Exception):
@@ -69,20 +87,19 @@ def address_of(sock: socket.socket) -> str:
     return str(Address(*sock.getsockname()[:2]))
 
 
-async def serve_on(app: App, sock: socket.socket, context: SSLContext | None = None) -> Any:
+async def serve_on(app: App, sock: socket.socket, tls: SSLContext | None = None) -> Any:
     """Start to take requests; returns Sanic's AsyncioServer, whose methods have no types.
 
-    The application has what `GatewayProtocol` looks for in its context. With an SSL context it
-    serves HTTPS.
+    The context of the application is one of `context`.
     """
     # create_server leaves this out; without it every answer has an empty alt-svc header
     app.state.server_info.append(ApplicationServerInfo({"version": HTTP.VERSION_1}))
     server: Any = await app.create_server(
         sock=sock,
-        ssl=context,
+        ssl=tls,
         protocol=GatewayProtocol,
         return_asyncio_server=True,
-        asyncio_server_kwargs={"start_serving": False, **({} if context is None else _TLS)},
+        asyncio_server_kwargs={"start_serving": False, **({} if tls is None else _TLS)},
     )
     await server.startup()
     await server.before_start()
