@@ -324,10 +324,10 @@ def gateway(serving: tuple[Double, Program], double: Double) -> Program:
 
 @pytest.fixture
 def client(gateway: Program) -> Iterator[httpx.Client]:
-    """An HTTP client of `gateway` that sends a bearer."""
+    """An HTTP client of `gateway` that sends a bearer and wants answers as they are."""
     with httpx.Client(
         base_url=gateway.url,
-        headers={"Authorization": f"Bearer {TOKEN}"},
+        headers={"Authorization": f"Bearer {TOKEN}", "Accept-Encoding": "identity"},
         timeout=WAIT_SECONDS,
         trust_env=False,
     ) as client:

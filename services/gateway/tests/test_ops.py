@@ -22,7 +22,7 @@ from runmeter.gateway.ops import Readiness
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
 TEMPLATE = "/api/v1/metrics/repo/{org}/{repo}/{workflow}/{job}"
 TOKEN = "a-token-nobody-may-see-0123456789"
-HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+HEADERS = {"Authorization": f"Bearer {TOKEN}", "Accept-Encoding": "identity"}
 
 
 def ask(program: Any, page: str, method: str = "GET") -> httpx.Response:
