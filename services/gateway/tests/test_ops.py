@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2
 from prometheus_client.parser import text_string_to_metric_families
 
 from runmeter.gateway.errors import ReceiverError
-from runmeter.gateway.metrics import Metrics
+from runmeter.gateway.metrics import Metrics, WorkersMetrics
 from runmeter.gateway.ops import Readiness
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
@@ -119,11 +119,12 @@ def test_requests_in_flight(program: Any, own_double: Any) -> None:
     assert metric(program, "requests_in_flight") == 0
 
 
-def test_readme_has_every_metric() -> None:
+def test_readme_has_every_metric(tmp_path: Path) -> None:
     """The README names what /metrics shows, and nothing else of ours."""
     metrics = Metrics("0")
     metrics.certificate_expires(0.0)
-    shown = text_string_to_metric_families(metrics.text().decode())
+    text = metrics.text() + WorkersMetrics("0", str(tmp_path)).text()
+    shown = text_string_to_metric_families(text.decode())
     exported = {
         f"{family.name}_total" if family.type == "counter" else family.name
         for family in shown

@@ -7,25 +7,24 @@ import contextlib
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Any, BinaryIO, Final
 
 import structlog
-from sanic import HTTPResponse, Sanic
+from sanic import Sanic
 from sanic.config import Config
-from sanic.http import Http
-from sanic.response import BaseHTTPResponse
 
 from runmeter.gateway import events, logs
 from runmeter.gateway.api.connection import HEAD_BYTES_MAX
-from runmeter.gateway.api.edge import Capacity, Edge
-from runmeter.gateway.api.headers import preflight, secure, share
+from runmeter.gateway.api.edge import Edge, edge_of
+from runmeter.gateway.api.headers import finish, preflight
 from runmeter.gateway.api.health import health_blueprint
 from runmeter.gateway.api.media import BodyLimits
 from runmeter.gateway.api.metrics import metrics_blueprint
 from runmeter.gateway.api.ops import create_ops_app
-from runmeter.gateway.api.request import REQUEST_ID_HEADER, GatewayRequest
+from runmeter.gateway.api.request import GatewayRequest
 from runmeter.gateway.api.runs import runs_blueprint
 from runmeter.gateway.api.serving import (
     App,
@@ -38,16 +37,23 @@ from runmeter.gateway.api.serving import (
 )
 from runmeter.gateway.api.tokens import tokens_blueprint
 from runmeter.gateway.backend import Backend
-from runmeter.gateway.config import Settings
-from runmeter.gateway.metrics import Metrics
+from runmeter.gateway.config import Settings, environment
+from runmeter.gateway.metrics import FOLDER_VARIABLE, Metrics, WorkersMetrics
 from runmeter.gateway.ops import Readiness
 from runmeter.gateway.problems import ProblemHandler
-from runmeter.gateway.proxies import Proxies
-from runmeter.gateway.rates import Rates
 from runmeter.gateway.rotation import Rotation
 from runmeter.gateway.tls import Served
+from runmeter.gateway.workers import (
+    Assignment,
+    CannotStart,
+    Orphaned,
+    Workers,
+    inherited,
+    tell_ended,
+    tell_ready,
+)
 
-EXIT_CANNOT_LISTEN: Final = 1
+EXIT_CANNOT_SERVE: Final = 1
 DRAIN_BYTES: Final = 8 * 1024 * 1024
 """So much of a body that is not wanted is still read: a client that only reads the answer after
 sending gets it. Beyond that the connection is closed."""
@@ -98,27 +104,37 @@ def create_app(
     app.register_listener(open_backend, "before_server_start")
     app.register_listener(close_backend, "after_server_stop")
     if edge.cors_origins:
-        app.register_middleware(_preflight, "request")
-    app.register_middleware(_finish, "response")
+        app.register_middleware(preflight, "request")
+    app.register_middleware(finish, "response")
     return app
 
 
-async def _preflight(request: GatewayRequest) -> HTTPResponse | None:
-    return preflight(request, request.app.ctx.edge.cors_origins)
+class _Signals:
+    """What this process was sent: signals that end it, and SIGHUP."""
 
+    def __init__(self) -> None:
+        self.ending: asyncio.Queue[str] = asyncio.Queue()
+        self.hurried = asyncio.Event()
+        """A second one has come."""
+        self.hung_up = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.end, number.name)
+        loop.add_signal_handler(signal.SIGHUP, self.hung_up.set)
 
-async def _finish(request: GatewayRequest, response: BaseHTTPResponse) -> None:
-    """Complete every answer, whoever made it."""
-    edge: Edge = request.app.ctx.edge
-    response.headers[REQUEST_ID_HEADER] = request.request_id
-    secure(response, edge.has_tls)
-    share(request, response, edge.cors_origins)
-    if request.app.ctx.stopping and isinstance(request.stream, Http):
-        request.stream.keep_alive = False
-    if not request.streams:
-        if request.method != "HEAD":
-            request.app.ctx.metrics.body_sent(len(response.body or b""))
-        request.log_finished(response.status)
+    def end(self, name: str) -> None:
+        """Ask this process to end."""
+        if self.ending.qsize() or self._has_begun:
+            self.hurried.set()
+        self.ending.put_nowait(name)
+
+    _has_begun = False
+
+    async def first(self) -> str:
+        """Wait for the first that ends it; its name."""
+        name = await self.ending.get()
+        self._has_begun = True
+        return name
 
 
 def run(settings: Settings, version: str) -> int:
@@ -129,58 +145,144 @@ def run(settings: Settings, version: str) -> int:
         ops_sock = None if settings.ops_addr is None else listen(settings.ops_addr)
     except CannotListen as error:
         print(f"gateway: {error}.", file=sys.stderr)
-        return EXIT_CANNOT_LISTEN
-    asyncio.run(_serve(settings, version, sock, ops_sock))
+        return EXIT_CANNOT_SERVE
+    serve = _serve_alone if settings.workers == 1 else _serve_with_workers
+    return asyncio.run(serve(settings, version, sock, ops_sock))
+
+
+def run_worker(source: BinaryIO, to: BinaryIO) -> int:
+    """Serve as one of several workers; returns the exit code."""
+    try:
+        settings, version, descriptor = Assignment.read(source)
+    except Orphaned:
+        return 0
+    logs.configure(settings.log_level, settings.log_format)
+    return asyncio.run(_serve_as_worker(settings, version, inherited(descriptor), source, to))
+
+
+async def _serve_alone(
+    settings: Settings, version: str, sock: socket.socket, ops_sock: socket.socket | None
+) -> int:
+    signals = _Signals()
+    metrics = Metrics(version)
+    async with _api(settings, metrics, sock, signals) as (server, backend):
+        readiness = Readiness(backend.check_serving)
+        async with _ops_pages(create_ops_app(metrics.text, readiness), ops_sock):
+            _log_started(settings, version, sock, ops_sock)
+            await _ending(settings, signals, readiness)
+            server.app.ctx.stopping = True
+            aborted_count = await drain(
+                server, settings.shutdown_timeout_seconds, signals.hurried.is_set
+            )
+    _log.info(events.SERVER_STOPPED, aborted_count=aborted_count)
     return 0
 
 
-async def _serve(
+async def _serve_with_workers(
+    settings: Settings, version: str, sock: socket.socket, ops_sock: socket.socket | None
+) -> int:
+    signals = _Signals()
+    backend = Backend(settings.receiver.target, tls=settings.receiver_tls)
+    backend.open()
+    readiness = Readiness(backend.check_serving)
+    with tempfile.TemporaryDirectory(prefix="runmeter-gateway-") as folder:
+        metrics = WorkersMetrics(version, folder)
+        workers = Workers(
+            settings.workers,
+            Assignment(settings, version, sock.fileno()),
+            environment(**{FOLDER_VARIABLE: folder}),
+            metrics.worker_died,
+        )
+        async with _ops_pages(create_ops_app(metrics.text, readiness), ops_sock):
+            rotation = Rotation(settings, None, backend)
+            following = asyncio.create_task(_hand_on(signals.hung_up, workers, rotation))
+            try:
+                await workers.start()
+                _log_started(settings, version, sock, ops_sock)
+                await _ending(settings, signals, readiness)
+                code = 0
+            except CannotStart:
+                print("gateway: a worker cannot serve; see above.", file=sys.stderr)
+                code = EXIT_CANNOT_SERVE
+            following.cancel()
+            sock.close()
+            aborted_count = await workers.stop(settings.shutdown_timeout_seconds, signals.hurried)
+    await backend.close()
+    _log.info(events.SERVER_STOPPED, aborted_count=aborted_count)
+    return code
+
+
+async def _serve_as_worker(
+    settings: Settings, version: str, sock: socket.socket, source: BinaryIO, to: BinaryIO
+) -> int:
+    signals = _Signals()
+    loop = asyncio.get_running_loop()
+
+    def orphaned() -> None:
+        loop.remove_reader(source)
+        signals.end("orphaned")
+
+    loop.add_reader(source, orphaned)  # nothing more is sent: it is the end of the parent
+    async with _api(settings, Metrics(version), sock, signals) as (server, _):
+        tell_ready(to)
+        await signals.first()
+        server.app.ctx.stopping = True
+        aborted_count = await drain(
+            server, settings.shutdown_timeout_seconds, signals.hurried.is_set
+        )
+    tell_ended(to, aborted_count)
+    return 0
+
+
+async def _hand_on(hung_up: asyncio.Event, workers: Workers, rotation: Rotation) -> None:
+    """Have the workers read their files again whenever this process was asked to, and does."""
+    while True:
+        await hung_up.wait()
+        hung_up.clear()
+        workers.send(signal.SIGHUP)
+        await rotation.reread()
+
+
+async def _ending(settings: Settings, signals: _Signals, readiness: Readiness) -> None:
+    """Wait for a signal; from then on this gateway is not ready."""
+    name = await signals.first()
+    readiness.closing_reason = "it is stopping"
+    _log.info(
+        events.SERVER_STOPPING, signal=name, timeout_seconds=settings.shutdown_timeout_seconds
+    )
+
+
+def _log_started(
     settings: Settings, version: str, sock: socket.socket, ops_sock: socket.socket | None
 ) -> None:
-    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signals.put_nowait, number)
-    hung_up = asyncio.Event()
-    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
-    metrics = Metrics(version)
+    _log.info(
+        events.SERVER_STARTED,
+        address=address_of(sock),
+        ops_address=ops_sock and address_of(ops_sock),
+        version=version,
+        receiver=settings.receiver.target,
+        tls=settings.tls is not None,
+        workers=settings.workers,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _api(
+    settings: Settings, metrics: Metrics, sock: socket.socket, signals: _Signals
+) -> AsyncIterator[tuple[Any, Backend]]:
+    """Serve the API of one process; yields Sanic's server, which must be drained."""
     backend = Backend(
         settings.receiver.target, observe=metrics.call_finished, tls=settings.receiver_tls
     )
     served = None if settings.tls is None else Served(settings.tls)
-    edge = Edge(
-        Proxies(settings.trusted_proxies),
-        settings.cors_origins,
-        served is not None,
-        None if settings.rate_limit is None else Rates(settings.rate_limit),
-        Capacity(settings.max_connections, settings.max_requests),
-    )
-    app = create_app(backend, BodyLimits(settings.max_body_bytes), edge, metrics)
-    readiness = Readiness(backend.check_serving)
+    app = create_app(backend, BodyLimits(settings.max_body_bytes), edge_of(settings), metrics)
+    rotation = Rotation(settings, served, backend, metrics.certificate_expires)
     server = await serve_on(app, sock, None if served is None else served.context)
-    rotation = loop.create_task(Rotation(settings, served, backend, metrics).follow(hung_up))
-    async with _ops_pages(create_ops_app(metrics.text, readiness), ops_sock):
-        _log.info(
-            events.SERVER_STARTED,
-            address=address_of(sock),
-            ops_address=ops_sock and address_of(ops_sock),
-            version=version,
-            receiver=settings.receiver.target,
-            tls=served is not None,
-        )
-        received = await signals.get()
-        app.ctx.stopping = True
-        readiness.closing_reason = "it is stopping"
-        _log.info(
-            events.SERVER_STOPPING,
-            signal=received.name,
-            timeout_seconds=settings.shutdown_timeout_seconds,
-        )
-        rotation.cancel()
-        aborted_count = await drain(
-            server, settings.shutdown_timeout_seconds, lambda: not signals.empty()
-        )
-    _log.info(events.SERVER_STOPPED, aborted_count=aborted_count)
+    following = asyncio.create_task(rotation.follow(signals.hung_up))
+    try:
+        yield server, backend
+    finally:
+        following.cancel()
 
 
 @contextlib.asynccontextmanager

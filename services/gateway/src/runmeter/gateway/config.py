@@ -25,6 +25,7 @@ class Settings(NamedTuple):
     tls: ServerTls | None
     """None: HTTP in the clear is served."""
     max_body_bytes: int
+    workers: int
     rate_limit: int | None
     """Requests a second of one client; None: no limit."""
     max_requests: int
@@ -53,6 +54,7 @@ def load(flags: Flags, environ: Mapping[str, str] | None = None) -> Settings:
     Raises:
         ConfigError: for the first setting that cannot be used.
     """
+    reread = partial(load, flags, environ)
     if environ is None:
         environ = os.environ
     found: dict[str, Any] = {}
@@ -70,6 +72,7 @@ def load(flags: Flags, environ: Mapping[str, str] | None = None) -> Settings:
         receiver_tls=_receiver_tls(found, origins),
         tls=_server_tls(found, origins),
         max_body_bytes=found["max_body_bytes"],
+        workers=found["workers"],
         rate_limit=found["rate_limit"],
         max_requests=found["max_requests"],
         max_connections=found["max_connections"],
@@ -79,7 +82,7 @@ def load(flags: Flags, environ: Mapping[str, str] | None = None) -> Settings:
         shutdown_timeout_seconds=found["shutdown_timeout"],
         log_level=found["log_level"],
         log_format=found["log_format"],
-        reread=partial(load, flags, environ),
+        reread=reread,
     )
 
 
@@ -89,6 +92,11 @@ def quiet_grpc() -> None:
     Its lines have a form of their own, and there is one for every handshake that fails.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment of this process and more, for one that it starts."""
+    return {**os.environ, **more}
 
 
 def _given(option: Option, flags: Flags, environ: Mapping[str, str]) -> tuple[str, str | None]:

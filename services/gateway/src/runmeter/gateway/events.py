@@ -4,7 +4,14 @@ from typing import Final
 
 SERVER_STARTED: Final = "server.started"
 """Requests are taken. ``address`` and ``ops_address`` (host:port that are really bound; null: there
-is none), ``version``, ``receiver``, ``tls`` (whether HTTPS is served)."""
+is none), ``version``, ``receiver``, ``tls`` (whether HTTPS is served), ``workers``."""
+
+WORKER_STARTED: Final = "worker.started"
+"""One of several workers takes requests. ``pid``."""
+
+WORKER_DIED: Final = "worker.died"
+"""A worker has ended unasked, and is replaced. ``pid``, ``exit_code`` (negative: the signal),
+``lived_seconds``."""
 
 SERVER_STOPPING: Final = "server.stopping"
 """A signal was received; requests in flight may end. ``signal``, ``timeout_seconds``."""

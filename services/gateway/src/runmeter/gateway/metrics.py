@@ -7,7 +7,7 @@ from fixed lists.
 from __future__ import annotations
 
 import sys
-from typing import Final
+from typing import Final, Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,7 +19,10 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+_OfWorkers = Literal["livesum", "livemax"]
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _PREFIX: Final = "runmeter_gateway"
 _SECONDS: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -61,10 +64,7 @@ class Metrics:
             "receiver_calls", "Calls to the receiver, by method and gRPC code.", "method code"
         )
         self._expiry: Gauge | None = None
-        info = Info(f"{_PREFIX}_build", "Versions of this gateway.", registry=self._registry)
-        python = ".".join(map(str, sys.version_info[:3]))
-        info.info({"version": version, "python": python})
-        ProcessCollector(registry=self._registry)
+        _describe_process(self._registry, version)
 
     def request_finished(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """Count a request."""
@@ -95,6 +95,7 @@ class Metrics:
             self._expiry = self._gauge(
                 "tls_certificate_expiry_timestamp_seconds",
                 "Unix time until which the certificate of --tls-cert is valid.",
+                "livemax",
             )
         self._expiry.set(at_unix)
 
@@ -105,5 +106,43 @@ class Metrics:
     def _counter(self, name: str, meaning: str, labels: str = "") -> Counter:
         return Counter(f"{_PREFIX}_{name}", meaning, labels.split(), registry=self._registry)
 
-    def _gauge(self, name: str, meaning: str) -> Gauge:
-        return Gauge(f"{_PREFIX}_{name}", meaning, registry=self._registry)
+    def _gauge(self, name: str, meaning: str, of_workers: _OfWorkers = "livesum") -> Gauge:
+        """Make a gauge; ``of_workers`` says which value of several workers counts."""
+        return Gauge(
+            f"{_PREFIX}_{name}", meaning, registry=self._registry, multiprocess_mode=of_workers
+        )
+
+
+class WorkersMetrics:
+    """Counts of several workers, which keep theirs in files of this folder, and of the parent.
+
+    A worker's environment has `FOLDER_VARIABLE`, from before it imports this module.
+    """
+
+    def __init__(self, version: str, folder: str) -> None:
+        self._folder = folder
+        self._workers_registry = CollectorRegistry()
+        MultiProcessCollector(  # type: ignore[no-untyped-call]
+            self._workers_registry, path=folder
+        )
+        self._registry = CollectorRegistry()
+        self._died = Counter(
+            f"{_PREFIX}_workers_died", "Workers that were replaced.", registry=self._registry
+        )
+        _describe_process(self._registry, version)
+
+    def worker_died(self, pid: int) -> None:
+        """Count it; what it counted stays, what it had open does not."""
+        self._died.inc()
+        mark_process_dead(pid, self._folder)  # type: ignore[no-untyped-call]
+
+    def text(self) -> bytes:
+        """Return all of it as Prometheus reads it."""
+        return generate_latest(self._workers_registry) + generate_latest(self._registry)
+
+
+def _describe_process(registry: CollectorRegistry, version: str) -> None:
+    info = Info(f"{_PREFIX}_build", "Versions of this gateway.", registry=registry)
+    python = ".".join(map(str, sys.version_info[:3]))
+    info.info({"version": version, "python": python})
+    ProcessCollector(registry=registry)

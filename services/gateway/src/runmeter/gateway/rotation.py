@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
 from runmeter.gateway import events
 from runmeter.gateway.backend import Backend
 from runmeter.gateway.config import ConfigError, Settings
-from runmeter.gateway.metrics import Metrics
 from runmeter.gateway.tls import Served
 
 _log = structlog.get_logger()
@@ -19,12 +19,16 @@ class Rotation:
     """Puts new certificates in the place of old ones; requests that run are not disturbed."""
 
     def __init__(
-        self, settings: Settings, served: Served | None, backend: Backend, metrics: Metrics
+        self,
+        settings: Settings,
+        served: Served | None,
+        backend: Backend,
+        expires: Callable[[float], None] = lambda at_unix: None,
     ) -> None:
         self._settings = settings
         self._served = served
         self._backend = backend
-        self._metrics = metrics
+        self._expires = expires
         self._note_expiry()
 
     async def follow(self, asked: asyncio.Event) -> None:
@@ -32,9 +36,10 @@ class Rotation:
         while True:
             await asked.wait()
             asked.clear()
-            await self._reread()
+            await self.reread()
 
-    async def _reread(self) -> None:
+    async def reread(self) -> None:
+        """Read the files, and use what is new; or none of it where one will not do."""
         try:
             fresh = await asyncio.to_thread(self._settings.reread)
         except ConfigError as error:
@@ -57,4 +62,4 @@ class Rotation:
 
     def _note_expiry(self) -> None:
         if self._settings.tls is not None:
-            self._metrics.certificate_expires(self._settings.tls.expires_at_unix)
+            self._expires(self._settings.tls.expires_at_unix)

@@ -110,6 +110,14 @@ OPTIONS: Final = (
         "Larger request bodies are answered with 413. Bytes, or with Ki, KiB, Mi, MiB.",
     ),
     Option(
+        "--workers",
+        "COUNT",
+        "1",
+        "a whole number from 1 to 64",
+        values.parse_workers,
+        "Processes that serve on the one address; 1: no other process. One that dies is replaced.",
+    ),
+    Option(
         "--rate-limit",
         "COUNT",
         "100",

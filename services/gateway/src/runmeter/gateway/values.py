@@ -26,6 +26,7 @@ _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 
 BODY_BYTES_MAX: Final = 64 * 1024 * 1024
 SHUTDOWN_SECONDS_MAX: Final = 3600.0
+WORKERS_MAX: Final = 64
 
 
 class Address(NamedTuple):
@@ -91,6 +92,14 @@ def parse_count(text: str) -> int:
     if not _COUNT.fullmatch(text):
         raise ValueError(text)
     return int(text)
+
+
+def parse_workers(text: str) -> int:
+    """Parse a whole number from 1 to `WORKERS_MAX`."""
+    count = parse_count(text)
+    if count > WORKERS_MAX:
+        raise ValueError(text)
+    return count
 
 
 def parse_count_or_none(text: str) -> int | None:

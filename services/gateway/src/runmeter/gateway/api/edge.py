@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from runmeter.gateway.config import Settings
 from runmeter.gateway.proxies import Proxies
 from runmeter.gateway.rates import Rates
 
@@ -40,3 +41,14 @@ class Edge(NamedTuple):
     """None: clients may ask as often as they like."""
     capacity: Capacity = Capacity()
     patience: Patience = Patience()
+
+
+def edge_of(settings: Settings) -> Edge:
+    """Make of the settings what concerns clients."""
+    return Edge(
+        Proxies(settings.trusted_proxies),
+        settings.cors_origins,
+        settings.tls is not None,
+        None if settings.rate_limit is None else Rates(settings.rate_limit),
+        Capacity(settings.max_connections, settings.max_requests),
+    )

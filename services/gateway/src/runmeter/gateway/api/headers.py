@@ -1,4 +1,4 @@
-"""What browsers are told with every answer: the security headers, and which origins may read it."""
+"""What every answer carries: its request id, and what browsers are told."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from sanic import HTTPResponse
+from sanic.http import Http
 from sanic.response import BaseHTTPResponse
 
-from runmeter.gateway.api.request import GatewayRequest
+from runmeter.gateway.api.request import REQUEST_ID_HEADER, GatewayRequest
 
 SECURITY: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
@@ -48,15 +49,29 @@ def share(request: GatewayRequest, response: BaseHTTPResponse, origins: Collecti
         response.headers["Access-Control-Expose-Headers"] = EXPOSED
 
 
-def preflight(request: GatewayRequest, origins: Collection[str]) -> HTTPResponse | None:
+async def preflight(request: GatewayRequest) -> HTTPResponse | None:
     """Answer what a browser asks before it sends a request for another origin; None: not that."""
     if (
         request.method != "OPTIONS"
-        or _origin(request) not in origins
+        or _origin(request) not in request.app.ctx.edge.cors_origins
         or "access-control-request-method" not in request.headers
     ):
         return None
     return HTTPResponse(status=204, headers=dict(_PREFLIGHT))
+
+
+async def finish(request: GatewayRequest, response: BaseHTTPResponse) -> None:
+    """Complete every answer, whoever made it, and note it; a streamed one is not over yet."""
+    context = request.app.ctx
+    response.headers[REQUEST_ID_HEADER] = request.request_id
+    secure(response, context.edge.has_tls)
+    share(request, response, context.edge.cors_origins)
+    if context.stopping and isinstance(request.stream, Http):
+        request.stream.keep_alive = False
+    if not request.streams:
+        if request.method != "HEAD":
+            context.metrics.body_sent(len(response.body or b""))
+        request.log_finished(response.status)
 
 
 def _origin(request: GatewayRequest) -> str:

@@ -98,12 +98,14 @@ async def serve_on(app: App, sock: socket.socket, tls: SSLContext | None = None)
         sock=sock,
         ssl=tls,
         protocol=GatewayProtocol,
+        backlog=1,  # so many are accepted at a time: of several workers the idle ones take more
         return_asyncio_server=True,
         asyncio_server_kwargs={"start_serving": False, **({} if tls is None else _TLS)},
     )
     await server.startup()
     await server.before_start()
     await server.start_serving()
+    sock.listen(BACKLOG)  # asyncio has set it to the other
     await server.after_start()
     return server
 
