@@ -117,7 +117,11 @@ def services(
     try:
         gateway = Service(
             "gateway",
-            [f"--addr={gateway_address}", f"--receiver=grpc://{receiver.address}"],
+            [
+                f"--addr={gateway_address}",
+                "--ops-addr=none",
+                f"--receiver=grpc://{receiver.address}",
+            ],
             folder / "gateway.log",
         )
         try:

@@ -156,7 +156,7 @@ def test_receiver_port_in_use(beside: Stage, taken: int) -> None:
 
 def test_gateway_port_in_use(beside: Stage, taken: int) -> None:
     """A port in use ends the gateway with 1 and is named."""
-    gateway = beside.start("gateway", f"--addr=127.0.0.1:{taken}")
+    gateway = beside.start("gateway", f"--addr=127.0.0.1:{taken}", OPS)
     assert gateway.wait() == 1
     (sentence,) = gateway.log
     assert sentence.startswith("gateway: ")

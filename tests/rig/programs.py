@@ -140,9 +140,10 @@ class Receiver(Program):
 
 
 class Gateway(Program):
-    """A gateway that serves; ``url`` without a slash at the end."""
+    """A gateway that serves; its URLs without a slash at the end."""
 
     url: str
+    ops_url: str
 
 
 class Stage:
@@ -219,11 +220,15 @@ class Stage:
         gateway: Gateway = self.start(
             "gateway",
             "--addr=127.0.0.1:0",
+            "--ops-addr=127.0.0.1:0",
+            "--rate-limit=none",
             f"--receiver=grpc://{receiver_address}",
             *arguments,
             kind=Gateway,
         )
-        gateway.url = f"http://{gateway.event('server.started')['address']}"
+        started = gateway.event("server.started")
+        gateway.url = f"http://{started['address']}"
+        gateway.ops_url = f"http://{started['ops_address']}"
         return gateway
 
     def close(self) -> None:

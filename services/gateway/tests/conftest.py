@@ -25,6 +25,7 @@ import pytest
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from hypothesis import settings
 
@@ -59,8 +60,9 @@ class Call(NamedTuple):
 class Double:
     """Speaks the receiver's side of the contract on 127.0.0.1, in a thread of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self.port = 0
+        self._credentials = credentials
         self.reset()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -78,6 +80,8 @@ class Double:
         self.listing: Stream = self.streams([])
         self.repositories: Behaviour = self.answers(run_service_pb2.ListRepositoriesResponse())
         self.jobs: Behaviour = self.answers(run_service_pb2.ListJobsResponse())
+        self.health: Behaviour = self.answers(health_pb2.HealthCheckResponse(status="SERVING"))
+        self.health_check_count = 0
 
     def call(self) -> Call:
         """The next call that came in."""
@@ -187,7 +191,12 @@ class Double:
         ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(servicer, self._server)
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(servicer, self._server)
         run_service_pb2_grpc.add_RunServiceServicer_to_server(servicer, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
+        address = f"127.0.0.1:{self.port}"
+        if self._credentials is None:
+            self.port = self._server.add_insecure_port(address)
+        else:
+            self.port = self._server.add_secure_port(address, self._credentials)
         await self._server.start()
 
 
@@ -195,6 +204,7 @@ class _Servicer(
     ingest_service_pb2_grpc.IngestServiceServicer,
     token_service_pb2_grpc.TokenServiceServicer,
     run_service_pb2_grpc.RunServiceServicer,
+    health_pb2_grpc.HealthServicer,  # type: ignore[misc]
 ):
     def __init__(self, double: Double) -> None:
         self._double = double
@@ -223,6 +233,13 @@ class _Servicer(
         self._record("ListJobs", request, context)
         return await self._double.jobs(request, context)
 
+    async def Check(self, request: Any, context: Any) -> Any:
+        self._double.health_check_count += 1
+        return await self._double.health(request, context)
+
+
+_FLAGS = ("--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--rate-limit=none")
+
 
 class Program:
     """A running ``gateway``; its log lines as they come."""
@@ -230,7 +247,7 @@ class Program:
     def __init__(self, *flags: str) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "runmeter.gateway", "--addr=127.0.0.1:0", *flags],
+            [sys.executable, "-m", "runmeter.gateway", *_FLAGS, *flags],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -240,8 +257,10 @@ class Program:
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.address = self.event("server.started")["address"]
-        self.url = f"http://{self.address}"
+        started = self.event("server.started")
+        self.address = started["address"]
+        self.url = f"{'https' if started['tls'] else 'http'}://{self.address}"
+        self.ops_url = f"http://{started['ops_address']}"
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -315,10 +334,10 @@ def gateway(serving: tuple[Double, Program], double: Double) -> Program:
 
 @pytest.fixture
 def client(gateway: Program) -> Iterator[httpx.Client]:
-    """An HTTP client of `gateway` that sends a bearer."""
+    """An HTTP client of `gateway` that sends a bearer and wants answers as they are."""
     with httpx.Client(
         base_url=gateway.url,
-        headers={"Authorization": f"Bearer {TOKEN}"},
+        headers={"Authorization": f"Bearer {TOKEN}", "Accept-Encoding": "identity"},
         timeout=WAIT_SECONDS,
         trust_env=False,
     ) as client:
@@ -332,6 +351,21 @@ def own_double() -> Iterator[Double]:
     double.start()
     yield double
     double.close()
+
+
+@pytest.fixture
+def secure_double() -> Iterator[Callable[..., Double]]:
+    """Starts doubles that speak TLS with these credentials; none outlives the test."""
+    started: list[Double] = []
+
+    def start_double(credentials: grpc.ServerCredentials) -> Double:
+        started.append(Double(credentials))
+        started[-1].start()
+        return started[-1]
+
+    yield start_double
+    for double in started:
+        double.close()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import socket
 from runmeter.gateway.api.media import BodyLimits
 from runmeter.gateway.app import create_app, listen, serve_on
 from runmeter.gateway.backend import Backend
-from runmeter.gateway.config import Address
+from runmeter.gateway.values import Address
 
 
 async def exchange(name: str, data: bytes) -> tuple[int, bytes]:

@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
-from runmeter.gateway.config import OPTIONS, Address, ConfigError, Settings, load
+from runmeter.gateway.config import ConfigError, Settings, load
+from runmeter.gateway.settings import OPTIONS
+from runmeter.gateway.values import Address, Receiver
 
-DEFAULTS = Settings(Address(None, 8080), "127.0.0.1:50051", 1048576, 25.0, "info", None)
+DEFAULTS = Settings(
+    addr=Address(None, 8080),
+    receiver=Receiver("127.0.0.1:50051", has_tls=False),
+    receiver_tls=None,
+    tls=None,
+    max_body_bytes=1048576,
+    workers=1,
+    rate_limit=100,
+    max_requests=128,
+    max_connections=1000,
+    trusted_proxies=(),
+    cors_origins=frozenset(),
+    ops_addr=Address(None, 9465),
+    shutdown_timeout_seconds=25.0,
+    log_level="info",
+    log_format=None,
+    reread=load,  # type: ignore[arg-type] # left out of every comparison
+)
+FILES = {option.flag for option in OPTIONS if option.metavar == "FILE"}
+"""These have tests of their own, in test_tls.py."""
+
+
+def same(settings: Settings) -> Settings:
+    """The settings, without what can be compared with nothing."""
+    return settings._replace(reread=DEFAULTS.reread)
 
 
 def test_defaults() -> None:
     """Without anything the documented defaults count."""
-    assert load({}, {}) == DEFAULTS
+    assert same(load({}, {})) == DEFAULTS
 
 
 def test_flag_over_variable_over_default() -> None:
     """A flag wins over its variable, that over the default; an empty variable is none."""
     environ = {"GATEWAY_ADDR": ":1", "GATEWAY_LOG_LEVEL": "debug", "GATEWAY_RECEIVER": ""}
     settings = load({"addr": ":2", "log_level": None}, environ)
-    assert settings == DEFAULTS._replace(addr=Address(None, 2), log_level="debug")
+    assert same(settings) == DEFAULTS._replace(addr=Address(None, 2), log_level="debug")
 
 
 GOOD = [
@@ -26,14 +54,26 @@ GOOD = [
     ("--addr", "127.0.0.1:65535", Address("127.0.0.1", 65535)),
     ("--addr", "[::1]:80", Address("::1", 80)),
     ("--addr", "my-host.example:80", Address("my-host.example", 80)),
-    ("--receiver", "grpc://receiver:50051", "receiver:50051"),
-    ("--receiver", "grpc://[::1]:50051/", "[::1]:50051"),
+    ("--receiver", "grpc://receiver:50051", Receiver("receiver:50051", has_tls=False)),
+    ("--receiver", "grpcs://[::1]:50051/", Receiver("[::1]:50051", has_tls=True)),
     ("--max-body-bytes", "1", 1),
     ("--max-body-bytes", "2Ki", 2048),
     ("--max-body-bytes", "3KiB", 3072),
     ("--max-body-bytes", "64Mi", 67108864),
     ("--max-body-bytes", "1MiB", 1048576),
     ("--max-body-bytes", "67108864", 67108864),
+    ("--workers", "64", 64),
+    ("--rate-limit", "none", None),
+    ("--rate-limit", "999999", 999999),
+    ("--max-requests", "1", 1),
+    ("--max-connections", "20000", 20000),
+    ("--trusted-proxies", "10.0.0.0/8", (ip_network("10.0.0.0/8"),)),
+    ("--trusted-proxies", "::1, 10.1.2.3", (ip_network("::1"), ip_network("10.1.2.3"))),
+    ("--cors-origin", "https://a.example", frozenset({"https://a.example"})),
+    ("--cors-origin", "http://[::1]:3000", frozenset({"http://[::1]:3000"})),
+    ("--cors-origin", "http://a:81,https://b", frozenset({"http://a:81", "https://b"})),
+    ("--ops-addr", "none", None),
+    ("--ops-addr", "127.0.0.1:1", Address("127.0.0.1", 1)),
     ("--shutdown-timeout", "500ms", 0.5),
     ("--shutdown-timeout", "1m30s", 90.0),
     ("--shutdown-timeout", "0", 0.0),
@@ -62,6 +102,25 @@ BAD = [
     ("--max-body-bytes", "1.5MiB"),
     ("--max-body-bytes", "-5"),
     ("--max-body-bytes", "67108865"),
+    ("--workers", "0"),
+    ("--workers", "65"),
+    ("--rate-limit", "0"),
+    ("--rate-limit", "1.5"),
+    ("--rate-limit", "1000000"),
+    ("--max-requests", "none"),
+    ("--max-connections", "01"),
+    ("--trusted-proxies", "10.0.0.1/8"),
+    ("--trusted-proxies", "proxy.example"),
+    ("--trusted-proxies", "10.0.0.1,"),
+    ("--cors-origin", "*"),
+    ("--cors-origin", "null"),
+    ("--cors-origin", "a.example"),
+    ("--cors-origin", "https://a.example/"),
+    ("--cors-origin", "https://a.example:443"),
+    ("--cors-origin", "https://A.example"),
+    ("--cors-origin", "https://a.example,"),
+    ("--ops-addr", "off"),
+    ("--ops-addr", "9465"),
     ("--shutdown-timeout", "25"),
     ("--shutdown-timeout", "-1s"),
     ("--shutdown-timeout", "1s1"),
@@ -79,7 +138,7 @@ def test_good_values(flag: str, text: str, value: object) -> None:
     option = next(option for option in OPTIONS if option.flag == flag)
     from_flag = load({option.name: text}, {})
     assert value in from_flag
-    assert load({}, {option.variable: text}) == from_flag
+    assert same(load({}, {option.variable: text})) == same(from_flag)
 
 
 @pytest.mark.parametrize(("flag", "text"), BAD)
@@ -96,7 +155,7 @@ def test_bad_values(flag: str, text: str) -> None:
 
 def test_every_option_has_a_bad_value_here() -> None:
     """No option is left out of the tables above."""
-    flags = {option.flag for option in OPTIONS}
+    flags = {option.flag for option in OPTIONS} - FILES
     assert {flag for flag, *_ in GOOD} == flags
     assert {flag for flag, _ in BAD} == flags
 
@@ -106,8 +165,28 @@ def test_variables() -> None:
     assert [option.variable for option in OPTIONS] == [
         "GATEWAY_ADDR",
         "GATEWAY_RECEIVER",
+        "GATEWAY_RECEIVER_TLS_CA",
+        "GATEWAY_RECEIVER_TLS_CERT",
+        "GATEWAY_RECEIVER_TLS_KEY",
+        "GATEWAY_TLS_CERT",
+        "GATEWAY_TLS_KEY",
+        "GATEWAY_TLS_CLIENT_CA",
         "GATEWAY_MAX_BODY_BYTES",
+        "GATEWAY_WORKERS",
+        "GATEWAY_RATE_LIMIT",
+        "GATEWAY_MAX_REQUESTS",
+        "GATEWAY_MAX_CONNECTIONS",
+        "GATEWAY_TRUSTED_PROXIES",
+        "GATEWAY_CORS_ORIGIN",
+        "GATEWAY_OPS_ADDR",
         "GATEWAY_SHUTDOWN_TIMEOUT",
         "GATEWAY_LOG_LEVEL",
         "GATEWAY_LOG_FORMAT",
     ]
+
+
+def test_repeated_flag() -> None:
+    """A flag that may be repeated adds up."""
+    both = load({"trusted_proxies": ("::1", "10.0.0.1,10.0.0.2")}, {})
+    assert len(both.trusted_proxies) == 3
+    assert same(load({"trusted_proxies": ()}, {})) == DEFAULTS

@@ -32,6 +32,12 @@ OWN = [
     (errors.BodyTooLarge(10), 413),
     (errors.BodyTooSlow(30.0), 408),
     (errors.UnsupportedMediaType("x"), 415),
+    (errors.AddressTooLong(), 414),
+    (errors.HeadTooLarge(10), 431),
+    (errors.HeadTooSlow(10.0), 408),
+    (errors.TooManyRequests(100, 0.01), 429),
+    (errors.TooManyAtOnce(), 429),
+    (errors.Overloaded(), 503),
     (ReceiverError("INTERNAL", SECRET), 500),
 ]
 

@@ -50,6 +50,8 @@ def exchange(address: str, data: bytes) -> bytes:
         (["--receiver", "http://x"], {}, "--receiver is 'http://x', but must be grpc://"),
         (["--max-body-bytes=1k"], {}, "--max-body-bytes is '1k', but must be a number of bytes"),
         (["--shutdown-timeout=1"], {}, "--shutdown-timeout is '1', but must be a duration"),
+        (["--ops-addr=off"], {}, "--ops-addr is 'off', but must be none, or host:port"),
+        (["--rate-limit=0"], {}, "--rate-limit is '0', but must be none, or a whole number"),
         (["--log-level=loud"], {}, "--log-level is 'loud', but must be one of debug"),
         (["--log-format=xml"], {}, "--log-format is 'xml', but must be one of json"),
         ([], {"GATEWAY_ADDR": "x"}, "GATEWAY_ADDR is 'x', but must be host:port"),
@@ -98,7 +100,7 @@ def test_start_line(gateway: Any) -> None:
 
 def test_port_in_use(gateway: Any) -> None:
     """A port that is taken is one sentence and exit code 1."""
-    done = run(f"--addr={gateway.address}")
+    done = run(f"--addr={gateway.address}", "--ops-addr=none")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"gateway: cannot listen on {gateway.address}: address already in use.\n"
@@ -108,14 +110,22 @@ def test_port_in_use(gateway: Any) -> None:
 def test_port_in_use_on_all_interfaces(gateway: Any) -> None:
     """A port that is taken on one interface cannot be had on all of them."""
     port = gateway.address.rpartition(":")[2]
-    done = run(f"--addr=:{port}")
+    done = run(f"--addr=:{port}", "--ops-addr=none")
     assert done.returncode == 1
     assert done.stderr == f"gateway: cannot listen on :{port}: address already in use.\n"
 
 
+def test_ops_port_in_use(gateway: Any) -> None:
+    """A port of the operators' pages that is taken is the same."""
+    taken = gateway.ops_url.removeprefix("http://")
+    done = run("--addr=127.0.0.1:0", f"--ops-addr={taken}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"gateway: cannot listen on {taken}: address already in use.\n"
+
+
 def test_unknown_host() -> None:
     """A host that is not ours is one sentence and exit code 1."""
-    done = run("--addr=192.0.2.1:0")
+    done = run("--addr=192.0.2.1:0", "--ops-addr=none")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith("gateway: cannot listen on 192.0.2.1:0: ")
 
@@ -136,7 +146,10 @@ def test_text_log(start: Any) -> None:
     program.signal()
     assert program.wait() == 0
     text = subprocess.Popen(
-        [sys.executable, "-m", "runmeter.gateway", f"--addr={address}", "--log-format=text"],
+        [
+            *(sys.executable, "-m", "runmeter.gateway"),
+            *(f"--addr={address}", "--ops-addr=none", "--log-format=text"),
+        ],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -221,7 +234,11 @@ def test_stop_cuts_off(start: Any, own_double: Any, second_signal: bool) -> None
         (b"GET //health HTTP/1.1\r\nConnection: close\r\n\r\n", 404),
         (b"GET /health HTTP/1.1\r\nno colon\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
-        (b"GET /health HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 413),
+        (b"GET /health HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431),
+        (b"GET /health HTTP/1.1\r\n" + b"X: y\r\n" * 4_000 + b"\r\n", 431),
+        (b"GET /health HTTP/1.1\r\nX: " + b"x" * 1_000_000 + b"\r\n\r\n", 431),
+        (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET /" + b"x" * 1_000_000 + b" HTTP/1.1\r\n\r\n", 414),
         (b"POST /health HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
         (b"POST /health HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
         (b"POST /health HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),

@@ -16,6 +16,7 @@ from runmeter.v1 import run_service_pb2
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
 TOKEN = "a-token-nobody-may-see-0123456789"
+HEADERS = {"Authorization": f"Bearer {TOKEN}", "Accept-Encoding": "identity"}
 
 
 def test_slow_stream(client: httpx.Client, double: Any, golden_stored: Any) -> None:
@@ -75,7 +76,7 @@ def test_client_leaves(gateway: Any, double: Any, golden_stored: Any) -> None:
     """A client that leaves in the middle ends the call to the receiver."""
     double.listing = double.streams([[golden_stored]], then=double.hang)
     with (
-        httpx.Client(trust_env=False, headers={"Authorization": f"Bearer {TOKEN}"}) as client,
+        httpx.Client(trust_env=False, headers=HEADERS) as client,
         client.stream("GET", gateway.url + RUNS, headers={"X-Request-ID": "leaves"}) as response,
     ):
         chunks = response.iter_raw()  # held: it would close the response at its own end
@@ -154,7 +155,7 @@ def test_reader_that_stops(gateway: Any, double: Any, golden_stored: Any) -> Non
     page = run_service_pb2.ListRunsResponse(page={"runs": [golden_stored] * 100})
     double.listing = endless
     with (
-        httpx.Client(trust_env=False, headers={"Authorization": f"Bearer {TOKEN}"}) as client,
+        httpx.Client(trust_env=False, headers=HEADERS) as client,
         client.stream("GET", gateway.url + RUNS, headers={"X-Request-ID": "stops"}) as response,
     ):
         chunks = response.iter_raw()

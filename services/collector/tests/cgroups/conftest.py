@@ -261,17 +261,21 @@ def in_time() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def is_open() -> Callable[[], int]:
-    """Return what counts the files and folders this process holds open, pipes left out."""
+def is_open() -> Callable[..., int]:
+    """Return what counts the files and folders this process holds open, pipes left out.
 
-    def count() -> int:
+    Given a name, only those with it in their path.
+    """
+
+    def count(name_in_path: str = "") -> int:
         gc.collect()
         found = 0
         for name in os.listdir("/proc/self/fd"):
             try:
-                found += os.readlink(f"/proc/self/fd/{name}").startswith("/")
+                path = os.readlink(f"/proc/self/fd/{name}")
             except FileNotFoundError:  # the listing's own
                 continue
+            found += path.startswith("/") and name_in_path in path
         return found
 
     return count

@@ -194,21 +194,21 @@ def test_a_cgroup_older_than_the_interval_makes_no_jump(cgroups: Any, measured: 
 
 
 def test_a_cgroup_that_is_removed_makes_no_jump(
-    cgroups: Any, measured: Measured, is_open: Callable[[], int]
+    cgroups: Any, measured: Measured, is_open: Callable[[str], int]
 ) -> None:
     """After rmdir nothing more is counted, what was stays, and its descriptors are closed."""
     container = cgroups.container()
     measured.start()
-    before = is_open()
     worker = cgroups.start(container)
     group = _group(worker)
     worker.tell("burn", 0.05)
     first = measured.tick()[group].cpu_ns
+    assert is_open(cgroups.top) > 0
     worker.end()
     container.remove()
     later = [measured.tick().get(group) for _ in range(4)]
     assert sum(found.cpu_ns for found in later if found) < 20_000_000
-    assert is_open() == before
+    assert is_open(cgroups.top) == 0
     found = measured.finish(group)
     assert found["cpu_seconds"] >= round(first / 1e9, 6)
     assert found["memory_peak_bytes"] > 0

@@ -1,46 +1,64 @@
-"""The HTTP server: composition, signals, start and end."""
+"""The program: composition, signals, start and end."""
 
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import signal
 import socket
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable
+from typing import Any, BinaryIO, Final
 
 import structlog
 from sanic import Sanic
-from sanic.application.state import ApplicationServerInfo
 from sanic.config import Config
-from sanic.http import Http
-from sanic.http.constants import HTTP
-from sanic.response import BaseHTTPResponse
 
 from runmeter.gateway import events, logs
+from runmeter.gateway.api.connection import HEAD_BYTES_MAX
 from runmeter.gateway.api.docs import docs_blueprint
+from runmeter.gateway.api.edge import Edge, edge_of
+from runmeter.gateway.api.headers import finish, preflight
 from runmeter.gateway.api.health import health_blueprint
 from runmeter.gateway.api.media import BodyLimits
 from runmeter.gateway.api.metrics import metrics_blueprint
+from runmeter.gateway.api.ops import create_ops_app
 from runmeter.gateway.api.repos import repos_blueprint
-from runmeter.gateway.api.request import REQUEST_ID_HEADER, GatewayRequest
+from runmeter.gateway.api.request import GatewayRequest
 from runmeter.gateway.api.runs import runs_blueprint
+from runmeter.gateway.api.serving import (
+    App,
+    CannotListen,
+    address_of,
+    context,
+    drain,
+    listen,
+    serve_on,
+)
 from runmeter.gateway.api.tokens import tokens_blueprint
 from runmeter.gateway.backend import Backend
-from runmeter.gateway.config import Address, Settings
+from runmeter.gateway.config import Settings, environment
+from runmeter.gateway.metrics import FOLDER_VARIABLE, Metrics, WorkersMetrics
+from runmeter.gateway.ops import Readiness
 from runmeter.gateway.problems import ProblemHandler
+from runmeter.gateway.rotation import Rotation
+from runmeter.gateway.tls import Served
+from runmeter.gateway.workers import (
+    Assignment,
+    CannotStart,
+    Orphaned,
+    Workers,
+    inherited,
+    tell_ended,
+    tell_ready,
+)
 
-App = Sanic[Config, SimpleNamespace]
-
-EXIT_CANNOT_LISTEN: Final = 1
+EXIT_CANNOT_SERVE: Final = 1
 DRAIN_BYTES: Final = 8 * 1024 * 1024
 """So much of a body that is not wanted is still read: a client that only reads the answer after
 sending gets it. Beyond that the connection is closed."""
-BACKLOG: Final = 1024
-_POLL_SECONDS: Final = 0.02
 
 _log = structlog.get_logger()
 
@@ -48,6 +66,8 @@ _log = structlog.get_logger()
 def create_app(
     backend: Backend,
     limits: BodyLimits,
+    edge: Edge = Edge(),  # noqa: B008 - a constant
+    metrics: Metrics | None = None,
     *,
     name: str = "gateway",
     clock: Callable[[], float] = time.monotonic,
@@ -59,13 +79,15 @@ def create_app(
             "ACCESS_LOG": False,
             "AUTO_EXTEND": False,
             "MOTD": False,
+            "KEEP_ALIVE_TIMEOUT": edge.patience.idle_seconds,
+            "REQUEST_MAX_HEADER_SIZE": HEAD_BYTES_MAX,
             "REQUEST_MAX_SIZE": limits.max_bytes + DRAIN_BYTES,
         }
     )
     app: App = Sanic(
         name,
         config=settings,
-        ctx=SimpleNamespace(clock=clock, stopping=False),
+        ctx=context(edge, metrics or Metrics(), limits.timeout_seconds, clock),
         error_handler=ProblemHandler(),
         request_class=GatewayRequest,
         configure_logging=False,
@@ -85,43 +107,38 @@ def create_app(
 
     app.register_listener(open_backend, "before_server_start")
     app.register_listener(close_backend, "after_server_stop")
-    app.register_middleware(_finish, "response")
+    if edge.cors_origins:
+        app.register_middleware(preflight, "request")
+    app.register_middleware(finish, "response")
     return app
 
 
-async def _finish(request: GatewayRequest, response: BaseHTTPResponse) -> None:
-    """Complete every answer, whoever made it."""
-    response.headers[REQUEST_ID_HEADER] = request.request_id
-    if request.app.ctx.stopping and isinstance(request.stream, Http):
-        request.stream.keep_alive = False
-    if not request.streams:
-        request.log_finished(response.status)
+class _Signals:
+    """What this process was sent: signals that end it, and SIGHUP."""
 
+    def __init__(self) -> None:
+        self.ending: asyncio.Queue[str] = asyncio.Queue()
+        self.hurried = asyncio.Event()
+        """A second one has come."""
+        self.hung_up = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.end, number.name)
+        loop.add_signal_handler(signal.SIGHUP, self.hung_up.set)
 
-def listen(address: Address) -> socket.socket:
-    """Bind the listening socket; without a host on IPv6 and IPv4 alike where there is IPv6.
+    def end(self, name: str) -> None:
+        """Ask this process to end."""
+        if self.ending.qsize() or self._has_begun:
+            self.hurried.set()
+        self.ending.put_nowait(name)
 
-    Raises:
-        OSError: the address is taken, not ours, or not allowed.
-    """
-    if address.host is None and socket.has_dualstack_ipv6():
-        sock = socket.create_server(
-            ("::", address.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
-        )
-    else:
-        host = address.host or "0.0.0.0"
-        family = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)[0][0]
-        sock = socket.create_server((host, address.port), family=family, backlog=BACKLOG)
-    # connections inherit it; asyncio sets it only where the protocol was named. Without it the
-    # second part of every streamed answer waits 40 ms for an acknowledgement
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+    _has_begun = False
 
-
-def _reason(error: OSError) -> str:
-    # asyncio and socket put the address into strerror; names that do not resolve have no errno
-    known = isinstance(error, socket.gaierror) or error.errno is None
-    return (str(error.strerror) if known else os.strerror(error.errno or 0)).lower()
+    async def first(self) -> str:
+        """Wait for the first that ends it; its name."""
+        name = await self.ending.get()
+        self._has_begun = True
+        return name
 
 
 def run(settings: Settings, version: str) -> int:
@@ -129,69 +146,157 @@ def run(settings: Settings, version: str) -> int:
     logs.configure(settings.log_level, settings.log_format)
     try:
         sock = listen(settings.addr)
-    except OSError as error:
-        print(f"gateway: cannot listen on {settings.addr}: {_reason(error)}.", file=sys.stderr)
-        return EXIT_CANNOT_LISTEN
-    asyncio.run(_serve(settings, version, sock))
+        ops_sock = None if settings.ops_addr is None else listen(settings.ops_addr)
+    except CannotListen as error:
+        print(f"gateway: {error}.", file=sys.stderr)
+        return EXIT_CANNOT_SERVE
+    serve = _serve_alone if settings.workers == 1 else _serve_with_workers
+    return asyncio.run(serve(settings, version, sock, ops_sock))
+
+
+def run_worker(source: BinaryIO, to: BinaryIO) -> int:
+    """Serve as one of several workers; returns the exit code."""
+    try:
+        settings, version, descriptor = Assignment.read(source)
+    except Orphaned:
+        return 0
+    logs.configure(settings.log_level, settings.log_format)
+    return asyncio.run(_serve_as_worker(settings, version, inherited(descriptor), source, to))
+
+
+async def _serve_alone(
+    settings: Settings, version: str, sock: socket.socket, ops_sock: socket.socket | None
+) -> int:
+    signals = _Signals()
+    metrics = Metrics(version)
+    async with _api(settings, metrics, sock, signals) as (server, backend):
+        readiness = Readiness(backend.check_serving)
+        async with _ops_pages(create_ops_app(metrics.text, readiness), ops_sock):
+            _log_started(settings, version, sock, ops_sock)
+            await _ending(settings, signals, readiness)
+            server.app.ctx.stopping = True
+            aborted_count = await drain(
+                server, settings.shutdown_timeout_seconds, signals.hurried.is_set
+            )
+    _log.info(events.SERVER_STOPPED, aborted_count=aborted_count)
     return 0
 
 
-async def _serve(settings: Settings, version: str, sock: socket.socket) -> None:
-    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+async def _serve_with_workers(
+    settings: Settings, version: str, sock: socket.socket, ops_sock: socket.socket | None
+) -> int:
+    signals = _Signals()
+    backend = Backend(settings.receiver.target, tls=settings.receiver_tls)
+    backend.open()
+    readiness = Readiness(backend.check_serving)
+    with tempfile.TemporaryDirectory(prefix="runmeter-gateway-") as folder:
+        metrics = WorkersMetrics(version, folder)
+        workers = Workers(
+            settings.workers,
+            Assignment(settings, version, sock.fileno()),
+            environment(**{FOLDER_VARIABLE: folder}),
+            metrics.worker_died,
+        )
+        async with _ops_pages(create_ops_app(metrics.text, readiness), ops_sock):
+            rotation = Rotation(settings, None, backend)
+            following = asyncio.create_task(_hand_on(signals.hung_up, workers, rotation))
+            try:
+                await workers.start()
+                _log_started(settings, version, sock, ops_sock)
+                await _ending(settings, signals, readiness)
+                code = 0
+            except CannotStart:
+                print("gateway: a worker cannot serve; see above.", file=sys.stderr)
+                code = EXIT_CANNOT_SERVE
+            following.cancel()
+            sock.close()
+            aborted_count = await workers.stop(settings.shutdown_timeout_seconds, signals.hurried)
+    await backend.close()
+    _log.info(events.SERVER_STOPPED, aborted_count=aborted_count)
+    return code
+
+
+async def _serve_as_worker(
+    settings: Settings, version: str, sock: socket.socket, source: BinaryIO, to: BinaryIO
+) -> int:
+    signals = _Signals()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signals.put_nowait, number)
-    app = create_app(Backend(settings.receiver), BodyLimits(settings.max_body_bytes))
-    server = await serve_on(app, sock)
-    host, port = sock.getsockname()[:2]
+
+    def orphaned() -> None:
+        loop.remove_reader(source)
+        signals.end("orphaned")
+
+    loop.add_reader(source, orphaned)  # nothing more is sent: it is the end of the parent
+    async with _api(settings, Metrics(version), sock, signals) as (server, _):
+        tell_ready(to)
+        await signals.first()
+        server.app.ctx.stopping = True
+        aborted_count = await drain(
+            server, settings.shutdown_timeout_seconds, signals.hurried.is_set
+        )
+    tell_ended(to, aborted_count)
+    return 0
+
+
+async def _hand_on(hung_up: asyncio.Event, workers: Workers, rotation: Rotation) -> None:
+    """Have the workers read their files again whenever this process was asked to, and does."""
+    while True:
+        await hung_up.wait()
+        hung_up.clear()
+        workers.send(signal.SIGHUP)
+        await rotation.reread()
+
+
+async def _ending(settings: Settings, signals: _Signals, readiness: Readiness) -> None:
+    """Wait for a signal; from then on this gateway is not ready."""
+    name = await signals.first()
+    readiness.closing_reason = "it is stopping"
+    _log.info(
+        events.SERVER_STOPPING, signal=name, timeout_seconds=settings.shutdown_timeout_seconds
+    )
+
+
+def _log_started(
+    settings: Settings, version: str, sock: socket.socket, ops_sock: socket.socket | None
+) -> None:
     _log.info(
         events.SERVER_STARTED,
-        address=str(Address(host, port)),
+        address=address_of(sock),
+        ops_address=ops_sock and address_of(ops_sock),
         version=version,
-        receiver=settings.receiver,
+        receiver=settings.receiver.target,
+        tls=settings.tls is not None,
+        workers=settings.workers,
     )
-    received = await signals.get()
-    app.ctx.stopping = True
-    _log.info(
-        events.SERVER_STOPPING,
-        signal=received.name,
-        timeout_seconds=settings.shutdown_timeout_seconds,
+
+
+@contextlib.asynccontextmanager
+async def _api(
+    settings: Settings, metrics: Metrics, sock: socket.socket, signals: _Signals
+) -> AsyncIterator[tuple[Any, Backend]]:
+    """Serve the API of one process; yields Sanic's server, which must be drained."""
+    backend = Backend(
+        settings.receiver.target, observe=metrics.call_finished, tls=settings.receiver_tls
     )
-    aborted_count = await _drained(server, signals, settings.shutdown_timeout_seconds)
-    await server.before_stop()
-    await server.after_stop()
-    _log.info(events.SERVER_STOPPED, aborted_count=aborted_count)
+    served = None if settings.tls is None else Served(settings.tls)
+    app = create_app(backend, BodyLimits(settings.max_body_bytes), edge_of(settings), metrics)
+    rotation = Rotation(settings, served, backend, metrics.certificate_expires)
+    server = await serve_on(app, sock, None if served is None else served.context)
+    following = asyncio.create_task(rotation.follow(signals.hung_up))
+    try:
+        yield server, backend
+    finally:
+        following.cancel()
 
 
-async def serve_on(app: App, sock: socket.socket) -> Any:
-    """Start to take requests; returns Sanic's AsyncioServer, whose methods have no types."""
-    # create_server leaves this out; without it every answer has an empty alt-svc header
-    app.state.server_info.append(ApplicationServerInfo({"version": HTTP.VERSION_1}))
-    server: Any = await app.create_server(
-        sock=sock, return_asyncio_server=True, asyncio_server_kwargs={"start_serving": False}
-    )
-    await server.startup()
-    await server.before_start()
-    await server.start_serving()
-    await server.after_start()
-    return server
-
-
-async def _drained(server: Any, signals: asyncio.Queue[Any], timeout_seconds: float) -> int:
-    """Take no more connections and let requests end; returns how many had to be cut off.
-
-    A second signal ends the waiting. Idle connections are closed again and again: one that was
-    busy becomes idle when its request ends.
-    """
-    server.close()
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout_seconds
-    while server.connections and loop.time() < deadline and signals.empty():
-        for connection in tuple(server.connections):
-            connection.close_if_idle()
-        await asyncio.sleep(_POLL_SECONDS)
-    left = tuple(server.connections)
-    for connection in left:
-        connection.abort()
-    await asyncio.sleep(0)  # their tasks see the end of the connection
-    return len(left)
+@contextlib.asynccontextmanager
+async def _ops_pages(app: App, sock: socket.socket | None) -> AsyncIterator[None]:
+    """Serve the pages; their requests are cut off at the end. No socket: do nothing."""
+    if sock is None:
+        yield
+        return
+    server = await serve_on(app, sock)
+    try:
+        yield
+    finally:
+        await drain(server, 0, lambda: True)

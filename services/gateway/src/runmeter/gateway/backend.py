@@ -16,10 +16,13 @@ import grpc.aio
 from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
 from runmeter.gateway import schemas
+from runmeter.gateway.calls import Ending, Observe, observed, observing
 from runmeter.gateway.errors import FieldError, ReceiverError
 from runmeter.gateway.query import PageQuery, RunQuery
+from runmeter.gateway.tls import ClientTls
 from runmeter.gateway.wire import groups
 from runmeter.gateway.wire import runs as wire
 from runmeter.gateway.wire.fields import json_field
@@ -30,6 +33,7 @@ from runmeter.v1 import token_service_pb2_grpc as token_grpc
 
 T = TypeVar("T")
 
+HEALTH_SECONDS: Final = 5.0
 _STATUS_DETAILS: Final = "grpc-status-details-bin"
 _OPTIONS: Final = (
     ("grpc.max_send_message_length", 8 * 1024 * 1024),
@@ -83,24 +87,60 @@ class Page(NamedTuple, Generic[T]):
 class Backend:
     """Client of one receiver. Make it anywhere, `open` and `close` it in the serving loop."""
 
-    def __init__(self, target: str, timeouts: Timeouts = Timeouts()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        target: str,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008
+        observe: Observe = lambda method, code: None,
+        tls: ClientTls | None = None,
+    ) -> None:
         self._target = target
         self._timeouts = timeouts
+        self._tls = tls
+        self.observe = observe
         self._channel: grpc.aio.Channel | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
         """Make the channel; it connects with the first call."""
-        self._channel = grpc.aio.insecure_channel(self._target, options=_OPTIONS)
+        self._channel = _channel(self._target, self._tls)
         self._ingest = ingest_grpc.IngestServiceStub(self._channel)
         self._tokens = token_grpc.TokenServiceStub(self._channel)
         self._runs = query_grpc.RunServiceStub(self._channel)
+        self._health = health_pb2_grpc.HealthStub(self._channel)
+
+    def use_certificates(self, tls: ClientTls) -> None:
+        """Meet the receiver with these from the next call on; calls that run go on."""
+        self._tls = tls
+        if self._channel is not None:
+            closing = asyncio.create_task(self._channel.close(self._timeouts.stream_seconds))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            self.open()
 
     async def close(self) -> None:
         """Close the channel; calls still open are cancelled."""
+        for closing in self._closing:
+            closing.cancel()
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
 
+    async def check_serving(self) -> None:
+        """Ask the receiver for its health.
+
+        Raises:
+            ReceiverError: it is not reached, or does not serve.
+        """
+        request = health_pb2.HealthCheckRequest()
+        try:
+            answer = await self._health.Check(request, timeout=HEALTH_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise _receiver_error(error) from None
+        if answer.status != health_pb2.HealthCheckResponse.SERVING:
+            raise ReceiverError("UNAVAILABLE", "not serving")
+
+    @observed("PushRun")
     async def push_run(self, body: schemas.RunBody, caller: Caller) -> schemas.Pushed:
         """PushRun. Raises `ReceiverError`."""
         request = wire.push_to_wire(body, str(uuid4()))
@@ -113,6 +153,7 @@ class Backend:
             raise _receiver_error(error, sized=True) from None
         return schemas.Pushed(answer.id, answer.duplicate)
 
+    @observed("CreatePushToken")
     async def create_push_token(self, body: schemas.TokenBody, caller: Caller) -> schemas.Token:
         """CreatePushToken. Raises `ReceiverError`."""
         try:
@@ -125,6 +166,7 @@ class Backend:
             raise _receiver_error(error) from None
         return wire.token_from_wire(answer)
 
+    @observed("ListRepositories")
     async def list_repositories(self, query: PageQuery, caller: Caller) -> Page[schemas.Repository]:
         """ListRepositories. Raises `ReceiverError`."""
         try:
@@ -138,6 +180,7 @@ class Backend:
         found = [groups.repository_from_wire(one) for one in answer.repositories]
         return Page(found, groups.next_after(answer))
 
+    @observed("ListJobs")
     async def list_jobs(
         self, organization: str, repository: str, query: PageQuery, caller: Caller
     ) -> Page[schemas.Job]:
@@ -159,17 +202,25 @@ class Backend:
         Raises:
             ReceiverError: no header and first page (or end) in time.
         """
-        call: _RunStream = self._runs.ListRuns(
-            wire.query_to_wire(query),
-            timeout=self._timeouts.stream_seconds,
-            metadata=_metadata(caller),
-        )
-        try:
-            header, first = await _opening(call, self._timeouts.unary_seconds)
-            next_id = header.next_before_id if header.HasField("next_before_id") else None
-            yield Listing(header.etag, next_id, _pages(call, first))
-        finally:
-            call.cancel()
+        with observing(self.observe, "ListRuns") as ending:
+            call: _RunStream = self._runs.ListRuns(
+                wire.query_to_wire(query),
+                timeout=self._timeouts.stream_seconds,
+                metadata=_metadata(caller),
+            )
+            try:
+                header, first = await _opening(call, self._timeouts.unary_seconds)
+                next_id = header.next_before_id if header.HasField("next_before_id") else None
+                yield Listing(header.etag, next_id, _pages(call, first, ending))
+            finally:
+                call.cancel()
+
+
+def _channel(target: str, tls: ClientTls | None) -> grpc.aio.Channel:
+    if tls is None:
+        return grpc.aio.insecure_channel(target, options=_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.chain)
+    return grpc.aio.secure_channel(target, credentials, options=_OPTIONS)
 
 
 _RunStream = grpc.aio.UnaryStreamCall[query_pb.ListRunsRequest, query_pb.ListRunsResponse]
@@ -202,11 +253,15 @@ def _header(message: query_pb.ListRunsResponse | None) -> query_pb.ListRunsHeade
 
 
 async def _pages(
-    call: _RunStream, message: query_pb.ListRunsResponse | None
+    call: _RunStream, message: query_pb.ListRunsResponse | None, ending: Ending
 ) -> AsyncIterator[list[schemas.RunRecord]]:
     while message is not None:
         yield [wire.record_from_wire(stored) for stored in message.page.runs]
-        message = await _read(call)
+        try:
+            message = await _read(call)
+        except ReceiverError as error:
+            ending.code = error.code  # whoever reads may end in another way because of it
+            raise
 
 
 def _metadata(caller: Caller) -> tuple[tuple[str, str], ...]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from runmeter.gateway import config
+from runmeter.gateway.settings import OPTIONS
 
 EXIT_CONFIGURATION: Final = 2
 _DISTRIBUTION: Final = "runmeter-gateway"
@@ -33,12 +34,13 @@ the receiver checks every token. It ends with 0 after SIGTERM or SIGINT, 1 if it
 
 
 def _with_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(config.OPTIONS):
+    for option in reversed(OPTIONS):
         default = f" [default: {option.default}]" if option.default else ""
         # values stay text here: config reads flags and variables alike
         command = click.option(
             option.flag,
             metavar=option.metavar,
+            multiple=option.repeatable,
             help=f"{option.teaches} Variable: {option.variable}.{default}",
         )(command)
     return command
@@ -59,6 +61,7 @@ def main(**flags: Any) -> None:
     except config.ConfigError as error:
         click.echo(f"gateway: {error}", err=True)
         sys.exit(EXIT_CONFIGURATION)
+    config.quiet_grpc()
     # only now: --help and bad settings need neither Sanic nor gRPC
     from runmeter.gateway.app import run
 

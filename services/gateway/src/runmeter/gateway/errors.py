@@ -3,9 +3,15 @@
 GatewayError
 ├── InvalidRequest         something in path, query or body
 ├── MissingBearer          no usable ``Authorization: Bearer``
+├── AddressTooLong
+├── HeadTooLarge
+├── HeadTooSlow
 ├── BodyTooLarge
 ├── BodyTooSlow
 ├── UnsupportedMediaType
+├── TooManyRequests        of one client, lately
+├── TooManyAtOnce          of one client, now
+├── Overloaded             requests or connections of all clients, now
 └── ReceiverError          the receiver, or the way to it, answered with a gRPC status
 """
 
@@ -38,6 +44,26 @@ class MissingBearer(GatewayError):
     """The request has no ``Authorization: Bearer …``, or one that cannot be a token."""
 
 
+class AddressTooLong(GatewayError):
+    """The request line does not fit into the limit for headers."""
+
+
+class HeadTooLarge(GatewayError):
+    """The headers are larger than the limit."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"more than {limit_bytes} bytes")
+        self.limit_bytes = limit_bytes
+
+
+class HeadTooSlow(GatewayError):
+    """The headers did not arrive in time."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        super().__init__(f"not complete after {timeout_seconds:g} s")
+        self.timeout_seconds = timeout_seconds
+
+
 class BodyTooLarge(GatewayError):
     """The body is larger than the configured limit."""
 
@@ -60,6 +86,23 @@ class UnsupportedMediaType(GatewayError):
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+
+
+class TooManyRequests(GatewayError):
+    """The client has sent more requests than the configured rate."""
+
+    def __init__(self, per_second: int, retry_after_seconds: float) -> None:
+        super().__init__(f"more than {per_second} a second")
+        self.per_second = per_second
+        self.retry_after_seconds = retry_after_seconds
+
+
+class TooManyAtOnce(GatewayError):
+    """The client has as many requests being answered as one client may have."""
+
+
+class Overloaded(GatewayError):
+    """There are as many connections, or requests being answered, as there may be."""
 
 
 class ReceiverError(GatewayError):

@@ -94,9 +94,9 @@ _OF_NAMES: Final = (
 # of any request that HTTP itself, or the server, cannot take
 _ANY: Final[Mapping[int, str]] = {
     405: "Another method than those of this path; Allow has them.",
-    **dict.fromkeys((400, 408, 413, 414, 417, 500, 503), ""),
+    **dict.fromkeys((400, 408, 413, 414, 417, 429, 431, 500, 503), ""),
 }
-_CALL: Final[Mapping[int, str]] = {**_ANY, 429: "", 504: ""}
+_CALL: Final[Mapping[int, str]] = {**_ANY, 504: ""}
 _READ: Final[Mapping[int, str]] = {
     **_CALL,
     400: "A name or a parameter is bad, unknown or given twice: all of them are in `errors`.",
@@ -232,7 +232,7 @@ OPERATIONS: Final = (
         "Whether the gateway serves",
         "Says nothing about the receiver.",
         {200: Answer("It does.", schemas.Health)},
-        _ANY,
+        {status: text for status, text in _ANY.items() if status != 429},  # no limit counts it
     ),
     _page("/openapi.json", "openapi", "This document", "application/json"),
     _page("/docs", "docs", "This document as a page", "text/html"),

@@ -16,13 +16,19 @@ from sanic.handlers import ErrorHandler
 
 from runmeter.gateway import events
 from runmeter.gateway.errors import (
+    AddressTooLong,
     BodyTooLarge,
     BodyTooSlow,
     FieldError,
     GatewayError,
+    HeadTooLarge,
+    HeadTooSlow,
     InvalidRequest,
     MissingBearer,
+    Overloaded,
     ReceiverError,
+    TooManyAtOnce,
+    TooManyRequests,
     UnsupportedMediaType,
 )
 from runmeter.gateway.schemas import Bad, Problem, encode
@@ -65,6 +71,7 @@ KINDS: Final[Mapping[int, Kind]] = {
     415: Kind("unsupported-media-type", "Unsupported media type", "The body must be JSON."),
     417: Kind("expectation-failed", "Expectation failed", "Only 100-continue can be expected."),
     429: Kind("too-many-requests", "Too many requests", "The receiver is busy; try again later."),
+    431: Kind("too-large", "Too large", "The headers are too large."),
     499: Kind("cancelled", "Cancelled", "The client has left."),
     500: Kind("internal", "Internal error", "Something is wrong on the server; it was logged."),
     503: Kind(
@@ -122,6 +129,26 @@ def _of_gateway(error: GatewayError) -> Outcome:
             return Outcome(415, error.detail, (), {"Accept": "application/json"})
         case ReceiverError():
             return _of_receiver(error)
+    return _of_limit(error)
+
+
+def _of_limit(error: GatewayError) -> Outcome:
+    match error:
+        case AddressTooLong():
+            return Outcome(414)
+        case HeadTooLarge():
+            return Outcome(431, f"The headers may have at most {error.limit_bytes} bytes.")
+        case HeadTooSlow():
+            limit = f"{error.timeout_seconds:g}"
+            return Outcome(408, f"The headers were not complete after {limit} seconds.")
+        case TooManyRequests():
+            detail = f"A client may send {error.per_second} requests a second."
+            return Outcome(429, detail, (), _retry_after(error.retry_after_seconds))
+        case TooManyAtOnce():
+            detail = "This client has too many requests at once; send fewer at a time."
+            return Outcome(429, detail, (), _retry_after(None))
+        case Overloaded():
+            return Outcome(503, "The gateway is busy; try again later.", (), _retry_after(None))
     return Outcome(500)
 
 
@@ -135,13 +162,16 @@ def _of_receiver(error: ReceiverError) -> Outcome:
     if status == 401:
         headers = _BEARER
     elif status in (429, 503):
-        seconds = error.retry_after_seconds
-        whole = RETRY_AFTER_SECONDS if seconds is None else max(1, math.ceil(seconds))
-        headers = {"Retry-After": str(whole)}
+        headers = _retry_after(error.retry_after_seconds)
     if status == 400 and error.errors:
         # the receiver's text may name fields as the contract does; `errors` names them as JSON
         detail = "The receiver refused these fields."
     return Outcome(status, detail, error.errors if status == 400 else (), headers)
+
+
+def _retry_after(seconds: float | None) -> Mapping[str, str]:
+    whole = RETRY_AFTER_SECONDS if seconds is None else max(1, math.ceil(seconds))
+    return {"Retry-After": str(whole)}
 
 
 def problem_of(outcome: Outcome, request_id: str) -> Problem:

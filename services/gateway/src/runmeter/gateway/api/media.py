@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
@@ -12,7 +11,6 @@ from runmeter.gateway.api.request import GatewayRequest
 from runmeter.gateway.bodies import decode_body
 from runmeter.gateway.errors import (
     BodyTooLarge,
-    BodyTooSlow,
     InvalidRequest,
     UnsupportedMediaType,
 )
@@ -31,18 +29,14 @@ async def read_body(request: GatewayRequest, expected: type[T], limits: BodyLimi
     """Read the body of a streaming handler's request as ``expected``.
 
     Raises:
-        BodyTooLarge, BodyTooSlow, UnsupportedMediaType, InvalidRequest: in this order.
+        BodyTooLarge, UnsupportedMediaType, BodyTooSlow, InvalidRequest
     """
     _refuse_length(request.headers.getone("content-length", ""), limits.max_bytes)
     _refuse_type(
         request.headers.getone("content-type", ""),
         request.headers.getone("content-encoding", "identity"),
     )
-    try:
-        async with asyncio.timeout(limits.timeout_seconds):
-            body = await _received(request, limits.max_bytes)
-    except TimeoutError:
-        raise BodyTooSlow(limits.timeout_seconds) from None
+    body = await _received(request, limits.max_bytes)
     if not body:
         raise InvalidRequest("The body is empty; it must be a JSON object.")
     return decode_body(expected, body)
@@ -53,6 +47,7 @@ async def _received(request: GatewayRequest, limit_bytes: int) -> bytes:
     if isinstance(request.stream, Http):
         async for chunk in request.stream:
             body += chunk
+            request.app.ctx.metrics.body_received(len(chunk))
             if len(body) > limit_bytes:
                 raise BodyTooLarge(limit_bytes)
     return bytes(body)

@@ -33,7 +33,14 @@ _log = structlog.get_logger()
 class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
     """A request with its own id and clock; made by Sanic, also for requests it cannot read."""
 
-    __slots__ = ("_finished", "_started", "request_id", "streams")
+    __slots__ = (
+        "_client_address",
+        "_client_known",
+        "_finished",
+        "_started",
+        "request_id",
+        "streams",
+    )
 
     def __init__(self, *, url_bytes: bytes, method: str, **kwargs: Any) -> None:
         if method == _UNREADABLE:
@@ -43,6 +50,8 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
             raise BadURL("The address has no path.")
         self._started: float = self.app.ctx.clock()
         self._finished = False
+        self._client_known = False
+        self._client_address: str | None = None
         self.streams = False
         """The answer is sent in parts, so it is not over when it begins."""
         given = self.headers.getone(REQUEST_ID_HEADER, "")
@@ -66,9 +75,18 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
 
     @property
     def client_address(self) -> str | None:
-        """The IP address of the client: the other end of the connection."""
-        address = self.conn_info.peername if self.conn_info else None
-        return str(address[0]) if isinstance(address, tuple) else None
+        """The IP address of the client: the other end of the connection, or, where that is a
+        trusted proxy, whom it speaks for.
+        """
+        if not self._client_known:
+            self._client_known = True
+            address = self.transport.get_extra_info("peername") if self.transport else None
+            self._client_address = self.app.ctx.edge.proxies.client(
+                str(address[0]) if isinstance(address, tuple) else None,
+                self.headers.getall("x-forwarded-for", []),
+                self.headers.getall("forwarded", []),
+            )
+        return self._client_address
 
     @property
     def route_template(self) -> str | None:
@@ -78,18 +96,21 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
         return "/" + _PARAMETER.sub(r"{\1}", self.route.path)
 
     def log_finished(self, status: int, **more: object) -> None:
-        """Log that the request is over; only the first call counts."""
+        """Log and count that the request is over; only the first call counts."""
         if self._finished:
             return
         self._finished = True
+        seconds = self.app.ctx.clock() - self._started
+        self.app.ctx.metrics.request_finished(self.method, self.route_template, status, seconds)
         address = self.conn_info.peername if self.conn_info else None
         _log.info(
             events.REQUEST_FINISHED,
             method=self.method,
             route=self.route_template,
             status=status,
-            duration_seconds=round(self.app.ctx.clock() - self._started, 6),
+            duration_seconds=round(seconds, 6),
             request_id=self.request_id,
             peer=":".join(map(str, address[:2])) if isinstance(address, tuple) else None,
+            client=self.client_address,
             **more,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final, NoReturn, cast
 
 from sanic import Blueprint, HTTPResponse
@@ -12,6 +12,7 @@ from sanic.http import Http
 from runmeter.gateway.api.paging import is_known, listing_headers
 from runmeter.gateway.api.request import GatewayRequest
 from runmeter.gateway.backend import Backend, Listing
+from runmeter.gateway.codings import Coder, Gzip, Identity, accepts_gzip
 from runmeter.gateway.problems import log_failed
 from runmeter.gateway.query import (
     RUN_PARAMETERS,
@@ -26,6 +27,7 @@ from runmeter.gateway.schemas import RunRecord, Scope, encode
 
 REPO: Final = "/api/v1/metrics/repo"
 JSON: Final = "application/json"
+_SMALL_BYTES: Final = 65_536
 
 
 def runs_blueprint(backend: Backend) -> Blueprint:
@@ -59,17 +61,20 @@ async def _answer(
     query = RunQuery(scope, **values_of(parameters, RUN_PARAMETERS))
     async with backend.list_runs(query, caller) as listing:
         headers = _headers(listing, scope, parameters)
+        coder = _coder(request, headers)
         if is_known(request, headers):
             return HTTPResponse(status=304, headers=headers)
         first = await anext(listing.pages, None)  # what fails up to here is a problem
+        if isinstance(coder, Gzip):
+            headers["Content-Encoding"] = "gzip"
         if first is None:
-            return HTTPResponse(b"[]", headers=headers, content_type=JSON)
+            return HTTPResponse(coder.last(b"[]"), headers=headers, content_type=JSON)
         if request.version == "1.0" and request.method == "GET":
             # has no chunks, so no way to tell a broken answer from a whole one: sent at once
             parts = [_items(first)] + [_items(page) async for page in listing.pages]
-            body = b"[" + b",".join(parts) + b"]"
+            body = await _coded(coder.last, b"[" + b",".join(parts) + b"]")
             return HTTPResponse(body, headers=headers, content_type=JSON)
-        await _stream(request, first, listing.pages, headers)
+        await _stream(request, first, listing.pages, headers, coder)
         return None
 
 
@@ -78,22 +83,24 @@ async def _stream(
     first: list[RunRecord],
     others: AsyncIterator[list[RunRecord]],
     headers: dict[str, str],
+    coder: Coder,
 ) -> None:
     """Send the array page by page as it comes; what breaks it breaks the transfer.
 
     The closing bracket and the end of the transfer come only after a stream that ended well.
     """
-    opening = b"" if request.method == "HEAD" else b"[" + _items(first)
+    count_sent = request.app.ctx.metrics.body_sent
     request.streams = True
     response = await request.respond(status=200, headers=headers, content_type=JSON)
     try:
-        await response.send(opening, end_stream=False)
         if request.method == "HEAD":
+            await response.send(b"", end_stream=False)
             _end_head(request)
         else:
-            async for page in others:
-                await response.send(b"," + _items(page), end_stream=False)
-            await response.send(b"]", end_stream=True)
+            async for part in _parts(first, others, coder):
+                await response.send(part, end_stream=False)
+                count_sent(len(part))
+            await response.send(b"", end_stream=True)
     except asyncio.CancelledError:
         request.log_finished(200, broken=True)
         raise
@@ -102,6 +109,30 @@ async def _stream(
         request.log_finished(200, broken=True)
         _break(request)
     request.log_finished(200)
+
+
+async def _parts(
+    first: list[RunRecord], others: AsyncIterator[list[RunRecord]], coder: Coder
+) -> AsyncIterator[bytes]:
+    """Write the array, a part for each page; the last one only where the pages ended well."""
+    yield await _coded(coder.part, b"[" + _items(first))
+    async for page in others:
+        yield await _coded(coder.part, b"," + _items(page))
+    yield coder.last(b"]")
+
+
+async def _coded(code: Callable[[bytes], bytes], data: bytes) -> bytes:
+    """Code some of the answer, beside the event loop where that takes milliseconds."""
+    return code(data) if len(data) < _SMALL_BYTES else await asyncio.to_thread(code, data)
+
+
+def _coder(request: GatewayRequest, headers: dict[str, str]) -> Coder:
+    """Choose the coding and complete the headers: each coding is a variant with its own tag."""
+    headers["Vary"] = "Accept-Encoding"
+    if not accepts_gzip(request.headers.getall("accept-encoding", [])):
+        return Identity()
+    headers["ETag"] = headers["ETag"].removesuffix('"') + '-gzip"'
+    return Gzip()
 
 
 def _end_head(request: GatewayRequest) -> None:

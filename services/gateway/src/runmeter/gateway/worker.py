@@ -1,0 +1,18 @@
+"""``python -m runmeter.gateway.worker``: one of several processes; started by the parent alone."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Take the assignment from standard input and serve."""
+    from runmeter.gateway.app import run_worker
+
+    # not buffered: what could not be written would be written once more at the end
+    with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as to:
+        return run_worker(sys.stdin.buffer, to)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""What browsers are told: security headers on every answer, and which origins may read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+RUNS = "/api/v1/metrics/repo/o/r/w/j"
+TOKEN = "a-token-nobody-may-see-0123456789"
+ORIGIN = "https://dashboard.example.org"
+PREFLIGHT = {"Access-Control-Request-Method": "GET"}
+
+
+@pytest.fixture
+def shared(start: Any, own_double: Any) -> Iterator[httpx.Client]:
+    """A client of a gateway that lets two origins read."""
+    program = start(
+        f"--receiver=grpc://127.0.0.1:{own_double.port}",
+        f"--cors-origin={ORIGIN},http://localhost:3000",
+    )
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with httpx.Client(base_url=program.url, headers=headers, trust_env=False) as client:
+        yield client
+
+
+def cors(response: httpx.Response) -> dict[str, str]:
+    """The headers about other origins."""
+    return {k: v for k, v in response.headers.items() if k.startswith("access-control-")}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/health"),
+        ("GET", RUNS),
+        ("GET", f"{RUNS}?bad=1"),
+        ("POST", "/api/v1/token"),
+        ("DELETE", "/health"),
+        ("GET", "/nowhere"),
+        ("OPTIONS", "/health"),
+    ],
+)
+def test_security_headers(client: httpx.Client, method: str, path: str) -> None:
+    """Every answer, of whatever status, has the security headers; none is about TLS."""
+    headers = client.request(method, path, headers={"Origin": ORIGIN} | PREFLIGHT).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert headers["cache-control"] == ("private, no-cache" if path == RUNS else "no-store")
+    assert "strict-transport-security" not in headers
+
+
+def test_streamed_answers_have_them(client: httpx.Client, double: Any, golden_stored: Any) -> None:
+    """A streamed answer has the security headers, too."""
+    double.listing = double.streams([[golden_stored]] * 2)
+    headers = client.get(RUNS).headers
+    assert headers["transfer-encoding"] == "chunked"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "private, no-cache"
+
+
+def test_no_origins(client: httpx.Client) -> None:
+    """Without --cors-origin nothing is said of origins, and OPTIONS is no method."""
+    for path in (RUNS, "/health", "/nowhere"):
+        response = client.get(path, headers={"Origin": ORIGIN})
+        assert cors(response) == {}
+        assert "Origin" not in response.headers.get("vary", "")
+    asked = client.options(RUNS, headers={"Origin": ORIGIN} | PREFLIGHT)
+    assert (asked.status_code, cors(asked)) == (405, {})
+
+
+@pytest.mark.parametrize("origin", [ORIGIN, "http://localhost:3000"])
+def test_preflight(shared: httpx.Client, origin: str) -> None:
+    """A browser that asks first is told what it may send; no token is needed for that."""
+    del shared.headers["authorization"]
+    response = shared.options(RUNS, headers={"Origin": origin} | PREFLIGHT)
+    assert (response.status_code, response.content) == (204, b"")
+    assert response.headers["vary"] == "Origin"
+    told = cors(response)
+    assert told["access-control-allow-origin"] == origin
+    assert told["access-control-allow-methods"] == "GET, HEAD, POST"
+    assert "Authorization" in told["access-control-allow-headers"]
+    assert "access-control-allow-credentials" not in told
+
+
+@pytest.mark.parametrize("path", [RUNS, "/nowhere", f"{RUNS}?bad=1"])
+def test_origin_may_read(shared: httpx.Client, path: str) -> None:
+    """Answers and problems alike may be read by the origin, and by no other."""
+    allowed = shared.get(path, headers={"Origin": ORIGIN})
+    assert cors(allowed) == {
+        "access-control-allow-origin": ORIGIN,
+        "access-control-expose-headers": "Link, ETag, X-Request-ID, Retry-After",
+    }
+    others: list[dict[str, str]] = [{}, {"Origin": f"{ORIGIN}.evil.example"}, {"Origin": "null"}]
+    for headers in others:
+        other = shared.get(path, headers=headers)
+        assert other.status_code == allowed.status_code
+        assert cors(other) == {}
+        assert other.headers["vary"] == allowed.headers["vary"]
+        assert "Origin" in other.headers["vary"]
+
+
+def test_preflight_of_another_origin(shared: httpx.Client) -> None:
+    """Another origin's preflight, and OPTIONS that is none, are what they were: 405."""
+    for headers in ({"Origin": "https://evil.example"} | PREFLIGHT, {"Origin": ORIGIN}):
+        response = shared.options(RUNS, headers=headers)
+        assert response.status_code == 405
+        assert "access-control-allow-methods" not in response.headers

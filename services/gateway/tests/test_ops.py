@@ -1,0 +1,246 @@
+"""What operators ask: metrics, whether it lives, whether it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2
+from prometheus_client.parser import text_string_to_metric_families
+
+from runmeter.gateway.errors import ReceiverError
+from runmeter.gateway.metrics import Metrics, WorkersMetrics
+from runmeter.gateway.ops import Readiness
+
+RUNS = "/api/v1/metrics/repo/o/r/w/j"
+TEMPLATE = "/api/v1/metrics/repo/{org}/{repo}/{workflow}/{job}"
+TOKEN = "a-token-nobody-may-see-0123456789"
+HEADERS = {"Authorization": f"Bearer {TOKEN}", "Accept-Encoding": "identity"}
+
+
+def ask(program: Any, page: str, method: str = "GET") -> httpx.Response:
+    """Ask the operators' side."""
+    return httpx.request(method, program.ops_url + page, timeout=20, trust_env=False)
+
+
+def metric(program: Any, name: str, **labels: str) -> float | None:
+    """One value of /metrics, None if there is none."""
+    for family in text_string_to_metric_families(ask(program, "/metrics").text):
+        for sample in family.samples:
+            if (sample.name, sample.labels) == (f"runmeter_gateway_{name}", labels):
+                return sample.value
+    return None
+
+
+@pytest.fixture
+def program(start: Any, own_double: Any) -> Any:
+    """A gateway with counts of its own."""
+    return start(f"--receiver=grpc://127.0.0.1:{own_double.port}")
+
+
+# -- /metrics -----------------------------------------------------------------------------
+
+
+def test_requests_are_counted(program: Any, own_double: Any, golden_stored: Any) -> None:
+    """Requests are counted by method, template and status; names never make a series."""
+    own_double.listing = own_double.streams([[golden_stored]] * 2)
+    with httpx.Client(base_url=program.url, headers=HEADERS, trust_env=False) as client:
+        size = sum(len(client.get(RUNS.replace("/j", f"/{n}")).content) for n in range(3))
+        size += len(client.get("/secret-name").content)
+        client.request("BREW", "/health")
+        assert client.head("/health").status_code == 200
+    for method, route, status, count in (
+        ("GET", TEMPLATE, "200", 3),
+        ("GET", "unmatched", "404", 1),
+        ("other", "unmatched", "405", 1),
+        ("HEAD", "/health", "200", 1),
+    ):
+        found = metric(program, "requests_total", method=method, route=route, status=status)
+        assert found == count, (method, route, status)
+    timed = metric(program, "request_duration_seconds_count", method="GET", route=TEMPLATE)
+    assert timed == 3
+    assert metric(program, "response_body_bytes_total") >= size  # and the body of the 405
+    text = ask(program, "/metrics").text
+    assert "secret-name" not in text
+    assert "BREW" not in text
+    assert TOKEN not in text
+
+
+def test_bodies_are_counted(program: Any, documented_run: Any) -> None:
+    """What is read of bodies is counted in bytes."""
+    body = json.dumps(documented_run)
+    headers = HEADERS | {"Content-Type": "application/json"}
+    url = f"{program.url}/api/v1/metrics"
+    assert httpx.post(url, content=body, headers=headers, trust_env=False).status_code == 201
+    assert metric(program, "request_body_bytes_total") == len(body)
+
+
+def test_calls_are_counted(program: Any, own_double: Any, golden_stored: Any) -> None:
+    """Calls to the receiver are counted by method and code, a stream by how it ended."""
+    fails = own_double.fails(grpc.StatusCode.DATA_LOSS)
+    with httpx.Client(base_url=program.url, headers=HEADERS, trust_env=False) as client:
+        client.get(RUNS)
+        own_double.listing = own_double.streams([], then=fails)
+        client.get(RUNS)
+        own_double.listing = own_double.streams([[golden_stored]], then=fails)
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.get(RUNS)
+        own_double.token = own_double.fails(grpc.StatusCode.UNAUTHENTICATED)
+        scope = {"organization": "o", "repository": "r", "workflow": "w", "job": "j"}
+        client.post("/api/v1/token", json=scope)
+    for method, code, count in (
+        ("ListRuns", "OK", 1),
+        ("ListRuns", "DATA_LOSS", 2),
+        ("CreatePushToken", "UNAUTHENTICATED", 1),
+    ):
+        assert metric(program, "receiver_calls_total", method=method, code=code) == count
+
+
+def test_requests_in_flight(program: Any, own_double: Any) -> None:
+    """A request counts as in flight until its answer is over."""
+    open_gate, gate = own_double.gate()
+    own_double.listing = own_double.streams([], then=gate)
+    host, _, port = program.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        head = f"GET {RUNS} HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode())
+        own_double.call()
+        assert metric(program, "requests_in_flight") == 1
+        open_gate()
+        while connection.recv(65536):
+            pass
+    assert metric(program, "requests_in_flight") == 0
+
+
+def test_readme_has_every_metric(tmp_path: Path) -> None:
+    """The README names what /metrics shows, and nothing else of ours."""
+    metrics = Metrics("0")
+    metrics.certificate_expires(0.0)
+    text = metrics.text() + WorkersMetrics("0", str(tmp_path)).text()
+    shown = text_string_to_metric_families(text.decode())
+    exported = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in shown
+        if family.name.startswith("runmeter_") and not family.name.endswith("_created")
+    }
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    documented = set(re.findall(r"`(runmeter_gateway_[a-z_]+)`", text))
+    assert {name.removesuffix("_info") for name in documented} == {
+        name.removesuffix("_info") for name in exported
+    }
+
+
+# -- /healthz, /readyz --------------------------------------------------------------------
+
+
+def test_ready(program: Any) -> None:
+    """With a receiver that serves it is alive and ready."""
+    assert (ask(program, "/healthz").status_code, ask(program, "/readyz").text) == (200, "ready\n")
+    assert ask(program, "/readyz", "HEAD").status_code == 200
+
+
+def test_receiver_away(program: Any, own_double: Any) -> None:
+    """Without a receiver it is alive, not ready; ready again when the receiver is back."""
+    own_double.stop()
+    found = ask(program, "/readyz")
+    assert (found.status_code, found.text) == (503, "not ready: the receiver is UNAVAILABLE\n")
+    assert ask(program, "/healthz").status_code == 200
+    lost = program.event("receiver.lost")
+    assert lost["code"] == "UNAVAILABLE"
+    assert str(own_double.port) in lost["message"]
+    own_double.start()
+    for _ in range(20_000):  # reconnecting is bounded by two seconds, a look by one
+        if ask(program, "/readyz").status_code == 200:
+            break
+    program.event("receiver.found")
+
+
+def test_receiver_does_not_serve(program: Any, own_double: Any) -> None:
+    """A receiver that says it does not serve is none."""
+    not_serving = health_pb2.HealthCheckResponse(status="NOT_SERVING")
+    own_double.health = own_double.answers(not_serving)
+    assert ask(program, "/readyz").status_code == 503
+
+
+def test_receiver_hangs(program: Any, own_double: Any) -> None:
+    """A receiver that does not answer is not waited for."""
+    own_double.health = own_double.hang
+    found = ask(program, "/readyz")
+    assert (found.status_code, found.text) == (503, "not ready: the receiver does not answer\n")
+
+
+def test_not_ready_while_it_stops(start: Any, own_double: Any) -> None:
+    """From the signal on no more requests should come, though some are still answered."""
+    own_double.listing = own_double.streams([], then=own_double.hang)
+    program = start(f"--receiver=grpc://127.0.0.1:{own_double.port}")
+    host, _, port = program.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        head = f"GET {RUNS} HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        connection.sendall(head.encode())
+        own_double.call()
+        program.signal()
+        program.event("server.stopping")
+        found = ask(program, "/readyz")
+        assert (found.status_code, found.text) == (503, "not ready: it is stopping\n")
+        assert ask(program, "/healthz").status_code == 200
+        program.signal()
+        assert program.wait() == 0
+
+
+def test_the_receiver_is_asked_once_a_second() -> None:
+    """However many ask: one question at a time, and none within a second of the last."""
+    now = 0.0
+    asked = 0
+
+    async def check() -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        if asked == 2:
+            raise ReceiverError("UNAVAILABLE", "away")
+
+    async def use() -> None:
+        nonlocal now
+        readiness = Readiness(check, lambda: now)
+        for _ in range(2):
+            found = await asyncio.gather(*(readiness.unready_reason() for _ in range(50)))
+            assert set(found) == {None}
+        assert asked == 1
+        now = 1.0
+        assert await readiness.unready_reason() == "the receiver is UNAVAILABLE"
+        now = 2.0
+        assert await readiness.unready_reason() is None
+        assert asked == 3
+
+    asyncio.run(use())
+
+
+# -- the server ---------------------------------------------------------------------------
+
+
+def test_other_pages(program: Any) -> None:
+    """There is nothing else, and nothing can be changed."""
+    assert ask(program, "/").status_code == 404
+    assert ask(program, "/health").status_code == 404
+    refused = ask(program, "/metrics", "POST")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_api_has_no_pages_of_operators(client: httpx.Client) -> None:
+    """What is for operators is not served to everyone."""
+    for page in ("/metrics", "/healthz", "/readyz"):
+        assert client.get(page).status_code == 404
+
+
+def test_none(start: Any) -> None:
+    """Without an address there are no pages, and it serves all the same."""
+    program = start("--ops-addr=none")
+    assert program.ops_url == "http://None"
+    assert httpx.get(f"{program.url}/health", trust_env=False).status_code == 200

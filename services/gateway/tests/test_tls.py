@@ -1,0 +1,323 @@
+"""Certificates on both sides: towards clients, towards the receiver, and new ones while serving."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import signal
+import ssl
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import httpx
+import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization as forms
+
+from runmeter.gateway.config import ConfigError, load
+
+RUNS = "/api/v1/metrics/repo/o/r/w/j"
+TOKEN = "a-token-nobody-may-see-0123456789"
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+
+
+class Files(NamedTuple):
+    """Where a certificate and its key lie."""
+
+    cert: Path
+    key: Path
+
+    def flags(self, prefix: str = "") -> tuple[str, str]:
+        """The flags that name them."""
+        return f"--{prefix}tls-cert={self.cert}", f"--{prefix}tls-key={self.key}"
+
+    def hold(self, made: trustme.LeafCert) -> None:
+        """Put another certificate there."""
+        made.private_key_pem.write_to_path(self.key)
+        self.cert.write_bytes(chain(made))
+
+
+def chain(made: trustme.LeafCert) -> bytes:
+    """The certificate and what is behind it."""
+    return b"".join(pem.bytes() for pem in made.cert_chain_pems)
+
+
+def ca_file(ca: trustme.CA, path: Path) -> Path:
+    """Write the CA's certificate to a file."""
+    ca.cert_pem.write_to_path(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ca() -> trustme.CA:
+    """A certificate authority of the tests."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def files(tmp_path: Path, ca: trustme.CA) -> Files:
+    """A certificate of this machine and its key."""
+    found = Files(tmp_path / "server.pem", tmp_path / "server.key")
+    found.hold(ca.issue_cert("localhost", "127.0.0.1"))
+    return found
+
+
+def trusting(ca: trustme.CA, client: trustme.LeafCert | None = None) -> ssl.SSLContext:
+    """How a client connects that trusts this CA, with a certificate of its own or without."""
+    context = ssl.create_default_context(cadata=ca.cert_pem.bytes().decode())
+    if client is not None:
+        client.configure_cert(context)
+    return context
+
+
+def health(program: Any, context: ssl.SSLContext) -> httpx.Response:
+    """Ask over a new connection."""
+    return httpx.get(f"{program.url}/health", verify=context, timeout=20, trust_env=False)
+
+
+def shown(program: Any, ca: trustme.CA, host: str = "127.0.0.1") -> int:
+    """The serial number of the certificate that a new connection is shown."""
+    url = program.url.replace("127.0.0.1", host)
+    with (
+        httpx.Client(verify=trusting(ca), trust_env=False) as client,
+        client.stream("GET", f"{url}/health") as response,
+    ):
+        encrypted = response.extensions["network_stream"].get_extra_info("ssl_object")
+        return int(encrypted.getpeercert()["serialNumber"], 16)
+
+
+def hang_up(program: Any, event: str) -> dict[str, Any]:
+    """Have it read its files again; what it logged."""
+    program.signal(signal.SIGHUP)
+    found: dict[str, Any] = program.event(event)
+    return found
+
+
+# -- towards clients ----------------------------------------------------------------------
+
+
+def test_https(start: Any, own_double: Any, files: Files, ca: trustme.CA, golden_run: Any) -> None:
+    """Clients that trust the CA are served, pushes and listings alike; nobody in the clear."""
+    program = start(*files.flags(), f"--receiver=grpc://127.0.0.1:{own_double.port}")
+    assert program.url.startswith("https://")
+    with httpx.Client(base_url=program.url, verify=trusting(ca), trust_env=False) as client:
+        answer = client.post("/api/v1/metrics", json=golden_run, headers=HEADERS)
+        assert answer.status_code == 201
+        listed = client.get(RUNS, headers=HEADERS)
+        assert (listed.status_code, listed.text) == (200, "[]")
+        assert listed.headers["strict-transport-security"] == "max-age=31536000"
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        health(program, trusting(trustme.CA()))
+    with pytest.raises(httpx.TransportError):
+        httpx.get(program.url.replace("https", "http"), trust_env=False)
+    assert httpx.get(f"{program.ops_url}/healthz", trust_env=False).status_code == 200
+    program.signal()
+    assert program.wait() == 0
+
+
+def test_client_certificates(start: Any, files: Files, ca: trustme.CA, tmp_path: Path) -> None:
+    """With --tls-client-ca only clients with a certificate of that CA are served; another CA in
+    its file counts from SIGHUP on."""
+    clients, later = trustme.CA(), trustme.CA()
+    path = ca_file(clients, tmp_path / "clients.pem")
+    program = start(*files.flags(), f"--tls-client-ca={path}")
+    for stranger in (trusting(ca), trusting(ca, ca.issue_cert("a-client"))):
+        with pytest.raises(httpx.TransportError):
+            health(program, stranger)
+    known = clients.issue_cert("a-client")
+    assert health(program, trusting(ca, known)).status_code == 200
+    later.cert_pem.write_to_path(path)
+    assert health(program, trusting(ca, known)).status_code == 200
+    assert hang_up(program, "certificates.reread")["changed"] == ["tls"]
+    with pytest.raises(httpx.TransportError):
+        health(program, trusting(ca, known))
+    assert health(program, trusting(ca, later.issue_cert("a-client"))).status_code == 200
+
+
+def test_new_certificate_at_a_hangup(start: Any, files: Files, ca: trustme.CA) -> None:
+    """SIGHUP: new connections see the new one, an open one goes on, a bad one changes nothing."""
+    program = start(*files.flags())
+    with httpx.Client(base_url=program.url, verify=trusting(ca), trust_env=False) as client:
+        assert client.get("/health").status_code == 200
+        first = shown(program, ca)
+        later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=30)
+        files.hold(ca.issue_cert("localhost", "127.0.0.1", not_after=later))
+        assert shown(program, ca) == first
+        assert hang_up(program, "certificates.reread")["changed"] == ["tls"]
+        second = shown(program, ca)
+        assert second == shown(program, ca, "localhost")  # asked for by name, too
+        assert second != first
+        text = httpx.get(f"{program.ops_url}/metrics", trust_env=False).text
+        name = "runmeter_gateway_tls_certificate_expiry_timestamp_seconds"
+        (expiry,) = re.findall(rf"^{name} (\S+)$", text, re.MULTILINE)
+        assert abs(float(expiry) - later.timestamp()) < 2
+        ca.issue_cert("localhost").private_key_pem.write_to_path(files.key)
+        kept = hang_up(program, "certificates.kept")
+        assert kept["level"] == "error"
+        assert kept["reason"] == f"--tls-key '{files.key}' is not the key of the certificate."
+        assert shown(program, ca) == second
+        assert client.get("/health").status_code == 200
+
+
+def test_hangup_without_certificates(start: Any) -> None:
+    """SIGHUP ends nothing."""
+    program = start()
+    assert hang_up(program, "certificates.reread")["changed"] == []
+    assert httpx.get(f"{program.url}/health", trust_env=False).status_code == 200
+
+
+# -- towards the receiver -----------------------------------------------------------------
+
+
+def listing(program: Any) -> int:
+    """Ask for runs; the status."""
+    url = program.url + RUNS
+    return httpx.get(url, headers=HEADERS, timeout=20, trust_env=False).status_code
+
+
+def test_receiver_over_tls(
+    start: Any, secure_double: Callable[..., Any], ca: trustme.CA, tmp_path: Path
+) -> None:
+    """A receiver whose certificate is of the CA is used; another is unavailable, and no secret
+    reaches it."""
+    server = ca.issue_cert("127.0.0.1")
+    double = secure_double(
+        grpc.ssl_server_credentials([(server.private_key_pem.bytes(), chain(server))])
+    )
+    receiver = f"--receiver=grpcs://127.0.0.1:{double.port}"
+    good = start(receiver, f"--receiver-tls-ca={ca_file(ca, tmp_path / 'ca.pem')}")
+    assert listing(good) == 200
+    assert double.call().metadata["authorization"] == f"Bearer {TOKEN}"
+    assert httpx.get(f"{good.ops_url}/readyz", trust_env=False).status_code == 200
+    other = ca_file(trustme.CA(), tmp_path / "other.pem")
+    clear = f"--receiver=grpc://127.0.0.1:{double.port}"
+    for flags in ([receiver, f"--receiver-tls-ca={other}"], [receiver], [clear]):
+        program = start(*flags)
+        assert listing(program) == 503
+        assert httpx.get(f"{program.ops_url}/readyz", trust_env=False).status_code == 503
+        assert program.event("receiver.lost")["code"] == "UNAVAILABLE"
+        assert [line for line in program.lines if not line.startswith("{")] == []
+    assert double.calls.empty()
+
+
+def test_certificate_for_the_receiver(
+    start: Any, secure_double: Callable[..., Any], ca: trustme.CA, files: Files, tmp_path: Path
+) -> None:
+    """A receiver that wants certificates gets ours; the one of another CA is refused; SIGHUP
+    changes it while a call goes on."""
+    server, clients = ca.issue_cert("127.0.0.1"), trustme.CA()
+    double = secure_double(
+        grpc.ssl_server_credentials(
+            [(server.private_key_pem.bytes(), chain(server))],
+            clients.cert_pem.bytes(),
+            require_client_auth=True,
+        )
+    )
+    program = start(
+        f"--receiver=grpcs://127.0.0.1:{double.port}",
+        f"--receiver-tls-ca={ca_file(ca, tmp_path / 'ca.pem')}",
+        *files.flags("receiver-"),
+    )
+    assert listing(program) == 503
+    files.hold(clients.issue_cert("gateway"))
+    assert hang_up(program, "certificates.reread")["changed"] == ["receiver_tls"]
+    assert listing(program) == 200
+    open_gate, gate = double.gate()
+    double.listing = double.streams([], then=gate)
+    double.call()
+    with httpx.Client(base_url=program.url, timeout=20, trust_env=False) as client:
+        statuses: list[int] = []
+        asking = threading.Thread(
+            target=lambda: statuses.append(client.get(RUNS, headers=HEADERS).status_code)
+        )
+        asking.start()
+        double.call()
+        files.hold(clients.issue_cert("gateway"))
+        assert hang_up(program, "certificates.reread")["changed"] == ["receiver_tls"]
+        open_gate()
+        asking.join(20)
+        assert statuses == [200]
+    program.signal()
+    assert program.wait() == 0
+
+
+# -- files --------------------------------------------------------------------------------
+
+
+def refusal(flags: dict[str, Any]) -> str:
+    """The sentence that the settings are refused with."""
+    with pytest.raises(ConfigError) as caught:
+        load(flags, {})
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "ca_name"), [("tls_", "tls_client_ca"), ("receiver_tls_", "receiver_tls_ca")]
+)
+def test_files_that_will_not_do(files: Files, tmp_path: Path, prefix: str, ca_name: str) -> None:
+    """One sentence names flag and file, and what is wrong with it."""
+    good = {f"{prefix}cert": str(files.cert), f"{prefix}key": str(files.key)}
+    good["receiver"] = "grpcs://127.0.0.1:1"
+    load(good, {})
+    nothing, text = tmp_path / "nothing", tmp_path / "text"
+    text.write_text("no certificate")
+    damaged = tmp_path / "damaged"
+    damaged.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    for name, path, says in (
+        (f"{prefix}cert", nothing, "cannot be read: No such file or directory"),
+        (f"{prefix}cert", text, "holds no certificate in PEM form"),
+        (f"{prefix}key", nothing, "cannot be read: No such file or directory"),
+        (f"{prefix}key", tmp_path, "cannot be read: Is a directory"),
+        (f"{prefix}key", text, "is no private key in PEM form without passphrase"),
+        (f"{prefix}key", files.cert, "is no private key in PEM form without passphrase"),
+        (ca_name, nothing, "cannot be read: No such file or directory"),
+        (ca_name, text, "holds no certificate in PEM form"),
+        (ca_name, damaged, "holds a damaged certificate"),
+    ):
+        flag = f"--{name.replace('_', '-')}"
+        assert refusal({**good, name: str(path)}) == f"{flag} {str(path)!r} {says}."
+    for name in (f"{prefix}cert", f"{prefix}key"):
+        one = {"receiver": good["receiver"], name: good[name]}
+        assert "is missing" in refusal(one)
+    key = trustme.CA().issue_cert("localhost").private_key_pem
+    key.write_to_path(files.key)
+    assert refusal(good).endswith("is not the key of the certificate.")
+
+
+def test_expired(files: Files, ca: trustme.CA) -> None:
+    """A certificate that clients would refuse today is refused at the start."""
+    flags = {"tls_cert": str(files.cert), "tls_key": str(files.key)}
+    now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
+    files.hold(ca.issue_cert("localhost", not_before=now - 2 * day, not_after=now - day))
+    assert refusal(flags) == f"--tls-cert {str(files.cert)!r} has expired."
+    files.hold(ca.issue_cert("localhost", not_before=now + day, not_after=now + 2 * day))
+    assert "is not valid yet" in refusal(flags)
+
+
+def test_a_key_with_a_passphrase_asks_nobody(files: Files) -> None:
+    """It is refused, and no passphrase is asked for."""
+    key = forms.load_pem_private_key(files.key.read_bytes(), None)
+    locked = forms.BestAvailableEncryption(b"passphrase")
+    files.key.write_bytes(key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, locked))
+    says = refusal({"tls_cert": str(files.cert), "tls_key": str(files.key)})
+    assert says.endswith("without passphrase.")
+
+
+def test_certificates_that_nothing_uses(files: Files) -> None:
+    """Certificates for a receiver in the clear are a mistake, and so is a client CA alone."""
+    assert refusal({"receiver_tls_ca": str(files.cert)}) == (
+        "--receiver-tls-ca is given, but GATEWAY_RECEIVER is not grpcs://host:port: "
+        "without TLS there are no certificates."
+    )
+    assert "--tls-cert is missing" in refusal({"tls_client_ca": str(files.cert)})
+
+
+def test_settings_show_no_key(files: Files) -> None:
+    """The settings can be shown without the key."""
+    flags = {"tls_cert": str(files.cert), "tls_key": str(files.key)}
+    flags |= {f"receiver_{name}": value for name, value in flags.items()}
+    found = load({**flags, "receiver": "grpcs://127.0.0.1:1"}, {})
+    assert "PRIVATE" not in repr(found)
