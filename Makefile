@@ -40,7 +40,7 @@ soak: setup ## end RUNS=1000 collectors in each way at random moments, every rec
 lint: setup ## style and types only
 	$(VENV)/bin/tox run -e lint,typing
 
-bench: setup ## what the collector costs and how exact it is, measured: docs/performance.md
+bench: setup ## what the services cost, how exact and how fast they are, measured: docs/performance.md
 	@$(VENV)/bin/python -m bench
 
 clean: ## remove everything that was built

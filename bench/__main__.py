@@ -3,14 +3,15 @@
 import sys
 from pathlib import Path
 
-from bench import accuracy, cost, footprint, growth
+from bench import accuracy, cost, flat, footprint, growth, ingest, pushgateway, queries
 from bench.report import Result, machine, show
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
 HEAD = """# Performance
 
-Written by `make bench`: what the collector costs and how exact it is, each figure measured side
-by side with what it is compared to, in one run on one machine. Compare ratios, not milliseconds.
+Written by `make bench`: what the collector costs, how exact it is, how fast the receiver stores
+and answers; each figure measured side by side with what it is compared to, in one run on one
+machine. Compare ratios, not milliseconds.
 Each section is one program of its own: `python -m bench.cost` and so on; `--quick` for a short one.
 """
 
@@ -19,7 +20,7 @@ def main() -> None:
     """Run, print, write."""
     quick = "--quick" in sys.argv
     results = []
-    for benchmark in (cost, growth, footprint, accuracy):
+    for benchmark in (cost, growth, footprint, accuracy, ingest, queries, flat, pushgateway):
         result = benchmark.run(quick)
         show(result)
         results.append(result)

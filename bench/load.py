@@ -16,6 +16,8 @@ import grpc
 
 from bench.runs import METHOD, example_run
 
+SPREAD = 2654435761
+"""Odd: numbers times this are distinct modulo 2^32 and in no order, as random ids are."""
 _PLACE = "00000000-0000-4000-8000-000000000000"
 
 
@@ -31,12 +33,12 @@ async def push_all(address: str, token: str, concurrency: int, count: int, most:
         metadata = (("authorization", f"Bearer {token}"),)
         await channel.channel_ready()
         numbers = itertools.count()
-        prefix = uuid.uuid4().hex[:16]
+        suffix = uuid.uuid4().hex[8:]
         start = time.monotonic()
 
         async def work() -> None:
             while (number := next(numbers)) < count and time.monotonic() - start < most:
-                digits = f"{prefix}{number:016x}"
+                digits = f"{number * SPREAD % 2**32:08x}{suffix}"
                 push_id = "-".join(
                     (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
                 )
@@ -50,7 +52,11 @@ async def push_all(address: str, token: str, concurrency: int, count: int, most:
                 latencies.append(time.monotonic() - begun)
 
         await asyncio.gather(*(work() for _ in range(concurrency)))
-        seconds = time.monotonic() - start
+        return outcome(latencies, failures, time.monotonic() - start)
+
+
+def outcome(latencies: list[float], failures: dict[str, int], seconds: float) -> dict:
+    """Return what became of a burst, as `receivers.Load` has it."""
     latencies.sort()
     return {
         "pushed_count": len(latencies),

@@ -58,11 +58,25 @@ class Load(NamedTuple):
         return self.pushed_count / self.seconds
 
 
-class Receiver(NamedTuple):
-    """A receiver that serves."""
+class Server:
+    """A server that takes pushes."""
 
-    process: subprocess.Popen[bytes]
-    address: str
+    def __init__(self, process: subprocess.Popen[bytes], address: str) -> None:
+        self.process = process
+        self.address = address
+
+    def load(self, concurrency: int, count: int, most_seconds: float = 60.0) -> Load:
+        """Push with a client process; every push that failed is in `failures`."""
+        raise NotImplementedError
+
+    def rss_mib(self) -> float:
+        """Return the resident memory."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+class Receiver(Server):
+    """A receiver that serves."""
 
     def load(self, concurrency: int, count: int, most_seconds: float = 60.0) -> Load:
         """Push with a client process; every push that failed is in `failures`."""
@@ -77,11 +91,6 @@ class Receiver(NamedTuple):
             text=True,
         )
         return Load(**json.loads(done.stdout))
-
-    def rss_mib(self) -> float:
-        """Return the resident memory."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 @contextmanager
