@@ -119,7 +119,7 @@ class GatewayProtocol(HttpProtocol):
     async def _handle(self, request: GatewayRequest) -> None:
         """Answer a request, to the end of its answer."""
         gate: Gate = self.app.ctx.gate
-        with gate.admitted(request):
+        async with gate.admitted(request):
             await self.app.handle_request(request)
 
     async def send(self, data: bytes) -> None:
