@@ -20,7 +20,7 @@ from rig.programs import Stage, staged
 from rig.service import Service
 from rig.stack import Scope, Stack
 
-RUN_COUNT = int(os.environ.get("LOSSES_RUNS", "40"))  # `make soak` says how many of each
+RUN_COUNT = int(os.environ.get("LOSSES_RUNS", "20"))  # `make soak` says how many of each
 SEED = os.environ.get("LOSSES_SEED", "0")
 settings.register_profile("losses", max_examples=max(200, 2 * RUN_COUNT), deadline=None)
 tallies = pytest.StashKey[dict[str, Counter[str]]]()

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from rig.stack import Scope, Stack, a_record
 
-CASES = max(200, 2 * int(os.environ.get("LOSSES_RUNS", "40")))
+CASES = max(200, 2 * int(os.environ.get("LOSSES_RUNS", "20")))
 NAME_BYTES_MAX = 100
 CONTROL = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]
 # pieces that a path could lose or read as something else

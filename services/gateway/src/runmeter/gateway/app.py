@@ -117,7 +117,8 @@ class _Signals:
     """What this process was sent: signals that end it, and SIGHUP."""
 
     def __init__(self) -> None:
-        self.ending: asyncio.Queue[str] = asyncio.Queue()
+        self._ending: asyncio.Queue[str] = asyncio.Queue()
+        self._count = 0
         self.hurried = asyncio.Event()
         """A second one has come."""
         self.hung_up = asyncio.Event()
@@ -128,17 +129,14 @@ class _Signals:
 
     def end(self, name: str) -> None:
         """Ask this process to end."""
-        if self.ending.qsize() or self._has_begun:
+        self._count += 1
+        if self._count > 1:
             self.hurried.set()
-        self.ending.put_nowait(name)
-
-    _has_begun = False
+        self._ending.put_nowait(name)
 
     async def first(self) -> str:
         """Wait for the first that ends it; its name."""
-        name = await self.ending.get()
-        self._has_begun = True
-        return name
+        return await self._ending.get()
 
 
 def run(settings: Settings, version: str) -> int:

@@ -57,8 +57,9 @@ class Assignment(NamedTuple):
         Raises:
             Orphaned: the parent is gone.
         """
-        content = source.read(int.from_bytes(source.read(4), "big"))
-        if not content:
+        length = int.from_bytes(source.read(4), "big")
+        content = source.read(length)
+        if not content or len(content) < length:
             raise Orphaned
         # from the parent alone: nobody else has the other end
         found: Assignment = pickle.loads(content)

@@ -119,7 +119,7 @@ class GatewayProtocol(HttpProtocol):
     async def _handle(self, request: GatewayRequest) -> None:
         """Answer a request, to the end of its answer."""
         gate: Gate = self.app.ctx.gate
-        with gate.admitted(request):
+        async with gate.admitted(request):
             await self.app.handle_request(request)
 
     async def send(self, data: bytes) -> None:
@@ -134,11 +134,12 @@ class GatewayProtocol(HttpProtocol):
 
     async def _can_send(self) -> None:
         transport: Any = self.transport
-        try:
-            async with asyncio.timeout(self.app.ctx.edge.patience.write_seconds):
-                await self._can_write.wait()
-        except TimeoutError:
-            transport.abort()
+        if not self._can_write.is_set():
+            try:
+                async with asyncio.timeout(self.app.ctx.edge.patience.write_seconds):
+                    await self._can_write.wait()
+            except TimeoutError:
+                transport.abort()
         if self.transport is None or transport.is_closing():
             raise RequestCancelled
 
@@ -157,6 +158,7 @@ class GatewayProtocol(HttpProtocol):
             other
             for other in self.connections
             if other.http is None or other.http.stage in (Stage.IDLE, Stage.REQUEST)
+            if not other.transport.get_write_buffer_size()  # its answer is still on the way
         ]
         if not waiting:
             return False

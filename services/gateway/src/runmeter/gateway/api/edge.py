@@ -20,6 +20,8 @@ class Patience(NamedTuple):
     """To send the rest of a body that is answered already."""
     write_seconds: float = 30.0
     """To take each 64 KiB of an answer."""
+    refusal_seconds: float = 0.5
+    """What a client waits for its 429 or 503."""
 
 
 class Capacity(NamedTuple):

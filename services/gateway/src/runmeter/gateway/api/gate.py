@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
@@ -12,7 +13,7 @@ import structlog
 from runmeter.gateway import events
 from runmeter.gateway.api.edge import Edge
 from runmeter.gateway.api.request import GatewayRequest
-from runmeter.gateway.errors import Overloaded, TooManyAtOnce, TooManyRequests
+from runmeter.gateway.errors import GatewayError, Overloaded, TooManyAtOnce, TooManyRequests
 from runmeter.gateway.metrics import Metrics
 from runmeter.gateway.proxies import client_key
 
@@ -33,18 +34,23 @@ class Gate:
         self._requests_by_client: Counter[str] = Counter()  # of those that are answered now
         self._refusal_logged_seconds: float | None = None
 
-    @contextmanager
-    def admitted(self, request: GatewayRequest) -> Iterator[None]:
+    @asynccontextmanager
+    async def admitted(self, request: GatewayRequest) -> AsyncIterator[None]:
         """Let a request in while it is answered.
 
         Raises:
-            TooManyRequests, TooManyAtOnce, Overloaded
+            TooManyRequests, TooManyAtOnce, Overloaded: after a pause. Clients that ask again at
+                once would otherwise take the time that the others' answers need.
         """
         if request.path == OPEN_PATH:
             yield
             return
         client = client_key(request.client_address)
-        self._check(client)
+        try:
+            self._check(client)
+        except GatewayError:
+            await asyncio.sleep(self._edge.patience.refusal_seconds)
+            raise
         self._requests_by_client[client] += 1
         self._metrics.requests_in_flight.inc()
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Final, NoReturn, cast
 
 from sanic import Blueprint, HTTPResponse
@@ -72,7 +72,7 @@ async def _answer(
         if request.version == "1.0" and request.method == "GET":
             # has no chunks, so no way to tell a broken answer from a whole one: sent at once
             parts = [_items(first)] + [_items(page) async for page in listing.pages]
-            body = await _coded(coder.last, b"[" + b",".join(parts) + b"]")
+            body = await _coded(coder, b"[" + b",".join(parts)) + coder.last(b"]")
             return HTTPResponse(body, headers=headers, content_type=JSON)
         await _stream(request, first, listing.pages, headers, coder)
         return None
@@ -115,15 +115,17 @@ async def _parts(
     first: list[RunRecord], others: AsyncIterator[list[RunRecord]], coder: Coder
 ) -> AsyncIterator[bytes]:
     """Write the array, a part for each page; the last one only where the pages ended well."""
-    yield await _coded(coder.part, b"[" + _items(first))
+    yield await _coded(coder, b"[" + _items(first))
     async for page in others:
-        yield await _coded(coder.part, b"," + _items(page))
+        yield await _coded(coder, b"," + _items(page))
     yield coder.last(b"]")
 
 
-async def _coded(code: Callable[[bytes], bytes], data: bytes) -> bytes:
+async def _coded(coder: Coder, data: bytes) -> bytes:
     """Code some of the answer, beside the event loop where that takes milliseconds."""
-    return code(data) if len(data) < _SMALL_BYTES else await asyncio.to_thread(code, data)
+    if isinstance(coder, Identity) or len(data) < _SMALL_BYTES:
+        return coder.part(data)
+    return await asyncio.to_thread(coder.part, data)
 
 
 def _coder(request: GatewayRequest, headers: dict[str, str]) -> Coder:

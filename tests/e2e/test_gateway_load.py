@@ -1,0 +1,115 @@
+"""More clients than the gateway can serve: it says so, stays as small as it was, and recovers."""
+
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from rig.programs import Stage
+from rig.stack import Scope, Stack, a_record
+
+pytestmark = pytest.mark.skipif(shutil.which("wrk") is None, reason="needs the program wrk")
+
+LIMIT = 16
+CLIENTS = 128
+RUN_COUNT = 50
+GROWTH_BYTES = 32 * 2**20
+LONGEST_SECONDS = 5.0
+
+
+def storm(stack: Stack, path: str, seconds: int, flags: tuple[str, ...] = ()) -> str:
+    """Ask with many more clients than are served at once; what wrk reports."""
+    done = subprocess.run(
+        [
+            *("wrk", "--threads=2", f"--connections={CLIENTS}", f"--duration={seconds}s", *flags),
+            *("--header", f"Authorization: {stack.reading['Authorization']}"),
+            f"{stack.gateway.url}{path}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=seconds + 60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def counts(stack: Stack, name: str, label: str) -> Counter[str]:
+    """What /metrics tells by this label; requests that are not let in have no route."""
+    found: Counter[str] = Counter()
+    text = httpx.get(f"{stack.gateway.ops_url}/metrics", trust_env=False, timeout=30).text
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == name:
+                found[sample.labels.get(label, "")] += int(sample.value)
+    return found
+
+
+def peak_bytes(stack: Stack) -> int:
+    """The most memory that the gateway had so far."""
+    status = Path(f"/proc/{stack.gateway.process.pid}/status").read_text()
+    (found,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(found) * 1024
+
+
+@pytest.fixture
+def started(stage: Stage) -> Iterator[Callable[..., Stack]]:
+    """Starts receiver and gateway, with flags for the latter."""
+    with ExitStack() as stacks:
+
+        def start(*flags: str) -> Stack:
+            stack = Stack(stage, *flags)
+            stacks.callback(stack.close)
+            return stack
+
+        yield start
+
+
+def test_more_than_it_can(started: Callable[..., Stack], scope: Scope) -> None:
+    """Clients beyond the limit get 429 or 503 at once; the others their answer in bounded time;
+    memory is flat; afterwards all is as before."""
+    stack = started(f"--max-requests={LIMIT}")
+    token = stack.token(scope)
+    for _ in range(RUN_COUNT):
+        assert stack.post(a_record(scope), token).status_code == 201
+    storm(stack, scope.path, 3)  # as large as it gets
+    before, peak_before = (
+        counts(stack, "runmeter_gateway_requests_total", "status"),
+        peak_bytes(stack),
+    )
+    report = storm(stack, scope.path, 10)
+    after = counts(stack, "runmeter_gateway_requests_total", "status")
+    answered = after - before
+    print(report, answered, f"grew by {peak_bytes(stack) - peak_before} bytes")
+    left = answered.pop("499", 0)  # in the middle of their last request: wrk does not wait
+    assert left <= CLIENTS
+    assert set(answered) <= {"200", "429", "503"}
+    assert answered["200"] > 100
+    assert answered["429"] + answered["503"] > 100
+    assert "Socket errors" not in report
+    assert peak_bytes(stack) - peak_before < GROWTH_BYTES
+    times = counts(stack, "runmeter_gateway_request_duration_seconds_bucket", "le")
+    assert times[str(LONGEST_SECONDS)] == times["+Inf"] > 0
+    assert counts(stack, "runmeter_gateway_requests_in_flight", "")[""] == 0
+    assert httpx.get(f"{stack.gateway.ops_url}/readyz", trust_env=False).status_code == 200
+    assert len(stack.listed(scope)) == RUN_COUNT
+
+
+def test_more_than_its_rate(started: Callable[..., Stack], scope: Scope) -> None:
+    """A client beyond its rate gets 429, not more answers than its rate and burst allow, and
+    another client is served as if it were alone."""
+    stack = started("--rate-limit=20", "--trusted-proxies=127.0.0.1")
+    flags = ("--header", "X-Forwarded-For: 192.0.2.1")
+    report = storm(stack, scope.path, 5, flags)
+    answered = counts(stack, "runmeter_gateway_requests_total", "status")
+    assert set(answered) - {"499"} == {"200", "429"}
+    seconds = float(re.findall(r"requests in ([0-9.]+)s", report)[0])
+    # the burst, and what the rate gives in the time that wrk has really taken
+    assert answered["200"] <= 40 + 20 * (seconds + 2)
+    other = stack.reading | {"X-Forwarded-For": "192.0.2.2"}
+    assert stack.rest.get(scope.path, headers=other).status_code == 200
