@@ -8,7 +8,8 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
-from rig.postgres import Postgres, server_programs
+from rig.postgres import Postgres as Postgres
+from rig.postgres import server_programs
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def run(quick: bool = False) -> Result:
     return Result(
         "Memory under load",
         f"Resident memory of the receiver while {CONCURRENCY} pushes are always under way for "
-        f"{SECONDS:.0f} s, read every quarter of a second after {WARM_SECONDS:.0f} s; medians of "
+        f"{seconds:.0f} s, read every quarter of a second after {WARM_SECONDS:.0f} s; medians of "
         "the first and the last third, MiB.",
         ("", "first third", "last third", "peak", "runs stored", "refused"),
         tuple(rows),
@@ -56,6 +56,8 @@ def _watched(server: Receiver, seconds: float) -> tuple[Load, float, float, floa
     while client.is_alive():
         read.append(server.rss_mib())
         client.join(0.25)
+    if not loads:
+        raise RuntimeError("the client failed; see above")
     third = len(read) // 3
     return loads[0], median(read[:third]), median(read[-third:]), max(read)
 

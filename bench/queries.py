@@ -11,9 +11,7 @@ from statistics import median
 from typing import Any
 from uuid import uuid4
 
-from rig.postgres import Postgres
-
-from bench.databases import folder, postgres
+from bench.databases import Postgres, folder, postgres
 from bench.load import SPREAD
 from bench.receivers import READ_TOKEN, ROOT, Receiver, receiver
 from bench.report import Claim, Result, at_least, show
