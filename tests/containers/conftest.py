@@ -1,9 +1,9 @@
 """Images that are built once, and projects of compose that leave nothing behind."""
 
+import contextlib
 import json
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +17,7 @@ READ_TOKEN = "a-read-token-that-no-log-may-hold"
 HMAC_KEY = "an-hmac-key-that-no-log-may-hold"
 PASSWORD = "a-password-that-no-log-may-hold"
 SECRETS = (READ_TOKEN, HMAC_KEY, PASSWORD)
+PORTS = ("PORT", "GRPC_PORT", "POSTGRES_PORT")
 
 
 @pytest.fixture(scope="session")
@@ -50,25 +51,25 @@ def container(images: dict[str, str]) -> Iterator[Callable[..., Container]]:
 class Services:
     """docker-compose.yaml, running, and how its users see it."""
 
-    def __init__(self) -> None:
-        with (
-            socket.create_server(("127.0.0.1", 0)) as one,
-            socket.create_server(("127.0.0.1", 0)) as other,
-        ):
-            rest, grpc = one.getsockname()[1], other.getsockname()[1]
+    def __init__(self, name: str, **more: str) -> None:
+        ports = {
+            f"RUNMETER_{variable}": str(port)
+            for variable, port in zip(PORTS, free_ports(len(PORTS)), strict=True)
+        }
         self.project = Project(
-            "runmeter-tests",
+            name,
             ROOT / "docker-compose.yaml",
             environment={
                 "RUNMETER_READ_TOKEN": READ_TOKEN,
                 "RUNMETER_HMAC_KEY": HMAC_KEY,
                 "RUNMETER_POSTGRES_PASSWORD": PASSWORD,
-                "RUNMETER_PORT": str(rest),
-                "RUNMETER_GRPC_PORT": str(grpc),
+                **ports,
+                **more,
             },
         )
-        self.network = f"{self.project.name}_default"
-        self.rest = httpx.Client(base_url=f"http://127.0.0.1:{rest}", trust_env=False, timeout=20)
+        self.network = f"{name}_default"
+        port = ports["RUNMETER_POSTGRES_PORT" if more else "RUNMETER_PORT"]
+        self.rest = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20)
 
     def token(self, scope: Scope) -> str:
         """Mint a push token."""
@@ -77,21 +78,25 @@ class Services:
         return str(answer.json()["token"])
 
     def listed(self, scope: Scope) -> list[dict[str, Any]]:
-        """Return the runs of a scope, or nothing while the services do not answer."""
-        try:
-            answer = self.rest.get(scope.path, headers=bearer(READ_TOKEN))
-        except httpx.TransportError:
-            return []
-        return list(json.loads(answer.text)) if answer.status_code == 200 else []
+        """Return the runs of a scope."""
+        answer = self.rest.get(scope.path, params={"limit": 10000}, headers=bearer(READ_TOKEN))
+        assert answer.status_code == 200, answer.text
+        return list(json.loads(answer.text))
 
 
-@pytest.fixture(scope="session")
-def services(images: dict[str, str]) -> Iterator[Services]:
-    """Receiver and gateway of docker-compose.yaml."""
-    services = Services()
+def free_ports(count: int) -> list[int]:
+    """Return ports of loopback that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in taken]
+
+
+@contextlib.contextmanager
+def running(services: Services, gateway: str) -> Iterator[Services]:
+    """Bring up a gateway and what it needs; at the end no log may hold a secret."""
     try:
-        services.project.run("up", "--detach", "--build")
-        services.project.container("gateway").await_health()
+        services.project.run("up", "--detach", "--build", gateway)
+        services.project.container(gateway).await_health()
         yield services
         log = services.project.logs()
     finally:
@@ -101,7 +106,22 @@ def services(images: dict[str, str]) -> Iterator[Services]:
     assert not [secret for secret in SECRETS if secret in log]
 
 
+@pytest.fixture(scope="session")
+def services(images: dict[str, str]) -> Iterator[Services]:
+    """Receiver on SQLite and gateway, as `up gateway` starts them."""
+    with running(Services("runmeter-tests"), "gateway") as services:
+        yield services
+
+
 @pytest.fixture
-def planted(tmp_path: Path) -> Path:
-    """A folder for a context with secrets in it."""
-    return tmp_path / "context"
+def on_postgres(images: dict[str, str]) -> Iterator[Services]:
+    """PostgreSQL, two receivers and gateway, as `up gateway-postgres` starts them."""
+    folder = ROOT / "tests" / "containers"
+    engine.build("runmeter-postgres", folder / "postgres.Dockerfile", folder)
+    services = Services(
+        "runmeter-tests-postgres",
+        RUNMETER_POSTGRES_IMAGE="runmeter-postgres",
+        COMPOSE_PROFILES="postgres",
+    )
+    with running(services, "gateway-postgres") as services:
+        yield services

@@ -109,11 +109,11 @@ def test_no_secret_in_the_image(images: dict[str, str], name: str) -> None:
         assert word not in environment
 
 
-def test_what_builds_see(images: dict[str, str], planted: Path) -> None:
+def test_what_builds_see(images: dict[str, str], tmp_path: Path) -> None:
     """Secrets, databases, history and leftovers of the folder never reach the engine."""
     for path in committed_files():
         if path.suffix in (".toml", ".lock", ".proto") or path.name == ".dockerignore":
-            target = planted / path.relative_to(ROOT)
+            target = tmp_path / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
     hidden = (
@@ -122,11 +122,11 @@ def test_what_builds_see(images: dict[str, str], planted: Path) -> None:
         *("services/receiver/tests/test_x.py", "libs/procfs/src/__pycache__/a.pyc"),
     )
     for name in hidden:
-        (planted / name).parent.mkdir(parents=True, exist_ok=True)
-        (planted / name).write_text("secret")
-    dockerfile = planted / "Dockerfile"
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("secret")
+    dockerfile = tmp_path / "Dockerfile"
     dockerfile.write_text(f"FROM {engine.BASE}\nCOPY . /context\n")
-    engine.build("runmeter-context", dockerfile, planted)
+    engine.build("runmeter-context", dockerfile, tmp_path)
     listed = engine.docker("run", "--rm", "runmeter-context", "find", "/context", "-type", "f")
     engine.docker("rmi", "runmeter-context")
     seen = {line.removeprefix("/context/") for line in listed.split()}

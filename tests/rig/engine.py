@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from rig.repository import ROOT
 
-WAIT_SECONDS = 120.0
+WAIT_SECONDS = 60.0
 SERVICES = ("collector", "receiver", "gateway")
 BASE = "python:3.13-slim"
 CGROUPS = Path("/sys/fs/cgroup")
