@@ -4,6 +4,8 @@ import contextlib
 import json
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +19,7 @@ READ_TOKEN = "a-read-token-that-no-log-may-hold"
 HMAC_KEY = "an-hmac-key-that-no-log-may-hold"
 PASSWORD = "a-password-that-no-log-may-hold"
 SECRETS = (READ_TOKEN, HMAC_KEY, PASSWORD)
+HERE = Path(__file__).parent
 PORTS = ("PORT", "GRPC_PORT", "POSTGRES_PORT")
 
 
@@ -25,10 +28,20 @@ def images() -> dict[str, str]:
     """The images of the three services, by their Dockerfiles as they are: name to id."""
     if reason := engine.missing():
         pytest.skip(f"needs a Docker engine: {reason}")
-    return {
-        name: engine.build(f"runmeter-{name}", ROOT / "services" / name / "Dockerfile")
-        for name in engine.SERVICES
-    }
+    # the first makes the layers they share; PostgreSQL's is for the profile of that name
+    built = {"collector": _build("collector")}
+    with ThreadPoolExecutor() as pool:
+        postgres = pool.submit(
+            engine.build, "runmeter-postgres", HERE / "postgres.Dockerfile", context=HERE
+        )
+        others = [name for name in engine.SERVICES if name not in built]
+        built |= zip(others, pool.map(_build, others), strict=True)
+        postgres.result()
+    return built
+
+
+def _build(name: str) -> str:
+    return engine.build(f"runmeter-{name}", ROOT / "services" / name / "Dockerfile")
 
 
 @pytest.fixture
@@ -116,8 +129,6 @@ def services(images: dict[str, str]) -> Iterator[Services]:
 @pytest.fixture
 def on_postgres(images: dict[str, str]) -> Iterator[Services]:
     """PostgreSQL, two receivers and gateway, as `up gateway-postgres` starts them."""
-    folder = ROOT / "tests" / "containers"
-    engine.build("runmeter-postgres", folder / "postgres.Dockerfile", folder)
     services = Services(
         "runmeter-tests-postgres",
         RUNMETER_POSTGRES_IMAGE="runmeter-postgres",

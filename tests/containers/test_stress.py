@@ -18,7 +18,7 @@ from rig.repository import ROOT
 FILE = ROOT / "tests" / "docker" / "docker-compose-stress.yaml"
 CORES = os.cpu_count() or 1
 LIMIT_CORES = 2.0 if CORES >= 4 else CORES / 2
-MEASURED_SECONDS = 20.0
+MEASURED_SECONDS = 15.0
 SECRETS = ("dummyreadtoken", "dummyhmackey-of-the-stress-example")
 # as documented, but for the name of the folder; `docker compose` is whichever there is
 UP_RECEIVER = "docker compose -f tests/docker/docker-compose-stress.yaml up -d --build receiver"
