@@ -8,10 +8,10 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test soak lint bench clean
+.PHONY: help setup demo up test test-containers soak lint bench clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 setup: $(UV) ## put collector, receiver and gateway into .venv/bin
 	@$(UV) sync --quiet --locked --all-packages
@@ -29,6 +29,9 @@ up: setup ## run receiver and gateway here until Ctrl-C, print how to use them
 
 test: setup ## all tests, lint and types
 	$(VENV)/bin/tox run-parallel --parallel auto --parallel-no-spinner $(TOX)
+
+test-containers: setup ## build the images and run them: needs a Docker engine and compose
+	$(VENV)/bin/tox run -e containers
 
 RUNS ?= 1000
 SEED ?= $(shell date +%s)

@@ -127,6 +127,12 @@ def load_serve(flags: Flags, environ: Mapping[str, str] | None = None) -> ServeC
     )
 
 
+def load_ops_address(environ: Mapping[str, str] | None = None) -> str | None:
+    """Read where a receiver of this environment serves its pages; raises as `load_serve` does."""
+    values = _Values({}, os.environ if environ is None else environ)
+    return values.parsed("ops_addr", _ops_address)
+
+
 def load_migrate(flags: Flags, environ: Mapping[str, str] | None = None) -> MigrateConfig:
     """Read the configuration of ``receiver migrate``; raises as `load_serve` does."""
     values = _Values(flags, os.environ if environ is None else environ)

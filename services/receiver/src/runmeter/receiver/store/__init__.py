@@ -131,6 +131,9 @@ def _sqlite(path: str, patient: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         "journal_mode": "WAL",
         "synchronous": "FULL",  # an acknowledged run survives power loss
         "journal_size_limit": 8 * 2**20,
+        # where nothing but the database's folder can be written, as in a read-only container,
+        # statements that need a temporary file fail as "disk I/O error"
+        "temp_store": "MEMORY",
     }
     engine = "runmeter.receiver.store.sqlite"
     return (

@@ -1,0 +1,76 @@
+"""The health check of containers: a program that asks the gateway beside it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import trustme
+
+
+def probe(**environ: str) -> tuple[int, str]:
+    """Run the program; its exit status and what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", "runmeter.gateway.probe"],
+        env={"PATH": os.environ["PATH"], **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def test_a_gateway_that_serves(gateway: Any) -> None:
+    """Exit 0 and the answer while the gateway serves."""
+    assert probe(GATEWAY_ADDR=gateway.address) == (0, '{"status":"ok"}\n')
+
+
+def test_a_gateway_on_every_interface(start: Callable[..., Any]) -> None:
+    """Without a host, as in the default, it is asked over loopback."""
+    port = start("--addr=:0").address.rpartition(":")[2]
+    assert probe(GATEWAY_ADDR=f":{port}") == (0, '{"status":"ok"}\n')
+
+
+def test_a_gateway_that_speaks_tls(start: Callable[..., Any], tmp_path: Path) -> None:
+    """Its page for operators is asked, which needs no certificate; without one it says so."""
+    made = trustme.CA().issue_cert("127.0.0.1")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    made.cert_chain_pems[0].write_to_path(cert)
+    made.private_key_pem.write_to_path(key)
+    program = start(f"--tls-cert={cert}", f"--tls-key={key}")
+    environ = {"GATEWAY_TLS_CERT": str(cert), "GATEWAY_TLS_KEY": str(key)}
+    assert probe(**environ, GATEWAY_OPS_ADDR=program.ops_url.removeprefix("http://"))[0] == 0
+    status, text = probe(**environ, GATEWAY_OPS_ADDR="none")
+    assert (status, text) == (1, "GATEWAY_OPS_ADDR is none: with TLS there is no page to ask\n")
+
+
+def test_no_gateway() -> None:
+    """Exit 1 and one line when nobody answers."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    status, text = probe(GATEWAY_ADDR=f"127.0.0.1:{port}")
+    assert status == 1
+    assert text == f"no answer from 127.0.0.1:{port}: [Errno 111] Connection refused\n"
+
+
+def test_a_bad_variable() -> None:
+    """Exit 1 and the sentence the gateway itself would say."""
+    status, text = probe(GATEWAY_ADDR="8080")
+    assert status == 1
+    assert text.startswith("GATEWAY_ADDR is '8080', but must be host:port")
+
+
+def test_it_is_light() -> None:
+    """It brings neither Sanic nor gRPC: it runs every few seconds."""
+    code = "import runmeter.gateway.probe, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "http.client" in done.stdout.split()
+    assert not {"sanic", "grpc"} & set(done.stdout.split())
