@@ -146,7 +146,7 @@ def test_connections_cut_again_and_again(
     name = place.url.rpartition("/")[2]
     with Pushers(service, scope, seed, timeout_seconds=IN_TIME_SECONDS) as pushers:
         pushers.wait_for_more(1)
-        for _ in range(max(10, run_count // 2)):
+        for _ in range(max(20, run_count // 2)):
             time.sleep(chance.random() * 0.1)
             ((cut,),) = breakable.execute(CUT.format(name))
             tally["connections cut"] += int(cut)

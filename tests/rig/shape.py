@@ -161,8 +161,8 @@ def _check_order(payload: dict[str, Any]) -> None:
         ("top_mem_processes", "peak_mem_bytes"),
     ):
         entries = payload[name]
-        ranks = [(-e[peak], -e.get("cpu_seconds", 0.0), e["pid"]) for e in entries]
-        # peaks are rounded, so that equal ones may rank by digits not shown
+        ranks = [(-e[peak], -e.get("cpu_seconds", 0.0)) for e in entries]
+        # percents and seconds are rounded, so that equal ones may rank by digits not shown
         assert [rank[0] for rank in ranks] == sorted(rank[0] for rank in ranks)
         if peak == "peak_mem_bytes":
             assert ranks == sorted(ranks)
