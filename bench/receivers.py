@@ -96,17 +96,26 @@ class Receiver(Server):
 @contextmanager
 def receiver(folder: Path, database: str, variant: str = "group") -> Iterator[Receiver]:
     """Run a receiver on a free port; its log is a file in the folder."""
-    environment = {**os.environ, "RECEIVER_READ_TOKEN": READ_TOKEN, "RECEIVER_HMAC_KEY": KEY}
-    path = folder / f"{variant}-{secrets.token_hex(4)}.log"
+    secret = {"RECEIVER_READ_TOKEN": READ_TOKEN, "RECEIVER_HMAC_KEY": KEY}
+    with serving(folder, "bench.receivers", variant, database, **secret) as (process, address):
+        yield Receiver(process, address)
+
+
+@contextmanager
+def serving(
+    folder: Path, module: str, *arguments: str, **environ: str
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Run a module until it says `server.started`; yields process and address."""
+    path = folder / f"{module}-{secrets.token_hex(4)}.log"
     with path.open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bench.receivers", variant, database],
+            [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
-            env=environment,
+            env={**os.environ, **environ},
             stderr=log,
         )
     try:
-        yield Receiver(process, _address(process, path))
+        yield process, _address(process, path)
     finally:
         process.kill()
         process.wait()
@@ -119,7 +128,7 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
             if '"server.started"' in line:
                 return str(json.loads(line)["address"])
         time.sleep(0.05)
-    raise RuntimeError(f"the receiver did not start: {log.read_text()}")
+    raise RuntimeError(f"the server did not start: {log.read_text()}")
 
 
 def main(arguments: Sequence[str]) -> int:

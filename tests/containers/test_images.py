@@ -17,7 +17,7 @@ SIZE_MAX = {"collector": 30 * MEGABYTE, "receiver": 60 * MEGABYTE, "gateway": 60
 FOREIGN = {
     "collector": {"tortoise", "sanic", "asyncpg", "aiohttp", "uvloop", "click"},
     "receiver": {"sanic", "tenacity"},
-    "gateway": {"tortoise", "asyncpg", "tenacity", "prometheus_client"},
+    "gateway": {"tortoise", "asyncpg", "tenacity", "aiohttp"},
 }
 NEEDED = {"collector": "tenacity", "receiver": "tortoise", "gateway": "sanic"}
 HARD = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges:true")
