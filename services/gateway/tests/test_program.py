@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from importlib.metadata import version
 from typing import Any
 
@@ -197,6 +198,18 @@ def test_stop_during_a_request(start: Any, own_double: Any) -> None:
     thread.join(20)
     assert (answers[0].status_code, answers[0].text) == (200, "[]")
     assert answers[0].headers["connection"] == "close"
+    assert program.wait() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_signals_until_the_very_end(start: Any, own_double: Any, workers: int) -> None:
+    """However often and late it is asked to end: it ends with 0, and nothing breaks off."""
+    program = start(f"--receiver=grpc://127.0.0.1:{own_double.port}", f"--workers={workers}")
+    program.signal()
+    while program.process.poll() is None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            program.signal(number)
+        time.sleep(0.0002)
     assert program.wait() == 0
 
 

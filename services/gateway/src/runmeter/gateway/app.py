@@ -9,7 +9,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, BinaryIO, Final
 
 import structlog
@@ -44,6 +44,7 @@ from runmeter.gateway.metrics import FOLDER_VARIABLE, Metrics, WorkersMetrics
 from runmeter.gateway.ops import Readiness
 from runmeter.gateway.problems import ProblemHandler
 from runmeter.gateway.rotation import Rotation
+from runmeter.gateway.signals import Signals
 from runmeter.gateway.tls import Served
 from runmeter.gateway.workers import (
     Assignment,
@@ -113,32 +114,6 @@ def create_app(
     return app
 
 
-class _Signals:
-    """What this process was sent: signals that end it, and SIGHUP."""
-
-    def __init__(self) -> None:
-        self._ending: asyncio.Queue[str] = asyncio.Queue()
-        self._count = 0
-        self.hurried = asyncio.Event()
-        """A second one has come."""
-        self.hung_up = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.end, number.name)
-        loop.add_signal_handler(signal.SIGHUP, self.hung_up.set)
-
-    def end(self, name: str) -> None:
-        """Ask this process to end."""
-        self._count += 1
-        if self._count > 1:
-            self.hurried.set()
-        self._ending.put_nowait(name)
-
-    async def first(self) -> str:
-        """Wait for the first that ends it; its name."""
-        return await self._ending.get()
-
-
 def run(settings: Settings, version: str) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
     logs.configure(settings.log_level, settings.log_format)
@@ -149,7 +124,7 @@ def run(settings: Settings, version: str) -> int:
         print(f"gateway: {error}.", file=sys.stderr)
         return EXIT_CANNOT_SERVE
     serve = _serve_alone if settings.workers == 1 else _serve_with_workers
-    return asyncio.run(serve(settings, version, sock, ops_sock))
+    return asyncio.run(_signalled(serve, settings, version, sock, ops_sock))
 
 
 def run_worker(source: BinaryIO, to: BinaryIO) -> int:
@@ -159,13 +134,22 @@ def run_worker(source: BinaryIO, to: BinaryIO) -> int:
     except Orphaned:
         return 0
     logs.configure(settings.log_level, settings.log_format)
-    return asyncio.run(_serve_as_worker(settings, version, inherited(descriptor), source, to))
+    sock = inherited(descriptor)
+    return asyncio.run(_signalled(_serve_as_worker, settings, version, sock, source, to))
+
+
+async def _signalled(serve: Callable[..., Awaitable[int]], *arguments: object) -> int:
+    with Signals() as signals:
+        return await serve(signals, *arguments)
 
 
 async def _serve_alone(
-    settings: Settings, version: str, sock: socket.socket, ops_sock: socket.socket | None
+    signals: Signals,
+    settings: Settings,
+    version: str,
+    sock: socket.socket,
+    ops_sock: socket.socket | None,
 ) -> int:
-    signals = _Signals()
     metrics = Metrics(version)
     async with _api(settings, metrics, sock, signals) as (server, backend):
         readiness = Readiness(backend.check_serving)
@@ -181,9 +165,12 @@ async def _serve_alone(
 
 
 async def _serve_with_workers(
-    settings: Settings, version: str, sock: socket.socket, ops_sock: socket.socket | None
+    signals: Signals,
+    settings: Settings,
+    version: str,
+    sock: socket.socket,
+    ops_sock: socket.socket | None,
 ) -> int:
-    signals = _Signals()
     backend = Backend(settings.receiver.target, tls=settings.receiver_tls)
     backend.open()
     readiness = Readiness(backend.check_serving)
@@ -215,9 +202,13 @@ async def _serve_with_workers(
 
 
 async def _serve_as_worker(
-    settings: Settings, version: str, sock: socket.socket, source: BinaryIO, to: BinaryIO
+    signals: Signals,
+    settings: Settings,
+    version: str,
+    sock: socket.socket,
+    source: BinaryIO,
+    to: BinaryIO,
 ) -> int:
-    signals = _Signals()
     loop = asyncio.get_running_loop()
 
     def orphaned() -> None:
@@ -245,7 +236,7 @@ async def _hand_on(hung_up: asyncio.Event, workers: Workers, rotation: Rotation)
         await rotation.reread()
 
 
-async def _ending(settings: Settings, signals: _Signals, readiness: Readiness) -> None:
+async def _ending(settings: Settings, signals: Signals, readiness: Readiness) -> None:
     """Wait for a signal; from then on this gateway is not ready."""
     name = await signals.first()
     readiness.closing_reason = "it is stopping"
@@ -270,7 +261,7 @@ def _log_started(
 
 @contextlib.asynccontextmanager
 async def _api(
-    settings: Settings, metrics: Metrics, sock: socket.socket, signals: _Signals
+    settings: Settings, metrics: Metrics, sock: socket.socket, signals: Signals
 ) -> AsyncIterator[tuple[Any, Backend]]:
     """Serve the API of one process; yields Sanic's server, which must be drained."""
     backend = Backend(
