@@ -27,6 +27,7 @@ from runmeter.receiver.model import (
     Scope,
     push_rank,
 )
+from runmeter.receiver.store.runs import find_runs, read_runs
 from runmeter.receiver.writer import Writer
 
 ALL = frozenset(RunState)
@@ -42,7 +43,7 @@ async def listed(
     """Return what a query finds."""
     defaults: dict[str, Any] = dict.fromkeys(("before_id", "since_ms", "until_ms", "run_id"))
     wanted = RunFilter(scope=scope, states=states, **{**defaults, "limit": 1000, **bounds})
-    return await store.find_runs(wanted, now_ms)
+    return await find_runs(wanted, now_ms)
 
 
 def assert_schema(kept: Any) -> None:
@@ -105,7 +106,7 @@ def test_an_acknowledged_run_is_answered_as_it_was(
 
     async def use(writer: Writer) -> None:
         assert await writer.write(push) == Receipt(1, duplicate=False)
-        stored = (await store.read_runs([1], 0))[1]
+        stored = (await read_runs([1], 0))[1]
         assert stored == (1, RunState.COMPLETED, 1234, 1234, push.payload)
         figures = kept.execute(
             "SELECT duration_seconds, cpu_peak_percent, cpu_p95_percent, mem_peak_bytes, "
@@ -142,7 +143,7 @@ def test_a_later_push_replaces_and_an_earlier_one_changes_nothing(
         assert await writer.write(later._replace(arrived_at_ms=4000)) == Receipt(1, duplicate=True)
         with pytest.raises(PushConflict):
             await writer.write(make(5000, state=state, revision=2, run_id="another"))
-        assert (await store.read_runs([1], 0))[1] == (1, state, 1000, 2000, later.payload)
+        assert (await read_runs([1], 0))[1] == (1, state, 1000, 2000, later.payload)
         assert kept.column("SELECT name FROM run_container") == ["runner"]
 
     with_writer(kept.where, use)
@@ -154,7 +155,7 @@ def test_times_of_a_run_never_go_back(kept: Any, make: MakePush, with_writer: Wi
     async def use(writer: Writer) -> None:
         await writer.write(make(5000, revision=1))
         await writer.write(make(10, revision=2))
-        assert (await store.read_runs([1], 0))[1][2:4] == (5000, 5000)
+        assert (await read_runs([1], 0))[1][2:4] == (5000, 5000)
 
     with_writer(kept.where, use)
 
@@ -217,7 +218,7 @@ def test_silent_runs_are_interrupted_in_every_filter(
                 ids = {i for state in states for i in {**expected, 3: [4]}[state]}
                 assert {run.id for run in runs} == ids
                 assert {run.state for run in runs} <= wanted
-                stored = await store.read_runs(ids, now_ms)
+                stored = await read_runs(ids, now_ms)
                 assert {i: s.state for i, s in stored.items()} == {r.id: r.state for r in runs}
 
     with_writer(kept.where, use)

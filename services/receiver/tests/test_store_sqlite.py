@@ -12,6 +12,7 @@ from runmeter.receiver import store
 from runmeter.receiver.databases import Database, parse_database
 from runmeter.receiver.errors import DatabaseUnusable, StoreUnavailable
 from runmeter.receiver.model import Push, Receipt, RunState
+from runmeter.receiver.store.runs import read_runs
 from runmeter.receiver.writer import Writer
 
 MakePush = Callable[..., Push]
@@ -58,7 +59,7 @@ def test_a_database_of_the_first_schema_keeps_rows_and_indexes(
 
     async def use(writer: Writer) -> None:
         assert await writer.write(push) == Receipt(1, duplicate=True)
-        assert (await store.read_runs([1], 0))[1] == (1, RunState.COMPLETED, 5, 6, push.payload)
+        assert (await read_runs([1], 0))[1] == (1, RunState.COMPLETED, 5, 6, push.payload)
 
     with_writer(database.location, use)
     with opened(database) as connection:
@@ -107,12 +108,12 @@ def test_a_locked_database_is_unavailable_and_works_again(
             assert [str(answer.reason) for answer in answers] == [
                 "it is locked by another process"
             ] * 2
-            assert set(await store.read_runs([1, 2], 0)) == {1}
+            assert set(await read_runs([1, 2], 0)) == {1}
             blocker.execute("ROLLBACK")
         finally:
             blocker.close()
         assert (await writer.write(make(push_id=IDS[1]))).duplicate is False
-        assert set(await store.read_runs([1, 2], 0)) == {1, 2}
+        assert set(await read_runs([1, 2], 0)) == {1, 2}
 
     with_writer(database.location, use)
 

@@ -5,17 +5,16 @@ import functools
 import os
 import resource
 import signal
-import stat
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
-from typing import Any, NamedTuple, NoReturn, TextIO
+from typing import NoReturn
 
 import structlog
 
-from runmeter.receiver import events, pruning, store
+from runmeter.receiver import commands, events, pruning, store
 from runmeter.receiver.config import (
     ExportConfig,
     ImportConfig,
@@ -23,142 +22,49 @@ from runmeter.receiver.config import (
     PruneConfig,
     ServeConfig,
 )
-from runmeter.receiver.databases import Database
-from runmeter.receiver.errors import (
-    ConfigurationError,
-    Interrupted,
-    StoreUnavailable,
-    StreamUnusable,
-)
-from runmeter.receiver.exporting import Exporting
 from runmeter.receiver.failures import Failures
-from runmeter.receiver.importing import Importing
 from runmeter.receiver.ingest import Ingest
 from runmeter.receiver.interceptors import Policy
 from runmeter.receiver.metrics import Metrics
 from runmeter.receiver.ops import Ops, serving
 from runmeter.receiver.peers import Callers
-from runmeter.receiver.progress import Progress
-from runmeter.receiver.pruning import Pruning, keep_retention
+from runmeter.receiver.pruning import keep_retention
 from runmeter.receiver.query import GroupQuery, RunQuery
 from runmeter.receiver.rotation import Rotation, warn_of_short_keys
 from runmeter.receiver.server import CONNECTION_LIMITS, ConnectionLimits, Server
 from runmeter.receiver.servicers import PUSH_METHODS, READ_METHODS, UseCases
-from runmeter.receiver.store import archive, expiry, groups, probes
-from runmeter.receiver.streams import Lines
+from runmeter.receiver.store import expiry, groups, probes, runs
 from runmeter.receiver.tokens import Keyring, ReadToken
 from runmeter.receiver.writer import Writer
 
 WRITER_END_SECONDS = 1.0
 CLOCKS = pruning.Clocks(time.time, time.monotonic)
-_UNREAD = 128 + signal.SIGPIPE
 
 
 async def migrate(config: MigrateConfig) -> int:
     """Bring the schema up to date; return the exit status."""
-    await _migrate(config.database)
+    await commands.migrate(config.database)
     return 0
 
 
 async def prune(config: PruneConfig) -> int:
     """Delete what is old; return the exit status."""
-    config.database.require()
-    signals, progress = _Signals(), Progress("deleting", _terminal(), time.monotonic)
-    async with store.open_store(config.database, serving=False):
-        if config.dry_run:
-            return (await _finished(_count(config.older_than_seconds), progress)).status
-        job = Pruning(expiry.delete_expired, CLOCKS, progress)
-        outcome = await _finished(job.run(config.older_than_seconds, signals.stop), progress)
-    structlog.get_logger().info(
-        events.RUNS_DELETED,
-        **job.deleted._asdict(),
-        older_than_seconds=config.older_than_seconds,
-        **outcome.facts,
-    )
-    return outcome.status
-
-
-async def _count(older_than_seconds: float) -> None:
-    run_count = await expiry.count_expired(*pruning.bounds(older_than_seconds, time.time()))
-    structlog.get_logger().info(
-        events.RUNS_COUNTED, run_count=run_count, older_than_seconds=older_than_seconds
-    )
+    return await commands.prune(config, _stop_asked, CLOCKS)
 
 
 async def export_runs(config: ExportConfig) -> int:
     """Write all runs to standard output; return the exit status."""
-    if sys.stdout is None:  # the database would be opened in its place, and written to
-        raise StreamUnusable("write standard output", "it is closed")
-    config.database.require()
-    # in a pipe the one who reads shows progress
-    shown = _terminal() if stat.S_ISREG(os.fstat(1).st_mode) else None
-    signals, progress = _Signals(), Progress("exporting", shown, time.monotonic)
-    async with store.open_store(config.database, serving=False):
-        job = Exporting(archive, 1, progress)
-        outcome = await _finished(job.run(signals.stop), progress)
-    if outcome.status != _UNREAD:
-        structlog.get_logger().info(events.RUNS_EXPORTED, run_count=job.run_count, **outcome.facts)
-    return outcome.status
+    return await commands.export_runs(config, _stop_asked, CLOCKS)
 
 
 async def import_runs(config: ImportConfig) -> int:
     """Store what a file or standard input holds; return the exit status."""
-    descriptor = _opened(config.source)
-    if config.migrate:
-        await _migrate(config.database)
-    signals, progress = _Signals(), Progress("importing", _terminal(), time.monotonic)
-    async with store.open_store(config.database, serving=False), _writing(Writer()) as writer:
-        job = Importing(Lines(descriptor).read, writer, config.skip_bad, progress)
-        outcome = await _finished(job.run(signals.stop), progress)
-    structlog.get_logger().info(
-        events.RUNS_IMPORTED, **job.counts._asdict(), complete=job.complete, **outcome.facts
-    )
-    return outcome.status or (0 if job.complete else 1)
+    return await commands.import_runs(config, _stop_asked, CLOCKS, _writing)
 
 
-class _Outcome(NamedTuple):
-    status: int
-    facts: dict[str, object]
-
-
-async def _finished(work: Coroutine[Any, Any, None], progress: Progress) -> _Outcome:
-    """Do the work of a command; return its exit status and what the log says of it."""
-    started_seconds = time.monotonic()
-    status = 0
-    facts: dict[str, object] = {}
-    try:
-        await work
-    except Interrupted as interrupted:
-        status = 128 + signal.Signals[interrupted.signal_name]
-        facts["signal"] = interrupted.signal_name
-    except StoreUnavailable:
-        status = 1  # the log has it
-    except BrokenPipeError:
-        status = _UNREAD
-    finally:
-        progress.close()
-    facts["duration_seconds"] = round(time.monotonic() - started_seconds, 3)
-    return _Outcome(status, facts)
-
-
-def _terminal() -> TextIO | None:
-    return sys.stderr if sys.stderr.isatty() else None
-
-
-def _opened(source: str | None) -> int:
-    """Return a descriptor to read from; it stays open until the program ends."""
-    if source is None:
-        if sys.stdin is None:
-            raise StreamUnusable("read standard input", "it is closed")
-        if os.isatty(0):
-            raise ConfigurationError(
-                "name the file to import, or pipe an export in: receiver import runs.jsonl"
-            )
-        return 0
-    try:
-        return os.open(source, os.O_RDONLY)
-    except OSError as error:
-        raise StreamUnusable(f"read {source}", error.strerror or str(error)) from error
+def _stop_asked() -> asyncio.Future[str]:
+    """Listen from here on for the first signal that ends the program; its name."""
+    return _Signals().stop
 
 
 async def serve(
@@ -185,7 +91,7 @@ async def serve(
     )
     async with serving(ops, config.ops_address) as ops_address:
         if config.migrate:
-            await _migrate(config.database)
+            await commands.migrate(config.database)
         # the database before the server, in one task: its context is that of every handler
         async with (
             store.open_store(config.database),
@@ -228,7 +134,7 @@ def _allow_many_connections() -> None:
 def _use_cases(config: ServeConfig, writer: Writer) -> UseCases:
     return UseCases(
         ingest=Ingest(writer, time.time),
-        query=RunQuery(store, time.time),
+        query=RunQuery(runs, time.time),
         groups=GroupQuery(groups, time.time),
         keyring=Keyring(config.hmac_keys),
         read_token=ReadToken(config.read_token),
@@ -246,14 +152,6 @@ def _policy(config: ServeConfig, metrics: Metrics) -> Policy:
         failures=Failures(config.max_auth_failures),
         metrics=metrics,
     )
-
-
-async def _migrate(database: Database) -> None:
-    applied = await store.migrate_database(database)
-    if applied:
-        structlog.get_logger().info(
-            events.DATABASE_MIGRATED, database=database.kind, applied=applied
-        )
 
 
 @asynccontextmanager

@@ -13,39 +13,24 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import structlog
-from tortoise.backends.base.client import BaseDBAsyncClient
-from tortoise.transactions import in_transaction
 
 from runmeter.receiver import events
 from runmeter.receiver.errors import (
     Busy,
-    CallError,
-    PushConflict,
     ShuttingDown,
     StoreUnavailable,
 )
 from runmeter.receiver.model import (
     Push,
-    PushKey,
     Receipt,
-    Verdict,
-    push_rank,
-    weigh,
 )
-from runmeter.receiver.records import ContainerRecord, RunRecord, container_row, run_columns
-from runmeter.receiver.store import (
+from runmeter.receiver.store import WRITING, reopen
+from runmeter.receiver.store.pushes import Answer, RowChanged, commit
+from runmeter.receiver.store.reasons import (
     DATABASE_ERRORS,
-    WRITING,
     is_transient,
     reason_of,
-    reopen,
     unavailable,
-)
-from runmeter.receiver.store.statements import (
-    StoredPush,
-    find_pushes,
-    insert_containers,
-    insert_runs,
 )
 
 BATCH_MAX = 64
@@ -56,8 +41,6 @@ _ALONE_TRIES = 3
 _REST_SECONDS = 0.1
 _REST_MAX_SECONDS = 2.0
 _PATIENCE = 8  # batches of pushes that go before a chore
-
-_Answer = Receipt | Exception
 
 
 class WatchesCommits(Protocol):
@@ -76,10 +59,6 @@ class _Waiting(NamedTuple):
 class _Chore(NamedTuple):
     work: Callable[[], Awaitable[int]]
     answer: asyncio.Future[int]
-
-
-class _RowChanged(Exception):
-    """A run that was in the way of an insert is gone: somebody deleted it meanwhile."""
 
 
 class Writer:
@@ -215,7 +194,7 @@ class Writer:
         return waiting
 
 
-def _answer(batch: Sequence[_Waiting], answers: Sequence[_Answer]) -> None:
+def _answer(batch: Sequence[_Waiting], answers: Sequence[Answer]) -> None:
     for waiting, answer in zip(batch, answers, strict=True):
         if isinstance(answer, Receipt):
             waiting.answer.set_result(answer)
@@ -237,7 +216,7 @@ def _refuse(chore: _Chore, error: Exception) -> None:
     chore.answer.exception()  # whoever asked may be gone: nobody has to look at it
 
 
-async def _settle_surely(pushes: Sequence[Push]) -> Sequence[_Answer]:
+async def _settle_surely(pushes: Sequence[Push]) -> Sequence[Answer]:
     """Answer every push, whatever happens: the task lives as long as the program."""
     try:
         return await _settle(pushes)
@@ -246,10 +225,10 @@ async def _settle_surely(pushes: Sequence[Push]) -> Sequence[_Answer]:
         return [error] * len(pushes)
 
 
-async def _settle(pushes: Sequence[Push]) -> list[_Answer]:
+async def _settle(pushes: Sequence[Push]) -> list[Answer]:
     """Commit pushes together, or one by one if that fails; one answer each."""
     try:
-        return await _commit(pushes)
+        return await commit(pushes)
     except Exception as error:
         await reopen(WRITING)
         if isinstance(error, DATABASE_ERRORS) and reason_of(error):
@@ -261,94 +240,16 @@ async def _settle(pushes: Sequence[Push]) -> list[_Answer]:
     return [await _settle_alone(push) for push in pushes]
 
 
-async def _settle_alone(push: Push) -> _Answer:
+async def _settle_alone(push: Push) -> Answer:
     for attempt in range(1, _ALONE_TRIES + 1):
         try:
-            return (await _commit([push]))[0]
+            return (await commit([push]))[0]
         except Exception as error:
             await reopen(WRITING)
-            raced = isinstance(error, _RowChanged) or is_transient(error)
+            raced = isinstance(error, RowChanged) or is_transient(error)
             if raced and attempt < _ALONE_TRIES:
                 continue
-            if isinstance(error, (*DATABASE_ERRORS, _RowChanged)):
+            if isinstance(error, (*DATABASE_ERRORS, RowChanged)):
                 return unavailable(error, "storing a run")
             return error
     raise AssertionError("every attempt returns or continues")
-
-
-async def _commit(pushes: Sequence[Push]) -> list[_Answer]:
-    async with in_transaction(WRITING) as connection:
-        return await _apply(connection, pushes)
-
-
-async def _apply(connection: BaseDBAsyncClient, pushes: Sequence[Push]) -> list[_Answer]:
-    firsts: dict[PushKey, Push] = {}
-    for push in pushes:
-        firsts.setdefault(push.key, push)
-    fresh = await insert_runs(connection, [run_columns(push) for push in firsts.values()])
-    stored = {key: _stored(row_id, firsts[key]) for key, row_id in fresh.items()}
-    known = [key for key in firsts if key not in fresh]
-    if known:
-        stored |= await find_pushes(connection, known)
-    changed = {row_id: firsts[key] for key, row_id in fresh.items()}
-    unanswered = set(fresh)
-    answers: list[_Answer] = []
-    for push in pushes:
-        if push.key not in stored:
-            raise _RowChanged
-        if push.key in unanswered:
-            unanswered.remove(push.key)
-            answers.append(Receipt(fresh[push.key], duplicate=False))
-            continue
-        answer = _compare(stored[push.key], push)
-        if isinstance(answer, Receipt) and not answer.duplicate:
-            stored[push.key] = await _replace(connection, stored[push.key], push)
-            changed[answer.id] = push
-        answers.append(answer)
-    await _write_containers(connection, changed, set(fresh.values()))
-    return answers
-
-
-def _compare(found: StoredPush, push: Push) -> Receipt | CallError:
-    verdict = weigh(
-        push_rank(found.state, found.revision),
-        found.digest,
-        push_rank(push.run.state, push.run.revision),
-        push.digest,
-    )
-    if verdict is Verdict.CONFLICTS:
-        return PushConflict(found.revision)
-    return Receipt(
-        found.id,
-        duplicate=verdict is Verdict.REPEATS,
-        replaced=verdict is Verdict.REPLACES,
-    )
-
-
-def _stored(row_id: int, push: Push) -> StoredPush:
-    return StoredPush(row_id, push.run.state, push.run.revision, push.digest, push.arrived_at_ms)
-
-
-async def _replace(connection: BaseDBAsyncClient, found: StoredPush, push: Push) -> StoredPush:
-    # the clock may have been set back: times of a run never go back
-    push = push._replace(arrived_at_ms=max(push.arrived_at_ms, found.updated_at_ms))
-    columns = run_columns(push)
-    del columns["received_at_ms"]
-    if not await RunRecord.filter(id=found.id).using_db(connection).update(**columns):
-        raise _RowChanged
-    return _stored(found.id, push)
-
-
-async def _write_containers(
-    connection: BaseDBAsyncClient, changed: dict[int, Push], fresh: set[int]
-) -> None:
-    replaced = [row_id for row_id in changed if row_id not in fresh]
-    if replaced:
-        await ContainerRecord.filter(run_id__in=replaced).using_db(connection).delete()
-    rows = [
-        container_row(row_id, container)
-        for row_id, push in changed.items()
-        for container in push.run.payload.containers
-    ]
-    if rows:
-        await insert_containers(connection, rows)

@@ -1,40 +1,25 @@
-"""The database: open it, bring it up to date, read runs from it.
+"""The database: open it, bring it up to date. Reading and writing have modules of their own.
 
 Two connections, so that a query does not wait for the writer's transaction. Whatever a database
-raises becomes StoreUnavailable here and in `writer`, and the connection is opened anew after it:
-a COMMIT that failed may leave its transaction open.
+raises becomes StoreUnavailable in those modules and in `writer`, and the connection is opened
+anew after it: a COMMIT that failed may leave its transaction open.
 """
 
 import contextlib
-import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg  # type: ignore[import-untyped]
-import structlog
 from tortoise import Tortoise
 from tortoise.backends.base.config_generator import expand_db_url
 from tortoise.connection import get_connection, get_connections
-from tortoise.exceptions import BaseORMException
-from tortoise.expressions import Q
 from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
 from tortoise.transactions import in_transaction
 
-from runmeter.receiver import events
 from runmeter.receiver.databases import Database
-from runmeter.receiver.errors import DatabaseUnusable, StoreUnavailable
-from runmeter.receiver.model import ListedRun, RunFilter, RunState, StoredRun, reads_as
-from runmeter.receiver.records import RunRecord
+from runmeter.receiver.errors import DatabaseUnusable
 from runmeter.receiver.store.migrating import advisory_lock, folder_lock
+from runmeter.receiver.store.reasons import DATABASE_ERRORS, reason_of
 
-DATABASE_ERRORS = (
-    BaseORMException,
-    sqlite3.Error,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # a connection that was cut at an awkward moment
-    OSError,
-)
 WRITING = "default"
 READING = "reading"
 CONNECT_SECONDS = 5.0
@@ -50,62 +35,6 @@ _APPS = {
 }
 # for `tortoise -c runmeter.receiver.store.DEVELOPMENT makemigrations`: opens no database
 DEVELOPMENT = {"connections": {WRITING: "sqlite://:memory:"}, "apps": _APPS, "use_tz": True}
-_REASONS = {
-    sqlite3.SQLITE_READONLY_DBMOVED: "its file was moved, removed or replaced",
-    sqlite3.SQLITE_FULL: "its disk is full",
-    sqlite3.SQLITE_READONLY: "it is read-only",
-    sqlite3.SQLITE_BUSY: "it is locked by another process",
-    sqlite3.SQLITE_LOCKED: "it is locked by another process",
-    sqlite3.SQLITE_IOERR: "its disk cannot be read or written",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
-    sqlite3.SQLITE_CORRUPT: "it is damaged",
-    sqlite3.SQLITE_NOTADB: "it is no SQLite database, or damaged",
-}
-# of PostgreSQL, by SQLSTATE or its class
-_STATES = {
-    "08": "it cannot be reached",
-    "25": "it is read-only",
-    "28": "it does not let the receiver in",
-    "3D": "it does not exist",
-    "42P01": "its tables are missing",
-    "53": "it has no room for more",
-    "53100": "its disk is full",
-    "57": "it is shutting down, or took too long",
-    "58": "its disk cannot be read or written",
-}
-_UNREACHABLE = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-
-
-def reason_of(error: BaseException) -> str | None:
-    """Say in plain words what is wrong with the whole database; None: only a statement failed."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, sqlite3.Error):
-            code = getattr(found, "sqlite_errorcode", None)
-            return None if code is None else _REASONS.get(code, _REASONS.get(code & 0xFF))
-        if isinstance(found, asyncpg.PostgresError):
-            state = str(found.sqlstate)
-            return _STATES.get(state, _STATES.get(state[:2]))
-        # the ORM's own error of a connection is an OSError that hides the cause
-        if isinstance(found, _UNREACHABLE) and not isinstance(found, BaseORMException):
-            return "it cannot be reached"
-        inner = found.args[0] if found.args else None
-        found = inner if isinstance(inner, BaseException) else found.__cause__
-    return "it cannot be reached" if isinstance(error, _UNREACHABLE) else None
-
-
-def is_transient(error: BaseException) -> bool:
-    """Tell whether two transactions met, and the same one may pass when tried again."""
-    return isinstance(error, asyncpg.TransactionRollbackError)
-
-
-def unavailable(error: BaseException, doing: str) -> StoreUnavailable:
-    """Return what the caller is told about a failed statement; the rest goes to the log."""
-    reason = reason_of(error) or "a statement failed"
-    structlog.get_logger().error(
-        events.DATABASE_FAILED, doing=doing, reason=reason, error=f"{type(error).__name__}: {error}"
-    )
-    return StoreUnavailable(reason)
 
 
 async def reopen(alias: str) -> None:
@@ -238,73 +167,3 @@ def _explained(database: Database) -> Any:
     except DATABASE_ERRORS as error:
         reason = reason_of(error) or str(error).rstrip(".")
         raise DatabaseUnusable(database.label, f"{reason}; {database.advice()}") from error
-
-
-async def find_runs(wanted: RunFilter, now_ms: int) -> list[ListedRun]:
-    """Return up to ``limit + 1`` runs, newest first, without their payloads.
-
-    Raises:
-        StoreUnavailable: the database cannot be read.
-    """
-    conditions = [Q(**wanted.scope._asdict()), _state_condition(wanted.states, now_ms)]
-    bounds = {
-        "id__lt": wanted.before_id,
-        "received_at_ms__gte": wanted.since_ms,
-        "received_at_ms__lt": wanted.until_ms,
-        "run_id": wanted.run_id,
-    }
-    given = {name: value for name, value in bounds.items() if value is not None}
-    query = RunRecord.filter(*conditions, **given).order_by("-id").limit(wanted.limit + 1)
-    rows = await _read(
-        query.using_db(get_connection(READING)).values_list(
-            "id",
-            "revision",
-            "state",
-            "received_at_ms",
-            "updated_at_ms",
-            "payload_size_bytes",
-            "silent_after_ms",
-        )
-    )
-    return [ListedRun(row[0], row[1], reads_as(row[2], row[6], now_ms), *row[3:6]) for row in rows]
-
-
-async def read_runs(ids: Iterable[int], now_ms: int) -> dict[int, StoredRun]:
-    """Return stored runs by id; those that are gone are left out.
-
-    Raises:
-        StoreUnavailable: the database cannot be read.
-    """
-    query = RunRecord.filter(id__in=list(ids)).using_db(get_connection(READING))
-    rows = await _read(
-        query.values_list(
-            "id", "state", "silent_after_ms", "received_at_ms", "updated_at_ms", "payload"
-        )
-    )
-    return {
-        row[0]: StoredRun(row[0], reads_as(row[1], row[2], now_ms), row[3], row[4], bytes(row[5]))
-        for row in rows
-    }
-
-
-async def _read(query: Any) -> Sequence[Any]:
-    try:
-        rows: Sequence[Any] = await query
-    except DATABASE_ERRORS as error:
-        await reopen(READING)
-        raise unavailable(error, "reading runs") from error
-    return rows
-
-
-def _state_condition(states: frozenset[RunState], now_ms: int) -> Q:
-    """Match the states that runs read as: RUNNING for too long in silence is INTERRUPTED."""
-    silent = Q(state=int(RunState.RUNNING), silent_after_ms__lt=now_ms)
-    heard = Q(silent_after_ms__isnull=True) | Q(silent_after_ms__gte=now_ms)
-    either = []
-    if RunState.RUNNING in states:
-        either.append(Q(Q(state=int(RunState.RUNNING)), heard))
-    if RunState.INTERRUPTED in states:
-        either += (Q(state=int(RunState.INTERRUPTED)), silent)
-    if RunState.COMPLETED in states:
-        either.append(Q(state=int(RunState.COMPLETED)))
-    return Q(*either, join_type="OR")

@@ -5,7 +5,8 @@ from typing import Any
 from tortoise.connection import get_connection
 
 from runmeter.receiver.model import ArchivedRun
-from runmeter.receiver.store import DATABASE_ERRORS, READING, reopen, unavailable
+from runmeter.receiver.store import READING, reopen
+from runmeter.receiver.store.reasons import DATABASE_ERRORS, unavailable
 
 PAGE_RUNS = 64
 _COLUMNS = ", ".join(ArchivedRun._fields)

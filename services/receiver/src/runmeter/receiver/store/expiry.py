@@ -10,7 +10,8 @@ from tortoise.connection import get_connection
 from tortoise.transactions import in_transaction
 
 from runmeter.receiver.records import ContainerRecord, RunRecord
-from runmeter.receiver.store import DATABASE_ERRORS, READING, WRITING, reopen, unavailable
+from runmeter.receiver.store import READING, WRITING, reopen
+from runmeter.receiver.store.reasons import DATABASE_ERRORS, unavailable
 
 DELETED_MAX = 500
 DELETED_MAX_BYTES = 4 * 2**20  # of payload: a run may have thousands of containers

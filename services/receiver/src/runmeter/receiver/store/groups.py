@@ -11,7 +11,8 @@ from tortoise.connection import get_connection
 
 from runmeter.receiver.model import Scope, reads_as
 from runmeter.receiver.query import GroupFilter, RunGroup
-from runmeter.receiver.store import DATABASE_ERRORS, READING, reopen, unavailable
+from runmeter.receiver.store import READING, reopen
+from runmeter.receiver.store.reasons import DATABASE_ERRORS, unavailable
 
 
 async def list_groups(wanted: GroupFilter, now_ms: int) -> list[RunGroup]:

@@ -11,7 +11,8 @@ from tortoise.connection import get_connection
 
 from runmeter.receiver.databases import Database
 from runmeter.receiver.errors import StoreUnavailable
-from runmeter.receiver.store import DATABASE_ERRORS, READING, reason_of, reopen
+from runmeter.receiver.store import READING, reopen
+from runmeter.receiver.store.reasons import DATABASE_ERRORS, reason_of
 
 _LOCK_SECONDS = 1.0
 # both ends of an index: a count would read all of it

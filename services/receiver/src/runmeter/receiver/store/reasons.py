@@ -1,0 +1,75 @@
+"""What a database raises, and what that means in plain words."""
+
+import sqlite3
+
+import asyncpg  # type: ignore[import-untyped]
+import structlog
+from tortoise.exceptions import BaseORMException
+
+from runmeter.receiver import events
+from runmeter.receiver.errors import StoreUnavailable
+
+DATABASE_ERRORS = (
+    BaseORMException,
+    sqlite3.Error,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that was cut at an awkward moment
+    OSError,
+)
+_REASONS = {
+    sqlite3.SQLITE_READONLY_DBMOVED: "its file was moved, removed or replaced",
+    sqlite3.SQLITE_FULL: "its disk is full",
+    sqlite3.SQLITE_READONLY: "it is read-only",
+    sqlite3.SQLITE_BUSY: "it is locked by another process",
+    sqlite3.SQLITE_LOCKED: "it is locked by another process",
+    sqlite3.SQLITE_IOERR: "its disk cannot be read or written",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
+    sqlite3.SQLITE_CORRUPT: "it is damaged",
+    sqlite3.SQLITE_NOTADB: "it is no SQLite database, or damaged",
+}
+# of PostgreSQL, by SQLSTATE or its class
+_STATES = {
+    "08": "it cannot be reached",
+    "25": "it is read-only",
+    "28": "it does not let the receiver in",
+    "3D": "it does not exist",
+    "42P01": "its tables are missing",
+    "53": "it has no room for more",
+    "53100": "its disk is full",
+    "57": "it is shutting down, or took too long",
+    "58": "its disk cannot be read or written",
+}
+_UNREACHABLE = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
+
+def reason_of(error: BaseException) -> str | None:
+    """Say in plain words what is wrong with the whole database; None: only a statement failed."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, sqlite3.Error):
+            code = getattr(found, "sqlite_errorcode", None)
+            return None if code is None else _REASONS.get(code, _REASONS.get(code & 0xFF))
+        if isinstance(found, asyncpg.PostgresError):
+            state = str(found.sqlstate)
+            return _STATES.get(state, _STATES.get(state[:2]))
+        # the ORM's own error of a connection is an OSError that hides the cause
+        if isinstance(found, _UNREACHABLE) and not isinstance(found, BaseORMException):
+            return "it cannot be reached"
+        inner = found.args[0] if found.args else None
+        found = inner if isinstance(inner, BaseException) else found.__cause__
+    return "it cannot be reached" if isinstance(error, _UNREACHABLE) else None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether two transactions met, and the same one may pass when tried again."""
+    return isinstance(error, asyncpg.TransactionRollbackError)
+
+
+def unavailable(error: BaseException, doing: str) -> StoreUnavailable:
+    """Return what the caller is told about a failed statement; the rest goes to the log."""
+    reason = reason_of(error) or "a statement failed"
+    structlog.get_logger().error(
+        events.DATABASE_FAILED, doing=doing, reason=reason, error=f"{type(error).__name__}: {error}"
+    )
+    return StoreUnavailable(reason)

@@ -1,0 +1,82 @@
+"""Reading runs: ids first, then what is stored of them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tortoise.connection import get_connection
+from tortoise.expressions import Q
+
+from runmeter.receiver.model import ListedRun, RunFilter, RunState, StoredRun, reads_as
+from runmeter.receiver.records import RunRecord
+from runmeter.receiver.store import READING, reopen
+from runmeter.receiver.store.reasons import DATABASE_ERRORS, unavailable
+
+
+async def find_runs(wanted: RunFilter, now_ms: int) -> list[ListedRun]:
+    """Return up to ``limit + 1`` runs, newest first, without their payloads.
+
+    Raises:
+        StoreUnavailable: the database cannot be read.
+    """
+    conditions = [Q(**wanted.scope._asdict()), _state_condition(wanted.states, now_ms)]
+    bounds = {
+        "id__lt": wanted.before_id,
+        "received_at_ms__gte": wanted.since_ms,
+        "received_at_ms__lt": wanted.until_ms,
+        "run_id": wanted.run_id,
+    }
+    given = {name: value for name, value in bounds.items() if value is not None}
+    query = RunRecord.filter(*conditions, **given).order_by("-id").limit(wanted.limit + 1)
+    rows = await _read(
+        query.using_db(get_connection(READING)).values_list(
+            "id",
+            "revision",
+            "state",
+            "received_at_ms",
+            "updated_at_ms",
+            "payload_size_bytes",
+            "silent_after_ms",
+        )
+    )
+    return [ListedRun(row[0], row[1], reads_as(row[2], row[6], now_ms), *row[3:6]) for row in rows]
+
+
+async def read_runs(ids: Iterable[int], now_ms: int) -> dict[int, StoredRun]:
+    """Return stored runs by id; those that are gone are left out.
+
+    Raises:
+        StoreUnavailable: the database cannot be read.
+    """
+    query = RunRecord.filter(id__in=list(ids)).using_db(get_connection(READING))
+    rows = await _read(
+        query.values_list(
+            "id", "state", "silent_after_ms", "received_at_ms", "updated_at_ms", "payload"
+        )
+    )
+    return {
+        row[0]: StoredRun(row[0], reads_as(row[1], row[2], now_ms), row[3], row[4], bytes(row[5]))
+        for row in rows
+    }
+
+
+async def _read(query: Any) -> Sequence[Any]:
+    try:
+        rows: Sequence[Any] = await query
+    except DATABASE_ERRORS as error:
+        await reopen(READING)
+        raise unavailable(error, "reading runs") from error
+    return rows
+
+
+def _state_condition(states: frozenset[RunState], now_ms: int) -> Q:
+    """Match the states that runs read as: RUNNING for too long in silence is INTERRUPTED."""
+    silent = Q(state=int(RunState.RUNNING), silent_after_ms__lt=now_ms)
+    heard = Q(silent_after_ms__isnull=True) | Q(silent_after_ms__gte=now_ms)
+    either = []
+    if RunState.RUNNING in states:
+        either.append(Q(Q(state=int(RunState.RUNNING)), heard))
+    if RunState.INTERRUPTED in states:
+        either += (Q(state=int(RunState.INTERRUPTED)), silent)
+    if RunState.COMPLETED in states:
+        either.append(Q(state=int(RunState.COMPLETED)))
+    return Q(*either, join_type="OR")
