@@ -14,14 +14,15 @@ BASE = (
     b"Name:\tsh\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t7\nNgid:\t0\nPid:\t7\nPPid:\t1\n"
     b"TracerPid:\t0\nUid:\t1000\t1001\t1002\t1003\nGid:\t2000\t2001\t2002\t2003\n"
     b"Groups:\t \nNSpid:\t70\t7\nVmHWM:\t    1760 kB\nVmRSS:\t    1700 kB\nRssAnon:\t 112 kB\n"
-    b"Threads:\t3\nSigIgn:\t0000000000010001\n"
+    b"Threads:\t3\nSigIgn:\t0000000000010001\nCapEff:\t0000000000080000\n"
 )
 
 
 def test_fields() -> None:
     """Every field is taken from its own line."""
     parsed = parse_proc_status(BASE)
-    assert parsed == ("sh", "S", 7, 1, 1000, 1001, 2000, 2001, (70, 7), 1760, 1700, 112, 3, 0x10001)
+    ids = (7, 1, 1000, 1001, 2000, 2001, (70, 7))
+    assert parsed == ("sh", "S", *ids, 1760, 1700, 112, 3, 0x10001, 1 << 19)
     assert parsed.sig_ign >> (signal.SIGCHLD - 1) & 1
 
 
@@ -47,6 +48,7 @@ def test_kernel_thread() -> None:
         (b"Threads:\t3\n", b""),
         (b"SigIgn:\t0000000000010001\n", b"SigIgn:\t10001\n"),
         (b"SigIgn:\t0000000000010001\n", b"SigIgn:\t000000000001000g\n"),
+        (b"CapEff:\t0000000000080000\n", b"CapEff:\t80000\n"),
         (b"SigIgn:\t0000000000010001\n", b"SigIgn:\t-000000000010001\n"),
     ],
 )

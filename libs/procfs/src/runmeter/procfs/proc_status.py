@@ -26,6 +26,7 @@ class ProcStatus(NamedTuple):
     rss_anon_kb: int | None  # its anonymous part, kB; None before Linux 4.5 too
     threads: int
     sig_ign: int  # ignored signals: bit n-1 is signal n
+    cap_eff: int | None = None  # effective capabilities: bit n is number n; None: no such line
 
 
 def parse_proc_status(raw: bytes) -> ProcStatus:
@@ -57,7 +58,8 @@ def parse_proc_status(raw: bytes) -> ProcStatus:
         vm_rss_kb=_kilobytes(lines, b"VmRSS"),
         rss_anon_kb=_kilobytes(lines, b"RssAnon"),
         threads=_number(lines, b"Threads"),
-        sig_ign=_mask(_line(lines, b"SigIgn")),
+        sig_ign=_mask(lines, b"SigIgn"),
+        cap_eff=_mask(lines, b"CapEff") if b"CapEff" in lines else None,
     )
 
 
@@ -99,9 +101,10 @@ def _state(value: bytes) -> str:
     return letter.decode()
 
 
-def _mask(value: bytes) -> int:
+def _mask(lines: dict[bytes, bytes], key: bytes) -> int:
+    value = _line(lines, key)
     if len(value) != 16 or value.strip(b"0123456789abcdef"):
-        raise ParseError(FILE, "SigIgn is not a mask of 16 hexadecimal digits")
+        raise ParseError(FILE, f"{key.decode()} is not a mask of 16 hexadecimal digits")
     return int(value, 16)
 
 

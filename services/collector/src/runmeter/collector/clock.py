@@ -54,15 +54,3 @@ def clock_source(mount: str) -> str:
     except OSError:
         return STAT
     return PROCESS_CLOCK if own else STAT
-
-
-def hides_processes(mount: str) -> bool:
-    """Tell whether a mount of our own pid namespace leaves processes out (``hidepid``).
-
-    There is always a pid 1, and clocks of processes ask for no privilege.
-    """
-    try:
-        read_process_clock(clock_id(1))
-    except OSError:
-        return False
-    return not os.path.exists(f"{mount}/1")

@@ -9,7 +9,6 @@ from runmeter.collector.clock import (
     PROCESS_CLOCK,
     clock_id,
     clock_source,
-    hides_processes,
     read_process_clock,
 )
 from runmeter.collector.config import Config
@@ -18,6 +17,7 @@ from runmeter.collector.counters import CGROUP_ROOT, hierarchies
 from runmeter.collector.descriptors import keep_below
 from runmeter.collector.errors import MeasureError
 from runmeter.collector.exact import ExactCounters
+from runmeter.collector.hidepid import hides_processes
 from runmeter.collector.output import Log, sample_fields, sample_text
 from runmeter.collector.record import new_push_id, times
 from runmeter.collector.sampler import Sample, Sampler, Schedule
@@ -49,7 +49,7 @@ class Measurement:
         self._children_ns = 0
         self.clock_source = clock_source(config.proc_path)
         has_clock = self.clock_source == PROCESS_CLOCK
-        self._hides_processes = has_clock and hides_processes(config.proc_path)
+        self._hides_processes = has_clock and hides_processes(self._proc, own_pid)
         self._exact = _exact_counters(self._proc) if has_clock else None
         self._sampler = Sampler(
             self._proc,
