@@ -1,5 +1,6 @@
 """The gRPC server: services, interceptors, health, reflection, where it listens."""
 
+import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -153,15 +154,38 @@ def _certificate_configuration(tls: Tls) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration([(tls.key, tls.chain)], tls.client_ca)
 
 
+def _check_free(host: str, port: int) -> None:
+    """Bind for a moment, as gRPC will: it would log a line of its own form if that fails.
+
+    Raises:
+        OSError: no address of the host can be bound.
+    """
+    failure: OSError | None = None
+    for one in (host.strip("[]"),) if host else ("::", "0.0.0.0"):
+        for family, kind, _, _, address in socket.getaddrinfo(one, port, type=socket.SOCK_STREAM):
+            try:
+                with socket.socket(family, kind) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    if one == "::":
+                        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+                    probe.bind(address)
+                    return
+            except OSError as error:
+                failure = error
+    if failure is not None:
+        raise failure
+
+
 def _bind(server: grpc.aio.Server, address: str, certificates: _Certificates | None) -> str:
     host, _, port = address.rpartition(":")
     wanted = f"{host or '[::]'}:{port}"
     try:
+        _check_free(host, int(port))
         if certificates is None:
             bound_port = server.add_insecure_port(wanted)
         else:
             bound_port = server.add_secure_port(wanted, certificates.credentials)
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         raise AddressUnusable(
             address,
             "the port is in use, or the address is not one of this machine; "
