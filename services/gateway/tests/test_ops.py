@@ -186,7 +186,7 @@ def test_not_ready_while_it_stops(start: Any, own_double: Any) -> None:
         connection.sendall(head.encode())
         own_double.call()
         program.signal()
-        program.event("server.stopping")
+        program.event("shutdown.requested")
         found = ask(program, "/readyz")
         assert (found.status_code, found.text) == (503, "not ready: it is stopping\n")
         assert ask(program, "/healthz").status_code == 200

@@ -172,7 +172,7 @@ def test_stop_when_idle(start: Any, number: int) -> None:
         assert client.get(f"{program.url}/health").status_code == 200
         program.signal(number)
         assert program.wait() == 0
-    assert program.event("server.stopping")["signal"] == signal.Signals(number).name
+    assert program.event("shutdown.requested")["signal"] == signal.Signals(number).name
     assert program.event("server.stopped")["aborted_count"] == 0
 
 
@@ -191,7 +191,7 @@ def test_stop_during_a_request(start: Any, own_double: Any) -> None:
     thread.start()
     own_double.call()
     program.signal()
-    program.event("server.stopping")
+    program.event("shutdown.requested")
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{program.url}/health", trust_env=False)
     open_gate()
@@ -226,7 +226,7 @@ def test_stop_cuts_off(start: Any, own_double: Any, second_signal: bool) -> None
         connection.sendall(f"GET {RUNS} HTTP/1.1\r\n{BEARER}\r\n".encode())
         own_double.call()
         program.signal()
-        program.event("server.stopping")
+        program.event("shutdown.requested")
         if second_signal:
             program.signal(signal.SIGINT)
         assert program.wait() == 0

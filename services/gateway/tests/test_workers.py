@@ -123,7 +123,7 @@ def test_end_of_a_request_in_flight(crew: Crew, own_double: Any) -> None:
     asking.start()
     own_double.call()
     crew.program.signal()
-    crew.program.event("server.stopping")
+    crew.program.event("shutdown.requested")
     for _ in range(20_000):
         try:
             crew.get("/health")
@@ -152,7 +152,7 @@ def test_end_that_cuts_off(start: Any, own_double: Any, second_signal: bool) -> 
         connection.sendall(HEAD)
         own_double.call()
         crew.program.signal()
-        crew.program.event("server.stopping")
+        crew.program.event("shutdown.requested")
         if second_signal:
             crew.program.signal(signal.SIGINT)
         assert crew.program.wait() == 0

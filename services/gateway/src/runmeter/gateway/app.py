@@ -241,7 +241,7 @@ async def _ending(settings: Settings, signals: Signals, readiness: Readiness) ->
     name = await signals.first()
     readiness.closing_reason = "it is stopping"
     _log.info(
-        events.SERVER_STOPPING, signal=name, timeout_seconds=settings.shutdown_timeout_seconds
+        events.SHUTDOWN_REQUESTED, signal=name, grace_seconds=settings.shutdown_timeout_seconds
     )
 
 

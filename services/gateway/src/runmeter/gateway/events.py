@@ -13,8 +13,8 @@ WORKER_DIED: Final = "worker.died"
 """A worker has ended unasked, and is replaced. ``pid``, ``exit_code`` (negative: the signal),
 ``lived_seconds``."""
 
-SERVER_STOPPING: Final = "server.stopping"
-"""A signal was received; requests in flight may end. ``signal``, ``timeout_seconds``."""
+SHUTDOWN_REQUESTED: Final = "shutdown.requested"
+"""A signal was received; requests in flight may end. ``signal``, ``grace_seconds``."""
 
 SERVER_STOPPED: Final = "server.stopped"
 """Nothing is open any more. ``aborted_count``: connections that had to be cut off."""
