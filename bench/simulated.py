@@ -11,10 +11,10 @@ import sys
 from runmeter.collector import app, cli  # noqa: F401  what the real program has loaded, too
 from runmeter.collector.clock import read_process_clock
 from runmeter.collector.containers import Containers
-from runmeter.collector.counters import CGROUP_ROOT, hierarchies
 from runmeter.collector.descriptors import keep_below
 from runmeter.collector.exact import ExactCounters
 from runmeter.collector.sampler import Sampler
+from runmeter.collector.sources import CGROUP_ROOT, hierarchies
 from runmeter.collector.summary import Summary
 from runmeter.procfs import ProcFS
 

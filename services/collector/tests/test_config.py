@@ -12,7 +12,7 @@ import pytest
 from runmeter.collector import config
 from runmeter.collector.endpoint import Endpoint
 from runmeter.collector.errors import UsageError
-from runmeter.collector.summary import Limit
+from runmeter.collector.payload import Limit
 
 SCOPE = {
     "GITHUB_REPOSITORY": "my-org/my-repo",

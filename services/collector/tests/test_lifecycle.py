@@ -23,7 +23,7 @@ import grpc
 import pytest
 
 from runmeter.collector import spool
-from runmeter.collector.counters import CGROUP_ROOT, hierarchies
+from runmeter.collector.sources import CGROUP_ROOT, hierarchies
 from runmeter.collector.wire import to_wire
 from runmeter.v1 import run_pb2
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runmeter.collector.containers import Group, Key
+from runmeter.collector.machine import SystemReading
 from runmeter.collector.output import (
     Log,
     render,
@@ -22,9 +23,9 @@ from runmeter.collector.output import (
     table,
     write_line,
 )
-from runmeter.collector.sampler import GroupSample, Sample, SystemReading
-from runmeter.collector.summary import Limit
-from runmeter.collector.table import Process
+from runmeter.collector.payload import Limit
+from runmeter.collector.process import Process
+from runmeter.collector.sampler import GroupSample, Sample
 from runmeter.procfs import parse_proc_stat
 
 HEAD = {"timestamp": "2026-02-06T14:30:02.185Z", "level": "info", "event": "run.started"}

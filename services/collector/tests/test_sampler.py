@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from runmeter.collector.containers import Containers, Group, Key
-from runmeter.collector.sampler import Sampler, Schedule
-from runmeter.collector.summary import Limit, Summary
+from runmeter.collector.payload import Limit
+from runmeter.collector.sampler import Sampler
+from runmeter.collector.schedule import Schedule
+from runmeter.collector.summary import Summary
 from runmeter.procfs import ProcfsError
 
 SECOND = 10**9

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from runmeter.collector.containers import COMMAND_GROUP, Containers, Group, Key
-from runmeter.collector.table import ProcessTable, as_vanished
+from runmeter.collector.process import as_vanished
+from runmeter.collector.table import ProcessTable
 
 TICK_NS = 10_000_000
 A = "a1" * 32

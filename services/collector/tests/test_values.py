@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from runmeter.collector import values
 from runmeter.collector.errors import QuantityError, UsageError
-from runmeter.collector.summary import Limit
+from runmeter.collector.payload import Limit
 
 
 @pytest.mark.parametrize("text", ["0", "10", "1000", "007"])

@@ -11,13 +11,8 @@ import pytest
 
 from runmeter.collector.cgroups import Crowded, Refused
 from runmeter.collector.containers import container_key
-from runmeter.collector.counters import (
-    Hierarchies,
-    Reading,
-    Source,
-    hierarchies,
-    open_source,
-)
+from runmeter.collector.counters import Reading, Source
+from runmeter.collector.sources import Hierarchies, hierarchies, open_source
 from runmeter.procfs import ControlGroup, ProcFS
 
 ROOT = "/sys/fs/cgroup"

@@ -15,9 +15,9 @@ import pytest
 
 from runmeter.collector.clock import read_process_clock
 from runmeter.collector.containers import COMMAND_GROUP, Containers, Group, container_key
-from runmeter.collector.counters import hierarchies
 from runmeter.collector.exact import ExactCounters, Figures
 from runmeter.collector.sampler import GroupSample, Sampler
+from runmeter.collector.sources import hierarchies
 from runmeter.collector.summary import Summary
 from runmeter.procfs import ProcFS
 
@@ -398,7 +398,7 @@ ASK = """
 import sys
 from runmeter.collector.clock import read_process_clock
 from runmeter.collector.containers import Containers
-from runmeter.collector.counters import hierarchies
+from runmeter.collector.sources import hierarchies
 from runmeter.collector.exact import ExactCounters
 from runmeter.collector.sampler import Sampler
 from runmeter.collector.summary import Summary

@@ -13,8 +13,8 @@ from runmeter.collector import values
 from runmeter.collector.endpoint import Endpoint, parse_endpoint
 from runmeter.collector.errors import UsageError
 from runmeter.collector.flags import parse_flags, split_command
+from runmeter.collector.payload import Limit
 from runmeter.collector.source import Source, parsed
-from runmeter.collector.summary import Limit
 
 _MS = 1_000_000
 _HOUR_NS = 3_600_000_000_000

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from runmeter.collector.cgroups import Crowded, Refused
 from runmeter.collector.containers import Group, Key
-from runmeter.collector.counters import Hierarchies, Reading, Source, open_source
-from runmeter.collector.table import Process
+from runmeter.collector.counters import Reading, Source
+from runmeter.collector.process import Process
+from runmeter.collector.sources import Hierarchies, open_source
 from runmeter.procfs import ProcFS, ProcfsError
 
 _TRIES = 5  # refusals before a container's counters count as not readable

@@ -13,15 +13,17 @@ from runmeter.collector.clock import (
 )
 from runmeter.collector.config import Config
 from runmeter.collector.containers import Containers, Group, is_real
-from runmeter.collector.counters import CGROUP_ROOT, hierarchies
 from runmeter.collector.descriptors import keep_below
 from runmeter.collector.errors import MeasureError
 from runmeter.collector.exact import ExactCounters
 from runmeter.collector.hidepid import hides_processes
 from runmeter.collector.output import Log, sample_fields, sample_text
+from runmeter.collector.payload import Limit
 from runmeter.collector.record import new_push_id, times
-from runmeter.collector.sampler import Sample, Sampler, Schedule
-from runmeter.collector.summary import Limit, Summary
+from runmeter.collector.sampler import Sample, Sampler
+from runmeter.collector.schedule import Schedule
+from runmeter.collector.sources import CGROUP_ROOT, hierarchies
+from runmeter.collector.summary import Summary
 from runmeter.procfs import Mount, ProcFS, ProcfsError
 
 _NS = 1_000_000_000

@@ -11,12 +11,12 @@ from select import POLLOUT, poll
 from time import gmtime, time_ns
 from typing import TYPE_CHECKING, Any
 
-from runmeter.collector.summary import Limit
+from runmeter.collector.payload import Limit
 
 if TYPE_CHECKING:
     from runmeter.collector.containers import Group
+    from runmeter.collector.process import Process
     from runmeter.collector.sampler import Sample
-    from runmeter.collector.table import Process
 
 LEVELS = ("debug", "info", "warning", "error")
 _NS = 1_000_000_000

@@ -2,7 +2,10 @@
 
 from runmeter.collector.clock import clock_id
 from runmeter.collector.containers import Group, Key
+from runmeter.collector.ledger import Vanished
 from runmeter.procfs import ProcStat
+
+ZOMBIES = "ZX"  # states of one that has ended
 
 
 class Process:
@@ -46,3 +49,8 @@ class Process:
         self.anon_bytes = 0
         self.peak_rss_bytes: int | None = None
         self.seen_scans = 0
+
+
+def as_vanished(process: Process) -> Vanished[Group]:
+    """Return what the ledger needs of a process that is no more."""
+    return Vanished(process.pid, process.ppid, process.group, process.own_ns + process.waited_ns)

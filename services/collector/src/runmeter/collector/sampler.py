@@ -9,50 +9,17 @@ from typing import NamedTuple
 
 from runmeter.collector.clock import Clock
 from runmeter.collector.containers import COMMAND_GROUP, Containers, Group, Key
-from runmeter.collector.descriptors import keep_below
 from runmeter.collector.exact import ExactCounters, Figures
 from runmeter.collector.ledger import Ledger
+from runmeter.collector.machine import Machine, SystemReading
+from runmeter.collector.process import Process, as_vanished
 from runmeter.collector.summary import Summary
-from runmeter.collector.table import Process, ProcessTable, Scan, as_vanished
-from runmeter.procfs import KeptFile, ProcFS, ProcfsError, parse_meminfo, parse_stat
+from runmeter.collector.table import ProcessTable, Scan
+from runmeter.procfs import ProcFS, ProcfsError
 
 _SIGCHLD_BIT = 16
 
-
 _Sizes = tuple[dict[Group, tuple[int, int]], bool]
-
-
-class Schedule:
-    """Ticks on an absolute grid: no drift, and a tick that could not be kept is counted."""
-
-    def __init__(self, start_ns: int, interval_ns: int) -> None:
-        self._start_ns = start_ns
-        self._interval_ns = interval_ns
-        self._passed = 0
-        self.missed_count = 0
-
-    @property
-    def next_ns(self) -> int:
-        """Return when the next tick is due, on the clock of ``start_ns``."""
-        return self._start_ns + (self._passed + 1) * self._interval_ns
-
-    def ticked(self, now_ns: int) -> None:
-        """Note that the tick that was due was taken; ``now_ns``: when that was done."""
-        due = max(self._passed + 1, (now_ns - self._start_ns) // self._interval_ns)
-        self.missed_count += due - self._passed - 1
-        self._passed = due
-
-
-class SystemReading(NamedTuple):
-    """Counters of the machine, each None if it could not be read.
-
-    ``busy_ticks`` and ``total_ticks`` count from boot; sizes in bytes, now.
-    """
-
-    busy_ticks: int | None
-    total_ticks: int | None
-    mem_used_bytes: int | None
-    mem_total_bytes: int | None
 
 
 class GroupSample(NamedTuple):
@@ -92,8 +59,7 @@ class Sampler:
         show: Callable[[Sample], None] | None = None,
     ) -> None:
         self._proc = proc
-        self._stat = KeptFile(f"{proc.mount}/stat", keep_below())
-        self._meminfo = KeptFile(f"{proc.mount}/meminfo", keep_below())
+        self._machine = Machine(proc.mount)
         self._containers = containers
         self._summary = summary
         self._own_pid = own_pid
@@ -115,7 +81,7 @@ class Sampler:
         self.table.scan()
         self._regroup({}, ())
         figures = self._figures({}, now_ns, ())
-        sample = Sample(now_ns, self._system(), self._sizes({}, figures))
+        sample = Sample(now_ns, self._machine.read(), self._sizes({}, figures))
         self._summary.start(sample)
         return self._shown(sample)
 
@@ -166,7 +132,7 @@ class Sampler:
         return sample
 
     def _step(self, now_ns: int) -> tuple[Sample, list[Process]]:
-        system = self._system()
+        system = self._machine.read()
         if self._exact is not None:
             self._exact.read()
         scan = self.table.scan()
@@ -287,22 +253,6 @@ class Sampler:
                 before = sizes.get(group, (0, 0))
                 sizes[group] = (before[0] + rss_bytes, before[1] + anon_bytes)
         return sizes, has_command
-
-    def _system(self) -> SystemReading:
-        busy = total = used = mem_total = None
-        try:
-            cpu = parse_stat(self._stat.read()).cpu
-            busy, total = cpu.busy, cpu.total
-        except ProcfsError:
-            pass
-        try:
-            memory = parse_meminfo(self._meminfo.read())
-            mem_total = memory.total_kb * 1024
-            if memory.available_kb is not None:
-                used = max(0, memory.total_kb - memory.available_kb) * 1024
-        except ProcfsError:
-            pass
-        return SystemReading(busy, total, used, mem_total)
 
     def _ignores_children(self, pid: int) -> bool:
         try:

@@ -5,27 +5,21 @@ interval stays open until the next snapshot: a short tail at the end is merged i
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from runmeter.collector.containers import Group
-from runmeter.collector.series import Series, SeriesSet
+from runmeter.collector.kept import GroupRecord
+from runmeter.collector.payload import Limit, container_entry, present, rates, sizes
+from runmeter.collector.series import SeriesSet
 from runmeter.collector.top import TopList, by_cpu, by_memory
 
 if TYPE_CHECKING:
     from runmeter.collector.exact import Figures
-    from runmeter.collector.sampler import Sample, SystemReading
-    from runmeter.collector.table import Process
+    from runmeter.collector.machine import SystemReading
+    from runmeter.collector.process import Process
+    from runmeter.collector.sampler import Sample
 
 _NS = 1_000_000_000
-_DECIMALS = 6
-_EXACT_SHARE = 100  # one part in so many may come from the ledger
-
-
-class Limit(NamedTuple):
-    """What a container may use; None where nothing was said."""
-
-    cpu_cores: float | None
-    memory_bytes: int | None
 
 
 class _Interval:
@@ -43,61 +37,6 @@ class _Interval:
         self.cpu_ns: dict[Group, int] = {}
 
 
-class _GroupRecord:
-    """Everything kept of one group."""
-
-    __slots__ = (
-        "anon",
-        "cgroup",
-        "cores",
-        "cpu_ns",
-        "exact_ns",
-        "is_exact",
-        "oom_kills",
-        "peak_bytes",
-        "rss",
-        "snapshot_count",
-        "throttled_ns",
-        "working_set",
-    )
-
-    def __init__(self, series: SeriesSet) -> None:
-        self.cpu_ns = 0
-        self.exact_ns = 0  # of it, from the kernel's counter
-        self.is_exact = False  # the counter could be read over an interval at least
-        self.snapshot_count = 0
-        self.throttled_ns: int | None = None
-        self.oom_kills: int | None = None
-        self.peak_bytes: int | None = None
-        self.cgroup = series.new()
-        self.working_set = series.new()
-        self.cores = series.new()
-        self.rss = series.new()
-        self.anon = series.new()
-
-    @property
-    def _all_series(self) -> tuple[Series, ...]:
-        return (self.cores, self.rss, self.anon, self.cgroup, self.working_set)
-
-    def merge(self, other: "_GroupRecord") -> bool:
-        """Add what was kept of another cgroup of the same container; False: not possible.
-
-        That needs every value with its tick: a run too long for that keeps the other apart.
-        """
-        if not all(series.can_merge for series in (*self._all_series, *other._all_series)):
-            return False
-        for mine, theirs in zip(self._all_series, other._all_series, strict=True):
-            mine.merge(theirs)
-        self.cpu_ns += other.cpu_ns
-        self.exact_ns += other.exact_ns
-        self.is_exact = self.is_exact or other.is_exact
-        self.snapshot_count = self.rss.count
-        for name in ("throttled_ns", "oom_kills", "peak_bytes"):
-            values = [v for v in (getattr(self, name), getattr(other, name)) if v is not None]
-            setattr(self, name, sum(values) if values else None)
-        return True
-
-
 class Summary:
     """Accumulates the samples of one run.
 
@@ -113,7 +52,7 @@ class Summary:
         self._lists = lists
         self._renamed: dict[Group, Group] = {}
         self._series = SeriesSet(keeps_ticks=merges)
-        self._groups: dict[Group, _GroupRecord] = {}
+        self._groups: dict[Group, GroupRecord] = {}
         self._system_percent = self._series.new()
         self._mem_used = self._series.new()
         self._mem_percent = self._series.new()
@@ -202,10 +141,10 @@ class Summary:
             return
         self._renamed[old] = new
 
-    def _record(self, group: Group) -> _GroupRecord:
+    def _record(self, group: Group) -> GroupRecord:
         record = self._groups.get(group)
         if record is None:
-            record = self._groups[group] = _GroupRecord(self._series)
+            record = self._groups[group] = GroupRecord(self._series)
         return record
 
     def _take_cpu(self, sample: "Sample") -> None:
@@ -216,7 +155,7 @@ class Summary:
                 cpu_ns[group] = cpu_ns.get(group, 0) + found.cpu_ns
                 self._record(group).cpu_ns += found.cpu_ns
             if found.figures is not None:
-                _count(self._record(group), found.figures)
+                self._record(group).count(found.figures)
 
     def _take_sizes(self, sample: "Sample") -> None:
         self.snapshot_count += 1
@@ -231,7 +170,7 @@ class Summary:
                     self._take_figures(record, found.figures)
         self._take_system(sample.system)
 
-    def _take_figures(self, record: _GroupRecord, figures: "Figures") -> None:
+    def _take_figures(self, record: GroupRecord, figures: "Figures") -> None:
         if figures.peak_bytes is not None:
             record.peak_bytes = max(record.peak_bytes or 0, figures.peak_bytes)
         if figures.memory_bytes is not None:
@@ -264,63 +203,22 @@ class Summary:
         known = {old: names[new] for old, new in self._renamed.items() if new in names}
         known.update(names)
         containers = [
-            self._container(name, self._groups[group], limits(group))
+            container_entry(name, self._groups[group], limits(group))
             for group, name in names.items()
             if group in self._groups
         ]
         containers.sort(key=lambda found: (-found["cpu_seconds"], found["name"]))
-        return _present(
+        return present(
             duration_seconds=round((self.end_ns - self.start_ns) / _NS, 3),
             sample_count=self.snapshot_count,
-            cpu_total_percent=_rates(self._system_percent),
-            mem_used_bytes=_sizes(self._mem_used),
-            mem_used_percent=_rates(self._mem_percent),
+            cpu_total_percent=rates(self._system_percent),
+            mem_used_bytes=sizes(self._mem_used),
+            mem_used_percent=rates(self._mem_percent),
             containers=containers,
             top_cpu_processes=self._top_cpu.entries(known),
             top_mem_processes=self._top_memory.entries(known),
             percentile_method="nearest_rank" if self._series.exact else "log_buckets",
         )
-
-    @staticmethod
-    def _container(name: str, record: _GroupRecord, limit: Limit | None) -> dict[str, Any]:
-        return _present(
-            name=name,
-            sample_count=record.snapshot_count,
-            cpu_cores=_rates(record.cores),
-            cpu_seconds=round(record.cpu_ns / _NS, _DECIMALS),
-            cpu_source="cgroup" if _is_exact(record) else "ledger",
-            limits=_present(**limit._asdict()) if limit else None,
-            memory_bytes=_sizes(record.rss),
-            memory_anon_bytes=_sizes(record.anon),
-            memory_cgroup_bytes=_sizes(record.cgroup),
-            memory_working_set_bytes=_sizes(record.working_set),
-            memory_peak_bytes=record.peak_bytes,
-            oom_kills=record.oom_kills,
-            cpu_throttled_seconds=_seconds(record.throttled_ns),
-        )
-
-
-def _count(record: _GroupRecord, figures: "Figures") -> None:
-    """Add what counters grew by in an interval."""
-    if figures.cpu_ns is not None:
-        record.is_exact = True
-        record.exact_ns += figures.cpu_ns
-    if figures.throttled_ns is not None:
-        record.throttled_ns = (record.throttled_ns or 0) + figures.throttled_ns
-    if figures.oom_kills is not None:
-        record.oom_kills = (record.oom_kills or 0) + figures.oom_kills
-    if figures.peak_bytes is not None:
-        record.peak_bytes = max(record.peak_bytes or 0, figures.peak_bytes)
-
-
-def _is_exact(record: _GroupRecord) -> bool:
-    """Tell whether all CPU time, but for the last moments of a container, was counted."""
-    rest_ns = record.cpu_ns - record.exact_ns
-    return record.is_exact and rest_ns * _EXACT_SHARE <= record.cpu_ns
-
-
-def _seconds(ns: int | None) -> float | None:
-    return None if ns is None else round(ns / _NS, _DECIMALS)
 
 
 def _percent(before: "SystemReading", after: "SystemReading") -> float | None:
@@ -332,21 +230,3 @@ def _percent(before: "SystemReading", after: "SystemReading") -> float | None:
     if total <= 0:
         return None
     return min(100.0, max(0.0, 100.0 * (after.busy_ticks - before.busy_ticks) / total))
-
-
-def _rates(series: Series) -> dict[str, float] | None:
-    found = series.statistics()
-    if found is None:
-        return None
-    return {name: round(value, _DECIMALS) for name, value in found._asdict().items()}
-
-
-def _sizes(series: Series) -> dict[str, int] | None:
-    found = series.statistics()
-    if found is None:
-        return None
-    return {name: round(value) for name, value in found._asdict().items()}
-
-
-def _present(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}

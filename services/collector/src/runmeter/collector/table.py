@@ -9,17 +9,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from runmeter.collector.clock import NO_CLOCK, Clock, clock_id, read_clocks
-from runmeter.collector.containers import (
-    COMMAND_GROUP,
-    ROOT_KEY,
-    Containers,
-    Group,
-    Key,
-    container_key,
-)
+from runmeter.collector.containers import COMMAND_GROUP, Containers, Group
 from runmeter.collector.descriptors import keep_below
-from runmeter.collector.ledger import Vanished
-from runmeter.collector.process import Process
+from runmeter.collector.line import Line, differences
+from runmeter.collector.places import CGROUP_SCANS, Places
+from runmeter.collector.process import ZOMBIES, Process
 from runmeter.procfs import (
     KeptFile,
     ParseError,
@@ -30,14 +24,8 @@ from runmeter.procfs import (
     parse_loadavg,
 )
 
-__all__ = ["Process", "ProcessTable", "Scan", "as_vanished"]
-
-_YOUNG_SCANS = 2  # a runtime may still move a process between cgroups
-_CGROUP_SCANS = 128  # and now and then somebody does later
 _IDLE_SCANS = 16  # the memory of an idle process is read once in so many scans
 _LISTING_SCANS = 16  # a process may get its pid a moment before it can be seen
-_ZOMBIES = "ZX"
-
 
 _Entered = tuple[Process, ProcStat, int | None]
 
@@ -65,6 +53,7 @@ class ProcessTable:
     def __init__(self, proc: ProcFS, containers: Containers, clock: Clock | None = None) -> None:
         self._proc = proc
         self._containers = containers
+        self._places = Places(proc, containers)
         self._clock = clock
         self._loadavg = KeptFile(f"{proc.mount}/loadavg", keep_below())
         self.processes: dict[int, Process] = {}
@@ -74,15 +63,16 @@ class ProcessTable:
         self.vanished_count = 0
         self.denied_count = 0
         self.active: list[Process] = []  # new, or used CPU, since this was last emptied
-        self.newly_placed: list[Process] = []  # new, or in another cgroup, in the last scan
         self.has_changed = True  # in sizes, groups or processes, in the last scan
         self._scan_count = 0
         self._last_pid: int | None = None
         self._idle_slots: list[dict[int, Process]] = [{} for _ in range(_IDLE_SCANS)]
-        self._is_lined_up = False  # whether these three are of all processes, side by side
-        self._order: list[Process] = []
-        self._clock_ids: list[int] = []
-        self._clocks_ns: list[int] = []  # as accounted
+        self._line: Line | None = None  # of all processes; None when they have changed
+
+    @property
+    def newly_placed(self) -> list[Process]:
+        """Return the processes that are new, or in another cgroup, in the last scan."""
+        return self._places.newly_placed
 
     def scan(self) -> Scan:
         """Read every process once.
@@ -93,7 +83,7 @@ class ProcessTable:
         last_pid = self._read_last_pid()
         scan = Scan({}, {}, [])
         self._scan_count += 1
-        self.newly_placed = []
+        self._places.newly_placed = []
         self.has_changed = False
         if self._clock is None:
             self._revisit_all(scan)
@@ -124,13 +114,14 @@ class ProcessTable:
 
     def _revisit_moved(self, scan: Scan, clock: Clock) -> None:
         """Read all clocks, and more of the processes whose clock has moved."""
-        if not self._is_lined_up:
-            self._line_up()
-        clocks_ns = read_clocks(clock, self._clock_ids)
+        line = self._line
+        if line is None:
+            line = self._line = Line(self.processes.values())
+        clocks_ns = read_clocks(clock, line.clock_ids)
         ended: set[int] = set()
-        moved = _differences(clocks_ns, self._clocks_ns)
+        moved = differences(clocks_ns, line.clocks_ns)
         for index in moved:
-            process = self._order[index]
+            process = line.order[index]
             if clocks_ns[index] == NO_CLOCK:
                 scan.vanished.append(process)
                 continue
@@ -139,20 +130,14 @@ class ProcessTable:
             clocks_ns[index] = process.own_ns  # of one that could not be read: as before
             if process.is_zombie and not was_zombie:
                 ended.add(process.pid)
-        self._clocks_ns = clocks_ns
-        self._look_at_some({self._order[index].pid for index in moved})
+        line.clocks_ns = clocks_ns
+        self._look_at_some({line.order[index].pid for index in moved})
         ended.update(process.pid for process in scan.vanished)
         if ended:
             gone = {process.pid for process in scan.vanished}
-            for process in self._order:
+            for process in line.order:
                 if process.ppid in ended and process.pid not in gone:
                     self._guard(self._adopt, process)
-
-    def _line_up(self) -> None:
-        self._order = list(self.processes.values())
-        self._clock_ids = [process.clock_id for process in self._order]
-        self._clocks_ns = [process.own_ns for process in self._order]
-        self._is_lined_up = True
 
     def _look_at_some(self, without: set[int]) -> None:
         """Look at those of the idle processes whose turn it is."""
@@ -170,8 +155,8 @@ class ProcessTable:
         """Read what may change from outside in a process that does not run."""
         # every process once in so many scans, and not all of them in the same few
         turn = self._scan_count // _IDLE_SCANS + process.pid // _IDLE_SCANS
-        if turn % (_CGROUP_SCANS // _IDLE_SCANS) == 0 and not process.is_zombie:
-            self._relocate(process)
+        if turn % (CGROUP_SCANS // _IDLE_SCANS) == 0 and not process.is_zombie:
+            self._places.relocate(process)
             self._regroup(process)
         self._size(process)
 
@@ -192,7 +177,7 @@ class ProcessTable:
         if stat.starttime != process.start_ticks:  # the pid has been given to another process
             scan.vanished.append(process)
             return
-        self._look_again(process, stat)
+        self._places.look_again(process, stat)
         self._regroup(process)
         self._take(process, stat, own_ns, scan)
 
@@ -208,7 +193,7 @@ class ProcessTable:
     def _leave(self, process: Process) -> None:
         del self.processes[process.pid]
         self._idle_slots[process.pid % _IDLE_SCANS].pop(process.pid, None)
-        self._is_lined_up = False
+        self._line = None
         self.has_changed = True
 
     def _enter_new(self, scan: Scan) -> None:
@@ -251,29 +236,17 @@ class ProcessTable:
     def _enter(self, pid: int, entered: list[_Entered]) -> None:
         own_ns = self._own_clock(pid)
         stat = self._proc.proc_stat(pid)
-        key = self._key(pid)
-        parent = self.processes.get(stat.ppid)
-        if parent is not None and stat.ppid != 1:
-            # an exiting task reads `/` as its cgroup in a v1 hierarchy; what v2 says beside it
-            # (on a hybrid host the service of the runtime) is not the container
-            ended = stat.state in _ZOMBIES and not key.container_id
-            if key == ROOT_KEY or (ended and parent.key.container_id):
-                key = parent.key
-        process = Process(stat, key)
+        process = Process(stat, self._places.first_key(stat, self.processes.get(stat.ppid)))
         if self._scan_count == 1:
             process.own_ns, process.waited_ns = self._times(stat)
             process.own_ns = process.own_ns if own_ns is None else own_ns
         self.processes[pid] = process
         self._idle_slots[pid % _IDLE_SCANS][pid] = process
-        self._is_lined_up = False
+        self._line = None
         self.has_changed = True
         self.active.append(process)
-        self.newly_placed.append(process)
         entered.append((process, stat, own_ns))
-        self._learn(process)
-
-    def _key(self, pid: int) -> Key:
-        return container_key(self._proc.proc_cgroup(pid))
+        self._places.enter(process)
 
     def _own_clock(self, pid: int) -> int | None:
         if self._clock is None:
@@ -283,40 +256,12 @@ class ProcessTable:
         except OSError as error:
             raise VanishedError(f"clock of {pid}") from error
 
-    def _look_again(self, process: Process, stat: ProcStat) -> None:
-        """Read anew what may change in a living process: its cgroup and its name."""
-        is_due = process.seen_scans <= _YOUNG_SCANS or process.seen_scans % _CGROUP_SCANS == 0
-        if is_due and stat.state not in _ZOMBIES:
-            self._relocate(process)
-        if process.comm != stat.comm:
-            process.comm = stat.comm
-            self._learn(process)
-
-    def _relocate(self, process: Process) -> None:
-        try:
-            key = self._key(process.pid)
-        except ProcfsError:
-            return
-        if key not in (ROOT_KEY, process.key):
-            process.key = key
-            self.newly_placed.append(process)
-            self._learn(process)
-
-    def _learn(self, process: Process) -> None:
-        argv0 = ""
-        if self._containers.wants_argv0:
-            try:
-                argv0 = self._proc.proc_argv0(process.pid)
-            except ProcfsError:
-                argv0 = ""
-        self._containers.see(process.key, process.pid, process.comm, argv0)
-
     def _take(self, process: Process, stat: ProcStat, own_ns: int | None, scan: Scan) -> None:
         """Take over what was read of a process: its place, its times, its memory."""
         process.seen_scans += 1
         process.ppid = stat.ppid
         self._account(process, stat, own_ns, scan)
-        is_zombie = stat.state in _ZOMBIES
+        is_zombie = stat.state in ZOMBIES
         self.has_changed = self.has_changed or is_zombie != process.is_zombie
         process.is_zombie = is_zombie
         self._guard(self._size, process)
@@ -355,17 +300,3 @@ class ProcessTable:
             self.has_changed = True
         if process.peak_rss_bytes is None or rss_bytes > process.peak_rss_bytes:
             process.peak_rss_bytes = rss_bytes
-
-
-def _differences(first: list[int], second: list[int]) -> list[int]:
-    """Return where two lists of one length differ."""
-    if first == second:
-        return []
-    return [
-        index for index, pair in enumerate(zip(first, second, strict=True)) if pair[0] != pair[1]
-    ]
-
-
-def as_vanished(process: Process) -> Vanished[Group]:
-    """Return what the ledger needs of a process that is no more."""
-    return Vanished(process.pid, process.ppid, process.group, process.own_ns + process.waited_ns)

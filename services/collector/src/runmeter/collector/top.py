@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from runmeter.collector.containers import Group
 
 if TYPE_CHECKING:
-    from runmeter.collector.table import Process
+    from runmeter.collector.process import Process
 
 _SLACK = 64  # kept beyond the list's length between two sortings
 _NS = 1_000_000_000

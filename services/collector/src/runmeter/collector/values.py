@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from runmeter.collector.errors import QuantityError, UsageError
+from runmeter.collector.payload import Limit
 from runmeter.collector.quantities import parse_cpu, parse_duration, parse_memory
-from runmeter.collector.summary import Limit
 
 _NAME_BYTES = 255
 _SHOWN = 80  # characters of a bad value in its error
