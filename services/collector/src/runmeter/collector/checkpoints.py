@@ -27,10 +27,7 @@ _WRITTEN, _FAILED = 0, 255  # exit codes of a child; others: the errno of a file
 
 
 class Checkpoints:
-    """The checkpoints of one run, and the children that make them.
-
-    ``failed_count``: those that were due and could not be made.
-    """
+    """The checkpoints of one run, and the children that make them."""
 
     def __init__(self, config: Config, log: Log, measurement: Measurement, file: RunFile) -> None:
         self._config = config
@@ -43,7 +40,6 @@ class Checkpoints:
         self._pusher: int | None = None
         self._seen: dict[int, int] = {}  # pid in the mount by pid
         self._has_warned = False
-        self.failed_count = 0
 
     @property
     def next_ns(self) -> int:
@@ -76,7 +72,6 @@ class Checkpoints:
             self._file.revision += 1
             self._writer = self._start(self._write)
         else:
-            self.failed_count += 1
             self._written(is_kept=False)
 
     def ended(self, child: Ended) -> None:
@@ -97,7 +92,6 @@ class Checkpoints:
             self._has_warned = self._has_warned or code == _FAILED
             if _WRITTEN < code < _FAILED:  # told here, as it may be killed with the run's end
                 self._file.warn(WriteError(self._config.spool_dir, code))
-            self.failed_count += code > 0
             self._written(is_kept=code == _WRITTEN)
 
     def _written(self, is_kept: bool) -> None:
@@ -133,7 +127,6 @@ class Checkpoints:
         return True
 
     def _fail(self, reason: str) -> None:
-        self.failed_count += 1
         if not self._has_warned:
             self._log.write("warning", "checkpoint.failed", reason=reason)
         self._has_warned = True

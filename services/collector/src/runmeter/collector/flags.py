@@ -135,6 +135,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def parse_flags(arguments: list[str]) -> dict[str, Any]:
+    """Return the texts of the flags that were given, by setting.
+
+    Raises:
+        UsageError: a flag is unknown, or an argument is none.
+    """
     known, unknown = _parser().parse_known_args(arguments)
     if unknown:
         # a misspelt flag may have a token behind it: its name alone is shown

@@ -28,30 +28,30 @@ def by_memory(process: "Process") -> Rank | None:
 
 
 class TopList:
-    """The first ``size`` processes by rank; ties go by CPU time, then by pid.
+    """The first ``entry_count`` processes by rank; ties go by CPU time, then by pid.
 
     Every process is offered once, when it has vanished or at the end of the run.
     """
 
-    __slots__ = ("_kept", "_rank", "_size")
+    __slots__ = ("_entry_count", "_kept", "_rank")
 
-    def __init__(self, size: int, rank: "Callable[[Process], Rank | None]") -> None:
-        self._size = size
+    def __init__(self, entry_count: int, rank: "Callable[[Process], Rank | None]") -> None:
+        self._entry_count = entry_count
         self._rank = rank
         self._kept: list[tuple[Rank, Process]] = []
 
     def offer(self, process: "Process") -> None:
         """Take a process whose figures will not change any more."""
         rank = self._rank(process)
-        if rank is None or not self._size:
+        if rank is None or not self._entry_count:
             return
         self._kept.append((rank, process))
-        if len(self._kept) > self._size + _SLACK:
+        if len(self._kept) > self._entry_count + _SLACK:
             self._cut()
 
     def _cut(self) -> None:
         self._kept.sort(key=lambda kept: kept[0])
-        del self._kept[self._size :]
+        del self._kept[self._entry_count :]
 
     def entries(self, names: Mapping[Group, str]) -> list[dict[str, Any]]:
         """Return one entry per process, first rank first, in the JSON form of the payload.

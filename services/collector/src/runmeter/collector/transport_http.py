@@ -87,7 +87,7 @@ class HttpTransport:
             reason = f"the TLS files cannot be used: {error}"
             raise PushError(Kind.UNUSABLE, reason) from error
         name = self._tls.server_name or host
-        return _TlsConnection(name, context, host, port, timeout=timeout_seconds)
+        return _TlsConnection(name, context, host, port, timeout_seconds)
 
 
 class _TlsConnection(http.client.HTTPConnection):
@@ -96,9 +96,9 @@ class _TlsConnection(http.client.HTTPConnection):
     default_port = http.client.HTTPS_PORT
 
     def __init__(
-        self, name: str, context: ssl.SSLContext, host: str, port: int, timeout: float
+        self, name: str, context: ssl.SSLContext, host: str, port: int, timeout_seconds: float
     ) -> None:
-        super().__init__(host, port, timeout)
+        super().__init__(host, port, timeout_seconds)
         self._name = name
         self._context = context
 

@@ -53,7 +53,7 @@ def ops_address(text: str) -> str | None:
     return None if text == "none" else address(text)
 
 
-def _duration(text: str) -> float:
+def _duration_seconds(text: str) -> float:
     if not _DURATION.fullmatch(text):
         raise ValueError("must be a duration such as 500ms, 25s or 1m30s")
     seconds: float = durationpy.from_str(text).total_seconds()
@@ -66,7 +66,7 @@ def age_seconds(text: str) -> float:
     days, rest = (found[1], found[2]) if found else (None, text)
     seconds = int(days or 0) * _DAY_SECONDS
     try:
-        seconds += _duration(rest) if rest or days is None else 0.0
+        seconds += _duration_seconds(rest) if rest or days is None else 0.0
     except ValueError as error:
         raise ValueError("must be a duration such as 90d, 36h or 1d12h") from error
     if not 1 <= seconds <= 36500 * _DAY_SECONDS:
@@ -76,7 +76,7 @@ def age_seconds(text: str) -> float:
 
 def shutdown_seconds(text: str) -> float:
     """Return how long calls have to end: 0 to 3600 seconds."""
-    seconds = _duration(text)
+    seconds = _duration_seconds(text)
     if seconds > 3600:
         raise ValueError("must be a duration of 0s to 1h")
     return seconds
@@ -84,7 +84,7 @@ def shutdown_seconds(text: str) -> float:
 
 def call_seconds(text: str) -> float:
     """Return how long a call may take: 1 to 3600 seconds."""
-    seconds = _duration(text)
+    seconds = _duration_seconds(text)
     if not 1 <= seconds <= 3600:
         raise ValueError("must be a duration of 1s to 1h")
     return seconds
@@ -99,7 +99,7 @@ def count(text: str) -> int:
 
 def ttl_seconds(text: str) -> float:
     """Return the life of a push token: 1 second to 876000 hours, in seconds."""
-    seconds = _duration(text)
+    seconds = _duration_seconds(text)
     if not 1 <= seconds <= 3153600000:
         raise ValueError("must be a duration of 1s to 876000h")
     return seconds
