@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final, Generic, NamedTuple, TypeVar
 from uuid import uuid4
 
 import grpc.aio
-from google.protobuf import any_pb2
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
 from runmeter.gateway import schemas
 from runmeter.gateway.calls import Ending, Observe, observed, observing
-from runmeter.gateway.errors import FieldError, ReceiverError
+from runmeter.gateway.errors import ReceiverError
 from runmeter.gateway.query import PageQuery, RunQuery
 from runmeter.gateway.tls import ClientTls
-from runmeter.gateway.wire import groups
+from runmeter.gateway.wire import groups, statuses
 from runmeter.gateway.wire import runs as wire
-from runmeter.gateway.wire.fields import json_field
 from runmeter.v1 import ingest_service_pb2_grpc as ingest_grpc
 from runmeter.v1 import run_service_pb2 as query_pb
 from runmeter.v1 import run_service_pb2_grpc as query_grpc
@@ -34,7 +30,6 @@ from runmeter.v1 import token_service_pb2_grpc as token_grpc
 T = TypeVar("T")
 
 HEALTH_SECONDS: Final = 5.0
-_STATUS_DETAILS: Final = "grpc-status-details-bin"
 _OPTIONS: Final = (
     ("grpc.max_send_message_length", 8 * 1024 * 1024),
     ("grpc.max_receive_message_length", 8 * 1024 * 1024),
@@ -264,41 +259,14 @@ async def _pages(
             raise
 
 
+def _receiver_error(error: grpc.aio.AioRpcError, *, sized: bool = False) -> ReceiverError:
+    status = statuses.Status(error.code().name, error.details() or "", error.trailing_metadata())
+    return statuses.error_from_wire(status, sized=sized)
+
+
 def _metadata(caller: Caller) -> tuple[tuple[str, str], ...]:
     sent = (("authorization", caller.authorization), ("x-request-id", caller.request_id))
     if caller.client_address is None:
         return sent
     # one address: the receiver has no use for the way there
     return (*sent, ("x-forwarded-for", caller.client_address))
-
-
-def _receiver_error(error: grpc.aio.AioRpcError, *, sized: bool = False) -> ReceiverError:
-    """Translate a failed call, its BadRequest and RetryInfo details included."""
-    code = error.code().name
-    fields: list[FieldError] = []
-    retry_after_seconds: float | None = None
-    for detail in _details(error):
-        bad, retry = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
-        if detail.Unpack(bad):
-            fields += [FieldError(json_field(v.field), v.description) for v in bad.field_violations]
-        elif detail.Unpack(retry):
-            delay = retry.retry_delay
-            retry_after_seconds = delay.seconds + delay.nanos / 1e9
-    return ReceiverError(
-        code,
-        error.details() or "",
-        errors=tuple(fields),
-        retry_after_seconds=retry_after_seconds,
-        too_large=sized and code == "RESOURCE_EXHAUSTED" and retry_after_seconds is None,
-    )
-
-
-def _details(error: grpc.aio.AioRpcError) -> list[any_pb2.Any]:
-    """The google.rpc details of a failed call, none if there are none that can be read."""
-    for key, value in error.trailing_metadata():
-        if key == _STATUS_DETAILS and isinstance(value, bytes):
-            status = status_pb2.Status()
-            with suppress(DecodeError):
-                status.ParseFromString(value)
-                return list(status.details)
-    return []
