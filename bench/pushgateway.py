@@ -1,6 +1,5 @@
 """The same figures pushed to Debian's Prometheus Pushgateway, and to the receiver."""
 
-import json
 import shutil
 import socket
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from bench.databases import folder
 from bench.load_http import figures
-from bench.receivers import ROOT, START_SECONDS, Load, Server, receiver
+from bench.receivers import START_SECONDS, Load, Server, receiver, run_load
 from bench.report import Result, show
 
 PROGRAM = "prometheus-pushgateway"
@@ -29,14 +28,7 @@ class Pushgateway(Server):
         """Push groups of metrics with a client process."""
         client = [sys.executable, "-m", "bench.load_http", self.address]
         bounds = [f"--count={count}", f"--most-seconds={most_seconds}"]
-        done = subprocess.run(
-            [*client, f"--concurrency={concurrency}", *bounds],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            check=True,
-            text=True,
-        )
-        return Load(**json.loads(done.stdout))
+        return run_load([*client, f"--concurrency={concurrency}", *bounds])
 
 
 def run(quick: bool = False) -> Result:

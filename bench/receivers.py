@@ -58,6 +58,12 @@ class Load(NamedTuple):
         return self.pushed_count / self.seconds
 
 
+def run_load(command: list[str]) -> Load:
+    """Run a client process to its end; return what it has measured."""
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
+    return Load(**json.loads(done.stdout))
+
+
 class Server:
     """A server that takes pushes."""
 
@@ -83,14 +89,7 @@ class Receiver(Server):
         token = Keyring([KEY]).mint(Scope(**SCOPE))
         client = [sys.executable, "-m", "bench.load", self.address, f"--token={token}"]
         bounds = [f"--count={count}", f"--most-seconds={most_seconds}"]
-        done = subprocess.run(
-            [*client, f"--concurrency={concurrency}", *bounds],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            check=True,
-            text=True,
-        )
-        return Load(**json.loads(done.stdout))
+        return run_load([*client, f"--concurrency={concurrency}", *bounds])
 
 
 @contextmanager

@@ -516,6 +516,16 @@ def test_what_was_used_before_the_first_snapshot_does_not_count(measured: Measur
     assert measured.ticks == dict.fromkeys(IDS, 0)
 
 
+def _sleeper_ends_and_counts_once(measured: Measured, sleeper: int) -> None:
+    """Let a process end that pid 1 collects, while only another container is active."""
+    measured.kernel.exit(sleeper)
+    measured.kernel.run(3, 10)
+    for _ in range(5):
+        measured.scan()
+        measured.kernel.run(3, 1)
+    assert measured.ticks == {IDS[0]: 50, IDS[1]: 14, IDS[2]: 0}
+
+
 def test_who_was_adopted_while_it_slept_is_an_orphan(measured: Measured) -> None:
     """A process whose parent ended long before it did, itself asleep all the time, counts once."""
     kernel = measured.kernel
@@ -526,12 +536,7 @@ def test_who_was_adopted_while_it_slept_is_an_orphan(measured: Measured) -> None
     kernel.exit(middle)
     kernel.wait(2)
     measured.scan()
-    kernel.exit(sleeper)
-    kernel.run(3, 10)
-    for _ in range(5):
-        measured.scan()
-        kernel.run(3, 1)
-    assert measured.ticks == {IDS[0]: 50, IDS[1]: 14, IDS[2]: 0}
+    _sleeper_ends_and_counts_once(measured, sleeper)
 
 
 def test_an_orphan_of_a_zombie_counts_once(measured: Measured) -> None:
@@ -543,12 +548,7 @@ def test_an_orphan_of_a_zombie_counts_once(measured: Measured) -> None:
     measured.scan()
     kernel.exit(middle)
     measured.scan()
-    kernel.exit(sleeper)
-    kernel.run(3, 10)
-    for _ in range(5):
-        measured.scan()
-        kernel.run(3, 1)
-    assert measured.ticks == {IDS[0]: 50, IDS[1]: 14, IDS[2]: 0}
+    _sleeper_ends_and_counts_once(measured, sleeper)
 
 
 def test_a_child_of_a_zombie_counts_once(measured: Measured) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc
 import pytest
+from rig.pusher import start_pusher
 
 from runmeter.collector import spool
 from runmeter.collector.errors import HeldError
@@ -48,24 +49,10 @@ class Folder:
         found = [p for p in self.path.rglob("*") if p.is_symlink() or not p.is_dir()]
         return sorted(str(p.relative_to(self.path)) for p in found)
 
-    def start(
-        self, endpoint: str, *flags: str, deadline_seconds: float = 20.0, **settings: Any
-    ) -> subprocess.Popen[str]:
+    def start(self, endpoint: str, *flags: str, **settings: Any) -> subprocess.Popen[str]:
         """Start the pusher."""
-        token = os.memfd_create("token", 0)
-        os.write(token, TOKEN.encode())
-        os.lseek(token, 0, os.SEEK_SET)
-        command = [
-            sys.executable, "-I", "-m", "runmeter.collector.push", f"--endpoint={endpoint}",
-            f"--token-fd={token}", f"--spool-dir={self.path}",
-            f"--deadline-ns={monotonic_ns() + round(deadline_seconds * 1e9)}", *flags,
-        ]  # fmt: skip
-        fds = (token, *settings.pop("pass_fds", ()))
-        process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=fds
-        )
-        os.close(token)
-        return process
+        to = (f"--spool-dir={self.path}", f"--endpoint={endpoint}")
+        return start_pusher(TOKEN, *to, *flags, **settings)
 
     def own(self, number: int, endpoint: str, *flags: str, **settings: Any) -> Ended:
         """Push the n-th run as a collector does at its end, and what waits."""

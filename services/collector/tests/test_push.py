@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import grpc
 import pytest
+from rig.pusher import start_pusher
 
 from runmeter.collector import spool
 from runmeter.collector.output import Log
@@ -33,25 +33,10 @@ class Pusher:
         self.rejected = file.parent / "rejected" / file.name
         self.run = run
 
-    def start(
-        self, endpoint: str, *flags: str, deadline_seconds: float = 20.0, **settings: Any
-    ) -> subprocess.Popen[str]:
+    def start(self, endpoint: str, *flags: str, **settings: Any) -> subprocess.Popen[str]:
         """Start it with a budget for the push."""
-        token = os.memfd_create("token", 0)
-        os.write(token, TOKEN.encode())
-        os.lseek(token, 0, os.SEEK_SET)
-        command = [
-            sys.executable, "-I", "-m", "runmeter.collector.push", f"--file={self.file}",
-            f"--endpoint={endpoint}", f"--token-fd={token}",
-            f"--deadline-ns={monotonic_ns() + round(deadline_seconds * 1e9)}", *flags,
-        ]  # fmt: skip
-        fds = (token, *settings.pop("pass_fds", ()))
-        process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=fds,
-            **settings,
-        )  # fmt: skip
-        os.close(token)
-        return process
+        to = (f"--file={self.file}", f"--endpoint={endpoint}")
+        return start_pusher(TOKEN, *to, *flags, **settings)
 
     def __call__(self, endpoint: str, *flags: str, **settings: Any) -> tuple[int, dict[str, Any]]:
         """Run it to its end; return exit code and last log line. The token is never shown."""
