@@ -7,7 +7,8 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import grpc
 import pytest
@@ -15,7 +16,7 @@ from grpc_health.v1 import health_pb2
 from rig.places import PostgresPlace
 from rig.postgres import Postgres, serving
 from rig.programs import Stage
-from rig.pushers import BY_DATABASE, Pushers, a_run
+from rig.pushers import BY_DATABASE, PUSHER_COUNT, Pushers, a_run
 from rig.service import Service
 from rig.stack import Scope
 
@@ -53,6 +54,29 @@ def check_refusals(pushers: Pushers) -> None:
         assert "a statement failed" not in details
 
 
+Pushing = Callable[..., AbstractContextManager[Pushers]]
+
+
+@pytest.fixture
+def pushing(service: Service, place: PostgresPlace, scope: Scope, seed: str) -> Pushing:
+    """Clients that push; at their end refusals had a reason, what was acknowledged is stored."""
+
+    @contextmanager
+    def pushing(count: int = PUSHER_COUNT) -> Iterator[Pushers]:
+        with Pushers(service, scope, seed, count, timeout_seconds=IN_TIME_SECONDS) as pushers:
+            yield pushers
+        check_refusals(pushers)
+        pushers.check_stored(place)
+
+    return pushing
+
+
+def tally_pushes(tally: Counter[str], pushers: Pushers) -> None:
+    """Count what came of them."""
+    tally["runs acknowledged"] += len(pushers.acknowledged)
+    tally["pushes refused"] += sum(pushers.refusals.values())
+
+
 def check_query_refused(service: Service, scope: Scope) -> None:
     """Check that a query is refused, too, in time and with a reason."""
     with pytest.raises(grpc.RpcError) as caught:
@@ -75,18 +99,18 @@ def stop(server: Postgres, number: signal.Signals) -> None:
 )
 def test_stopped_and_started(
     service: Service,
-    place: PostgresPlace,
     breakable: Postgres,
     scope: Scope,
     run_count: int,
     seed: str,
     tally: Counter[str],
     number: signal.Signals,
+    pushing: Pushing,
 ) -> None:
     """A server that is stopped, or crashes, while clients push: they are refused with a reason,
     served again once it is back, and what was acknowledged is there."""
     chance = random.Random(seed)
-    with Pushers(service, scope, seed, timeout_seconds=IN_TIME_SECONDS) as pushers:
+    with pushing() as pushers:
         for _ in range(max(1, run_count // 40)):
             pushers.wait_for_more(1)
             time.sleep(chance.random() * 0.3)
@@ -100,19 +124,16 @@ def test_stopped_and_started(
                 breakable.start()
             pushers.wait_for_more(32, SOON_SECONDS)
             tally["stops"] += 1
-    check_refusals(pushers)
-    pushers.check_stored(place)
     assert service.client.health() == health_pb2.HealthCheckResponse.SERVING
-    tally["runs acknowledged"] += len(pushers.acknowledged)
-    tally["pushes refused"] += sum(pushers.refusals.values())
+    tally_pushes(tally, pushers)
 
 
 def test_hung_and_going_on(
-    service: Service, place: PostgresPlace, breakable: Postgres, scope: Scope, seed: str
+    service: Service, breakable: Postgres, scope: Scope, pushing: Pushing
 ) -> None:
     """A server that stands still: callers are answered before their deadline, pushes as well as
     queries, health at once; when it goes on so do they, without a restart."""
-    with Pushers(service, scope, seed, timeout_seconds=IN_TIME_SECONDS) as pushers:
+    with pushing() as pushers:
         pushers.wait_for_more(32)
         list(service.client.listed(scope))  # a connection to read by is open
         breakable.signal_server(signal.SIGSTOP)
@@ -125,41 +146,40 @@ def test_hung_and_going_on(
         finally:
             breakable.signal_server(signal.SIGCONT)
         pushers.wait_for_more(32, SOON_SECONDS)
-    check_refusals(pushers)
-    pushers.check_stored(place)
 
 
 CUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{}'"
 
 
 def test_connections_cut_again_and_again(
-    service: Service,
     place: PostgresPlace,
     breakable: Postgres,
-    scope: Scope,
     run_count: int,
     seed: str,
     tally: Counter[str],
+    pushing: Pushing,
 ) -> None:
     """Connections that an administrator, a proxy or a failover cuts cost a retry, nothing more."""
     chance = random.Random(seed)
     name = place.url.rpartition("/")[2]
-    with Pushers(service, scope, seed, timeout_seconds=IN_TIME_SECONDS) as pushers:
+    with pushing() as pushers:
         pushers.wait_for_more(1)
         for _ in range(max(20, run_count // 2)):
             time.sleep(chance.random() * 0.1)
             ((cut,),) = breakable.execute(CUT.format(name))
             tally["connections cut"] += int(cut)
         pushers.wait_for_more(32, SOON_SECONDS)
-    check_refusals(pushers)
-    pushers.check_stored(place)
     assert tally["connections cut"] > 5
-    tally["runs acknowledged"] += len(pushers.acknowledged)
-    tally["pushes refused"] += sum(pushers.refusals.values())
+    tally_pushes(tally, pushers)
 
 
 def test_dropped_and_made_again(
-    service: Service, place: PostgresPlace, breakable: Postgres, scope: Scope, seed: str
+    service: Service,
+    place: PostgresPlace,
+    breakable: Postgres,
+    scope: Scope,
+    seed: str,
+    pushing: Pushing,
 ) -> None:
     """A database that is gone, then empty: refused, and the reason names what is wrong; once its
     tables are made runs are stored, without a restart."""
@@ -172,10 +192,8 @@ def test_dropped_and_made_again(
     breakable.execute(f"CREATE DATABASE {name}")
     check_refused_for(service, scope, seed, "its tables are missing")
     service.migrate()
-    with Pushers(service, scope, seed, count=4, timeout_seconds=IN_TIME_SECONDS) as pushers:
+    with pushing(count=4) as pushers:
         pushers.wait_for_more(10, SOON_SECONDS)
-    check_refusals(pushers)
-    pushers.check_stored(place)
 
 
 def check_refused_for(service: Service, scope: Scope, seed: str, reason: str) -> None:
