@@ -114,7 +114,7 @@ class RunBody(Scope, kw_only=True):
     payload: Annotated[Summary, about("What was measured.")]
 
 
-class RunRecord(Struct, kw_only=True, omit_defaults=True):
+class RunRecord(Struct, kw_only=True, omit_defaults=True, gc=False):
     """One stored run."""
 
     id: Id
