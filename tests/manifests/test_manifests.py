@@ -185,7 +185,7 @@ def annotated(name: str) -> dict[str, str]:
     values = {"CI_PROJECT_PATH": "group/sub/repo", "CI_PROJECT_ROOT_NAMESPACE": "group"}
     found = {}
     for key, value in manifests.gitlab()["pod_annotations"].items():
-        assert re.fullmatch(r"(?:\$CI_[A-Z_]+\.?)+", value)
+        assert re.fullmatch(r"\$(?:CI_[A-Z_]+|RUNMETER_PUSH_TOKEN)", value)
         found[f"metadata.annotations['{key}']"] = values.get(value.lstrip("$"), "some-name")
     one = manifests.container(PODS[name]["spec"], "collector")
     sources = {v["name"]: v["valueFrom"] for v in one["env"] if "valueFrom" in v}
@@ -199,15 +199,18 @@ def test_collectors_start_with_these_settings(name: str, stage: Stage) -> None:
     """The collector takes the variables of each manifest: it measures, and wants to push."""
     one = manifests.container(PODS[name]["spec"], "collector")
     environment = manifests.variables(one, annotated(name))
-    token = stage.folder / Path(environment["COLLECTOR_PUSH_TOKEN_FILE"]).name
-    token.write_text(f"{stage.keep('a' * 64)}\n")
+    if name == "gitlab":
+        assert environment["COLLECTOR_PUSH_TOKEN"] == "some-name"
+    else:
+        token = stage.folder / Path(environment["COLLECTOR_PUSH_TOKEN_FILE"]).name
+        token.write_text(f"{stage.keep('a' * 64)}\n")
+        environment["COLLECTOR_PUSH_TOKEN_FILE"] = str(token)
     (mount,) = (m for m in one["volumeMounts"] if "spool" in m["name"])
     assert mount["mountPath"] == "/var/spool/runmeter"
     program: Program = stage.start(
         "collector",
         environment={
             **environment,
-            "COLLECTOR_PUSH_TOKEN_FILE": str(token),
             "COLLECTOR_PUSH_ENDPOINT": "grpc://127.0.0.1:9",  # nobody is there
             "COLLECTOR_SHUTDOWN_TIMEOUT": "1s",
         },
