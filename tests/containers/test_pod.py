@@ -181,17 +181,16 @@ def played(
 def measured(runner: Podman, stack: Stack, folder: Path) -> Played:
     """Play the pod, let a job be killed, end the collectors, ask for the run."""
     found = runner.play(pod(folder, stack))
-    for name in (*CONTEXTS, "collector"):
-        engine.within(name, lambda name=name: found[name].events("run.started"))  # type: ignore[misc]
+    measuring = [found[name] for name in (*CONTEXTS, "collector")]
+    engine.within("measuring", lambda: all(one.events("run.started") for one in measuring))
     before = _used(found["build"])
     (folder / "gate" / "go").touch()
-    kills = lambda name: found[name].counter("memory", "memory.oom_control", "oom_kill")  # noqa: E731
-    engine.within("a kill", lambda: kills("link"))
+    engine.within("a kill", lambda: _kills(found["link"]))
     wanted = before[0] + MEASURED_SECONDS * LIMIT_CORES
     engine.within("measured", lambda: _used(found["build"])[0] >= wanted)
     rss = {name: peak_rss_bytes(found[name].pid) for name in ("nobody", "agent", "collector")}
     after, peak = _used(found["build"]), found["link"].counter("memory", PEAK)
-    counted = {name: kills(name) for name in JOBS}
+    kills = {name: _kills(found[name]) for name in JOBS}
     payloads = ended(found, runner)
     end = _used(found["build"])
     (record,), (of_agent,) = stack.listed(SCOPE), stack.listed(AGENT)
@@ -202,12 +201,16 @@ def measured(runner: Podman, stack: Stack, folder: Path) -> Played:
         {name: one.id for name, one in found.items()},
         *((one - two, most) for one, two, most in zip(after, before, end, strict=True)),
         peak,
-        counted,
+        kills,
         rss,
         of_agent["payload"],
         [json.dumps(line) for one in found.values() for line in one.lines],
         (folder / "token" / "push-token").read_text(),
     )
+
+
+def _kills(container: Container) -> int:
+    return container.counter("memory", "memory.oom_control", "oom_kill")
 
 
 def _used(container: Container) -> tuple[float, float]:
