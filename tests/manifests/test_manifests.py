@@ -6,7 +6,6 @@ import subprocess
 import urllib.request
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -18,8 +17,6 @@ from rig.repository import ROOT
 from runmeter.gateway import settings as gateway_settings
 from runmeter.receiver import settings as receiver_settings
 
-OLDEST = "1.29"  # native sidecars
-NEWEST = kubernetes_validate.latest_version()
 SHUTDOWN_SECONDS = 25
 DEFAULTS = {
     "receiver": {one.name: one.default for one in receiver_settings.SETTINGS},
@@ -27,11 +24,6 @@ DEFAULTS = {
 }
 PROBES = {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
 PODS = manifests.collector_pods()
-
-
-def validate(document: Document, version: str) -> None:
-    """Raise if a document has a field, or a value, that Kubernetes does not know."""
-    kubernetes_validate.validate(document, version, strict=True)
 
 
 def service(name: str) -> tuple[Document, Document]:
@@ -43,13 +35,13 @@ def service(name: str) -> tuple[Document, Document]:
 # -- what is written ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("version", manifests.VERSIONS)
 def test_schema(version: str) -> None:
     """Every resource, and every pod that a runner makes, has only fields that there are."""
     found = {**manifests.resources(), **manifests.runner_pods()}
     assert len(found) > 12
     for document in found.values():
-        validate(document, version)
+        manifests.validate(document, version)
 
 
 @pytest.mark.parametrize("change", ["shareProcessNamespaces", "restartPolicies"])
@@ -58,7 +50,7 @@ def test_schema_is_strict(change: str) -> None:
     document = json.loads(json.dumps(PODS["job"]))
     document["spec"][change] = True
     with pytest.raises(kubernetes_validate.ValidationError):
-        validate(document, OLDEST)
+        manifests.validate(document, manifests.VERSIONS[0])
 
 
 def test_no_secret() -> None:
@@ -243,71 +235,3 @@ def test_limits_are_told() -> None:
     spec = PODS["job"]["spec"]
     told = json.loads(manifests.variables(manifests.container(spec, "collector"))["CGROUP_LIMITS"])
     assert told == {one["name"]: one["resources"]["limits"] for one in spec["containers"]}
-
-
-# -- as kustomize builds it ---------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Document]]:
-    """What is applied, by folder."""
-    if reason := manifests.missing():
-        pytest.skip(reason)
-    copy = tmp_path_factory.mktemp("deploy") / "kubernetes"
-    return {folder: manifests.build(folder, copy) for folder in BUILT}
-
-
-@pytest.mark.parametrize("folder", BUILT)
-def test_built(built: dict[str, list[Document]], folder: str) -> None:
-    """It builds, is valid, has images of the registry alone, and every secret it uses."""
-    for document in built[folder]:
-        validate(document, OLDEST)
-        validate(document, NEWEST)
-    text = json.dumps(built[folder])
-    images = set(re.findall(r'"image": "([^"]+)"', text))
-    assert images
-    assert not [image for image in images if not image.startswith("registry.example.org/")]
-    made = {d["metadata"]["name"] for d in built[folder] if d["kind"] == "Secret"}
-    assert set(re.findall(r'"secretName": "([^"]+)"', text)) <= made
-    keys = re.findall(r'"secretKeyRef": \{"key": "([^"]+)", "name": "([^"]+)"', text)
-    assert {name for _, name in keys} <= made
-    assert {d["metadata"].get("namespace") for d in built[folder] if d["kind"] != "Namespace"} == {
-        "runmeter" if folder.startswith("overlays") else "ci"
-    }
-
-
-def spec_of(documents: list[Document], kind: str, name: str) -> Any:
-    """Return the spec of a resource."""
-    (found,) = (d for d in documents if d["kind"] == kind and d["metadata"]["name"] == name)
-    return found["spec"]
-
-
-def test_databases(built: dict[str, list[Document]]) -> None:
-    """On SQLite there is one receiver with a volume, on PostgreSQL two without, and migrated."""
-    spec = spec_of(built["overlays/sqlite"], "Deployment", "receiver")
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
-    (one,) = spec["template"]["spec"]["containers"]
-    claim = {v["name"]: v for v in spec["template"]["spec"]["volumes"]}["runs"]
-    spec_of(
-        built["overlays/sqlite"],
-        "PersistentVolumeClaim",
-        claim["persistentVolumeClaim"]["claimName"],
-    )
-    (mount,) = (m for m in one["volumeMounts"] if m["name"] == "runs")
-    assert Path(manifests.variables(one)["RECEIVER_DB"]).parent == Path(mount["mountPath"])
-    spec = spec_of(built["overlays/postgres"], "Deployment", "receiver")
-    (one,) = spec["template"]["spec"]["containers"]
-    assert spec["replicas"] == 2
-    assert manifests.variables(one)["RECEIVER_MIGRATE"] == "true"
-    assert "secretKeyRef" in {v["name"]: v for v in one["env"]}["RECEIVER_DB"]["valueFrom"]
-
-
-def test_exact(built: dict[str, list[Document]]) -> None:
-    """The exact variant differs in the collector's user and one capability, and in nothing else."""
-    plain, exact = (spec_of(built[name], "Pod", "job") for name in ("job", "job-exact"))
-    context = manifests.container(exact, "collector").pop("securityContext")
-    assert context["capabilities"] == {"add": ["SYS_PTRACE"], "drop": ["ALL"]}
-    assert context["runAsUser"] == 0
-    assert context["readOnlyRootFilesystem"] is True
-    manifests.container(plain, "collector").pop("securityContext")
-    assert plain == exact

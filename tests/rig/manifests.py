@@ -7,13 +7,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import yaml
 from rig.repository import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 BUILT = ("overlays/sqlite", "overlays/postgres", "job", "job-exact")
+VERSIONS = ("1.29", kubernetes_validate.latest_version())  # native sidecars began with the first
 SECRETS = ("read-token", "hmac-key", "push-token")
 Document = dict[str, Any]
+
+
+def validate(document: Document, version: str) -> None:
+    """Raise if a document has a field, or a value, that a version of Kubernetes does not know."""
+    kubernetes_validate.validate(document, version, strict=True)
 
 
 def documents(path: Path) -> list[Document]:

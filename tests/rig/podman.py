@@ -49,6 +49,7 @@ class Podman:
         done = subprocess.run(
             [*self._program, *arguments],
             env=self._environment,
+            cwd=self._folder,  # conmon leaves a file there when it sees an OOM kill
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
