@@ -48,7 +48,12 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     for line in markdown.splitlines():
         is_code ^= line.startswith("```")
         above = lines[-1] if lines else ""
-        if not is_code and ITEM.match(line) and above[:1] not in ("", " ") and not ITEM.match(above):
+        if (
+            not is_code
+            and ITEM.match(line)
+            and above[:1] not in ("", " ")
+            and not ITEM.match(above)
+        ):
             lines.append("")
         lines.append(line)
     return "\n".join(lines)

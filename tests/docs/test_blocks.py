@@ -7,7 +7,9 @@ from rig.documents import COMMANDS, NOT_RUN, SHAPE_ONLY, documents, examples, fe
 from rig.repository import ROOT
 
 # what begins a line that a reader would type
-PROMPT = re.compile(r"^\s*(\$ |(collector|receiver|gateway|curl|docker|kubectl|pip|make|git) )", re.M)
+PROMPT = re.compile(
+    r"^\s*(\$ |(collector|receiver|gateway|curl|docker|kubectl|pip|make|git) )", re.M
+)
 
 
 def text_of(name: str) -> str:

@@ -9,23 +9,39 @@ import re
 import shutil
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
+import httpx
 import pytest
-from rig.documents import Example, documents, examples, run
-from rig.programs import Stage, staged
+from rig.answers import check, missing, text_shape
+from rig.documents import Example, documents, examples, fences, run
+from rig.postgres import Postgres
+from rig.programs import Gateway, Receiver, Stage, staged
 from rig.repository import ROOT
+from rig.stack import Scope, a_record, bearer
 
 READ_TOKEN, HMAC_KEY = "my-secret-token", "my-hmac-key-of-many-bytes"
-# what is another one each time
-FRESH_FIELDS = {"received_at", "updated_at", "expires_at", "request_id"}
-TOKEN_THAT_ENDS = re.compile(r"[0-9a-f]{64}\.\d+")
-NUMBER = re.compile(r"\d+(\.\d+)?")
 TOOLS = ("curl", "jq", "openssl", "make")
 MISSING = [tool for tool in TOOLS if shutil.which(tool) is None]
+FIGURES = ("peak", "p99", "p95", "p75", "p50", "avg")
+SCOPE = Scope("my-org", "my-org/my-repo", "ci.yml", "build")
+RECORD = a_record(SCOPE)
+RECORD["payload"]["containers"] = [
+    {
+        "name": "runner",
+        "cpu_cores": dict.fromkeys(FIGURES, 2.007),
+        "memory_bytes": dict.fromkeys(FIGURES, 18567168),
+    }
+]
 MAKEFILE = "test lint build:\n\t@sleep 0.5\n"
+# a job that does not end before the collector beside it has begun its run
+SEEN_JOB = """\
+test:
+\t@[ -z "$$GITHUB_RUN_ID" ] || until ls ~/.local/state/runmeter/*.json; do sleep 0.05; done >&2
+\t@sleep 0.3
+"""
 
 Replaced = dict[str, str]
 """What of a document's commands is another thing here: patterns, and what stands in their place."""
@@ -40,7 +56,7 @@ def free_port() -> str:
 # -- what documents need -------------------------------------------------------------------
 
 
-def own_services(stage: Stage, request: pytest.FixtureRequest) -> Replaced:
+def own_services(stage: Stage) -> Replaced:
     """The document starts receiver and gateway itself."""
     (stage.folder / "Makefile").write_text(MAKEFILE)
     demo = f"{sys.executable} -I {ROOT / 'scripts' / 'local.py'} demo"
@@ -50,7 +66,7 @@ def own_services(stage: Stage, request: pytest.FixtureRequest) -> Replaced:
     }
 
 
-def services(stage: Stage, request: pytest.FixtureRequest) -> Replaced:
+def services(stage: Stage) -> Replaced:
     """Receiver and gateway run already, with the secrets that documents use."""
     (stage.folder / "Makefile").write_text(MAKEFILE)
     receiver = stage.receiver(read_token=stage.keep(READ_TOKEN), hmac_key=stage.keep(HMAC_KEY))
@@ -61,20 +77,78 @@ def services(stage: Stage, request: pytest.FixtureRequest) -> Replaced:
     }
 
 
-def guide(stage: Stage, request: pytest.FixtureRequest) -> Replaced:
-    """As `services`, with the key that the tokens in the document were made with."""
-    receiver = stage.receiver(
-        read_token=stage.keep(READ_TOKEN), hmac_key=stage.keep("my-hmac-key")
+def stored(stage: Stage) -> Replaced:
+    """A database with a run in it, `metrics.db`; the document starts the services."""
+    database = stage.folder / "metrics.db"
+    receiver = stage.receiver(database=database)
+    push(stage, receiver)
+    assert receiver.stop() == 0
+    return own_services(stage)
+
+
+def answering(stage: Stage) -> Replaced:
+    """A receiver with a run in it; the document starts a gateway."""
+    receiver = stage.receiver(read_token=stage.keep(READ_TOKEN))
+    push(stage, receiver)
+    (stage.folder / "run.json").write_text(json.dumps({**RECORD, "run_id": "run-124"}))
+    own = own_services(stage)
+    return {r"\b(localhost|127\.0\.0\.1):50051\b": receiver.address} | own
+
+
+def waiting(stage: Stage) -> Replaced:
+    """As `services`, and a token for the job in the file `push-token`."""
+    replaced = services(stage)
+    (stage.folder / "Makefile").write_text(SEEN_JOB)
+    token = mint(next(p for p in stage.programs if isinstance(p, Gateway)).url, READ_TOKEN)
+    (stage.folder / "push-token").write_text(stage.keep(token))
+    return replaced
+
+
+def push(stage: Stage, receiver: Receiver) -> None:
+    """Store a run, through a gateway."""
+    url = stage.gateway(receiver.address).url
+    token = stage.keep(mint(url, receiver.read_token))
+    answer = httpx.post(
+        f"{url}/api/v1/metrics", json=RECORD, headers=bearer(token), trust_env=False, timeout=30
     )
+    assert answer.is_success
+
+
+def mint(url: str, read_token: str) -> str:
+    """Mint a push token for the job of the documents."""
+    answer = httpx.post(
+        f"{url}/api/v1/token",
+        json=SCOPE._asdict(),
+        headers=bearer(read_token),
+        trust_env=False,
+        timeout=30,
+    )
+    return str(answer.json()["token"])
+
+
+def guide(stage: Stage) -> Replaced:
+    """As `services`, with the key that the tokens in the document were made with."""
+    receiver = stage.receiver(read_token=stage.keep(READ_TOKEN), hmac_key=stage.keep("my-hmac-key"))
     return {r"http://localhost:8080\b": stage.gateway(receiver.address).url}
 
 
-SETTINGS: dict[str, Callable[[Stage, pytest.FixtureRequest], Replaced]] = {
+SETTINGS: dict[str, Callable[[Stage], Replaced]] = {
     "README.md": own_services,
     "docs/api.md": guide,
     "docs/collector.md": services,
+    "docs/contract.md": services,
+    "docs/gateway.md": answering,
     "docs/getting-started.md": own_services,
+    "docs/receiver.md": stored,
+    "services/collector/README.md": waiting,
+    "services/gateway/README.md": answering,
+    "services/receiver/README.md": stored,
 }
+
+POSTGRES = {"docs/receiver.md", "services/receiver/README.md"}
+"""Documents that name a database of PostgreSQL."""
+AT_A_TIME = 3
+SURROUNDING = {"no_proxy": "*", "RECEIVER_OPS_ADDR": "none", "GATEWAY_OPS_ADDR": "none"}
 
 
 def runnable() -> list[str]:
@@ -87,21 +161,38 @@ def examples_of(name: str) -> list[Example]:
     return examples((ROOT / name).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", runnable())
-def test_document(
-    name: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> None:
-    """All commands succeed, one after the other, and each answer is the one that stands there."""
+@pytest.fixture(scope="module")
+def outcomes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[list[str]]]]:
+    """What the commands of each document wrote; several documents are run at a time."""
+    chosen = [item for item in request.session.items if item.path == Path(__file__)]
+    names = {item.callspec.params["name"] for item in chosen if hasattr(item, "callspec")}
     if MISSING:
         pytest.skip("needs curl, jq, openssl and make")
-    assert name in SETTINGS, "say what its commands need, or why they are not run"
-    with staged(tmp_path_factory.mktemp("document")) as stage:
-        replaced = SETTINGS[name](stage, request)
-        found = examples_of(name)
-        commands = [replace(example.commands, replaced) for example in found]
-        more = {"no_proxy": "*", "RECEIVER_OPS_ADDR": "none", "GATEWAY_OPS_ADDR": "none"}
-        written, _ = run(commands, stage.folder, stage.environment(more))
-    for example, output in zip(found, written, strict=True):
+    server = request.getfixturevalue("postgres") if names & POSTGRES else None
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        yield {
+            name: pool.submit(outcome, name, tmp_path_factory.mktemp("document"), server)
+            for name in sorted(names & SETTINGS.keys())
+        }
+
+
+def outcome(name: str, folder: Path, server: Postgres | None) -> list[str]:
+    """Run all commands of a document; return what each wrote."""
+    with staged(folder) as stage:
+        replaced = SETTINGS[name](stage)
+        if server is not None and name in POSTGRES:
+            replaced |= {r"postgres://user@host:5432/runs\b": server.create_database()}
+        commands = [replace(example.commands, replaced) for example in examples_of(name)]
+        return run(commands, stage.folder, stage.environment(SURROUNDING))
+
+
+@pytest.mark.parametrize("name", runnable())
+def test_document(name: str, outcomes: dict[str, Future[list[str]]]) -> None:
+    """All commands succeed, one after the other, and each answer is the one that stands there."""
+    assert name in outcomes, "SETTINGS has to say what its commands need, or a reason why not"
+    for example, output in zip(examples_of(name), outcomes[name].result(), strict=True):
         check(example, output, f"{name}:{example.line}")
 
 
@@ -112,74 +203,18 @@ def replace(text: str, replaced: Replaced) -> str:
     return text
 
 
-# -- answers -------------------------------------------------------------------------------
-
-
-def check(example: Example, output: str, where: str) -> None:
-    """Compare what commands wrote with the answer in the document."""
-    answer = example.answer
-    if example.kind == "http":
-        first, headers, answer = parted(answer)
-        real_first, real_headers, output = parted(output)
-        assert real_first == first, where
-        assert headers - real_headers == set(), where
-        assert bool(output) == bool(answer), where
-        if not answer:
-            return
-    if example.kind in ("json", "http"):
-        real, said = json.loads(output), json.loads(answer)
-        seen = shape if example.is_shape else comparable
-        assert seen(real) == seen(said), where
-    elif example.kind == "text":
-        seen_text = text_shape if example.is_shape else str
-        assert seen_text(output) == seen_text(answer), where
-    else:
-        assert not example.kind, f"{where}: no answer can be {example.kind}"
-
-
-def comparable(value: Any, name: str = "") -> Any:
-    """Replace what is another one each time."""
-    if isinstance(value, dict):
-        return {key: comparable(item, key) for key, item in value.items()}
-    if isinstance(value, list):
-        return [comparable(item) for item in value]
-    if name in FRESH_FIELDS and value != "build-7":
-        assert isinstance(value, str)
-        return "…"
-    if name == "token" and TOKEN_THAT_ENDS.fullmatch(value):
-        return "….…"
-    return value
-
-
-def shape(value: Any) -> Any:
-    """Return names and kinds of values: of a list the kinds that occur, of a number that it is."""
-    if isinstance(value, dict):
-        return {key: shape(item) for key, item in value.items()}
-    if isinstance(value, list):
-        kinds = [shape(item) for item in value]
-        return [kind for number, kind in enumerate(kinds) if kind not in kinds[:number]]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return 0
-    return type(value).__name__
-
-
-def text_shape(text: str) -> list[str]:
-    """Return the lines of a text without their figures and how they are aligned."""
-    lines = (" ".join(NUMBER.sub("0", line).split()) for line in text.splitlines())
-    return [line for line in lines if line]
-
-
-def parted(message: str) -> tuple[str, set[str], str]:
-    """Split an HTTP message into its first line, its headers and its body."""
-    head, _, body = message.replace("\r\n", "\n").partition("\n\n")
-    first, *headers = head.strip().splitlines()
-    return first, {name_lower(header) for header in headers}, body
-
-
-def name_lower(header: str) -> str:
-    """Write the name of a header in lower case."""
-    name, _, value = header.partition(":")
-    return f"{name.lower()}:{value}"
+def test_the_readme_shows_the_demo(outcomes: dict[str, Future[list[str]]]) -> None:
+    """Table and record of the README look like those that `make demo` prints."""
+    output = outcomes["README.md"].result()[0]
+    before, _, rest = output.partition("\n[\n")
+    record, _, table = rest.partition("\n]\n")
+    assert before
+    shown = [fence for fence in fences((ROOT / "README.md").read_text()) if fence.language != "sh"]
+    texts = [fence.text for fence in shown if "CONTAINER" in fence.text]
+    records = [json.loads(fence.text) for fence in shown if fence.language == "json"]
+    assert (len(texts), len(records)) == (1, 1)
+    assert set(text_shape(texts[0])) <= set(text_shape(table))
+    assert missing(records[0], json.loads(f"[{record}]")) == []
 
 
 def test_every_route_has_an_example() -> None:

@@ -77,7 +77,7 @@ def check_is_here(address: str, page: Path, site: Path) -> None:
     parts = urlsplit(address)
     if parts.scheme == "data":
         return
-    assert not parts.scheme and not parts.netloc, (page, address)
+    assert (parts.scheme, parts.netloc) == ("", ""), (page, address)
     base = site if parts.path.startswith("/") else page.parent
     assert (base / parts.path.lstrip("/")).exists(), (page, address)
 

@@ -98,10 +98,8 @@ def examples(text: str) -> list[Example]:
     return found
 
 
-def run(
-    commands: list[str], folder: Path, environment: Mapping[str, str]
-) -> tuple[list[str], str]:
-    """Run commands in one shell, and end what they left behind; return what each wrote, and errors.
+def run(commands: list[str], folder: Path, environment: Mapping[str, str]) -> list[str]:
+    """Run commands in one shell, and end what they left behind; return what each wrote.
 
     Raises:
         AssertionError: one of them failed, the text holds all that was written.
@@ -129,7 +127,7 @@ def run(
     said = errors.read_text(encoding="utf-8")
     assert code == 0, f"{said}\n{written[-1]}\nended with {code}:\n{commands[len(written) - 1]}"
     assert len(written) == len(commands)
-    return written, said
+    return written
 
 
 def _end(shell: subprocess.Popen[bytes], alive: int) -> None:
