@@ -1,4 +1,4 @@
-"""The README's figures are those of docs/performance.md, as of its last writing."""
+"""What documents say of other files: the README's figures, and what replaces what."""
 
 import re
 
@@ -47,3 +47,19 @@ def test_error_on_a_build() -> None:
 def at_two_seconds(cell: str) -> float:
     """Return the third of the figures at the intervals 0.5 s, 1 s, 2 s, 5 s."""
     return figure(cell.split("/")[2])
+
+
+def test_what_replaces_the_go_system_is_there() -> None:
+    """Every path on the right of the table in docs/replaced.md is one of this repository."""
+    text = (ROOT / "docs" / "replaced.md").read_text(encoding="utf-8")
+    section = text.partition("## Which file replaces which")[2]
+    cells = [line.split("|")[2] for line in section.splitlines() if line.startswith("| `")]
+    assert len(cells) > 10
+    for cell in cells:
+        folder = ROOT
+        for name in re.findall("`([^`]+)`", cell):
+            path = ROOT / name
+            if not path.exists():  # beside the one before
+                path = folder / name
+            assert path.exists(), (cell, name)
+            folder = path.parent
