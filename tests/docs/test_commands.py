@@ -4,6 +4,7 @@ A document is run from top to bottom in one shell, in a folder of its own, on se
 has used. `SETTINGS` has what each document needs; ports that it names are other ones here.
 """
 
+import contextlib
 import json
 import re
 import shutil
@@ -47,10 +48,11 @@ Replaced = dict[str, str]
 """What of a document's commands is another thing here: patterns, and what stands in their place."""
 
 
-def free_port() -> str:
-    """Return a port of loopback that nobody uses."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return str(probe.getsockname()[1])
+def free_ports(count: int) -> list[str]:
+    """Return ports of loopback that nobody uses."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [str(probe.getsockname()[1]) for probe in probes]
 
 
 # -- what documents need -------------------------------------------------------------------
@@ -60,10 +62,9 @@ def own_services(stage: Stage) -> Replaced:
     """The document starts receiver and gateway itself."""
     (stage.folder / "Makefile").write_text(MAKEFILE)
     demo = f"{sys.executable} -I {ROOT / 'scripts' / 'local.py'} demo"
-    return {port: free_port() for port in (r"\b50051\b", r"\b8080\b", r"\b9464\b", r"\b9465\b")} | {
-        "^make setup$": ":",
-        "^make demo$": demo,
-    }
+    ports = [rf"\b{port}\b" for port in (50051, 8080, 9464, 9465)]
+    made = dict(zip(ports, free_ports(len(ports)), strict=True))
+    return {**made, "^make setup$": ":", "^make demo$": demo}
 
 
 def services(stage: Stage) -> Replaced:
