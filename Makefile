@@ -8,7 +8,7 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-containers soak lint bench clean
+.PHONY: help setup demo up test test-containers soak lint bench docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -46,5 +46,9 @@ lint: setup ## style and types only
 bench: setup ## what the services cost, how exact and how fast they are, measured: docs/performance.md
 	@$(VENV)/bin/python -m bench
 
+docs: setup ## the documents as a site with a search, in site/; every link checked
+	@$(VENV)/bin/mkdocs build --quiet --strict
+	@echo 'site/ is built; to read it: python3 -m http.server --bind 127.0.0.1 --directory site'
+
 clean: ## remove everything that was built
-	rm -rf $(VENV) .tox proto/src services/gateway/src/runmeter/gateway/static/swagger-ui
+	rm -rf $(VENV) .tox site proto/src services/gateway/src/runmeter/gateway/static/swagger-ui

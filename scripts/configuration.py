@@ -32,7 +32,7 @@ def document() -> str:
             check=True,
         )
         text = "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
-        parts.append(f"## {name}\n\n```\n{text}\n```\n")
+        parts.append(f"## {name}\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
 
 

@@ -15,6 +15,7 @@ EXEMPT: dict[Rule, tuple[str, ...]] = {
     rules.environment_reads: ("runmeter.*.config", "_runmeter_collector"),
     rules.signal_settings: (
         "runmeter.*.app",
+        "runmeter.gateway.signals",
         # a program of its own: the sampling process replaces itself by it, signals blocked
         "runmeter.collector.push",
         # sets none for us: puts back what the collector changed, then becomes the command

@@ -199,7 +199,7 @@ def test_no_push_is_lost(
 
 
 def test_one_of_two_receivers_is_lost(on_postgres: Any, scope: Scope) -> None:
-    """On PostgreSQL the other receiver takes over, then the database itself breaks, too."""
+    """On PostgreSQL the other receiver takes over; the database breaks, too; both are replaced."""
     pushers = Pushers(on_postgres, scope)
     try:
         pushers.await_more()
@@ -210,6 +210,11 @@ def test_one_of_two_receivers_is_lost(on_postgres: Any, scope: Scope) -> None:
         pushers.await_more()
         crash(on_postgres, "postgres")
         pushers.await_more()
+        on_postgres.project.run("start", "receiver-b")
+        for service in ("receiver-a", "receiver-b"):
+            upgrade(on_postgres, service)
+            on_postgres.project.container(service).await_health()
+            pushers.await_more()
     finally:
         pushers.close()
     counted = Counter(run["push_id"] for run in on_postgres.listed(scope))

@@ -138,7 +138,8 @@ class Collectors:
 
 def events(process: Any, name: str) -> list[dict[str, Any]]:
     """Return a collector's log lines of an event, its pusher's among them."""
-    lines = (line for line in process.log.read_text().splitlines() if line.startswith("{"))
+    whole = process.log.read_text().rpartition("\n")[0]  # what follows is being written
+    lines = (line for line in whole.splitlines() if line.startswith("{"))
     return [found for line in lines if (found := json.loads(line)).get("event") == name]
 
 

@@ -72,7 +72,8 @@ def _preference(group: ControlGroup) -> int:
 
 
 def _container_id(path: str) -> str:
-    for segment in path.split("/"):
+    segments = path.split("/")
+    for index, segment in enumerate(segments):
         bare = segment.removesuffix(".scope")
         for prefix in _PREFIXES:
             if bare.startswith(prefix):
@@ -80,9 +81,16 @@ def _container_id(path: str) -> str:
                 break
         else:
             bare = segment
-        if len(bare) == _ID_DIGITS and _HEX.issuperset(bare):
+        if len(bare) == _ID_DIGITS and _HEX.issuperset(bare) and not _is_pod(segments, index):
             return bare
     return ""
+
+
+def _is_pod(segments: list[str], index: int) -> bool:
+    """Tell Podman's pods, which have such an id too, from containers (its driver cgroupfs)."""
+    return segments[index - 1] == "libpod_parent" and any(
+        segment.startswith("libpod-") for segment in segments[index + 1 : index + 2]
+    )
 
 
 def kubernetes_name(mounts: Iterable[Mount]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -139,6 +140,7 @@ def run_worker(source: BinaryIO, to: BinaryIO) -> int:
 
 
 async def _signalled(serve: Callable[..., Awaitable[int]], *arguments: object) -> int:
+    gc.freeze()  # modules stay: what is collected between answers need not look through them
     with Signals() as signals:
         return await serve(signals, *arguments)
 

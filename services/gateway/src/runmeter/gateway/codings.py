@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
+
+Buffer: TypeAlias = bytes | bytearray
 
 _ITEM: Final = re.compile(
     r"\s*([\w!#$%&'*+.^`|~-]+)\s*(?:;\s*q\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\s*)?",
@@ -33,17 +35,17 @@ def accepts_gzip(accept_encoding: Iterable[str]) -> bool:
 class Coder(Protocol):
     """Takes an answer in parts and returns each as it is sent."""
 
-    def part(self, data: bytes) -> bytes:
+    def part(self, data: Buffer) -> Buffer:
         """Return all of what came so far that was not returned yet."""
 
-    def last(self, data: bytes) -> bytes:
+    def last(self, data: Buffer) -> Buffer:
         """Return the rest; nothing may follow."""
 
 
 class Identity:
     """No coding."""
 
-    def part(self, data: bytes) -> bytes:
+    def part(self, data: Buffer) -> Buffer:
         """Return it as it is."""
         return data
 
@@ -56,10 +58,10 @@ class Gzip:
     def __init__(self) -> None:
         self._compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WITH_GZIP_HEADER)
 
-    def part(self, data: bytes) -> bytes:
+    def part(self, data: Buffer) -> Buffer:
         """Compress, up to the last byte of it."""
         return self._compressor.compress(data) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
 
-    def last(self, data: bytes) -> bytes:
+    def last(self, data: Buffer) -> Buffer:
         """Compress and end; only then can the whole be read without an error."""
         return self._compressor.compress(data) + self._compressor.flush(zlib.Z_FINISH)

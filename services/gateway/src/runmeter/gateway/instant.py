@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_MILLISECONDS: Final = 86_400_000
+_MINUTES: Final = tuple(f"{hour:02}:{minute:02}" for hour in range(24) for minute in range(60))
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _RFC_3339: Final = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)[Tt ](?P<minute>\d\d:\d\d):(?P<second>\d\d)"
@@ -42,8 +45,15 @@ class Instant:
         return f"Instant({self.epoch_milliseconds})"
 
     def __str__(self) -> str:
-        moment = _EPOCH + timedelta(milliseconds=self.epoch_milliseconds)
-        return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+        days, rest = divmod(self.epoch_milliseconds, _DAY_MILLISECONDS)
+        minutes, rest = divmod(rest, 60_000)
+        return f"{_date(days)}T{_MINUTES[minutes]}:{rest / 1000:06.3f}Z"
+
+
+@lru_cache(1024)
+def _date(days: int) -> str:
+    """Write a day, counted from 1970: most of many moments share theirs."""
+    return (_EPOCH + timedelta(days=days)).date().isoformat()
 
 
 def parse_instant(text: str) -> Instant:

@@ -114,7 +114,7 @@ class RunBody(Scope, kw_only=True):
     payload: Annotated[Summary, about("What was measured.")]
 
 
-class RunRecord(Struct, kw_only=True, omit_defaults=True):
+class RunRecord(Struct, kw_only=True, omit_defaults=True, gc=False):
     """One stored run."""
 
     id: Id
@@ -244,3 +244,8 @@ _ENCODER: Final = json.Encoder(enc_hook=_encode_custom)
 def encode(value: object) -> bytes:
     """Write any of these types as JSON."""
     return _ENCODER.encode(value)
+
+
+def encode_into(values: list[RunRecord], buffer: bytearray) -> None:
+    """Write runs as a JSON array, in place of what the buffer holds."""
+    _ENCODER.encode_into(values, buffer)

@@ -28,7 +28,7 @@ def _none() -> list[Any]:
     return []
 
 
-class RateStatistics(Struct, kw_only=True):
+class RateStatistics(Struct, gc=False):
     """Statistics of a rate or a share; all six belong together.
 
     Percentiles are the smallest value with at least that share of the values at or below it.
@@ -42,7 +42,7 @@ class RateStatistics(Struct, kw_only=True):
     avg: Annotated[float, number("Arithmetic mean.", 1.5, _HELD)]
 
 
-class ByteStatistics(Struct, kw_only=True):
+class ByteStatistics(Struct, gc=False):
     """Statistics of a size, bytes; all six belong together.
 
     Percentiles are the smallest value with at least that share of the values at or below it.
@@ -56,7 +56,7 @@ class ByteStatistics(Struct, kw_only=True):
     avg: Annotated[Int64, whole("Arithmetic mean, whole bytes.", 18541340, "bytes")]
 
 
-class Limits(Struct, kw_only=True, omit_defaults=True):
+class Limits(Struct, kw_only=True, omit_defaults=True, gc=False):
     """What a container may use."""
 
     cpu_cores: Annotated[
@@ -66,7 +66,7 @@ class Limits(Struct, kw_only=True, omit_defaults=True):
     memory_bytes: Annotated[Int64 | None, whole("Memory limit.", 1073741824, "bytes", 1)] = None
 
 
-class Container(Struct, kw_only=True, omit_defaults=True):
+class Container(Struct, kw_only=True, omit_defaults=True, gc=False):
     """One container of a run; its statistics cover the snapshots in which it existed."""
 
     name: Annotated[
@@ -110,7 +110,7 @@ class Container(Struct, kw_only=True, omit_defaults=True):
     ] = None
 
 
-class Process(Struct, kw_only=True, omit_defaults=True):
+class Process(Struct, omit_defaults=True, gc=False):
     """One entry of a top list: a pid together with its start time."""
 
     pid: Annotated[Int64, whole("In the pid namespace of the collector.", 4242, "none", 1)]
@@ -127,7 +127,7 @@ class Process(Struct, kw_only=True, omit_defaults=True):
     peak_mem_bytes: Annotated[Int64 | None, whole("Highest RSS.", 18567168, "bytes")] = None
 
 
-class Host(Struct, kw_only=True, omit_defaults=True):
+class Host(Struct, kw_only=True, omit_defaults=True, gc=False):
     """The machine a run was measured on."""
 
     cpu_count: Annotated[Int32 | None, whole("CPUs online.", 4, "CPUs", 1, INT32_MAX)] = None
@@ -144,7 +144,7 @@ class Host(Struct, kw_only=True, omit_defaults=True):
     ] = None
 
 
-class Coverage(Struct, kw_only=True, omit_defaults=True):
+class Coverage(Struct, kw_only=True, omit_defaults=True, gc=False):
     """What the measuring could see, and what it cost."""
 
     interval_seconds: Annotated[float, number("Time between snapshots.", 2.0, "seconds")]
@@ -159,7 +159,7 @@ class Coverage(Struct, kw_only=True, omit_defaults=True):
     ] = None
 
 
-class Summary(Struct, kw_only=True, omit_defaults=True):
+class Summary(Struct, kw_only=True, omit_defaults=True, gc=False):
     """Statistics of a run: the ``payload``. Memory uses all snapshots, CPU the time between."""
 
     start_time: Annotated[Instant, about("Wall clock at the first snapshot.", _START)]

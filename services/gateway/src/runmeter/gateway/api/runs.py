@@ -12,7 +12,7 @@ from sanic.http import Http
 from runmeter.gateway.api.paging import is_known, listing_headers
 from runmeter.gateway.api.request import GatewayRequest
 from runmeter.gateway.backend import Backend, Listing
-from runmeter.gateway.codings import Coder, Gzip, Identity, accepts_gzip
+from runmeter.gateway.codings import Buffer, Coder, Gzip, Identity, accepts_gzip
 from runmeter.gateway.problems import log_failed
 from runmeter.gateway.query import (
     RUN_PARAMETERS,
@@ -23,7 +23,7 @@ from runmeter.gateway.query import (
     scope_of,
     values_of,
 )
-from runmeter.gateway.schemas import RunRecord, Scope, encode
+from runmeter.gateway.schemas import RunRecord, Scope, encode_into
 
 REPO: Final = "/api/v1/metrics/repo"
 JSON: Final = "application/json"
@@ -71,8 +71,7 @@ async def _answer(
             return HTTPResponse(coder.last(b"[]"), headers=headers, content_type=JSON)
         if request.version == "1.0" and request.method == "GET":
             # has no chunks, so no way to tell a broken answer from a whole one: sent at once
-            parts = [_items(first)] + [_items(page) async for page in listing.pages]
-            body = await _coded(coder, b"[" + b",".join(parts)) + coder.last(b"]")
+            body = b"".join([bytes(part) async for part in _parts(first, listing.pages, coder)])
             return HTTPResponse(body, headers=headers, content_type=JSON)
         await _stream(request, first, listing.pages, headers, coder)
         return None
@@ -113,15 +112,19 @@ async def _stream(
 
 async def _parts(
     first: list[RunRecord], others: AsyncIterator[list[RunRecord]], coder: Coder
-) -> AsyncIterator[bytes]:
-    """Write the array, a part for each page; the last one only where the pages ended well."""
-    yield await _coded(coder, b"[" + _items(first))
+) -> AsyncIterator[Buffer]:
+    """Write the array, a part for each page; the last one only where the pages ended well.
+
+    A part lasts until the next one is asked for.
+    """
+    buffer = bytearray()
+    yield await _coded(coder, _items(b"[", first, buffer))
     async for page in others:
-        yield await _coded(coder, b"," + _items(page))
+        yield await _coded(coder, _items(b",", page, buffer))
     yield coder.last(b"]")
 
 
-async def _coded(coder: Coder, data: bytes) -> bytes:
+async def _coded(coder: Coder, data: Buffer) -> Buffer:
     """Code some of the answer, beside the event loop where that takes milliseconds."""
     if isinstance(coder, Identity) or len(data) < _SMALL_BYTES:
         return coder.part(data)
@@ -150,9 +153,12 @@ def _break(request: GatewayRequest) -> NoReturn:
     raise asyncio.CancelledError
 
 
-def _items(page: list[RunRecord]) -> bytes:
-    """Write the runs of a page, with commas between them and no brackets around."""
-    return encode(page)[1:-1]
+def _items(opening: bytes, page: list[RunRecord], buffer: bytearray) -> bytearray:
+    """Write the runs of a page into the buffer, behind one byte, with commas between them."""
+    encode_into(page, buffer)
+    buffer[:1] = opening
+    del buffer[-1:]
+    return buffer
 
 
 def _headers(listing: Listing, scope: Scope, parameters: dict[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Final
 
 from runmeter.gateway import summaries
@@ -35,6 +36,7 @@ _METHODS: Final[Mapping[summaries.PercentileMethod | None, pb.PercentileMethod.V
 _CPU_SOURCE_NAMES: Final = reversed_names(_CPU_SOURCES)
 _CLOCK_SOURCE_NAMES: Final = reversed_names(_CLOCK_SOURCES)
 _METHOD_NAMES: Final = reversed_names(_METHODS)
+_PROCESS: Final = attrgetter(*summaries.Process.__struct_fields__)
 
 
 def summary_to_wire(summary: summaries.Summary) -> pb.Summary:
@@ -105,9 +107,9 @@ def _container_from_wire(container: pb.Container) -> summaries.Container:
     has = container.HasField
     return summaries.Container(
         name=container.name,
-        sample_count=container.sample_count if has("sample_count") else None,
+        sample_count=container.sample_count or (0 if has("sample_count") else None),
         cpu_cores=rates_from_wire(container.cpu_cores) if has("cpu_cores") else None,
-        cpu_seconds=container.cpu_seconds if has("cpu_seconds") else None,
+        cpu_seconds=container.cpu_seconds or (0.0 if has("cpu_seconds") else None),
         cpu_source=_CPU_SOURCE_NAMES.get(container.cpu_source),
         limits=_limits_from_wire(container.limits) if has("limits") else None,
         memory_bytes=sizes_from_wire(container.memory_bytes) if has("memory_bytes") else None,
@@ -120,11 +122,10 @@ def _container_from_wire(container: pb.Container) -> summaries.Container:
         memory_working_set_bytes=sizes_from_wire(container.memory_working_set_bytes)
         if has("memory_working_set_bytes")
         else None,
-        memory_peak_bytes=container.memory_peak_bytes if has("memory_peak_bytes") else None,
-        oom_kills=container.oom_kills if has("oom_kills") else None,
-        cpu_throttled_seconds=(
-            container.cpu_throttled_seconds if has("cpu_throttled_seconds") else None
-        ),
+        memory_peak_bytes=container.memory_peak_bytes or (0 if has("memory_peak_bytes") else None),
+        oom_kills=container.oom_kills or (0 if has("oom_kills") else None),
+        cpu_throttled_seconds=container.cpu_throttled_seconds
+        or (0.0 if has("cpu_throttled_seconds") else None),
     )
 
 
@@ -148,6 +149,9 @@ def _process_to_wire(process: summaries.Process) -> pb.Process:
 
 
 def _process_from_wire(process: pb.Process) -> summaries.Process:
+    values = _PROCESS(process)
+    if all(values):  # what is not zero is there
+        return summaries.Process(*values)
     has = process.HasField
     return summaries.Process(
         pid=process.pid,

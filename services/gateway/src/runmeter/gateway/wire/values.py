@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from operator import attrgetter
+from typing import Final, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -13,6 +14,8 @@ from runmeter.v1 import run_pb2 as pb
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+_SIX: Final = attrgetter(*RateStatistics.__struct_fields__)  # those of ByteStatistics, too
 
 
 def reversed_names(names: Mapping[K, V]) -> dict[V, K]:
@@ -50,14 +53,7 @@ def rates_to_wire(statistics: RateStatistics | None) -> pb.RateStatistics | None
 
 def rates_from_wire(statistics: pb.RateStatistics) -> RateStatistics:
     """Read statistics of a rate."""
-    return RateStatistics(
-        peak=statistics.peak,
-        p99=statistics.p99,
-        p95=statistics.p95,
-        p75=statistics.p75,
-        p50=statistics.p50,
-        avg=statistics.avg,
-    )
+    return RateStatistics(*_SIX(statistics))
 
 
 def sizes_to_wire(statistics: ByteStatistics | None) -> pb.ByteStatistics | None:
@@ -76,11 +72,4 @@ def sizes_to_wire(statistics: ByteStatistics | None) -> pb.ByteStatistics | None
 
 def sizes_from_wire(statistics: pb.ByteStatistics) -> ByteStatistics:
     """Read statistics of a size."""
-    return ByteStatistics(
-        peak=statistics.peak,
-        p99=statistics.p99,
-        p95=statistics.p95,
-        p75=statistics.p75,
-        p50=statistics.p50,
-        avg=statistics.avg,
-    )
+    return ByteStatistics(*_SIX(statistics))

@@ -1,0 +1,65 @@
+"""What documents say of other files: the README's figures, and what replaces what."""
+
+import re
+
+import pytest
+from rig.repository import ROOT
+
+PERFORMANCE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TOLERANCE = 0.25  # another run on another day; a README that is further off misleads
+FIGURE = re.compile(r"[\u2212-]?\d+(?:\.\d+)?")
+
+
+def row(text: str, first: str) -> list[str]:
+    """Return the cells of the table's row that begins with a text."""
+    line = next(line for line in text.splitlines() if line.startswith(f"| {first} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+
+
+def figure(text: str) -> float:
+    """Return the first number of a cell."""
+    found = FIGURE.search(text)
+    assert found is not None, text
+    return float(found[0].replace("\u2212", "-"))
+
+
+def test_cost_of_a_look() -> None:
+    """What one look at 500 processes costs psutil, process-exporter and the collector."""
+    psutil, exporter, *_, ours = row(README, "CPU of one look at 500 processes")
+    measured = row(PERFORMANCE, "500")
+    for told, cell in zip((ours, psutil, exporter), measured[:3], strict=True):
+        assert figure(told) == pytest.approx(figure(cell), rel=TOLERANCE)
+
+
+def test_error_on_a_build() -> None:
+    """How wrong adding up what is in sight is on `make -j4`, and how wrong the collector is."""
+    naive, *_, ours = row(README, "error on `make -j4` at 2 s")
+    _, measured_naive, measured_ledger, measured_counters, *_ = row(
+        PERFORMANCE, "`make -j4`, small files"
+    )
+    assert figure(naive) == pytest.approx(at_two_seconds(measured_naive), abs=1)
+    ledger, counters = FIGURE.findall(ours)
+    assert figure(ledger) == pytest.approx(at_two_seconds(measured_ledger), abs=0.1)
+    assert figure(counters) == pytest.approx(at_two_seconds(measured_counters), abs=0.01)
+
+
+def at_two_seconds(cell: str) -> float:
+    """Return the third of the figures at the intervals 0.5 s, 1 s, 2 s, 5 s."""
+    return figure(cell.split("/")[2])
+
+
+def test_what_replaces_the_go_system_is_there() -> None:
+    """Every path on the right of the table in docs/replaced.md is one of this repository."""
+    text = (ROOT / "docs" / "replaced.md").read_text(encoding="utf-8")
+    section = text.partition("## Which file replaces which")[2]
+    cells = [line.split("|")[2] for line in section.splitlines() if line.startswith("| `")]
+    assert len(cells) > 10
+    for cell in cells:
+        folder = ROOT
+        for name in re.findall("`([^`]+)`", cell):
+            path = ROOT / name
+            if not path.exists():  # beside the one before
+                path = folder / name
+            assert path.exists(), (cell, name)
+            folder = path.parent
