@@ -86,7 +86,8 @@ class ProcessTable:
         self._places.newly_placed = []
         self.has_changed = False
         if self._clock is None:
-            self._revisit_all(scan)
+            for process in self.processes.values():
+                self._revisit(process, None, scan)
         else:
             self._revisit_moved(scan, self._clock)
         for process in scan.vanished:
@@ -107,10 +108,6 @@ class ProcessTable:
             return parse_loadavg(self._loadavg.read()).last_pid
         except ProcfsError:
             return None
-
-    def _revisit_all(self, scan: Scan) -> None:
-        for process in self.processes.values():
-            self._revisit(process, None, scan)
 
     def _revisit_moved(self, scan: Scan, clock: Clock) -> None:
         """Read all clocks, and more of the processes whose clock has moved."""
