@@ -8,7 +8,7 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-containers soak lint bench docs clean
+.PHONY: help setup demo up test test-containers soak lint bench docs pyz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -49,6 +49,9 @@ bench: setup ## what the services cost, how exact and how fast they are, measure
 docs: setup ## the documents as a site with a search, in site/; every link checked
 	@$(VENV)/bin/mkdocs build --quiet --strict
 	@echo 'site/ is built; to read it: python3 -m http.server --bind 127.0.0.1 --directory site'
+
+pyz: setup ## write dist/collector.pyz: the collector in one file that needs nothing but Python
+	@$(VENV)/bin/python -I scripts/pyz.py
 
 clean: ## remove everything that was built
 	rm -rf $(VENV) .tox site proto/src services/gateway/src/runmeter/gateway/static/swagger-ui

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from runmeter.collector import program
 from runmeter.collector.errors import UsageError
 
 _METRICS_PATH = "/api/v1/metrics"
@@ -49,6 +50,11 @@ def parse_endpoint(text: str) -> Endpoint:
         raise UsageError(f"{text!r} has no scheme; give {_EXPECTED}")
     if scheme not in SCHEMES:
         raise UsageError(f"{scheme!r} is not a known scheme; give {_EXPECTED}")
+    if scheme in ("grpc", "grpcs") and program.archive():
+        raise UsageError(
+            f"{text!r}: collector.pyz has no gRPC; give http(s)://host:port/api/v1/metrics of the "
+            "gateway, or install runmeter-collector"
+        )
     if any(mark in rest for mark in "@?# ") or not (rest.isascii() and rest.isprintable()):
         raise UsageError(
             f"no credentials, query, spaces or letters beyond ASCII belong here; give {_EXPECTED}"

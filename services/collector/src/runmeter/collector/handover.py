@@ -7,7 +7,7 @@ import os
 import sys
 from time import monotonic_ns
 
-from runmeter.collector import spool
+from runmeter.collector import program, spool
 from runmeter.collector.config import Config, SpoolConfig
 
 _TLS = ("tls_ca", "tls_cert", "tls_key", "tls_server_name")
@@ -65,9 +65,7 @@ def _arguments(config: Config, path: str) -> list[str]:
 def _destination(config: Config | SpoolConfig) -> list[str]:
     """Return the start of every command line: the program, where to push, how to log."""
     assert config.endpoint is not None
-    # not -I: that would not find what is installed for one user
-    arguments = [sys.executable, "-E", "-P", "-m", "runmeter.collector.push"]
-    arguments += [f"--endpoint={config.endpoint.url}"]
+    arguments = [*program.pusher(), f"--endpoint={config.endpoint.url}"]
     arguments += [f"--log-format={config.log_format}", f"--log-level={config.log_level}"]
     arguments += [f"--token-fd={_in_memory(config.push_token.encode())}"]
     for name in _TLS:

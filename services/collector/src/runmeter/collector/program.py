@@ -1,0 +1,26 @@
+"""How this program is started once more: from where it is installed, or from ``collector.pyz``."""
+
+import os
+import sys
+
+PUSHER = "runmeter.collector.push"
+HELD = "/proc/self/fd/"
+
+
+def archive() -> str:
+    """Return the path of the zip archive this program runs from; empty: it is installed."""
+    return getattr(getattr(__spec__, "loader", None), "archive", "")
+
+
+def pusher() -> list[str]:
+    """Return the start of the pusher's command line, for the next exec of this process.
+
+    The open archive, if there is one, is inherited from now on.
+    """
+    start = [sys.executable, "-E", "-P"]  # not -I: that would not find what one user has installed
+    found = archive()
+    if not found:
+        return [*start, "-m", PUSHER]
+    if found.startswith(HELD):
+        os.set_inheritable(int(found.removeprefix(HELD)), True)
+    return [*start, found, PUSHER]
