@@ -51,8 +51,18 @@ def steps(release: Release) -> list[Step]:
     ]
     if package.name == "proto":
         found.append(Step(f"record the contract as proto/released/{version}.binpb", _record))
-    found += [
+    return [
+        *found,
         Step(f"commit as {_subject(release)!r}", _commit),
+        *building(release),
+        Step(f"tag as {release.tag}", _tag),
+    ]
+
+
+def building(release: Release) -> list[Step]:
+    """Return the steps that build what is committed, and change no committed file."""
+    package, version = release.package, release.version
+    found = [
         Step(f"build wheel and sdist into {release.output.relative_to(package.root)}", _build),
         Step("list its dependencies there, as an SBOM", _sbom),
     ]
@@ -63,7 +73,7 @@ def steps(release: Release) -> list[Step]:
             found.append(Step("build no image: no Docker engine answers", _nothing))
     if package.name == "collector" and (package.root / "scripts" / "pyz.py").exists():
         found.append(Step("build collector.pyz", _pyz))
-    return [*found, Step(f"tag as {release.tag}", _tag)]
+    return found
 
 
 def draft(release: Release) -> str:

@@ -73,6 +73,5 @@ def test_what_is_refused(repository: Path, name: str, content: str, hook: str) -
     assert count(repository) == before
     failed = [line for line in done.stderr.splitlines() if line.startswith("- hook id: ")]
     assert failed == [f"- hook id: {hook}"], done.stderr
-    assert (
-        KEY not in done.stdout + done.stderr
-    )  # the report has the place of a secret, not its text
+    # the report has the place of a secret, not its text
+    assert KEY not in done.stdout + done.stderr
