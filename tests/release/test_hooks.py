@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from rig.scratch import PERSON, git, scratch_repository
+from rig.scratch import PERSON, git
 
 FORMATTED = '"""A module."""\n\nNAME = "value"\n'
 # put together here, so that this file passes the check that it tests
@@ -14,9 +14,10 @@ KEY = "AKIA" + "QZ7XJ4T2MNBV6WLD"
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(everything: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with hooks, and the programs of this environment as its .venv."""
-    folder = scratch_repository(tmp_path_factory.mktemp("hooks"))
+    folder = tmp_path_factory.mktemp("hooks") / "clone"
+    git(folder.parent, "clone", "--quiet", str(everything), str(folder))
     (folder / ".venv").symlink_to(sys.prefix)
     environment = {**os.environ, **PERSON, "PRE_COMMIT_HOME": str(folder.parent / "cache")}
     install = [folder / ".venv" / "bin" / "pre-commit", "install"]

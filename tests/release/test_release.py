@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from rig.scratch import PERSON, commit_all, git, scratch_repository
+from rig.scratch import PERSON, commit_all, git
 
 RANGES = "runmeter-proto>=0.1,<0.2"
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def origin(everything: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository that no test changes; what waits in proto/changes is one fragment."""
-    folder = scratch_repository(tmp_path_factory.mktemp("origin"))
+    folder = tmp_path_factory.mktemp("origin") / "clone"
+    git(folder.parent, "clone", "--quiet", str(everything), str(folder))
+    (folder / "proto" / "changes").mkdir(exist_ok=True)
     for path in (folder / "proto" / "changes").glob("*.md"):
         path.unlink()
     (folder / "proto" / "changes" / "+news.added.md").write_text("Something new.\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from rig.repository import ROOT
-from rig.scratch import git, scratch_repository
+from rig.scratch import git
 
 PACKAGES = (
     "proto",
@@ -22,11 +22,12 @@ ASSETS = "services/gateway/src/runmeter/gateway/static/swagger-ui"
 
 
 @pytest.fixture(scope="module")
-def repositories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def repositories(everything: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two clones in folders of different names and depths, their files of different ages."""
-    first = scratch_repository(tmp_path_factory.mktemp("a"))
+    first = tmp_path_factory.mktemp("a") / "clone"
     second = tmp_path_factory.mktemp("b") / "deeper" / "and-longer"
-    git(first.parent, "clone", "--quiet", str(first), str(second))
+    for folder in (first, second):
+        git(everything, "clone", "--quiet", str(everything), str(folder))
     old = time.time() - 10**8
     for path in second.rglob("*.py"):
         os.utime(path, (old, old))
