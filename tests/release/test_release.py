@@ -70,12 +70,12 @@ def state(repository: Path) -> tuple[str, str, str, bool]:
     )
 
 
-def test_a_dry_run_says_what_would_be_done_and_changes_nothing(repository: Path) -> None:
+def test_a_dry_run_says_what_would_be_done_and_changes_nothing(origin: Path) -> None:
     """--dry-run names every step and shows the changelog; commits, tags, files stay as they are."""
-    before = state(repository)
-    done = release(repository, "proto", "0.1.9", "--dry-run")
+    before = state(origin)
+    done = release(origin, "proto", "0.1.9", "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert state(repository) == before
+    assert state(origin) == before
     for text in (
         "tox run -e proto",
         "proto/CHANGELOG.md from 1 fragments",
@@ -206,15 +206,15 @@ def test_the_version_goes_wherever_it_stands(repository: Path) -> None:
     assert all('"0.1.7"' in line for line in lines)
 
 
-@pytest.mark.parametrize("version", ["1", "v1.0.0", "1.0.0rc1", "1.02.0", "x"])
-def test_only_three_numbers(repository: Path, version: str) -> None:
+def test_only_three_numbers(origin: Path) -> None:
     """Nothing but three numbers is a version."""
-    assert "give three numbers" in refusal(repository, "proto", version)
+    for version in ("v1.0.0", "1.0.0rc1", "1.02.0"):
+        assert "give three numbers" in refusal(origin, "proto", version)
 
 
-def test_an_unknown_package(repository: Path) -> None:
+def test_an_unknown_package(origin: Path) -> None:
     """A name that is no package is answered by those that are."""
-    text = refusal(repository, "sender", "1.0.0")
+    text = refusal(origin, "sender", "1.0.0")
     assert "collector, gateway, procfs, proto, receiver" in text
 
 
