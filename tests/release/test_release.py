@@ -1,5 +1,6 @@
 """scripts/release.py, run in a repository of its own."""
 
+import json
 import os
 import re
 import subprocess
@@ -13,19 +14,33 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from rig.scratch import PERSON, commit_all, git
 
+PACKAGES = ("proto", "libs/procfs", "services/collector", "services/receiver", "services/gateway")
 RANGES = "runmeter-proto>=0.1,<0.2"
 
 
 @pytest.fixture(scope="module")
 def origin(everything: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository that no test changes; what waits in proto/changes is one fragment."""
+    """A repository before its first release, each package with one fragment; no test changes it."""
     folder = tmp_path_factory.mktemp("origin") / "clone"
     git(folder.parent, "clone", "--quiet", str(everything), str(folder))
-    (folder / "proto" / "changes").mkdir(exist_ok=True)
-    for path in (folder / "proto" / "changes").glob("*.md"):
+    code = (
+        "from pathlib import Path; from releasing.packages import packages, set_version; "
+        "[set_version(one, '0.1.0') for one in packages(Path('..').resolve()).values()]"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=folder / "scripts", check=True)
+    for name in PACKAGES:
+        path = folder / name / "pyproject.toml"
+        path.write_text(re.sub(r'"(runmeter-[a-z]+)>=[^"]*"', r'"\1>=0.1,<0.2"', path.read_text()))
+        for fragment in (folder / name / "changes").glob("*.md"):
+            fragment.unlink()
+        (folder / name / "changes").mkdir(exist_ok=True)
+        (folder / name / "changes" / "+news.added.md").write_text("Something new.\n")
+    released = folder / "proto" / "released"
+    for path in set(released.glob("*.binpb")) - {released / "0.1.0.binpb"}:
         path.unlink()
-    (folder / "proto" / "changes" / "+news.added.md").write_text("Something new.\n")
-    commit_all(folder, "One fragment")
+    sums = (released / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (released / "SHA256SUMS").write_text("".join(s for s in sums if s.endswith(" 0.1.0.binpb\n")))
+    commit_all(folder, "Nothing is released")
     return folder
 
 
@@ -121,6 +136,8 @@ def test_a_release_of_the_contract(repository: Path) -> None:
         "runmeter_proto-0.1.9-py3-none-any.whl",
         "runmeter_proto-0.1.9.tar.gz",
     ]
+    bill = json.loads((output / "runmeter-proto-0.1.9.cdx.json").read_text())
+    assert {"grpcio", "protobuf"} <= {part["name"] for part in bill["components"]}
     wheel = zipfile.ZipFile(output / "runmeter_proto-0.1.9-py3-none-any.whl")
     assert "runmeter_proto-0.1.9.dist-info/licenses/LICENSE" in wheel.namelist()
     assert "runmeter/v1/run_pb2.py" in wheel.namelist()
