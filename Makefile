@@ -8,7 +8,8 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-containers soak lint bench docs pyz clean
+.PHONY: help setup demo up test test-containers test-lowest soak lint lock bench docs pyz clean \
+  install-hooks change release dist sbom
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -33,6 +34,9 @@ test: setup ## all tests, lint and types
 test-containers: setup ## build the images and run them: needs a Docker engine and compose
 	$(VENV)/bin/tox run -e containers
 
+test-lowest: setup ## the quick part of the tests with the lowest versions that the packages declare
+	$(VENV)/bin/tox run --recreate -e lowest
+
 RUNS ?= 1000
 SEED ?= $(shell date +%s)
 soak: setup ## end RUNS=1000 collectors in each way at random moments, every record of a run in any order, receivers likewise; thousands of odd requests
@@ -42,6 +46,24 @@ soak: setup ## end RUNS=1000 collectors in each way at random moments, every rec
 
 lint: setup ## style and types only
 	$(VENV)/bin/tox run -e lint,typing
+
+lock: $(UV) ## bring uv.lock up to date with every pyproject.toml, upgrading nothing
+	@$(UV) lock
+
+install-hooks: setup ## check style, types and secrets before each commit
+	@$(VENV)/bin/pre-commit install
+
+change: setup ## a line for the next changelog: PACKAGE=receiver KIND=added|changed|fixed|removed|security TEXT="…"
+	@$(VENV)/bin/python scripts/change.py "$$PACKAGE" "$$KIND" "$$TEXT"
+
+release: setup ## release PACKAGE=proto VERSION=1.2.3; DRY_RUN=1 says what would be done, SKIP_TESTS=1 skips the tests
+	@$(VENV)/bin/python scripts/release.py $(if $(DRY_RUN),--dry-run) $(if $(SKIP_TESTS),--skip-tests) "$(PACKAGE)" "$(VERSION)"
+
+dist: setup ## build what was tagged once more, the same bytes: TAG=runmeter-proto==1.2.3
+	@$(VENV)/bin/python scripts/dist.py "$(TAG)"
+
+sbom: setup ## what each package runs with, as CycloneDX: dist/*.cdx.json, or PACKAGE=receiver alone
+	@$(VENV)/bin/python scripts/sbom.py $(PACKAGE)
 
 bench: setup ## what the services cost, how exact and how fast they are, measured: docs/performance.md
 	@$(VENV)/bin/python -m bench

@@ -1,5 +1,8 @@
 """Record the contract of a release: ``record_release.py VERSION``.
 
+``--check`` records nothing and lists what the contract breaks of those that are recorded;
+``--same VERSION`` says whether it is the one recorded as VERSION.
+
 Writes released/VERSION.binpb, the FileDescriptorSet of runmeter/v1 in the order of the file
 names, without comments and without imported files, and its line in released/SHA256SUMS. What is
 recorded never changes: a version that is there already is refused.
@@ -63,10 +66,40 @@ def faults(folder: Path) -> list[str]:
     return changed + missing + [f"{name} not listed" for name in found if name not in listed]
 
 
+def broken(folder: Path) -> list[str]:
+    """Return one sentence for each change that breaks a recorded contract."""
+    from compatibility import incompatible_changes  # type: ignore[import-not-found]
+
+    current = current_contract()
+    return [
+        f"{path.stem}: {change}"
+        for path in sorted(folder.glob("*.binpb"))
+        for change in incompatible_changes(FileDescriptorSet.FromString(path.read_bytes()), current)
+    ]
+
+
+def is_recorded_as(version: str, folder: Path) -> bool:
+    """Tell whether the contract is the one that is recorded as ``version``."""
+    content = current_contract().SerializeToString(deterministic=True)
+    return (folder / f"{version}.binpb").read_bytes() == content
+
+
+def main(arguments: list[str]) -> str | None:
+    """Do what the command line says; the text is that of a failure, None if there is none."""
+    match arguments:
+        case ["--check"]:
+            return "\n".join(broken(RELEASED)) or None
+        case ["--same", version]:
+            print("same" if is_recorded_as(version, RELEASED) else "different")
+            return None
+        case [version]:
+            try:
+                print(record(version, RELEASED).relative_to(PROTO))
+            except (ValueError, FileExistsError) as error:
+                return f"record_release.py: {error}"
+            return None
+    return "usage: record_release.py VERSION | --check | --same VERSION"
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: record_release.py VERSION")
-    try:
-        print(record(sys.argv[1], RELEASED).relative_to(PROTO))
-    except (ValueError, FileExistsError) as error:
-        sys.exit(f"record_release.py: {error}")
+    sys.exit(main(sys.argv[1:]))

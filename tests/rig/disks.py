@@ -49,15 +49,22 @@ class Disk:
         _run("mount", "-o", "loop,errors=remount-ro", self._image, self.path)
 
     def unmount(self) -> None:
-        """Unmount it; those who had files open have just ended."""
+        """Unmount it; those who had files open have just ended.
+
+        A mount namespace that someone has made meanwhile holds it, too: mounted again before that
+        ends, it would still be the one without power.
+        """
         deadline = time.monotonic() + UNMOUNT_SECONDS
         while True:
             try:
                 _run("umount", self.path)
-                return
+                break
             except OSError:
                 if time.monotonic() > deadline:
                     raise
+            time.sleep(0.05)
+        while self._device:
+            assert time.monotonic() < deadline, f"{self._image} is still mounted elsewhere"
             time.sleep(0.05)
 
     @property

@@ -63,6 +63,15 @@ class Postgres:
             owner = pwd.getpwnam(self._user)
             os.chown(folder, owner.pw_uid, owner.pw_gid)
 
+    def use_certificate(self, chain: bytes, key: bytes) -> None:
+        """Speak TLS with this certificate, from the next start on."""
+        for name, content in (("server.crt", chain), ("server.key", key)):
+            path = self._data / name  # where the server looks for them
+            path.write_bytes(content)
+            path.chmod(0o600)
+            self.own(path)
+        self._settings = (*self._settings, "ssl=on")
+
     def _as_its_user(self) -> dict[str, Any]:
         """Return how every program of the server is started."""
         return {
@@ -168,13 +177,17 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def serving(folder: Path | None = None) -> Iterator[Postgres]:
-    """Hold a running server; skips the test where there is none."""
+def serving(
+    folder: Path | None = None, certificate: tuple[bytes, bytes] | None = None
+) -> Iterator[Postgres]:
+    """Hold a running server, with TLS if it gets chain and key; skips where there is none."""
     programs = server_programs()
     if programs is None:
         pytest.skip("needs PostgreSQL's server programs: initdb is not here")
     server = Postgres(programs, folder=folder)
     try:
+        if certificate is not None:
+            server.use_certificate(*certificate)
         server.start()
         yield server
     finally:

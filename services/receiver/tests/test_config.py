@@ -91,11 +91,6 @@ def test_accepted_values(name: str, text: str, attribute: str, value: Any) -> No
         ("addr", "::1:50051"),
         ("addr", "a b:1"),
         ("addr", "unix:/x"),
-        ("db", ":memory:"),
-        ("db", "sqlite://"),
-        ("db", "mysql://h/d"),
-        ("db", "postgres://host"),
-        ("db", "postgres://host:x/d"),
         ("max_token_ttl", "0s"),
         ("max_token_ttl", "5"),
         ("max_token_ttl", "1d"),
@@ -127,6 +122,50 @@ def test_refused_values(name: str, text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_serve({}, {**GOOD, setting.variable: text})
     assert str(caught.value).startswith(f"{setting.variable} {text!r} must ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ":memory:",
+        "sqlite://",
+        "mysql://u:hunter2@h/d",
+        "Postgres:/u:hunter2@h/d",
+        "postgres:/u:hunter2@h/d",
+        "postgres://u:hunter2@host",
+        "postgres://u:hunter2@host/",
+        "postgres://u:hunter2@host:x/d",
+        "postgres://u:hunter2@host:99999/d",
+        "postgres://u:hunter2/x@127.0.0.1:1/d",
+        "postgres://u:1/hunter2@127.0.0.1:1/d",
+        "postgres://u:hunter2#x@h/d",
+        "postgres://u:1/x?hunter2@h/d",
+        "postgres://u:hunter2[@h/d",
+        "postgres://u:hunter2@h/d?sslmode=sure",
+        "postgres://u:hunter2@h/d?sslmode=",
+        "postgres://u:hunter2@h/d?application_name=x",
+        "postgres://u:hunter2@h/d?sslmode",
+    ],
+)
+def test_refused_databases(text: str) -> None:
+    """One sentence says what is allowed, and nothing of what was given: it may be a password."""
+    for given, called in (({"db": text}, "--db"), ({}, "RECEIVER_DB")):
+        with pytest.raises(ConfigurationError) as caught:
+            load_serve(given, {**GOOD, "RECEIVER_DB": text})
+        said = str(caught.value)
+        assert said.startswith((f"{called} must ", f"{called} may "))
+        assert text not in said
+        assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["postgres://u:p%40%2F@h:5/d", "POSTGRESQL://u@h/d?sslmode=verify-full", "postgres://h/d"],
+)
+def test_labels_have_no_password(text: str) -> None:
+    """What logs call a database names host and database alone."""
+    label = load_serve({"db": text}, GOOD).database.label
+    assert label == f"postgres://h{':5' if ':5' in text else ''}/d"
 
 
 def test_trusted_peers() -> None:

@@ -1,10 +1,15 @@
 """What ``--db`` may name."""
 
+import re
 from pathlib import Path
 from typing import Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from runmeter.receiver.errors import DatabaseUnusable
+
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+# one slash is a slip of two, and what follows may hold a password
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/{1,2}")
 
 
 class Database(NamedTuple):
@@ -44,16 +49,21 @@ def parse_database(text: str) -> Database:
     """Parse a path, ``sqlite://path`` or ``postgres://user:password@host:port/name``.
 
     Raises:
-        ValueError: the text says what is allowed instead.
+        ValueError: the text says what is allowed instead, and nothing of what was given: that
+            may hold a password.
     """
-    scheme, separator, rest = text.partition("://")
-    if not separator:
+    found = _SCHEME.match(text)
+    if found is None:
         return _sqlite(text)
-    if scheme == "sqlite":
-        return _sqlite(rest)
-    if scheme in ("postgres", "postgresql"):
+    scheme = found[0].lower()
+    if scheme == "sqlite://":
+        return _sqlite(text[len(scheme) :])
+    if scheme in ("postgres://", "postgresql://"):
         return _postgres(text)
-    raise ValueError("must be a path, sqlite://path or postgres://user@host/name")
+    raise ValueError(
+        "must be a path (./ in front of one that looks like a URL), sqlite://path or "
+        "postgres://user@host/name"
+    )
 
 
 def _sqlite(path: str) -> Database:
@@ -68,8 +78,26 @@ def _postgres(url: str) -> Database:
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
+        options = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as error:
-        raise ValueError("must be a valid URL: postgres://user@host:port/name") from error
+        raise ValueError(
+            "must be a valid URL: postgres://user@host:port/name, with %2F for / in a password, "
+            "%23 for #, %3F for ? and %40 for @"
+        ) from error
     if not parts.path.strip("/"):
         raise ValueError("must name a database: postgres://user@host:port/name")
+    if "@" in parts.path + parts.query + parts.fragment:  # what stands before it is a password
+        raise ValueError("must have %40 for @, %2F for /, %23 for # and %3F for ? in a password")
+    _check_options(options)
     return Database("postgres", url, f"postgres://{parts.hostname or ''}{port}{parts.path}")
+
+
+def _check_options(options: dict[str, list[str]]) -> None:
+    unknown = options.keys() - {"sslmode"}
+    if unknown:
+        raise ValueError(
+            "may have ?sslmode=… only; certificates are named by PGSSLROOTCERT, PGSSLCERT and "
+            "PGSSLKEY"
+        )
+    if not {*options.get("sslmode", ())} <= {*SSL_MODES}:
+        raise ValueError(f"must have an sslmode of {', '.join(SSL_MODES)}")

@@ -42,7 +42,9 @@ SETTINGS = (
         "db",
         "DATABASE",
         "metrics.db",
-        "A SQLite file (a path, or sqlite://path), or postgres://user@host:port/name.",
+        "A SQLite file (a path, or sqlite://path), or postgres://user@host:port/name, with "
+        "?sslmode=verify-full as psql has it.",
+        secret=True,  # it may hold a password
         commands=EVERY,
     ),
     Setting(

@@ -99,6 +99,7 @@ class GatewayHttp(Http):
             self.request_body = None
             if self._drains:
                 return None
+            self._lingers = True
             raise BodyTooSlow(limit_seconds) from None
 
 

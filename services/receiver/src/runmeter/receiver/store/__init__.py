@@ -82,7 +82,10 @@ def _postgres(url: str, patient: bool) -> tuple[dict[str, Any], dict[str, Any]]:
             "idle_in_transaction_session_timeout": server,
             "application_name": "runmeter-receiver",
         }
-    credentials = {**bounds, **expand_db_url(url)["credentials"]}
+    given = expand_db_url(url)["credentials"]
+    if "sslmode" in given:  # asyncpg has it under another name
+        given["ssl"] = given.pop("sslmode")
+    credentials = {**bounds, **given}
     engine = "runmeter.receiver.store.asyncpg_client"
     return (
         {"engine": engine, "credentials": {**credentials, "minsize": 0, "maxsize": 1}},

@@ -1,0 +1,1 @@
+"""What `scripts/release.py` and `scripts/sbom.py` are made of."""
