@@ -27,7 +27,7 @@ from runmeter.v1 import run_service_pb2
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
 TOKEN = "a-token-nobody-may-see-0123456789"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
-HEAD = f"GET {RUNS} HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+HEAD = f"GET {RUNS} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
 WAIT_SECONDS = 20.0
 
 
@@ -159,7 +159,7 @@ def test_connections_at_once(start: Any, own_double: Any) -> None:
         return connection
 
     with ExitStack() as open_ones:
-        idle = open_ones.enter_context(connect(b"GET /health HTTP/1.1\r\n\r\n"))
+        idle = open_ones.enter_context(connect(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n"))
         assert idle.recv(65536).startswith(b"HTTP/1.1 200 ")
         half = open_ones.enter_context(connect(b"GET /hea"))
         for _ in range(3):  # the second and third put the others out
@@ -241,7 +241,7 @@ def answer(patience: Patience, name: str, head: bytes, part: bytes, seconds: flo
 
 def test_head_that_never_ends() -> None:
     """Headers that trickle in are a 408, however busy the client looks."""
-    head = b"GET /health HTTP/1.1\r\n"
+    head = b"GET /health HTTP/1.1\r\nHost: h\r\n"
     status, body = answer(Patience(head_seconds=0.3), "slow-head", head, b"X: y\r\n")
     assert (status, body["status"]) == (408, 408)
     assert "headers" in body["detail"]
@@ -251,7 +251,7 @@ def test_head_that_never_ends() -> None:
 def test_body_that_trickles(path: str) -> None:
     """A body that trickles in is a 408, of a route that wants one and of one that does not."""
     method = "GET" if path == "/health" else "POST"
-    head = f"{method} {path} HTTP/1.1\r\nAuthorization: Bearer x\r\nContent-Type: application/json"
+    head = f"{method} {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer x\r\nContent-Type: application/json"
     head += "\r\nContent-Length: 900000\r\n\r\n"
     name = f"slow-body-{method}"
     status, body = answer(Patience(), name, head.encode(), b" ", seconds=0.3)
@@ -261,7 +261,7 @@ def test_body_that_trickles(path: str) -> None:
 
 def test_body_that_nobody_wants() -> None:
     """A client that goes on sending after its answer is cut off."""
-    head = b"POST /api/v1/token HTTP/1.1\r\nContent-Length: 900000\r\n\r\n"
+    head = b"POST /api/v1/token HTTP/1.1\r\nHost: h\r\nContent-Length: 900000\r\n\r\n"
     status, _ = answer(Patience(drain_seconds=0.3), "slow-drain", head, b" ")
     assert status == 401
 

@@ -223,7 +223,7 @@ def test_stop_cuts_off(start: Any, own_double: Any, second_signal: bool) -> None
     )
     host, _, port = program.address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
-        connection.sendall(f"GET {RUNS} HTTP/1.1\r\n{BEARER}\r\n".encode())
+        connection.sendall(f"GET {RUNS} HTTP/1.1\r\nHost: h\r\n{BEARER}\r\n".encode())
         own_double.call()
         program.signal()
         program.event("shutdown.requested")
@@ -239,29 +239,32 @@ def test_stop_cuts_off(start: Any, own_double: Any, second_signal: bool) -> None
     [
         (b"GARBAGE\r\n\r\n", 400),
         (b"GET / HTTP/9.9\r\n\r\n", 400),
-        (b"GET /\xff HTTP/1.1\r\n\r\n", 400),
-        (b"GET http:// HTTP/1.1\r\n\r\n", 400),
-        (b"GET nothing HTTP/1.1\r\n\r\n", 400),
-        (b"GET http://[/ HTTP/1.1\r\n\r\n", 400),
-        (b"OPTIONS * HTTP/1.1\r\nConnection: close\r\n\r\n", 404),
-        (b"GET //health HTTP/1.1\r\nConnection: close\r\n\r\n", 404),
-        (b"GET /health HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"GET /\xff HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        (b"GET http:// HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        (b"GET nothing HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        (b"GET http://[/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        (b"OPTIONS * HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", 404),
+        (b"GET //health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", 404),
+        (b"GET /health HTTP/1.1\r\nHost: h\r\nno colon\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
-        (b"GET /health HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431),
-        (b"GET /health HTTP/1.1\r\n" + b"X: y\r\n" * 4_000 + b"\r\n", 431),
-        (b"GET /health HTTP/1.1\r\nX: " + b"x" * 1_000_000 + b"\r\n\r\n", 431),
-        (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n", 414),
-        (b"GET /" + b"x" * 1_000_000 + b" HTTP/1.1\r\n\r\n", 414),
-        (b"POST /health HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
-        (b"POST /health HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
-        (b"POST /health HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431),
+        (b"GET /health HTTP/1.1\r\nHost: h\r\n" + b"X: y\r\n" * 4_000 + b"\r\n", 431),
+        (b"GET /health HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 1_000_000 + b"\r\n\r\n", 431),
+        (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: h\r\n\r\n", 414),
+        (b"GET /" + b"x" * 1_000_000 + b" HTTP/1.1\r\nHost: h\r\n\r\n", 414),
+        (b"POST /health HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n", 400),
+        (b"POST /health HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n", 400),
         (
-            b"POST /health HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"POST /health HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
             400,
         ),
-        (b"POST /health HTTP/1.1\r\nExpect: miracles\r\nContent-Length: 1\r\n\r\n", 417),
         (
-            b"POST /api/v1/metrics HTTP/1.1\r\n"
+            b"POST /health HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+        ),
+        (b"POST /health HTTP/1.1\r\nHost: h\r\nExpect: miracles\r\nContent-Length: 1\r\n\r\n", 417),
+        (
+            b"POST /api/v1/metrics HTTP/1.1\r\nHost: h\r\n"
             + BEARER.encode()
             + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
             400,
@@ -284,7 +287,7 @@ def test_truncated_body(gateway: Any, double: Any) -> None:
     """A client that leaves in the middle of its body is no push."""
     host, _, port = gateway.address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
-        head = f"POST /api/v1/metrics HTTP/1.1\r\n{BEARER}X-Request-ID: truncated\r\n"
+        head = f"POST /api/v1/metrics HTTP/1.1\r\nHost: h\r\n{BEARER}X-Request-ID: truncated\r\n"
         head += "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n"
         connection.sendall(head.encode() + b'{"organization"')
     assert gateway.event("request.finished", request_id="truncated")["status"] == 499
@@ -294,7 +297,7 @@ def test_truncated_body(gateway: Any, double: Any) -> None:
 def test_continue(gateway: Any, double: Any) -> None:
     """A client that waits for 100 Continue is told to go on, or gets its refusal."""
     host, _, port = gateway.address.rpartition(":")
-    head = f"POST /api/v1/token HTTP/1.1\r\n{BEARER}Expect: 100-continue\r\n"
+    head = f"POST /api/v1/token HTTP/1.1\r\nHost: h\r\n{BEARER}Expect: 100-continue\r\n"
     head += "Content-Type: application/json\r\nConnection: close\r\n"
     body = b'{"organization":"o","repository":"r","workflow":"w","job":"j"}'
     with socket.create_connection((host, int(port)), timeout=20) as connection:
@@ -311,7 +314,9 @@ def test_no_token_is_written(client: httpx.Client, gateway: Any, double: Any) ->
         client.get(RUNS, params={"bad": "1"}).text,
         client.get("/nowhere").text,
         client.post("/api/v1/token", json={}).text,
-        exchange(gateway.address, f"GET {RUNS} HTTP/1.1\r\n{BEARER}bad\r\n\r\n".encode()).decode(),
+        exchange(
+            gateway.address, f"GET {RUNS} HTTP/1.1\r\nHost: h\r\n{BEARER}bad\r\n\r\n".encode()
+        ).decode(),
     ]
     client.get("/health", headers={"X-Request-ID": "the-last"})
     gateway.event("request.finished", request_id="the-last")

@@ -107,7 +107,7 @@ def test_client_leaves_a_push(gateway: Any, double: Any, golden_run: Any) -> Non
     body = json.dumps(golden_run)
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        head = f"POST /api/v1/metrics HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\n"
+        head = f"POST /api/v1/metrics HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {TOKEN}\r\n"
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall((head + body).encode())
         double.call()

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Final
 from uuid import uuid4
 
-from sanic.exceptions import PayloadTooLarge, RequestCancelled
+from sanic.exceptions import BadRequest, PayloadTooLarge, RequestCancelled
 from sanic.http import Http, Stage
 from sanic.models.server_types import ConnInfo
 from sanic.server.protocols.http_protocol import HttpProtocol
@@ -15,6 +15,7 @@ from sanic.server.protocols.http_protocol import HttpProtocol
 from runmeter.gateway.api.edge import Patience
 from runmeter.gateway.api.gate import Gate
 from runmeter.gateway.api.headers import secure
+from runmeter.gateway.api.heads import check_head, size_of
 from runmeter.gateway.api.request import REQUEST_ID_HEADER, GatewayRequest
 from runmeter.gateway.errors import (
     AddressTooLong,
@@ -32,6 +33,7 @@ PIECE_BYTES: Final = 65_536
 LINGER_SECONDS: Final = 1.0
 """For a client that still sends to see why it is cut off."""
 _LINGERING_SHARE: Final = 8
+_LINE_END: Final = b"\r\n"
 
 
 class GatewayHttp(Http):
@@ -74,6 +76,7 @@ class GatewayHttp(Http):
         try:
             async with asyncio.timeout(limit_seconds):
                 await super().http1_request_header()  # type: ignore[no-untyped-call]
+            check_head(self.request.head)
         except TimeoutError:
             raise HeadTooSlow(limit_seconds) from None
         except PayloadTooLarge:
@@ -93,6 +96,7 @@ class GatewayHttp(Http):
             self._body_until = loop.time() + limit_seconds
         try:
             async with asyncio.timeout_at(self._body_until):
+                await self._check_chunk()
                 return await super().read()
         except TimeoutError:
             self.keep_alive = False
@@ -101,6 +105,21 @@ class GatewayHttp(Http):
                 return None
             self._lingers = True
             raise BodyTooSlow(limit_seconds) from None
+
+    async def _check_chunk(self) -> None:
+        """See that a chunk ended where its size said: Sanic skips two bytes, whatever they are."""
+        body: Any = self.request_body  # Sanic holds "chunked" or True in it
+        if body != "chunked" or self.request_bytes_left:
+            return
+        while len(self.recv_buffer) < len(_LINE_END):
+            await self._receive_more()
+        if not self.recv_buffer.startswith(_LINE_END):
+            self.keep_alive = False
+            raise BadRequest("Bad chunked encoding")
+
+    @staticmethod
+    def _safe_int(value: str, base: int = 10) -> int:
+        return size_of(value, base)
 
 
 class GatewayProtocol(HttpProtocol):

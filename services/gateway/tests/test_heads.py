@@ -1,0 +1,89 @@
+"""Requests that two programs may read differently: refused, so that none hides in another."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+WAIT_SECONDS = 20.0
+HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: h\r\n\r\n"
+HEAD = (
+    b"POST /api/v1/metrics HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer x\r\n"
+    b"Content-Type: application/json\r\n"
+)
+LENGTH = b"%d" % len(HIDDEN)
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def _answers(address: str, request: bytes) -> bytes:
+    """Return all that is answered, to the end of the connection."""
+    host, _, port = address.rpartition(":")
+    received = b""
+    with socket.create_connection((host, int(port)), timeout=WAIT_SECONDS) as connection:
+        connection.sendall(request)
+        while part := connection.recv(65536):
+            received += part
+    return received
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        HEAD + b"Content-Length : " + LENGTH + b"\r\n\r\n" + HIDDEN,
+        HEAD + b"Content-Length\t: " + LENGTH + b"\r\n\r\n" + HIDDEN,
+        HEAD + b" Content-Length: " + LENGTH + b"\r\n\r\n" + HIDDEN,
+        HEAD + b"X: y\r\n Content-Length: 1\r\n\r\n" + HIDDEN,
+        HEAD + b"Content-Length: " + "٣٤".encode() + b"\r\n\r\n" + HIDDEN,
+        HEAD + b"Content-Length: +" + LENGTH + b"\r\n\r\n" + HIDDEN,
+        HEAD + b"Content-Length: 3_4\r\n\r\n" + HIDDEN,
+        HEAD + b"Content-Length: 34, 34\r\n\r\n" + HIDDEN,
+        HEAD + b"Content-Length:\r\n\r\n" + HIDDEN,
+        HEAD + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
+        HEAD + b"Transfer-Encoding: Chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
+        HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
+        HEAD.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
+        HEAD + b"X\x00: y\r\n\r\n" + HIDDEN,
+        HEAD + b"X: a\rb\r\n\r\n" + HIDDEN,
+        HEAD + b"X: a\nContent-Length: 1\r\n\r\n" + HIDDEN,
+        HEAD + b": y\r\n\r\n" + HIDDEN,
+        HEAD + b"Host: other\r\n\r\n" + HIDDEN,
+        b"GET /health HTTP/1.1\r\n\r\n" + HIDDEN,
+        b"GET /health HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n" + HIDDEN,
+        b"GE(T /health HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
+        b"GET /he\x01alth HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
+        CHUNKED + b"0x2\r\n{}\r\n0\r\n\r\n" + HIDDEN,
+        CHUNKED + b"+2\r\n{}\r\n0\r\n\r\n" + HIDDEN,
+        CHUNKED + b"0_2\r\n{}\r\n0\r\n\r\n" + HIDDEN,
+        CHUNKED + "٢".encode() + b"\r\n{}\r\n0\r\n\r\n" + HIDDEN,
+        CHUNKED + b"2\r\n{}..0\r\n\r\n" + HIDDEN,
+        CHUNKED + b"2\r\n{}\r\n0\r\nX: y\r\n\r\n" + HIDDEN,
+    ],
+    ids=lambda value: str(value.removeprefix(HEAD)[:50]),
+)
+def test_nothing_hides(gateway: Any, request_bytes: bytes) -> None:
+    """One problem with a request id is the whole answer, and the connection ends."""
+    received = _answers(gateway.address, request_bytes)
+    assert received.startswith(b"HTTP/1.1 400 "), received
+    assert received.count(b"HTTP/1.1 ") == 1
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head.lower()
+    assert b"x-request-id: " in head.lower()
+    assert b"connection: close" in head.lower()
+    assert b"request_id" in body
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET /health HTTP/1.1\r\nhOST:h\r\nConnection: close\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost:\r\nX:\t a  b \t\r\nConnection: close\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: h\r\nX: caf\xc3\xa9\r\nConnection: close\r\n\r\n",
+        b"GET http://h/health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+        b"GET /health HTTP/1.0\r\n\r\n",
+    ],
+)
+def test_what_is_allowed(gateway: Any, request_bytes: bytes) -> None:
+    """What the standard allows is answered."""
+    assert _answers(gateway.address, request_bytes).startswith(b"HTTP/1.1 200 ")
