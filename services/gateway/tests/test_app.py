@@ -35,7 +35,8 @@ async def exchange(name: str, data: bytes) -> tuple[int, bytes]:
 
 def test_slow_body() -> None:
     """A body that does not come is a 408, and no reason to wait for ever."""
-    head = b"POST /api/v1/token HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer x\r\nConnection: close\r\n"
+    head = b"POST /api/v1/token HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer x\r\n"
+    head += b"Connection: close\r\n"
     head += b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
     status, body = asyncio.run(exchange("slow-body", head))
     assert status == json.loads(body)["status"] == 408

@@ -251,7 +251,8 @@ def test_head_that_never_ends() -> None:
 def test_body_that_trickles(path: str) -> None:
     """A body that trickles in is a 408, of a route that wants one and of one that does not."""
     method = "GET" if path == "/health" else "POST"
-    head = f"{method} {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer x\r\nContent-Type: application/json"
+    head = f"{method} {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer x\r\n"
+    head += "Content-Type: application/json"
     head += "\r\nContent-Length: 900000\r\n\r\n"
     name = f"slow-body-{method}"
     status, body = answer(Patience(), name, head.encode(), b" ", seconds=0.3)

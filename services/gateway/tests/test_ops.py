@@ -109,7 +109,8 @@ def test_requests_in_flight(program: Any, own_double: Any) -> None:
     own_double.listing = own_double.streams([], then=gate)
     host, _, port = program.address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
-        head = f"GET {RUNS} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n"
+        head = f"GET {RUNS} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {TOKEN}\r\n"
+        head += "Connection: close\r\n\r\n"
         connection.sendall(head.encode())
         own_double.call()
         assert metric(program, "requests_in_flight") == 1

@@ -259,7 +259,7 @@ def test_stop_cuts_off(start: Any, own_double: Any, second_signal: bool) -> None
             400,
         ),
         (
-            b"POST /health HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
             400,
         ),
         (b"POST /health HTTP/1.1\r\nHost: h\r\nExpect: miracles\r\nContent-Length: 1\r\n\r\n", 417),
