@@ -274,13 +274,12 @@ def test_a_mount_that_hides_processes(
     cpu_by_pid = {p["pid"]: p["cpu_seconds"] for p in payload["top_cpu_processes"]}
     assert least_ns / 1e9 <= cpu_by_pid[our_pid] + 0.001
     assert (their_pid in cpu_by_pid) == (not said)
-    sums = sum(
-        container["cpu_seconds"]
-        for container in payload["containers"]
-        if container["cpu_source"] == "ledger"  # a cgroup we are all in counts the hidden, too
-    )
-    if sums:
-        assert sums == pytest.approx(sum(cpu_by_pid.values()), rel=0.2, abs=0.05)
+    total = sum(container["cpu_seconds"] for container in payload["containers"])
+    seen = sum(cpu_by_pid.values())
+    if {container["cpu_source"] for container in payload["containers"]} == {"ledger"}:
+        assert total == pytest.approx(seen, rel=0.2, abs=0.05)
+    else:  # the counter of a cgroup that all of us are in has the hidden, too
+        assert total >= seen - 0.05
     refused_count = payload["coverage"]["denied"]
     if options == "hidepid=1":
         assert refused_count >= payload["sample_count"]
