@@ -60,6 +60,13 @@ def _duration_seconds(text: str) -> float:
     return seconds
 
 
+def _seconds_of(text: str, least: float, most: float, said: str) -> float:
+    seconds = _duration_seconds(text)
+    if not least <= seconds <= most:
+        raise ValueError(f"must be a duration of {said}")
+    return seconds
+
+
 def age_seconds(text: str) -> float:
     """Return an age of 1 second to 36500 days, in seconds; days may stand in front: 1d12h."""
     found = _DAYS.fullmatch(text)
@@ -76,18 +83,12 @@ def age_seconds(text: str) -> float:
 
 def shutdown_seconds(text: str) -> float:
     """Return how long calls have to end: 0 to 3600 seconds."""
-    seconds = _duration_seconds(text)
-    if seconds > 3600:
-        raise ValueError("must be a duration of 0s to 1h")
-    return seconds
+    return _seconds_of(text, 0, 3600, "0s to 1h")
 
 
 def call_seconds(text: str) -> float:
     """Return how long a call may take: 1 to 3600 seconds."""
-    seconds = _duration_seconds(text)
-    if not 1 <= seconds <= 3600:
-        raise ValueError("must be a duration of 1s to 1h")
-    return seconds
+    return _seconds_of(text, 1, 3600, "1s to 1h")
 
 
 def count(text: str) -> int:
@@ -99,10 +100,7 @@ def count(text: str) -> int:
 
 def ttl_seconds(text: str) -> float:
     """Return the life of a push token: 1 second to 876000 hours, in seconds."""
-    seconds = _duration_seconds(text)
-    if not 1 <= seconds <= 3153600000:
-        raise ValueError("must be a duration of 1s to 876000h")
-    return seconds
+    return _seconds_of(text, 1, 3153600000, "1s to 876000h")
 
 
 def size_bytes(text: str) -> int:
