@@ -8,18 +8,18 @@ interpreter that is deaf to the environment, and imports nothing that a folder c
 import os
 import sys
 
-_HELD = "/proc/self/fd/"
+from runmeter.collector.program import HELD, PUSHER  # ours: the archive comes first on the path
+
 _ARCHIVE = os.path.dirname(__file__)
-_PUSHER = "runmeter.collector.push"
 
 
 def main() -> int:
     """Run ``collector``, or its pusher."""
-    if _ARCHIVE.startswith(_HELD):
-        os.set_inheritable(int(_ARCHIVE.removeprefix(_HELD)), False)  # not for the command
+    if _ARCHIVE.startswith(HELD):
+        os.set_inheritable(int(_ARCHIVE.removeprefix(HELD)), False)  # not for the command
     else:
         _start_again()  # or go on as we are
-    if sys.argv[1:2] == [_PUSHER]:
+    if sys.argv[1:2] == [PUSHER]:
         from runmeter.collector.push import main as push
 
         os._exit(push(sys.argv[2:]))
@@ -34,7 +34,7 @@ def _start_again() -> None:
         while descriptors[-1] < 3:  # a standard stream was closed; it must not become one
             descriptors.append(os.dup(descriptors[-1]))
         os.set_inheritable(descriptors[-1], True)
-        held = f"{_HELD}{descriptors[-1]}"
+        held = f"{HELD}{descriptors[-1]}"
         os.execv(sys.executable, [sys.executable, "-E", "-P", held, *sys.argv[1:]])
     except OSError:
         pass
