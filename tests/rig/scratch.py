@@ -51,6 +51,5 @@ def scratch_repository(folder: Path) -> Path:
 
 def commit_all(folder: Path, message: str) -> None:
     """Commit what is there, past any hook."""
-    git(folder, "add", "--all", "--force")
-    git(folder, "rm", "-r", "--cached", "--force", "--quiet", "--ignore-unmatch", "*.pyc")
+    git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--no-verify", "--message", message)
