@@ -66,8 +66,7 @@ def job(name: str, image: str, command: list[str], user: int, **more: Any) -> di
 def agent(scope: Scope, gateway: str) -> dict[str, Any]:
     """Return the container of the agent with psutil."""
     values = {
-        **{"GITHUB_REPOSITORY_OWNER": scope.organization, "GITHUB_REPOSITORY": scope.repository},
-        **{"GITHUB_WORKFLOW": scope.workflow, "GITHUB_JOB": scope.job, "GITHUB_RUN_ID": "1"},
+        **{**scope.variables, "GITHUB_RUN_ID": "1"},
         **{"PUSH_ENDPOINT": f"{gateway}/api/v1/metrics", "PUSH_TOKEN_FILE": "/token/agent"},
     }
     return job(

@@ -11,16 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rig.programs import Program, Stage
+from rig.programs import Program, Stage, staged
 from rig.stack import Scope, Stack
 
 SCOPE = Scope("bad", "bad/repo", "ci.yml", "build")
-GITHUB = {
-    "GITHUB_REPOSITORY_OWNER": SCOPE.organization,
-    "GITHUB_REPOSITORY": SCOPE.repository,
-    "GITHUB_WORKFLOW": SCOPE.workflow,
-    "GITHUB_JOB": SCOPE.job,
-}
+GITHUB = SCOPE.variables
 FORM = "0123456789abcdef" * 4
 OPS = "--ops-addr=127.0.0.1:0"
 SECRETS = {"RECEIVER_READ_TOKEN": "a-read-token-of-tests", "RECEIVER_HMAC_KEY": "k" * 16}
@@ -81,16 +76,11 @@ GATEWAY: list[Bad] = [
 
 @pytest.fixture
 def beside(tmp_path: Path) -> Iterator[Stage]:
-    """A stage of this test alone."""
-    stage = Stage(tmp_path)
-    stage.keep(FORM)
-    for secret in SECRETS.values():
-        stage.keep(secret)
-    try:
+    """A stage that knows the secrets of this file."""
+    with staged(tmp_path) as stage:
+        for secret in (FORM, *SECRETS.values()):
+            stage.keep(secret)
         yield stage
-    finally:
-        stage.close()
-    assert stage.leaks() == []
 
 
 def shown(value: Any) -> str:

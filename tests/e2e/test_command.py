@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +23,9 @@ json.dump({
 """
 
 
-@pytest.fixture
-def beside(tmp_path: Path) -> Iterator[Stage]:
-    """A stage of this test alone."""
-    stage = Stage(tmp_path)
-    try:
-        yield stage
-    finally:
-        stage.close()
-    assert stage.leaks() == []
-
-
-def test_command_sees_nothing_of_ours(stack: Stack, scope: Scope, beside: Stage) -> None:
+def test_command_sees_nothing_of_ours(stack: Stack, scope: Scope, stage: Stage) -> None:
     """Environment, descriptors, folder, arguments: as without us, less the token."""
-    token = beside.keep(stack.token(scope))
+    token = stage.keep(stack.token(scope))
     seen: list[dict[str, Any]] = []
     environment = {
         "GITHUB_REPOSITORY": scope.repository,
@@ -49,8 +37,8 @@ def test_command_sees_nothing_of_ours(stack: Stack, scope: Scope, beside: Stage)
     }
     endpoint = f"--push-endpoint=grpc://{stack.receiver.address}"
     for number, wrapper in enumerate(([], ["collector", endpoint, "--"])):
-        target = str(beside.folder / f"seen-{number}")
-        program: Program = beside.start(
+        target = str(stage.folder / f"seen-{number}")
+        program: Program = stage.start(
             *(*wrapper, sys.executable, "-c", LOOK, target, "an argument", "--top=3"),
             environment=environment,
         )
@@ -73,13 +61,13 @@ def test_command_sees_nothing_of_ours(stack: Stack, scope: Scope, beside: Stage)
 
 
 @pytest.mark.parametrize("unmeasured", [False, True], ids=["measured", "unmeasured"])
-def test_command_has_its_signals(beside: Stage, unmeasured: bool) -> None:
+def test_command_has_its_signals(stage: Stage, unmeasured: bool) -> None:
     """Blocked, ignored and caught signals of the command are as without us."""
     look = ["grep", "-E", "^Sig(Blk|Ign|Cgt|Pnd)", "/proc/self/status"]
     environment = {"COLLECTOR_PROC_PATH": "/no/such/folder"} if unmeasured else {}
     seen = []
     for wrapper in ([], ["collector", "--log-level=error", "--"]):
-        program = beside.start(*wrapper, *look, environment=environment)
+        program = stage.start(*wrapper, *look, environment=environment)
         assert program.wait() == 0
         pairs = (line.split(":") for line in program.output if line.startswith("Sig"))
         # 32 and 33 are the C library's own: its posix_spawn ignores them
@@ -88,11 +76,11 @@ def test_command_has_its_signals(beside: Stage, unmeasured: bool) -> None:
     assert seen[0] == seen[1]
 
 
-def test_unusable_endpoint_shows_no_token(beside: Stage) -> None:
+def test_unusable_endpoint_shows_no_token(stage: Stage) -> None:
     """Where nothing can be pushed the command still does not get the token."""
-    token = beside.secret()
-    target = str(beside.folder / "seen")
-    program = beside.start(
+    token = stage.secret()
+    target = str(stage.folder / "seen")
+    program = stage.start(
         *("collector", "--", sys.executable, "-c", LOOK, target),
         environment={"COLLECTOR_PUSH_TOKEN": token, "COLLECTOR_PROC_PATH": "/no/such/folder"},
     )

@@ -62,12 +62,8 @@ class Running:
             BIN / "collector",
             *("--interval=1s", f"--push-endpoint=grpc://{stack.receiver.address}"),
             environment={
-                "GITHUB_REPOSITORY_OWNER": self.scope.organization,
-                "GITHUB_REPOSITORY": self.scope.repository,
-                "GITHUB_WORKFLOW": self.scope.workflow,
-                "GITHUB_JOB": self.scope.job,
+                **self.scope.environment(stage.keep(stack.token(self.scope))),
                 "GITHUB_RUN_ID": "run-1",
-                "COLLECTOR_PUSH_TOKEN": stage.keep(stack.token(self.scope)),
                 "CGROUP_PROCESS_MAP": '{"burner":"runner","holder":"sidecar"}',
                 "CGROUP_LIMITS": '{"runner":{"cpu":"2","memory":"1Gi"}}',
             },

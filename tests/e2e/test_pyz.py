@@ -5,9 +5,7 @@ import json
 import os
 import subprocess
 import sys
-import time
 import venv
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,30 +36,9 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin" / "python"
 
 
-@pytest.fixture
-def beside(stack: Stack, tmp_path: Path) -> Iterator[Stage]:
-    """A stage for collectors, beside the stack of all tests."""
-    stage = Stage(tmp_path)
-    try:
-        yield stage
-    finally:
-        stage.close()
-    assert stage.leaks() == []
-
-
 def _build(target: Path) -> None:
     build = [sys.executable, "-I", str(ROOT / "scripts" / "pyz.py"), str(target)]
     subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
-
-
-def _environment(scope: Scope, token: str) -> dict[str, str]:
-    return {
-        "GITHUB_REPOSITORY_OWNER": scope.organization,
-        "GITHUB_REPOSITORY": scope.repository,
-        "GITHUB_WORKFLOW": scope.workflow,
-        "GITHUB_JOB": scope.job,
-        "COLLECTOR_PUSH_TOKEN": token,
-    }
 
 
 def test_two_builds_are_the_same(pyz: Path, tmp_path: Path) -> None:
@@ -87,7 +64,7 @@ def test_it_has_no_grpc(pyz: Path, bare: Path, tmp_path: Path) -> None:
     """Asked for gRPC it says what to do; a wrapped command runs all the same."""
     token = "ab" * 32
     argv = [str(bare), str(pyz), "--push-endpoint=grpc://127.0.0.1:50051"]
-    environment = {**_environment(Scope("o", "o/r", "w", "j"), token), "HOME": str(tmp_path)}
+    environment = {**Scope("o", "o/r", "w", "j").environment(token), "HOME": str(tmp_path)}
 
     def run(*command: str) -> Any:
         return subprocess.run([*argv, *command], env=environment, capture_output=True, text=True)
@@ -101,20 +78,20 @@ def test_it_has_no_grpc(pyz: Path, bare: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_from_beginning_to_end(
-    stack: Stack, scope: Scope, beside: Stage, pyz: Path, bare: Path
+    stack: Stack, scope: Scope, stage: Stage, pyz: Path, bare: Path
 ) -> None:
     """A run is measured, pushed and found, though the job removes the file and its folder."""
-    token = beside.keep(stack.token(scope))
-    folder = beside.folder / "workspace"
+    token = stage.keep(stack.token(scope))
+    folder = stage.folder / "workspace"
     folder.mkdir()
     copy = folder / "collector.pyz"
     copy.write_bytes(pyz.read_bytes())
-    collector = beside.start(
+    collector = stage.start(
         bare,
         *(copy, "--interval=100ms", "--checkpoint-interval=200ms", "--checkpoint-push=1s"),
         *(f"--push-endpoint={stack.gateway.url}/api/v1/metrics", "--", sys.executable, "-c"),
         THEN_REMOVE.format(WORK, str(folder)),
-        environment=_environment(scope, token),
+        environment=scope.environment(token),
     )
     assert collector.wait() == 5
     pushed = collector.event("run.pushed")
@@ -126,20 +103,20 @@ def test_a_run_from_beginning_to_end(
     assert container["cpu_seconds"] > 0.3
 
 
-def test_a_run_that_waits(stack: Stack, scope: Scope, beside: Stage, pyz: Path, bare: Path) -> None:
+def test_a_run_that_waits(stack: Stack, scope: Scope, stage: Stage, pyz: Path, bare: Path) -> None:
     """Where nobody answers a run is kept, listed and pushed later, all by the same file."""
-    environment = _environment(scope, beside.keep(stack.token(scope)))
-    collector = beside.start(
+    environment = scope.environment(stage.keep(stack.token(scope)))
+    collector = stage.start(
         bare,
         *(pyz, "--shutdown-timeout=1s", f"--push-endpoint={NOWHERE}", "--", "true"),
         environment=environment,
     )
     assert collector.wait() == 0
     collector.event("run.kept")
-    listed = beside.start(bare, pyz, "spool", "--json", environment=environment)
+    listed = stage.start(bare, pyz, "spool", "--json", environment=environment)
     assert listed.wait() == 0
     assert json.loads(listed.output[0])
-    sent = beside.start(
+    sent = stage.start(
         bare,
         *(pyz, "push", f"--push-endpoint={stack.gateway.url}/api/v1/metrics"),
         environment=environment,
@@ -161,20 +138,9 @@ def test_closed_streams(pyz: Path, bare: Path, tmp_path: Path, closed: str) -> N
     assert "collector.pyz" not in listing.read_text()
 
 
-def test_a_signal(pyz: Path, bare: Path, tmp_path: Path) -> None:
+def test_a_signal(stage: Stage, pyz: Path, bare: Path) -> None:
     """SIGTERM ends a run that measures, which prints its summary."""
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-    process = subprocess.Popen(
-        [bare, pyz, "--interval=100ms"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    assert "run.started" in process.stderr.readline()
-    time.sleep(0.3)
-    process.terminate()
-    output, _ = process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert json.loads(output)["sample_count"] > 1
+    collector = stage.start(bare, pyz, "--interval=100ms", "--log-level=debug")
+    collector.event("sample.taken")
+    assert collector.stop() == 0
+    assert json.loads(collector.output[0])["sample_count"] > 1

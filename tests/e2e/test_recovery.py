@@ -9,17 +9,6 @@ from rig.shape import check_record
 from rig.stack import Scope, Stack
 
 
-def environment(scope: Scope, token: str) -> dict[str, str]:
-    """Return what the job and the person who runs it set."""
-    return {
-        "GITHUB_REPOSITORY_OWNER": scope.organization,
-        "GITHUB_REPOSITORY": scope.repository,
-        "GITHUB_WORKFLOW": scope.workflow,
-        "GITHUB_JOB": scope.job,
-        "COLLECTOR_PUSH_TOKEN": token,
-    }
-
-
 def waiting(stage: Stage) -> list[Path]:
     """Return the runs in the default spool."""
     return sorted((stage.folder / ".local/state/runmeter").glob("*.json"))
@@ -36,7 +25,7 @@ def endpoint(request: pytest.FixtureRequest, own_stack: Stack) -> str:
 def start(stack: Stack, scope: Scope, endpoint: str, *arguments: str) -> Program:
     """Start a collector that writes and pushes often."""
     flags = ("--interval=100ms", "--log-level=debug", f"--push-endpoint={endpoint}", *arguments)
-    surrounding = environment(scope, stack.token(scope))
+    surrounding = scope.environment(stack.token(scope))
     collector: Program = stack.stage.start("collector", *flags, environment=surrounding)
     return collector
 

@@ -3,8 +3,6 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,15 +26,11 @@ sys.exit(3)
 def environment(scope: Scope, token: str) -> dict[str, str]:
     """Return what a CI system and the person who runs the job set."""
     return {
-        "GITHUB_REPOSITORY_OWNER": scope.organization,
-        "GITHUB_REPOSITORY": scope.repository,
-        "GITHUB_WORKFLOW": scope.workflow,
-        "GITHUB_JOB": scope.job,
+        **scope.environment(token),
         "GITHUB_RUN_ID": "run-77",
         "GITHUB_RUN_ATTEMPT": "2",
         "RUNNER_NAME": "runner-a",
         "COLLECTOR_LABELS": "os=debian,python=3.13",
-        "COLLECTOR_PUSH_TOKEN": token,
     }
 
 
@@ -48,26 +42,15 @@ def endpoint(request: pytest.FixtureRequest, stack: Stack) -> str:
     return f"{stack.gateway.url}/api/v1/metrics"
 
 
-@pytest.fixture
-def beside(stack: Stack, tmp_path: Path) -> Iterator[Stage]:
-    """A stage for collectors, beside the stack of all tests."""
-    stage = Stage(tmp_path)
-    try:
-        yield stage
-    finally:
-        stage.close()
-    assert stage.leaks() == []
-
-
 def spool(stage: Stage) -> list[str]:
     """Return what waits in the default spool."""
     return [path.name for path in (stage.folder / ".local/state/runmeter").glob("*")]
 
 
-def test_around_a_command(stack: Stack, scope: Scope, beside: Stage, endpoint: str) -> None:
+def test_around_a_command(stack: Stack, scope: Scope, stage: Stage, endpoint: str) -> None:
     """A wrapped command is measured until it ends by itself, and its record is complete."""
-    token = beside.keep(stack.token(scope))
-    collector: Program = beside.start(
+    token = stage.keep(stack.token(scope))
+    collector: Program = stage.start(
         "collector",
         *("--interval=100ms", f"--push-endpoint={endpoint}", "--", sys.executable, "-c", WORK),
         environment=environment(scope, token)
@@ -91,7 +74,7 @@ def test_around_a_command(stack: Stack, scope: Scope, beside: Stage, endpoint: s
     assert {name: record[name] for name in expected} == expected
     check_command(record["payload"])
     assert record["payload"]["coverage"]["interval_seconds"] == 0.1
-    assert spool(beside) == []
+    assert spool(stage) == []
 
 
 def check_command(payload: dict[str, Any]) -> None:
@@ -114,11 +97,11 @@ def check_command(payload: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_sidecar(
-    stack: Stack, scope: Scope, beside: Stage, endpoint: str, number: signal.Signals
+    stack: Stack, scope: Scope, stage: Stage, endpoint: str, number: signal.Signals
 ) -> None:
     """A sidecar samples until a signal, pushes, and ends with 0."""
-    token = beside.keep(stack.token(scope))
-    collector: Program = beside.start(
+    token = stage.keep(stack.token(scope))
+    collector: Program = stage.start(
         "collector",
         *("--interval=100ms", "--log-level=debug", f"--push-endpoint={endpoint}"),
         environment=environment(scope, token),
@@ -131,13 +114,13 @@ def test_sidecar(
     assert "exit_code" not in record
     assert record["payload"]["sample_count"] >= 5
     assert record["payload"]["containers"]
-    assert spool(beside) == []
+    assert spool(stage) == []
 
 
-def test_snapshots_are_counted(beside: Stage) -> None:
+def test_snapshots_are_counted(stage: Stage) -> None:
     """Snapshots at the start, at every tick, at the end: 1 s at 100 ms gives 10 to 12."""
-    summary = beside.folder / "summary.json"
-    collector: Program = beside.start(
+    summary = stage.folder / "summary.json"
+    collector: Program = stage.start(
         "collector",
         *("--interval=100ms", f"--summary-file={summary}", "--", "sleep", "1"),
     )
@@ -147,10 +130,10 @@ def test_snapshots_are_counted(beside: Stage) -> None:
     assert 10 <= taken <= 12
 
 
-def test_printed_and_written_alike(beside: Stage) -> None:
+def test_printed_and_written_alike(stage: Stage) -> None:
     """Without an endpoint the payload is printed, and written where --summary-file says."""
-    summary = beside.folder / "summary.json"
-    collector: Program = beside.start(
+    summary = stage.folder / "summary.json"
+    collector: Program = stage.start(
         "collector", *("--interval=100ms", f"--summary-file={summary}", "--", "sleep", "0.3")
     )
     assert collector.wait() == 0
@@ -171,17 +154,17 @@ def test_printed_and_written_alike(beside: Stage) -> None:
     ],
     ids=lambda value: value if isinstance(value, int) else value[-1],
 )
-def test_exit_code_is_the_commands(beside: Stage, command: list[str], code: int) -> None:
+def test_exit_code_is_the_commands(stage: Stage, command: list[str], code: int) -> None:
     """The collector ends as the command did, as a shell would say it."""
-    collector: Program = beside.start("collector", "--log-level=error", "--", *command)
+    collector: Program = stage.start("collector", "--log-level=error", "--", *command)
     assert collector.wait() == code
 
 
-def test_signals_reach_the_command(stack: Stack, scope: Scope, beside: Stage) -> None:
+def test_signals_reach_the_command(stack: Stack, scope: Scope, stage: Stage) -> None:
     """SIGTERM goes on to the command; what it did until then is pushed."""
-    token = beside.keep(stack.token(scope))
+    token = stage.keep(stack.token(scope))
     script = "trap 'exit 9' TERM; echo ready >&2; while :; do sleep 0.05; done"
-    collector: Program = beside.start(
+    collector: Program = stage.start(
         "collector",
         *("--interval=100ms", "--log-level=debug"),
         *(f"--push-endpoint=grpc://{stack.receiver.address}", "--", "sh", "-c", script),

@@ -10,17 +10,6 @@ from rig.programs import Program, Stage
 from rig.stack import Scope, Stack
 
 
-def environment(scope: Scope, token: str) -> dict[str, str]:
-    """Return what the CI system sets for a job of a scope."""
-    return {
-        "GITHUB_REPOSITORY_OWNER": scope.organization,
-        "GITHUB_REPOSITORY": scope.repository,
-        "GITHUB_WORKFLOW": scope.workflow,
-        "GITHUB_JOB": scope.job,
-        "COLLECTOR_PUSH_TOKEN": token,
-    }
-
-
 @pytest.fixture
 def nobody() -> str:
     """Return an endpoint where nobody listens."""
@@ -51,7 +40,7 @@ def files(stage: Stage) -> list[str]:
 def test_what_waits_is_stored_once(own_stack: Stack, scope: Scope, nobody: str, way: str) -> None:
     """Kept while nobody listened, delivered by a person, the run is stored under its push_id."""
     stage = own_stack.stage
-    variables = environment(scope, own_stack.token(scope))
+    variables = scope.environment(own_stack.token(scope))
     collector = measured(stage, nobody, variables)
     assert collector.wait() == 3
     push_id = collector.event("run.started")["push_id"]
@@ -75,7 +64,7 @@ def test_the_next_collector_delivers_what_waits(
 ) -> None:
     """Behind its own run a collector delivers that of the one before."""
     stage = own_stack.stage
-    variables = environment(scope, own_stack.token(scope))
+    variables = scope.environment(own_stack.token(scope))
     first = measured(stage, nobody, variables)
     second = measured(stage, f"grpc://{own_stack.receiver.address}", variables)
     assert (first.wait(), second.wait()) == (3, 0)
@@ -87,7 +76,7 @@ def test_the_next_collector_delivers_what_waits(
 def test_a_run_without_its_token_waits_for_it(own_stack: Stack, scope: Scope, nobody: str) -> None:
     """Another scope's token is refused and the run kept; with its own it is stored."""
     stage = own_stack.stage
-    variables = environment(scope, own_stack.token(scope))
+    variables = scope.environment(own_stack.token(scope))
     assert measured(stage, nobody, variables).wait() == 3
     flags = ("push", f"--push-endpoint=grpc://{own_stack.receiver.address}")
     other = own_stack.token(scope._replace(job="another"))
@@ -106,7 +95,7 @@ def test_what_the_receiver_calls_invalid_is_rejected(
 ) -> None:
     """The run moves to rejected/ with the receiver's words, and the list shows them."""
     stage = own_stack.stage
-    variables = environment(scope, own_stack.token(scope))
+    variables = scope.environment(own_stack.token(scope))
     assert measured(stage, nobody, variables).wait() == 3
     (name,) = files(stage)
     path = Path(stage.folder) / ".local" / "state" / "runmeter" / name

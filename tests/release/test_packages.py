@@ -4,13 +4,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from rig.repository import ROOT
+from rig.repository import PACKAGES, ROOT
 
-FOLDERS = ("proto", "libs/procfs", "services/collector", "services/receiver", "services/gateway")
 KINDS = {"added", "changed", "fixed", "removed", "security"}
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", PACKAGES)
 def test_the_licence_is_that_of_the_repository(folder: str) -> None:
     """Each package names Apache-2.0, and has the text, which goes into wheel and sdist."""
     project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
@@ -20,7 +19,7 @@ def test_the_licence_is_that_of_the_repository(folder: str) -> None:
     assert (ROOT / folder / "LICENSE").read_text() == text
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", PACKAGES)
 def test_the_changelog_is_written_by_releases(folder: str) -> None:
     """What is not released stands in changes/, one fragment each, not in CHANGELOG.md."""
     text = (ROOT / folder / "CHANGELOG.md").read_text()
@@ -31,7 +30,7 @@ def test_the_changelog_is_written_by_releases(folder: str) -> None:
     assert below.strip() == "" or below.strip().startswith("## ")
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", PACKAGES)
 def test_fragments_are_of_a_kind(folder: str) -> None:
     """Each fragment is +name.kind.md, of a kind that towncrier.toml knows, and says something."""
     declared = tomllib.loads((ROOT / "towncrier.toml").read_text())["tool"]["towncrier"]["type"]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from rig.repository import PACKAGES
 from rig.scratch import PERSON, commit_all, git
 
-PACKAGES = ("proto", "libs/procfs", "services/collector", "services/receiver", "services/gateway")
 RANGES = "runmeter-proto>=0.1,<0.2"
 
 

@@ -37,13 +37,7 @@ class Losses:
     @property
     def environment(self) -> dict[str, str]:
         """What a CI system sets, and the token."""
-        return {
-            "GITHUB_REPOSITORY_OWNER": self.scope.organization,
-            "GITHUB_REPOSITORY": self.scope.repository,
-            "GITHUB_WORKFLOW": self.scope.workflow,
-            "GITHUB_JOB": self.scope.job,
-            "COLLECTOR_PUSH_TOKEN": self._token,
-        }
+        return self.scope.environment(self._token)
 
     def start(
         self,

@@ -5,13 +5,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "proto" / "golden"
-SOURCES = (
-    ROOT / "proto" / "src",
-    ROOT / "libs" / "procfs" / "src",
-    ROOT / "services" / "collector" / "src",
-    ROOT / "services" / "receiver" / "src",
-    ROOT / "services" / "gateway" / "src",
-)
+PACKAGES = ("proto", "libs/procfs", "services/collector", "services/receiver", "services/gateway")
+"""Folders of the packages."""
+SOURCES = tuple(ROOT / package / "src" for package in PACKAGES)
 """Source folders of the packages; ``proto`` holds generated code."""
 
 

@@ -38,6 +38,20 @@ class Scope(NamedTuple):
         """The path of its listing, each part percent-encoded."""
         return "/api/v1/metrics/repo/" + "/".join(quote(part, safe="") for part in self)
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a CI system sets for a job of it."""
+        return {
+            "GITHUB_REPOSITORY_OWNER": self.organization,
+            "GITHUB_REPOSITORY": self.repository,
+            "GITHUB_WORKFLOW": self.workflow,
+            "GITHUB_JOB": self.job,
+        }
+
+    def environment(self, token: str) -> dict[str, str]:
+        """What the CI system, and the person who runs the job, set."""
+        return {**self.variables, "COLLECTOR_PUSH_TOKEN": token}
+
 
 class Rpc:
     """The receiver's three services over one channel."""
