@@ -2,7 +2,8 @@
 
 Two builds of the same sources are the same, byte for byte. gRPC and protobuf are compiled, so they
 are left out; the file pushes over HTTP. What it needs beside the project is pure Python, in the
-versions of the lock, with its licences.
+versions of the lock, with its licences. Nothing in it is compressed: to read what is, Python looks
+for ``zlib`` on its path, where the job may have a module of that name.
 """
 
 import argparse
@@ -25,11 +26,10 @@ def write(target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as file:
         file.write(SHEBANG)
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        with zipfile.ZipFile(file, "w") as archive:
             for name, content in sorted(_entries()):
                 entry = zipfile.ZipInfo(name, _EARLIEST)
                 entry.external_attr = 0o100644 << 16
-                entry.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(entry, content)
     target.chmod(0o755)
 

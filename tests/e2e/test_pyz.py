@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,18 @@ def test_two_builds_are_the_same(pyz: Path, tmp_path: Path) -> None:
     assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(pyz.read_bytes()).digest()
 
 
+def test_nothing_is_compressed(pyz: Path) -> None:
+    """To read it takes no ``zlib``: not every interpreter has that within itself."""
+    with zipfile.ZipFile(pyz) as archive:
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+
+
 def test_it_runs_by_itself(pyz: Path, bare: Path, tmp_path: Path) -> None:
     """It can be executed, teaches itself, and imports nothing of whoever started it."""
-    (tmp_path / "argparse.py").write_text("raise SystemExit('taken from the folder of the job')")
+    for name in ("argparse", "runpy", "struct", "zipfile", "zlib", "runmeter/__init__"):
+        path = tmp_path / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("raise SystemExit('taken from the folder of the job')")
     environment = {"PATH": f"{bare.parent}:/usr/bin:/bin", "PYTHONPATH": str(tmp_path)}
     for argv in ([str(pyz)], [str(bare), str(pyz)]):
         done = subprocess.run(
