@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -87,6 +88,13 @@ def _replaced(text: str, specifiers: Mapping[str, object]) -> str:
     for specifier, value in specifiers.items():
         text = text.replace(specifier, str(value))
     return text
+
+
+def missing() -> str:
+    """Say why nothing can be run without privileges; empty if it can."""
+    if subprocess.run([*nobody(), "true"], capture_output=True, check=False).returncode == 0:
+        return ""
+    return "needs a user who is not root, or user namespaces"
 
 
 def nobody() -> list[str]:
