@@ -105,6 +105,12 @@ def waiting(stage: Stage) -> Replaced:
     return replaced
 
 
+def bare(stage: Stage) -> Replaced:
+    """As `waiting`; the collector in one file is built from this repository."""
+    pyz = f"{sys.executable} -I {ROOT / 'scripts' / 'pyz.py'} dist/collector.pyz"
+    return {**waiting(stage), "^make pyz$": pyz, "/tmp/collector.pyz": "./collector.pyz"}
+
+
 def push(stage: Stage, receiver: Receiver) -> None:
     """Store a run, through a gateway."""
     url = stage.gateway(receiver.address).url
@@ -136,6 +142,7 @@ def guide(stage: Stage) -> Replaced:
 SETTINGS: dict[str, Callable[[Stage], Replaced]] = {
     "README.md": own_services,
     "docs/api.md": guide,
+    "docs/bare-machines.md": bare,
     "docs/collector.md": services,
     "docs/contract.md": services,
     "docs/gateway.md": answering,
