@@ -9,7 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
+import trustme
 from rig import units
+from rig.documents import fences
 from rig.programs import BIN, Program, Stage
 from rig.repository import ROOT
 from rig.stack import Scope, bearer
@@ -26,6 +28,8 @@ SETTINGS: dict[str, tuple[Unit, dict[str, Any]]] = {
     "gateway": (GATEWAY, {one.name: one.default for one in gateway_settings.OPTIONS}),
 }
 EXPOSURE = "15"  # 1.5 of 10, the lower the better
+DOCUMENT = ROOT / "docs" / "bare-machines.md"
+SPOOL = "/var/lib/runmeter-spool"
 NOWHERE = "grpc://127.0.0.1:9"
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="needs systemd-analyze"
@@ -173,6 +177,14 @@ def listed(machine: Machine, url: str, scope: Scope) -> list[dict[str, Any]]:
     return found
 
 
+def kept(stage: Stage, machine: Machine, scope: Scope, token: str) -> dict[str, str]:
+    """Leave a run in the machine's spool, by a job without receiver; return its environment."""
+    environment = {**scope.environment(token), "COLLECTOR_SPOOL_DIR": str(machine.path(SPOOL))}
+    line = (f"--push-endpoint={NOWHERE}", "--shutdown-timeout=1s", "--", "true")
+    assert stage.start("collector", *line, environment=environment).wait() == 0
+    return environment
+
+
 def capabilities(program: Program) -> str:
     """Return what the kernel would let a process do beyond its user: a number, in hex."""
     status = Path(f"/proc/{program.process.pid}/status").read_text()
@@ -220,31 +232,53 @@ def test_a_setting_that_cannot_be_used(service: str, stage: Stage, machine: Mach
 def test_what_waits_is_pushed(stage: Stage, machine: Machine, scope: Scope) -> None:
     """The push delivers the runs of its job, leaves those of others, and fails without receiver."""
     _, _, address, url = served(stage, machine)
-    spool = machine.path("/var/lib/runmeter-spool")
     other = scope._replace(job="other")
     for one in (scope, other):
         token = minted(stage, machine, url, one)
         machine.write(f"/etc/runmeter/push-tokens/{one.job}", f"{token}\n")
-        environment = {**one.environment(token), "COLLECTOR_SPOOL_DIR": str(spool)}
-        line = (f"--push-endpoint={NOWHERE}", "--shutdown-timeout=1s", "--", "true")
-        assert stage.start("collector", *line, environment=environment).wait() == 0
+        kept(stage, machine, one, token)
 
     def push(job: str, endpoint: str) -> int:
-        machine.write("/etc/runmeter/collector.env", f"COLLECTOR_PUSH_ENDPOINT={endpoint}")
+        lines = f"COLLECTOR_PUSH_ENDPOINT={endpoint}\nCOLLECTOR_TIMEOUT=2s\n"
+        machine.write("/etc/runmeter/collector.env", lines)
         return start(stage, Unit("runmeter-push@.service", job), machine).wait()
 
     good = [0, int(Unit("runmeter-push@.service").value("SuccessExitStatus"))]
-    assert push(scope.job, "grpc://127.0.0.1:9") not in good
+    assert push(scope.job, NOWHERE) not in good
     assert push(scope.job, f"grpc://{address}") in good
     assert (len(listed(machine, url, scope)), listed(machine, url, other)) == (1, [])
     assert push(other.job, f"grpc://{address}") == 0
     assert len(listed(machine, url, other)) == 1
-    assert list(spool.glob("*.json")) == []
+    assert list(machine.path(SPOOL).glob("*.json")) == []
+
+
+def test_tls_as_documented(stage: Stage, machine: Machine, scope: Scope) -> None:
+    """The drop-in of the documents makes the receiver serve with the certificate alone."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    machine.write("/etc/runmeter/tls-key.pem", issued.private_key_pem.bytes().decode())
+    chain = "".join(blob.bytes().decode() for blob in issued.cert_chain_pems)
+    machine.write("/etc/runmeter/tls-cert.pem", chain)
+    machine.write("/etc/runmeter/ca.pem", authority.cert_pem.bytes().decode())
+    unit = Unit(SERVICES[0])
+    (drop_in,) = (f.text for f in fences(DOCUMENT.read_text()) if f.language == "ini")
+    unit.add(drop_in)
+    address = start(stage, unit, machine).event("server.started")["address"]
+    port = address.rpartition(":")[2]
+    for scheme, code in (("grpcs", 4), ("grpc", 3)):  # a made-up token; nobody who answers
+        collector = stage.start(
+            "collector",
+            "push",
+            *(f"--push-endpoint={scheme}://localhost:{port}", "--timeout=2s"),
+            *((f"--tls-ca={machine.path('/etc/runmeter/ca.pem')}",) if code == 4 else ()),
+            environment=kept(stage, machine, scope, stage.keep("ab" * 32)),
+        )
+        assert collector.wait() == code, collector.text
 
 
 def test_a_unit_starts_what_the_documents_install() -> None:
     """The page installs the programs where the units look for them."""
-    text = (ROOT / "docs" / "bare-machines.md").read_text()
+    text = DOCUMENT.read_text()
     assert str(Path(INSTALLED).parent) in text
     for name in UNITS:
         assert name in text or name.replace("@", "@build") in text

@@ -40,8 +40,12 @@ class Unit:
         self._name = name
         self._instance = instance
         self._values: dict[tuple[str, str], list[str]] = {}
+        self.add((FOLDER / name).read_text())
+
+    def add(self, text: str) -> None:
+        """Read its lines, or those of a drop-in."""
         section = ""
-        for line in (FOLDER / name).read_text().splitlines():
+        for line in text.splitlines():
             assert not line.endswith("\\"), "a line that goes on is not understood here"
             if line.startswith("["):
                 section = line.strip("[]")
