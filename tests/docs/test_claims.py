@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from rig.repository import ROOT
+from rig.repository import ROOT, committed_files
 
 PERFORMANCE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -63,3 +63,30 @@ def test_what_replaces_the_go_system_is_there() -> None:
                 path = folder / name
             assert path.exists(), (cell, name)
             folder = path.parent
+
+
+def test_files_of_the_checklists_are_there() -> None:
+    """Every file that CONTRIBUTING names exists, seen from the root or from the package in hand."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code = " ".join(re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)))
+    named = set(re.findall(r"(?<![\w./*-])((?:[\w-]+/)*[\w-]+\.(?:py|md|json|proto|toml))\b", code))
+    named -= {"src/runmeter/procfs/uptime.py", "tests/test_uptime.py", "proc_x.py"}  # to be written
+    known = [str(path.relative_to(ROOT)) for path in committed_files()]
+    assert len(named) > 40
+    assert {
+        name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in known)
+    } == set()
+
+
+def test_contract_has_every_method() -> None:
+    """The table of docs/contract.md names every method of the contract, and no other."""
+    text = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", text, re.MULTILINE)
+    told = {f"{service}.{method}" for service, cell in rows for method in re.findall(r"\w+", cell)}
+    contract = "\n".join(path.read_text() for path in (ROOT / "proto/runmeter/v1").glob("*.proto"))
+    services = re.findall(r"^service (\w+) \{\n(.*?)^\}", contract, re.MULTILINE | re.DOTALL)
+    assert told == {
+        f"{service}.{method}"
+        for service, body in services
+        for method in re.findall(r"^  rpc (\w+)\(", body, re.MULTILINE)
+    }
