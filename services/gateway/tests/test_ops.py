@@ -22,6 +22,7 @@ from runmeter.gateway.ops import Readiness
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
 TEMPLATE = "/api/v1/metrics/repo/{org}/{repo}/{workflow}/{job}"
 TOKEN = "a-token-nobody-may-see-0123456789"
+REFUSED = grpc.StatusCode.PERMISSION_DENIED
 HEADERS = {"Authorization": f"Bearer {TOKEN}", "Accept-Encoding": "identity"}
 
 
@@ -161,6 +162,40 @@ def test_receiver_away(program: Any, own_double: Any) -> None:
         if ask(program, "/readyz").status_code == 200:
             break
     program.event("receiver.found")
+
+
+def test_requests_say_why(program: Any, own_double: Any) -> None:
+    """The line of a request that the receiver did not answer has the code and what gRPC said; of
+    what the receiver itself refused, the code: its text is in the answer."""
+    with httpx.Client(base_url=program.url, headers=HEADERS, trust_env=False) as client:
+        own_double.listing = own_double.streams([], then=own_double.fails(REFUSED, "not yours"))
+        assert client.get(RUNS).status_code == 403
+        line = program.event("request.finished", status=403)
+        assert (line["code"], "message" in line) == ("PERMISSION_DENIED", False)
+        own_double.stop()
+        assert client.get(RUNS).status_code == 503
+        line = program.event("request.finished", status=503)
+        assert line["code"] == "UNAVAILABLE"
+        assert f":{own_double.port}" in line["message"]
+        assert "Connection refused" in line["message"]
+        own_double.start()
+        answered = (client.get(RUNS).status_code for _ in range(20_000))
+        assert 403 in answered
+        own_double.listing = own_double.streams([])
+        assert client.get(RUNS).status_code == 200
+        assert "code" not in program.event("request.finished", status=200)
+
+
+def test_readiness_says_why(program: Any, own_double: Any) -> None:
+    """A receiver that is lost for another reason than before is told again, with that reason."""
+    own_double.health = own_double.fails(REFUSED, "a proxy says no")
+    assert ask(program, "/readyz").status_code == 503
+    assert program.event("receiver.lost")["message"] == "a proxy says no"
+    own_double.stop()
+    for _ in range(20_000):  # it looks once a second
+        if "UNAVAILABLE" in ask(program, "/readyz").text:
+            break
+    assert "Connection refused" in program.event("receiver.lost")["message"]
 
 
 def test_receiver_does_not_serve(program: Any, own_double: Any) -> None:

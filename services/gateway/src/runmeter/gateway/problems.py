@@ -204,9 +204,17 @@ class ProblemHandler(ErrorHandler):
         """Make the problem; a defect is logged with all that is known, and told without it."""
         outcome = outcome_of(exception)
         request_id: str = getattr(request, "request_id", "")
+        if isinstance(exception, ReceiverError):
+            request.ctx.failure = _failure_of(exception, outcome.status)
         if outcome.status == 500:
             log_failed(exception, request_id, getattr(request, "route_template", None))
         return problem_response(outcome, request_id)
+
+
+def _failure_of(error: ReceiverError, status: int) -> Mapping[str, str]:
+    """Say for the log how a call ended: with the text that came, unless the caller is told it."""
+    told = {} if status in _RECEIVER_TEXTS else {"message": error.message}
+    return {"code": error.code, **told}
 
 
 def log_failed(error: BaseException, request_id: str, route: str | None) -> None:

@@ -112,5 +112,6 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
             request_id=self.request_id,
             peer=":".join(map(str, address[:2])) if isinstance(address, tuple) else None,
             client=self.client_address,
+            **getattr(self.ctx, "failure", {}),
             **more,
         )
