@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
-TOKEN = "a-token-nobody-may-see-0123456789"
+TOKEN = "5ec4e7ba" * 8  # of a push token's form
 ORIGIN = "https://dashboard.example.org"
 PREFLIGHT = {"Access-Control-Request-Method": "GET"}
 

@@ -10,8 +10,9 @@ import pytest
 WAIT_SECONDS = 20.0
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: h\r\n\r\n"
 HEAD = (
-    b"POST /api/v1/metrics HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer x\r\n"
-    b"Content-Type: application/json\r\n"
+    b"POST /api/v1/metrics HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer "
+    + b"5ec4e7ba" * 8
+    + b"\r\nContent-Type: application/json\r\n"
 )
 LENGTH = b"%d" % len(HIDDEN)
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"

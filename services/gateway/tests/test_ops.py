@@ -21,7 +21,7 @@ from runmeter.gateway.ops import Readiness
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
 TEMPLATE = "/api/v1/metrics/repo/{org}/{repo}/{workflow}/{job}"
-TOKEN = "a-token-nobody-may-see-0123456789"
+TOKEN = "5ec4e7ba" * 8  # of a push token's form
 REFUSED = grpc.StatusCode.PERMISSION_DENIED
 HEADERS = {"Authorization": f"Bearer {TOKEN}", "Accept-Encoding": "identity"}
 

@@ -29,6 +29,7 @@ SECRET = "ipv4:10.0.0.7:50051 is our address"
 OWN = [
     (errors.InvalidRequest("x", FieldError("a", "b")), 400),
     (errors.MissingBearer(), 401),
+    (errors.NoPushToken(), 401),
     (errors.BodyTooLarge(10), 413),
     (errors.BodyTooSlow(30.0), 408),
     (errors.UnsupportedMediaType("x"), 415),
@@ -159,5 +160,5 @@ def test_busy_http_layer() -> None:
 
 def test_unauthenticated_asks_for_a_bearer() -> None:
     """401 says how to authenticate, whoever found out."""
-    for error in (errors.MissingBearer(), ReceiverError("UNAUTHENTICATED", "expired")):
+    for error in (errors.MissingBearer(), errors.NoPushToken(), ReceiverError("UNAUTHENTICATED", "expired")):
         assert outcome_of(error).headers == {"WWW-Authenticate": "Bearer"}

@@ -17,7 +17,7 @@ import pytest
 from runmeter.v1 import run_service_pb2
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
-TOKEN = "a-token-nobody-may-see-0123456789"
+TOKEN = "5ec4e7ba" * 8  # of a push token's form
 HEADERS = {"Authorization": f"Bearer {TOKEN}", "Accept-Encoding": "identity"}
 
 

@@ -27,6 +27,8 @@ PATH: Final = rf"^{_PART}(?:/{_PART})*$"
 """Names between slashes, none of them empty, ``.`` or ``..``; no control characters."""
 LOOSE_PATH: Final = rf"^(?:{_PART})?(?:/(?:{_PART})?)*$"
 """The same, but parts may be empty."""
+PUSH_TOKEN: Final = r"^[0-9a-f]{64}(?:\.(?:0|[1-9][0-9]{0,18}))?$"
+"""A MAC, and if it expires the unix time of that."""
 UUID: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 

@@ -3,6 +3,7 @@
 GatewayError
 ├── InvalidRequest         something in path, query or body
 ├── MissingBearer          no usable ``Authorization: Bearer``
+├── NoPushToken            a bearer that no push token can be
 ├── AddressTooLong
 ├── HeadTooLarge
 ├── HeadTooSlow
@@ -42,6 +43,10 @@ class InvalidRequest(GatewayError):
 
 class MissingBearer(GatewayError):
     """The request has no ``Authorization: Bearer …``, or one that cannot be a token."""
+
+
+class NoPushToken(GatewayError):
+    """The bearer of a push has another form than a push token."""
 
 
 class AddressTooLong(GatewayError):

@@ -25,6 +25,7 @@ from runmeter.gateway.errors import (
     HeadTooSlow,
     InvalidRequest,
     MissingBearer,
+    NoPushToken,
     Overloaded,
     ReceiverError,
     TooManyAtOnce,
@@ -120,6 +121,8 @@ def _of_gateway(error: GatewayError) -> Outcome:
             return Outcome(400, error.detail, error.errors)
         case MissingBearer():
             return Outcome(401, "Send the token as `Authorization: Bearer <token>`.", (), _BEARER)
+        case NoPushToken():
+            return Outcome(401, "The bearer is not a push token.", (), _BEARER)
         case BodyTooLarge():
             return Outcome(413, f"The body may have at most {error.limit_bytes} bytes.")
         case BodyTooSlow():

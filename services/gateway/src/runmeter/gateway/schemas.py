@@ -12,7 +12,17 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from msgspec import Struct, json
 
-from runmeter.gateway.about import INT32_MAX, LOOSE_PATH, PATH, TEXT, UUID, about, text, whole
+from runmeter.gateway.about import (
+    INT32_MAX,
+    LOOSE_PATH,
+    PATH,
+    PUSH_TOKEN,
+    TEXT,
+    UUID,
+    about,
+    text,
+    whole,
+)
 from runmeter.gateway.instant import Instant, parse_instant
 from runmeter.gateway.summaries import Int32, Int64, Summary
 
@@ -181,7 +191,7 @@ class Token(Struct, omit_defaults=True):
         about(
             "64 hex digits, and if it expires a dot and the unix time of that.",
             _TOKEN,
-            pattern=r"^[0-9a-f]{64}(?:\.[0-9]+)?$",
+            pattern=PUSH_TOKEN,
         ),
     ]
     expires_at: Annotated[

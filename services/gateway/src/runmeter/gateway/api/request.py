@@ -13,8 +13,9 @@ from sanic.config import Config
 from sanic.exceptions import BadURL
 
 from runmeter.gateway import events
+from runmeter.gateway.about import PUSH_TOKEN
 from runmeter.gateway.backend import Caller
-from runmeter.gateway.errors import MissingBearer
+from runmeter.gateway.errors import MissingBearer, NoPushToken
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 _UNREADABLE: Final = "NONE"
@@ -25,6 +26,7 @@ BEARER_BYTES_MAX: Final = 4096
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # what gRPC can carry as a metadata value; a space inside is the receiver's to judge
 _BEARER: Final = re.compile(r"bearer +([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?) *", re.IGNORECASE)
+_PUSH_TOKEN: Final = re.compile("Bearer " + PUSH_TOKEN.strip("^$"))
 _PARAMETER: Final = re.compile(r"<(\w+)(?::[^>]*)?>")
 
 _log = structlog.get_logger()
@@ -72,6 +74,17 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
         if match is None or len(match[1]) > BEARER_BYTES_MAX:
             raise MissingBearer
         return Caller(f"Bearer {match[1]}", self.request_id, self.client_address)
+
+    def pusher(self) -> Caller:
+        """Take the bearer of a push, if it has the form of a push token; more is not checked here.
+
+        Raises:
+            MissingBearer, NoPushToken
+        """
+        caller = self.caller()
+        if not _PUSH_TOKEN.fullmatch(caller.authorization):
+            raise NoPushToken
+        return caller
 
     @property
     def client_address(self) -> str | None:
