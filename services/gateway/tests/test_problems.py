@@ -160,5 +160,9 @@ def test_busy_http_layer() -> None:
 
 def test_unauthenticated_asks_for_a_bearer() -> None:
     """401 says how to authenticate, whoever found out."""
-    for error in (errors.MissingBearer(), errors.NoPushToken(), ReceiverError("UNAUTHENTICATED", "expired")):
+    for error in (
+        errors.MissingBearer(),
+        errors.NoPushToken(),
+        ReceiverError("UNAUTHENTICATED", "expired"),
+    ):
         assert outcome_of(error).headers == {"WWW-Authenticate": "Bearer"}

@@ -333,6 +333,17 @@ def test_bad_parameters(client: httpx.Client, double: Any) -> None:
     assert double.calls.empty()
 
 
+def test_all_that_is_wrong_at_once(client: httpx.Client, double: Any) -> None:
+    """What is wrong in path and query is named in one answer, whatever the kind of fault."""
+    path = RUNS.replace("/build", "/%zz").replace("/ci.yml", "/%2E%2E")
+    found = problem(client.get(f"{path}?limits=1&limit=0&before=x&state=all&state=all"), 400)
+    fields = {error["field"] for error in found["errors"]}
+    assert fields == {"job", "workflow", "limits", "limit", "before", "state"}
+    found = problem(client.get("/api/v1/repos/o/%ff/jobs?page=1&limit=0"), 400)
+    assert {error["field"] for error in found["errors"]} == {"repository", "page", "limit"}
+    assert double.calls.empty()
+
+
 def test_parameters_the_receiver_refuses(client: httpx.Client, double: Any) -> None:
     """Values that only the receiver refuses are told by the names of the parameters."""
 

@@ -29,6 +29,10 @@ LOOSE_PATH: Final = rf"^(?:{_PART})?(?:/(?:{_PART})?)*$"
 """The same, but parts may be empty."""
 PUSH_TOKEN: Final = r"^[0-9a-f]{64}(?:\.(?:0|[1-9][0-9]{0,18}))?$"
 """A MAC, and if it expires the unix time of that."""
+AFTER: Final = "^[A-Za-z0-9_-]*$"
+"""Where a page begins; opaque."""
+LIMIT_MAX: Final = 10_000
+"""Entries of one listing."""
 UUID: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 

@@ -18,7 +18,10 @@ GatewayError
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+ERRORS_MAX: Final = 100
+"""No answer lists more bad fields than this."""
 
 
 class FieldError(NamedTuple):
@@ -38,7 +41,7 @@ class InvalidRequest(GatewayError):
     def __init__(self, detail: str, *errors: FieldError) -> None:
         super().__init__(detail)
         self.detail = detail
-        self.errors = errors
+        self.errors = errors[:ERRORS_MAX]
 
 
 class MissingBearer(GatewayError):

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from runmeter.gateway import schemas
-from runmeter.gateway.about import PATH, about, text, whole
+from runmeter.gateway.about import AFTER, LIMIT_MAX, PATH, about, text, whole
 from runmeter.gateway.instant import Instant
 from runmeter.gateway.openapi import Answer, Head, Json, Operation, Parameter, document
 from runmeter.gateway.schemas import JobName, OrganizationName, RepositoryName, RunId, WorkflowName
@@ -45,7 +45,7 @@ _Asset: TypeAlias = Annotated[
 _LIMIT: Final = Parameter(
     "limit",
     "query",
-    Annotated[int, whole("At most so many; without it 1000.", 20, "entries", 1, 10000)],
+    Annotated[int, whole("At most so many; without it 1000.", 20, "entries", 1, LIMIT_MAX)],
 )
 _OF_RUNS: Final = (
     Parameter(
@@ -83,7 +83,7 @@ _OF_NAMES: Final = (
                 "What follows a page: taken from its Link, not made.",
                 "bXktb3JnAG15LW9yZy9teS1yZXBv",
                 maxLength=1024,
-                pattern="^[A-Za-z0-9_-]*$",
+                pattern=AFTER,
             ),
         ],
     ),

@@ -17,11 +17,9 @@ from runmeter.gateway.problems import log_failed
 from runmeter.gateway.query import (
     RUN_PARAMETERS,
     RunQuery,
+    asked,
     next_page,
-    parameters_of,
     path_of,
-    scope_of,
-    values_of,
 )
 from runmeter.gateway.schemas import RunRecord, Scope, encode_into
 
@@ -56,9 +54,10 @@ async def _answer(
     backend: Backend, request: GatewayRequest, path: tuple[str, str, str, str]
 ) -> HTTPResponse | None:
     caller = request.caller()
-    scope = scope_of(*path)
-    parameters = parameters_of(request.query_string, RUN_PARAMETERS)
-    query = RunQuery(scope, **values_of(parameters, RUN_PARAMETERS))
+    raw = dict(zip(Scope.__struct_fields__, path, strict=True))
+    names, parameters, values = asked(raw, request.query_string, RUN_PARAMETERS)
+    scope = Scope(**names)
+    query = RunQuery(scope, **values)
     async with backend.list_runs(query, caller) as listing:
         headers = _headers(listing, scope, parameters)
         coder = _coder(request, headers)
