@@ -70,6 +70,16 @@ def test_push_documented(client: httpx.Client, double: Any, documented_run: Any)
     assert {(run.state, run.revision) for run in runs} == {(run_pb2.RUN_STATE_COMPLETED, 1)}
 
 
+def test_push_needs_its_run_id(client: httpx.Client, double: Any, documented_run: Any) -> None:
+    """Without ``run_id``, which may be empty, it is refused by name."""
+    del documented_run["run_id"]
+    found = problem(client.post("/api/v1/metrics", json=documented_run), 400)
+    assert found["errors"] == [{"field": "run_id", "reason": "is required"}]
+    assert double.calls.empty()
+    documented_run["run_id"] = ""
+    assert client.post("/api/v1/metrics", json=documented_run).status_code == 201
+
+
 def test_push_bad_fields(client: httpx.Client, double: Any, golden_run: Any) -> None:
     """Bad fields that the gateway sees are listed; the receiver is not called."""
     del golden_run["payload"]["containers"][0]["cpu_cores"]["p95"]

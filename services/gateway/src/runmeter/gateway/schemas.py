@@ -45,7 +45,7 @@ FullRepositoryName: TypeAlias = Annotated[
 ]
 WorkflowName: TypeAlias = Annotated[str, text("Workflow.", "ci.yml", minimum=1, form=LOOSE_PATH)]
 JobName: TypeAlias = Annotated[str, text("Job.", "build", minimum=1, form=LOOSE_PATH)]
-RunId: TypeAlias = Annotated[str, text("Identity given by the CI system.", "run-123")]
+RunId: TypeAlias = Annotated[str, text("Identity given by the CI system; empty: none.", "run-123")]
 RunnerName: TypeAlias = Annotated[str, text("Runner that ran the job.", "runner-a", minimum=1)]
 Version: TypeAlias = Annotated[str, text("Version of the collector.", "0.1.0", 63)]
 Attempt: TypeAlias = Annotated[
@@ -108,7 +108,7 @@ class RunBody(Scope, kw_only=True):
     Without ``push_id`` it is a completed run of its own, whatever ``state`` and ``revision`` say.
     """
 
-    run_id: RunId | None = None
+    run_id: RunId
     push_id: Annotated[
         str | None,
         about("Identity within its scope, kept through retries.", _PUSH_ID, pattern=UUID),
