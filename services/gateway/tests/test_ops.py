@@ -49,25 +49,37 @@ def program(start: Any, own_double: Any) -> Any:
 # -- /metrics -----------------------------------------------------------------------------
 
 
-def test_requests_are_counted(program: Any, own_double: Any, golden_stored: Any) -> None:
+def test_requests_are_counted(start: Any, own_double: Any, golden_stored: Any) -> None:
     """Requests are counted by method, template and status; names never make a series."""
     own_double.listing = own_double.streams([[golden_stored]] * 2)
+    origin = "--cors-origin=https://dashboard.example.org"
+    program = start(f"--receiver=grpc://127.0.0.1:{own_double.port}", origin)
     with httpx.Client(base_url=program.url, headers=HEADERS, trust_env=False) as client:
         size = sum(len(client.get(RUNS.replace("/j", f"/{n}")).content) for n in range(3))
         size += len(client.get("/secret-name").content)
         client.request("BREW", "/health")
+        for method, path in (("DELETE", RUNS), ("GET", "/api/v1/metrics"), ("OPTIONS", RUNS)):
+            assert client.request(method, path).status_code == 405
+        asked = {"Origin": "https://dashboard.example.org", "Access-Control-Request-Method": "POST"}
+        assert client.options("/api/v1/token", headers=asked).status_code == 204
+        assert client.options("/nowhere").status_code == 404
         assert client.head("/health").status_code == 200
     for method, route, status, count in (
         ("GET", TEMPLATE, "200", 3),
         ("GET", "unmatched", "404", 1),
-        ("other", "unmatched", "405", 1),
+        ("other", "/health", "405", 1),
+        ("DELETE", TEMPLATE, "405", 1),
+        ("GET", "/api/v1/metrics", "405", 1),
+        ("OPTIONS", TEMPLATE, "405", 1),
+        ("OPTIONS", "/api/v1/token", "204", 1),
+        ("OPTIONS", "unmatched", "404", 1),
         ("HEAD", "/health", "200", 1),
     ):
         found = metric(program, "requests_total", method=method, route=route, status=status)
         assert found == count, (method, route, status)
     timed = metric(program, "request_duration_seconds_count", method="GET", route=TEMPLATE)
     assert timed == 3
-    assert metric(program, "response_body_bytes_total") >= size  # and the body of the 405
+    assert metric(program, "response_body_bytes_total") >= size  # and bodies of the others
     text = ask(program, "/metrics").text
     assert "secret-name" not in text
     assert "BREW" not in text
