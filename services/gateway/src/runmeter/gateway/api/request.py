@@ -60,8 +60,9 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
         self._client_address: str | None = None
         self.streams = False
         """The answer is sent in parts, so it is not over when it begins."""
-        given = self.headers.getone(REQUEST_ID_HEADER, "")
-        self.request_id: str = given if _SANE_ID.fullmatch(given) else str(uuid4())
+        given = self.headers.getall(REQUEST_ID_HEADER, [])
+        is_sane = len(given) == 1 and _SANE_ID.fullmatch(given[0])
+        self.request_id: str = given[0] if is_sane else str(uuid4())
 
     def has_path(self) -> bool:
         """Whether there is a path at all: ``GET http://`` is a URL for the parser, without one."""
