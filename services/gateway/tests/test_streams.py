@@ -129,6 +129,25 @@ def test_http_1_0(gateway: Any, double: Any, golden_run: Any, golden_stored: Any
     assert json.loads(body) == [golden_run] * 3
 
 
+def test_http_1_0_head(gateway: Any, double: Any, golden_stored: Any) -> None:
+    """HEAD by HTTP/1.0 says the length that GET has, and nothing of chunks."""
+    double.listing = double.streams([[golden_stored]] * 3)
+    host, _, port = gateway.address.rpartition(":")
+    lengths = []
+    for method in ("HEAD", "GET"):
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            head = f"{method} {RUNS} HTTP/1.0\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+            connection.sendall(head.encode())
+            response = http.client.HTTPResponse(connection, method=method)
+            response.begin()
+            assert response.getheader("transfer-encoding") is None
+            lengths.append(response.getheader("content-length"))
+            assert (response.read() == b"") == (method == "HEAD")
+            assert connection.recv(1) == b""
+    assert lengths[0] == lengths[1]
+    assert int(lengths[0]) > 2
+
+
 def test_http_1_0_broken(gateway: Any, double: Any, golden_stored: Any) -> None:
     """An HTTP/1.0 client could not tell a broken array from a whole one: it gets a problem."""
     failing = double.fails(grpc.StatusCode.UNAVAILABLE)
