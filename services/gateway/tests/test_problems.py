@@ -124,6 +124,15 @@ def test_field_violations() -> None:
     }
 
 
+def test_texts_are_bounded() -> None:
+    """What a stranger has sent comes back cut: a key of a mebibyte is no answer."""
+    error = errors.InvalidRequest("x" * 2000, FieldError("k" * 2**20, "r" * 1001))
+    found = json.loads(problem_response(outcome_of(error), "id-1").body or b"")
+    (bad,) = found["errors"]
+    assert [len(text) for text in (found["detail"], bad["field"], bad["reason"])] == [1000] * 3
+    assert bad["field"] == "k" * 999 + "\u2026"
+
+
 @pytest.mark.parametrize(
     ("code", "seconds", "expected"),
     [

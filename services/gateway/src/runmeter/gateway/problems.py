@@ -32,7 +32,8 @@ from runmeter.gateway.errors import (
     TooManyRequests,
     UnsupportedMediaType,
 )
-from runmeter.gateway.schemas import Bad, Problem, encode
+from runmeter.gateway.faults import TEXT_MAX, Bad, Problem
+from runmeter.gateway.schemas import encode
 
 CONTENT_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 1
@@ -184,10 +185,15 @@ def problem_of(outcome: Outcome, request_id: str) -> Problem:
         type=f"urn:runmeter:problem:{kind.slug}",
         title=kind.title,
         status=outcome.status,
-        detail=outcome.detail or kind.detail,
+        detail=_cut(outcome.detail or kind.detail),
         request_id=request_id,
-        errors=[Bad(field, reason) for field, reason in outcome.errors] or None,
+        errors=[Bad(_cut(field), _cut(reason)) for field, reason in outcome.errors] or None,
     )
+
+
+def _cut(text: str) -> str:
+    """Cut a text that holds what a stranger has sent, such as a key."""
+    return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "\u2026"
 
 
 def problem_response(outcome: Outcome, request_id: str) -> HTTPResponse:
