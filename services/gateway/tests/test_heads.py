@@ -60,6 +60,8 @@ def _answers(address: str, request: bytes) -> bytes:
         b"GET http://other/health HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
         b"GET http://h:81/health HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
         b"GET HTTPS://h@other/health HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
+        b"GET ftp://other/health HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
+        b"GET http:///health HTTP/1.1\r\nHost:\r\n\r\n" + HIDDEN,
         b"GET http://u@h/health HTTP/1.1\r\nHost: u@h\r\n\r\n" + HIDDEN,
         b"GET http://u@h/health HTTP/1.0\r\n\r\n" + HIDDEN,
         b"GET /health#x HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,

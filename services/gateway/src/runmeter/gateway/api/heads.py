@@ -19,7 +19,7 @@ _FIELD: Final = re.compile(rb"(" + _TOKEN + rb"):[ \t]*([\x20-\x7e\x80-\xff\t]*)
 _HOST: Final = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]{0,5})?"
 )
-_ABSOLUTE: Final = re.compile(rb"(?i:(https?)://)([^/?]*)")
+_ABSOLUTE: Final = re.compile(rb"([A-Za-z][0-9A-Za-z+.-]*)://([^/?]*)")
 _DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
 _SINGLE: Final = (b"Content-Type", b"Content-Encoding", b"X-Request-ID")
 _SIZES: Final = {10: re.compile(r"[0-9]{1,18}"), 16: re.compile(r"[0-9A-Fa-f]{1,16}")}
@@ -63,9 +63,9 @@ def _check_host(target: bytes, hosts: list[bytes], is_old: bool) -> None:
     absolute = _ABSOLUTE.match(target)
     if absolute is None:
         return
-    port = _DEFAULT_PORTS[absolute[1].lower()]
+    port = _DEFAULT_PORTS.get(absolute[1].lower(), b"")
     named = {host.lower().removesuffix(port) for host in (absolute[2], *hosts)}
-    if len(named) > 1 or not _HOST.fullmatch(absolute[2]):
+    if len(named) > 1 or not absolute[2] or not _HOST.fullmatch(absolute[2]):
         raise BadRequest("The request line and the Host header name different hosts.")
 
 
