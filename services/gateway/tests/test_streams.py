@@ -263,6 +263,7 @@ def test_receiver_dies_in_the_middle(
     headers = HEADERS | {"Accept-Encoding": coding}
     with httpx.Client(base_url=program.url, headers=headers, trust_env=False) as client:
         with client.stream("GET", RUNS) as response:
+            assert response.status_code == 200
             chunks = response.iter_raw()
             next(chunks)
             own_double.stop()
