@@ -38,10 +38,11 @@ test-lowest: setup ## the quick part of the tests with the lowest versions that 
 	$(VENV)/bin/tox run --recreate -e lowest
 
 RUNS ?= 1000
+LOAD_SECONDS ?= 60
 SEED ?= $(shell date +%s)
-soak: setup ## end RUNS=1000 collectors in each way at random moments, every record of a run in any order, receivers likewise; thousands of odd requests
-	LOSSES_RUNS=$(RUNS) LOSSES_SEED=$(SEED) $(VENV)/bin/pytest \
-	  tests/e2e/test_losses.py tests/e2e/test_faults.py tests/e2e/test_receiver_faults*.py \
+soak: setup ## end RUNS=1000 collectors in each way at random moments, every record of a run in any order, receivers likewise; thousands of odd requests; LOAD_SECONDS=60 of more clients than the gateway serves
+	LOSSES_RUNS=$(RUNS) LOSSES_SEED=$(SEED) LOSSES_SECONDS=$(LOAD_SECONDS) $(VENV)/bin/pytest \
+	  tests/e2e/test_losses.py tests/e2e/test_faults.py tests/e2e/test_gateway_load.py tests/e2e/test_receiver_faults*.py \
 	  tests/contract/test_order.py tests/contract/test_fuzzed.py tests/contract/test_any_names.py --durations=0
 
 lint: setup ## style and types only

@@ -21,6 +21,7 @@ from rig.service import Service
 from rig.stack import Scope, Stack
 
 RUN_COUNT = int(os.environ.get("LOSSES_RUNS", "20"))  # `make soak` says how many of each
+LOAD_SECONDS = int(os.environ.get("LOSSES_SECONDS", "10"))  # and for how long to overload
 SEED = os.environ.get("LOSSES_SEED", "0")
 settings.register_profile("losses", max_examples=max(200, 2 * RUN_COUNT), deadline=None)
 tallies = pytest.StashKey[dict[str, Counter[str]]]()
@@ -87,6 +88,12 @@ def service(stage: Stage, place: Place) -> Iterator[Service]:
 def run_count() -> int:
     """How many runs a test of random ends makes."""
     return RUN_COUNT
+
+
+@pytest.fixture
+def load_seconds() -> int:
+    """For how long a test asks for more than a service can do."""
+    return LOAD_SECONDS
 
 
 @pytest.fixture

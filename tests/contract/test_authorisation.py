@@ -142,10 +142,16 @@ def test_checks_come_in_order(stack: Stack, scope: Scope) -> None:
     bad_scope = a_record(scope._replace(job=""), exit_code=-1)
     large = {"content": b" " * (2**20 + 1)}
     broken = {"content": b"{"}
+    plain = {"Content-Type": "text/plain"}
     cases: list[tuple[dict[str, str], dict[str, Any], int]] = [
         ({}, large, 401),
         ({}, broken, 401),
         ({}, {"json": bad_scope}, 401),
+        (stack.reading, large, 401),
+        (bearer("guess"), large, 401),
+        (bearer("guess"), broken, 401),
+        (bearer("guess") | plain, broken, 401),
+        (bearer(other) | plain, broken, 415),
         (bearer(good), large, 413),
         (bearer(other), large, 413),
         (bearer(other), broken, 400),
@@ -154,7 +160,7 @@ def test_checks_come_in_order(stack: Stack, scope: Scope) -> None:
         (bearer(good), {"json": bad_field}, 400),
     ]
     for headers, body, status in cases:
-        sent = headers | {"Content-Type": "application/json"}
+        sent = {"Content-Type": "application/json"} | headers
         problem(stack.rest.post(METRICS, headers=sent, **body), status)
     answer = stack.rest.post(METRICS, json=bad_scope, headers=bearer(other))
     assert problem(answer, 400).keys() == {"job"}

@@ -80,6 +80,8 @@ OUTSIDE: list[tuple[str, Any]] = [
     ("state", "unspecified"),
     ("state", "COMPLETED"),
     ("revision", 0),
+    ("run_id", MISSING),
+    ("run_id", None),
     ("run_id", "x" * 256),
     ("run_id", "a\tb"),
     ("run_attempt", 0),

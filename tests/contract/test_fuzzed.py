@@ -13,7 +13,6 @@ from rig.programs import BIN, Stage
 from rig.repository import ROOT
 from rig.stack import Stack
 
-BODY_BYTES_MAX = "8MiB"  # lists of the largest allowed length, with names of the largest
 CI_COUNT = 40
 CASES_MIN = 300
 STORED_MIN = 50
@@ -25,11 +24,7 @@ def test_the_api_is_as_described(
     stage: Stage, tmp_path: Path, run_count: int, seed: str, tally: Counter[str]
 ) -> None:
     """No answer to any case is other than described; many of the cases store a run."""
-    stack = Stack(
-        stage,
-        f"--max-body-bytes={BODY_BYTES_MAX}",
-        receiver_arguments=(f"--max-message-bytes={BODY_BYTES_MAX}",),
-    )
+    stack = Stack(stage)
     environment = {
         "FUZZING_URL": stack.gateway.url,
         "FUZZING_READ_TOKEN": stack.receiver.read_token,

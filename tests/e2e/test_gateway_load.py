@@ -12,6 +12,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from rig.programs import Stage
+from rig.repository import ROOT
 from rig.stack import Scope, Stack, a_record
 
 pytestmark = pytest.mark.skipif(shutil.which("wrk") is None, reason="needs the program wrk")
@@ -70,7 +71,9 @@ def started(stage: Stage) -> Iterator[Callable[..., Stack]]:
         yield start
 
 
-def test_more_than_it_can(started: Callable[..., Stack], scope: Scope) -> None:
+def test_more_than_it_can(
+    started: Callable[..., Stack], scope: Scope, load_seconds: int, tally: Counter[str]
+) -> None:
     """Clients beyond the limit get 429 or 503 at once; the others their answer in bounded time;
     memory is flat; afterwards all is as before."""
     stack = started(f"--max-requests={LIMIT}")
@@ -82,22 +85,34 @@ def test_more_than_it_can(started: Callable[..., Stack], scope: Scope) -> None:
         counts(stack, "runmeter_gateway_requests_total", "status"),
         peak_bytes(stack),
     )
-    report = storm(stack, scope.path, 10)
+    report = storm(stack, scope.path, load_seconds)
     after = counts(stack, "runmeter_gateway_requests_total", "status")
     answered = after - before
-    print(report, answered, f"grew by {peak_bytes(stack) - peak_before} bytes")
+    grown_bytes = peak_bytes(stack) - peak_before
+    print(report, answered)
+    tally.update({f"answers {status}": count for status, count in answered.items()})
+    tally.update({"seconds": load_seconds, "bytes grown": grown_bytes})
     left = answered.pop("499", 0)  # in the middle of their last request: wrk does not wait
     assert left <= CLIENTS
     assert set(answered) <= {"200", "429", "503"}
     assert answered["200"] > 100
     assert answered["429"] + answered["503"] > 100
     assert "Socket errors" not in report
-    assert peak_bytes(stack) - peak_before < GROWTH_BYTES
+    assert grown_bytes < GROWTH_BYTES
     times = counts(stack, "runmeter_gateway_request_duration_seconds_bucket", "le")
     assert times[str(LONGEST_SECONDS)] == times["+Inf"] > 0
     assert counts(stack, "runmeter_gateway_requests_in_flight", "")[""] == 0
     assert httpx.get(f"{stack.gateway.ops_url}/readyz", trust_env=False).status_code == 200
     assert len(stack.listed(scope)) == RUN_COUNT
+
+
+def test_the_soak_takes_a_minute() -> None:
+    """``make soak`` runs this, for a minute; CI for less."""
+    done = subprocess.run(
+        ["make", "-n", "soak"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "LOSSES_SECONDS=60 " in done.stdout
+    assert f" {Path(__file__).relative_to(ROOT)} " in done.stdout
 
 
 def test_more_than_its_rate(started: Callable[..., Stack], scope: Scope) -> None:

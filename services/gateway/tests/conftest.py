@@ -42,7 +42,7 @@ settings.register_profile("gateway", max_examples=200, deadline=None, derandomiz
 settings.load_profile("gateway")
 
 GOLDEN = Path(__file__).parents[3] / "proto" / "golden"
-TOKEN = "a-token-nobody-may-see-0123456789"
+TOKEN = "5ec4e7ba" * 8  # of a push token's form
 WAIT_SECONDS = 20.0
 
 Behaviour = Callable[[Any, Any], Awaitable[Any]]

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from runmeter.gateway.bodies import ERRORS_MAX, VISITS_MAX, decode_body
-from runmeter.gateway.errors import InvalidRequest
+from runmeter.gateway.bodies import VISITS_MAX, decode_body
+from runmeter.gateway.errors import ERRORS_MAX, InvalidRequest
 from runmeter.gateway.schemas import RunBody, TokenBody
 
 SCOPE = {"organization": "o", "repository": "r", "workflow": "w", "job": "j"}

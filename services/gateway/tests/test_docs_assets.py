@@ -69,6 +69,29 @@ def test_policy(client: httpx.Client, path: str) -> None:
     assert "//" not in policy
 
 
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/docs/swagger-ui-bundle.js"])
+def test_gzip(client: httpx.Client, path: str) -> None:
+    """Who asks for gzip gets it, as a variant with a tag of its own; who does not, the plain."""
+    plain = client.get(path)
+    assert "content-encoding" not in plain.headers
+    assert plain.headers["vary"] == "Accept-Encoding"
+    asking = {"Accept-Encoding": "gzip"}
+    answer = client.get(path, headers=asking)
+    assert (answer.headers["content-encoding"], answer.headers["vary"]) == (
+        "gzip",
+        "Accept-Encoding",
+    )
+    assert answer.content == plain.content
+    assert int(answer.headers["content-length"]) < len(plain.content) * 0.7
+    assert answer.headers["etag"] != plain.headers["etag"]
+    head = client.head(path, headers=asking)
+    assert head.headers["content-length"] == answer.headers["content-length"]
+    known = asking | {"If-None-Match": answer.headers["etag"]}
+    assert client.get(path, headers=known).status_code == 304
+    other = asking | {"If-None-Match": plain.headers["etag"]}
+    assert client.get(path, headers=other).status_code == 200
+
+
 @pytest.mark.parametrize("name", ["no.js", "fetched", "..%2Fdocs.html", "LICENSE", "%00"])
 def test_no_other_file(client: httpx.Client, name: str) -> None:
     """Below /docs/ there is nothing but what the page loads."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 import pytest
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
-TOKEN = "a-token-nobody-may-see-0123456789"
+TOKEN = "5ec4e7ba" * 8  # of a push token's form
 ORIGIN = "https://dashboard.example.org"
 PREFLIGHT = {"Access-Control-Request-Method": "GET"}
 
@@ -61,6 +63,25 @@ def test_streamed_answers_have_them(client: httpx.Client, double: Any, golden_st
     assert headers["transfer-encoding"] == "chunked"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cache-control"] == "private, no-cache"
+    assert headers["date"].endswith(" GMT")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/health"), ("HEAD", RUNS), ("POST", "/api/v1/token"), ("GET", "/nowhere")],
+)
+def test_date(client: httpx.Client, method: str, path: str) -> None:
+    """Every answer has the one date it was made at (RFC 9110, 6.6.1)."""
+    before = time.time()
+    (date,) = client.request(method, path).headers.get_list("date")
+    assert date.endswith(" GMT")
+    assert int(before) <= parsedate_to_datetime(date).timestamp() <= time.time()
+
+
+def test_date_of_operators_pages(gateway: Any) -> None:
+    """The pages for operators have it, too."""
+    answer = httpx.get(f"{gateway.ops_url}/healthz", trust_env=False)
+    assert answer.headers["date"].endswith(" GMT")
 
 
 def test_no_origins(client: httpx.Client) -> None:

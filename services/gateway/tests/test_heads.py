@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 WAIT_SECONDS = 20.0
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: h\r\n\r\n"
 HEAD = (
-    b"POST /api/v1/metrics HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer x\r\n"
-    b"Content-Type: application/json\r\n"
+    b"POST /api/v1/metrics HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer "
+    + b"5ec4e7ba" * 8
+    + b"\r\nContent-Type: application/json\r\n"
 )
 LENGTH = b"%d" % len(HIDDEN)
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -51,6 +53,24 @@ def _answers(address: str, request: bytes) -> bytes:
         HEAD + b"Host: other\r\n\r\n" + HIDDEN,
         b"GET /health HTTP/1.1\r\n\r\n" + HIDDEN,
         b"GET /health HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n" + HIDDEN,
+        HEAD + b"content-type: text/plain\r\n\r\n" + HIDDEN,
+        HEAD + b"Content-Type: application/json\r\n\r\n" + HIDDEN,
+        HEAD + b"Content-Encoding: identity\r\nContent-Encoding: gzip\r\n\r\n" + HIDDEN,
+        b"GET /health HTTP/1.1\r\nHost: h\r\nX-Request-ID: a\r\nx-request-id: b\r\n\r\n" + HIDDEN,
+        b"GET http://other/health HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
+        b"GET http://h:81/health HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
+        b"GET HTTPS://h@other/health HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
+        b"GET ftp://other/health HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
+        b"GET http:///health HTTP/1.1\r\nHost:\r\n\r\n" + HIDDEN,
+        b"GET http://u@h/health HTTP/1.1\r\nHost: u@h\r\n\r\n" + HIDDEN,
+        b"GET http://u@h/health HTTP/1.0\r\n\r\n" + HIDDEN,
+        b"GET /health#x HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
+        b"GET /health?a#x HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
+        b"GET /health HTTP/1.1\r\nHost: a b\r\n\r\n" + HIDDEN,
+        b"GET /health HTTP/1.1\r\nHost: a/b\r\n\r\n" + HIDDEN,
+        b"GET /health HTTP/1.1\r\nHost: a, b\r\n\r\n" + HIDDEN,
+        b"GET /health HTTP/1.1\r\nHost: a:b\r\n\r\n" + HIDDEN,
+        b"GET /health HTTP/1.0\r\nHost: [::1\r\n\r\n" + HIDDEN,
         b"GE(T /health HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
         b"GET /he\x01alth HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
         CHUNKED + b"0x2\r\n{}\r\n0\r\n\r\n" + HIDDEN,
@@ -81,9 +101,23 @@ def test_nothing_hides(gateway: Any, request_bytes: bytes) -> None:
         b"GET /health HTTP/1.1\r\nHost:\r\nX:\t a  b \t\r\nConnection: close\r\n\r\n",
         b"GET /health HTTP/1.1\r\nHost: h\r\nX: caf\xc3\xa9\r\nConnection: close\r\n\r\n",
         b"GET http://h/health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+        b"GET HTTP://H:80/health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+        b"GET http://h/health HTTP/1.0\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: [::1]:8080\r\nConnection: close\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: a_b.c-d:8080\r\nConnection: close\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: h\r\nX: a\r\nX: b\r\nConnection: close\r\n\r\n",
         b"GET /health HTTP/1.0\r\n\r\n",
     ],
 )
 def test_what_is_allowed(gateway: Any, request_bytes: bytes) -> None:
     """What the standard allows is answered."""
     assert _answers(gateway.address, request_bytes).startswith(b"HTTP/1.1 200 ")
+
+
+def test_two_request_ids(gateway: Any) -> None:
+    """Of two ids neither is taken: the answer has one of its own."""
+    head = b"GET /health HTTP/1.1\r\nHost: h\r\nX-Request-ID: one\r\nX-Request-ID: two\r\n\r\n"
+    received = _answers(gateway.address, head)
+    answered = json.loads(received.partition(b"\r\n\r\n")[2])
+    assert answered["request_id"] not in ("one", "two")
+    assert answered["request_id"].encode() in received.partition(b"\r\n\r\n")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from runmeter.gateway import schemas, summaries
+from runmeter.gateway import faults, schemas, summaries
 from runmeter.gateway.api.media import BodyLimits
 from runmeter.gateway.app import create_app
 from runmeter.gateway.backend import Backend
@@ -26,7 +27,7 @@ SCHEMAS = DOCUMENT["components"]["schemas"]
 FIELDS = [(kind, name) for kind, schema in SCHEMAS.items() for name in schema["properties"]]
 STRUCTS = {
     name: found
-    for module in (schemas, summaries)
+    for module in (schemas, summaries, faults)
     for name, found in vars(module).items()
     if isinstance(found, type) and issubclass(found, msgspec.Struct) and found is not msgspec.Struct
 }
@@ -73,19 +74,77 @@ def test_types() -> None:
     assert set(STRUCTS) - set(SCHEMAS) == {"Scope"}
 
 
+def kinds_of(schema: dict[str, Any]) -> set[str]:
+    """The types of JSON that a schema allows."""
+    kinds = schema.get("type", [])
+    return {kinds} if isinstance(kinds, str) else set(kinds)
+
+
+def unbounded(schema: Any, path: str = "") -> Iterator[str]:
+    """The path of everything in a schema that could be of any size."""
+    if isinstance(schema, list):
+        for number, inner in enumerate(schema):
+            yield from unbounded(inner, f"{path}[{number}]")
+    if not isinstance(schema, dict):
+        return
+    kinds = kinds_of(schema)
+    has_least = {"minimum", "exclusiveMinimum"} & schema.keys()
+    if {"integer", "number"} & kinds and not (has_least and "maximum" in schema):
+        yield path
+    # a time has the bounds of its form: the service takes any number of digits of a second
+    is_free = not {"enum", "maxLength"} & schema.keys() and schema.get("format") != "date-time"
+    if "string" in kinds and is_free:
+        yield path
+    if "array" in kinds and "maxItems" not in schema:
+        yield path
+    if "object" in kinds and not {"properties", "maxProperties"} & schema.keys():
+        yield path
+    for name, inner in schema.items():
+        if name not in ("example", "examples"):
+            yield from unbounded(inner, f"{path}/{name}")
+
+
 @pytest.mark.parametrize(("kind", "name"), FIELDS, ids=lambda text: text)
 def test_fields(kind: str, name: str) -> None:
-    """Every field has a description and an example; every number a unit, and bounds."""
+    """Every field has a description, an example, a unit, and bounds wherever it could grow."""
     field = SCHEMAS[kind]["properties"][name]
     assert field["description"].endswith(".")
     refs = re.findall(r"#/components/schemas/(\w+)", json.dumps(field))
     assert field.get("examples") or (refs and SCHEMAS[refs[0]]["examples"])
-    kinds = field.get("type", [])
-    if {"integer", "number"} & set([kinds] if isinstance(kinds, str) else kinds):
-        assert field["x-unit"]
-        assert {"minimum", "exclusiveMinimum"} & field.keys()
-    if refs and refs[0].endswith("Statistics"):
-        assert field["x-unit"]
+    assert field["x-unit"]
+    if kinds_of(field) & {"number"} or (refs and refs[0].endswith("Statistics")):
+        assert field["x-unit"] != "none"
+    assert list(unbounded(field)) == []
+
+
+def test_bounds_of_what_is_sent_and_answered() -> None:
+    """Parameters and JSON of every operation are bounded as fields are, and have examples; a
+    header has the bounds of all headers together."""
+    for path, method, operation in described():
+        for parameter in operation["parameters"]:
+            assert parameter["description"].endswith("."), parameter
+            assert "example" in parameter
+            if parameter["in"] != "header":
+                assert parameter["schema"]["x-unit"]
+                assert list(unbounded(parameter["schema"])) == [], (path, method)
+        contents = [operation.get("requestBody", {}).get("content", {})]
+        contents += [answer.get("content", {}) for answer in operation["responses"].values()]
+        for content in contents:
+            for media, entry in content.items():
+                if media.endswith("json") and not path.startswith(("/openapi", "/docs")):
+                    assert entry["example"] is not None
+                    assert list(unbounded(entry["schema"])) == [], (path, method)
+
+
+def test_bounds_are_those_of_the_contract() -> None:
+    """What the document allows at most is what the receiver takes at most."""
+    run = SCHEMAS["RunBody"]["properties"]
+    summary = SCHEMAS["Summary"]["properties"]
+    assert run["labels"]["maxProperties"] == 32
+    assert run["push_id"]["minLength"] == run["push_id"]["maxLength"] == 36
+    assert summary["containers"]["maxItems"] == 4096
+    assert summary["duration_seconds"]["maximum"] == sys.float_info.max
+    assert SCHEMAS["Token"]["properties"]["token"]["maxLength"] == 64 + 1 + 19
 
 
 @pytest.mark.parametrize("kind", SCHEMAS)

@@ -21,7 +21,8 @@ from runmeter.gateway.ops import Readiness
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
 TEMPLATE = "/api/v1/metrics/repo/{org}/{repo}/{workflow}/{job}"
-TOKEN = "a-token-nobody-may-see-0123456789"
+TOKEN = "5ec4e7ba" * 8  # of a push token's form
+REFUSED = grpc.StatusCode.PERMISSION_DENIED
 HEADERS = {"Authorization": f"Bearer {TOKEN}", "Accept-Encoding": "identity"}
 
 
@@ -48,25 +49,37 @@ def program(start: Any, own_double: Any) -> Any:
 # -- /metrics -----------------------------------------------------------------------------
 
 
-def test_requests_are_counted(program: Any, own_double: Any, golden_stored: Any) -> None:
+def test_requests_are_counted(start: Any, own_double: Any, golden_stored: Any) -> None:
     """Requests are counted by method, template and status; names never make a series."""
     own_double.listing = own_double.streams([[golden_stored]] * 2)
+    origin = "--cors-origin=https://dashboard.example.org"
+    program = start(f"--receiver=grpc://127.0.0.1:{own_double.port}", origin)
     with httpx.Client(base_url=program.url, headers=HEADERS, trust_env=False) as client:
         size = sum(len(client.get(RUNS.replace("/j", f"/{n}")).content) for n in range(3))
         size += len(client.get("/secret-name").content)
         client.request("BREW", "/health")
+        for method, path in (("DELETE", RUNS), ("GET", "/api/v1/metrics"), ("OPTIONS", RUNS)):
+            assert client.request(method, path).status_code == 405
+        asked = {"Origin": "https://dashboard.example.org", "Access-Control-Request-Method": "POST"}
+        assert client.options("/api/v1/token", headers=asked).status_code == 204
+        assert client.options("/nowhere").status_code == 404
         assert client.head("/health").status_code == 200
     for method, route, status, count in (
         ("GET", TEMPLATE, "200", 3),
         ("GET", "unmatched", "404", 1),
-        ("other", "unmatched", "405", 1),
+        ("other", "/health", "405", 1),
+        ("DELETE", TEMPLATE, "405", 1),
+        ("GET", "/api/v1/metrics", "405", 1),
+        ("OPTIONS", TEMPLATE, "405", 1),
+        ("OPTIONS", "/api/v1/token", "204", 1),
+        ("OPTIONS", "unmatched", "404", 1),
         ("HEAD", "/health", "200", 1),
     ):
         found = metric(program, "requests_total", method=method, route=route, status=status)
         assert found == count, (method, route, status)
     timed = metric(program, "request_duration_seconds_count", method="GET", route=TEMPLATE)
     assert timed == 3
-    assert metric(program, "response_body_bytes_total") >= size  # and the body of the 405
+    assert metric(program, "response_body_bytes_total") >= size  # and bodies of the others
     text = ask(program, "/metrics").text
     assert "secret-name" not in text
     assert "BREW" not in text
@@ -161,6 +174,40 @@ def test_receiver_away(program: Any, own_double: Any) -> None:
         if ask(program, "/readyz").status_code == 200:
             break
     program.event("receiver.found")
+
+
+def test_requests_say_why(program: Any, own_double: Any) -> None:
+    """The line of a request that the receiver did not answer has the code and what gRPC said; of
+    what the receiver itself refused, the code: its text is in the answer."""
+    with httpx.Client(base_url=program.url, headers=HEADERS, trust_env=False) as client:
+        own_double.listing = own_double.streams([], then=own_double.fails(REFUSED, "not yours"))
+        assert client.get(RUNS).status_code == 403
+        line = program.event("request.finished", status=403)
+        assert (line["code"], "message" in line) == ("PERMISSION_DENIED", False)
+        own_double.stop()
+        assert client.get(RUNS).status_code == 503
+        line = program.event("request.finished", status=503)
+        assert line["code"] == "UNAVAILABLE"
+        assert f":{own_double.port}" in line["message"]
+        assert "Connection refused" in line["message"]
+        own_double.start()
+        answered = (client.get(RUNS).status_code for _ in range(20_000))
+        assert 403 in answered
+        own_double.listing = own_double.streams([])
+        assert client.get(RUNS).status_code == 200
+        assert "code" not in program.event("request.finished", status=200)
+
+
+def test_readiness_says_why(program: Any, own_double: Any) -> None:
+    """A receiver that is lost for another reason than before is told again, with that reason."""
+    own_double.health = own_double.fails(REFUSED, "a proxy says no")
+    assert ask(program, "/readyz").status_code == 503
+    assert program.event("receiver.lost")["message"] == "a proxy says no"
+    own_double.stop()
+    for _ in range(20_000):  # it looks once a second
+        if "UNAVAILABLE" in ask(program, "/readyz").text:
+            break
+    assert "Connection refused" in program.event("receiver.lost")["message"]
 
 
 def test_receiver_does_not_serve(program: Any, own_double: Any) -> None:

@@ -29,6 +29,7 @@ SECRET = "ipv4:10.0.0.7:50051 is our address"
 OWN = [
     (errors.InvalidRequest("x", FieldError("a", "b")), 400),
     (errors.MissingBearer(), 401),
+    (errors.NoPushToken(), 401),
     (errors.BodyTooLarge(10), 413),
     (errors.BodyTooSlow(30.0), 408),
     (errors.UnsupportedMediaType("x"), 415),
@@ -123,6 +124,15 @@ def test_field_violations() -> None:
     }
 
 
+def test_texts_are_bounded() -> None:
+    """What a stranger has sent comes back cut: a key of a mebibyte is no answer."""
+    error = errors.InvalidRequest("x" * 2000, FieldError("k" * 2**20, "r" * 1001))
+    found = json.loads(problem_response(outcome_of(error), "id-1").body or b"")
+    (bad,) = found["errors"]
+    assert [len(text) for text in (found["detail"], bad["field"], bad["reason"])] == [1000] * 3
+    assert bad["field"] == "k" * 999 + "\u2026"
+
+
 @pytest.mark.parametrize(
     ("code", "seconds", "expected"),
     [
@@ -159,5 +169,9 @@ def test_busy_http_layer() -> None:
 
 def test_unauthenticated_asks_for_a_bearer() -> None:
     """401 says how to authenticate, whoever found out."""
-    for error in (errors.MissingBearer(), ReceiverError("UNAUTHENTICATED", "expired")):
+    for error in (
+        errors.MissingBearer(),
+        errors.NoPushToken(),
+        ReceiverError("UNAUTHENTICATED", "expired"),
+    ):
         assert outcome_of(error).headers == {"WWW-Authenticate": "Bearer"}

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
-TOKEN = "a-token-nobody-may-see-0123456789"
+TOKEN = "5ec4e7ba" * 8  # of a push token's form
 BEARER = f"Authorization: Bearer {TOKEN}\r\n"
 
 

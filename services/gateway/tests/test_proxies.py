@@ -15,7 +15,7 @@ from runmeter.gateway.proxies import Proxies, client_key
 from runmeter.gateway.values import parse_networks
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
-TOKEN = "a-token-nobody-may-see-0123456789"
+TOKEN = "5ec4e7ba" * 8  # of a push token's form
 PROXIES = Proxies(parse_networks("10.0.0.0/8,fd00::/8"))
 
 

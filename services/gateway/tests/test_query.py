@@ -15,12 +15,10 @@ from runmeter.gateway.query import (
     RUN_PARAMETERS,
     PageQuery,
     RunQuery,
+    asked,
     decode_component,
     next_page,
-    parameters_of,
     path_of,
-    scope_of,
-    values_of,
 )
 from runmeter.gateway.schemas import Scope
 
@@ -29,8 +27,13 @@ NAMES = st.text(min_size=1).filter(lambda text: len(text.encode()) <= 255)
 
 
 def read(query_string: str) -> RunQuery:
-    parameters = parameters_of(query_string, RUN_PARAMETERS)
-    return RunQuery(SCOPE, **values_of(parameters, RUN_PARAMETERS))
+    return RunQuery(SCOPE, **asked({}, query_string, RUN_PARAMETERS).values)
+
+
+def scope_of(*parts: str) -> Scope:
+    """The scope that the parts of a path name."""
+    raw = dict(zip(Scope.__struct_fields__, parts, strict=True))
+    return Scope(**asked(raw, "", RUN_PARAMETERS).names)
 
 
 def refused(query_string: str) -> dict[str, str]:
@@ -139,6 +142,30 @@ def test_refused(query_string: str, fields: list[str]) -> None:
     assert list(refused(query_string)) == fields
 
 
+def test_all_that_is_wrong() -> None:
+    """Path and query are refused at once: what cannot be read, and what the receiver would refuse
+    in the rest, which never gets there."""
+    names = {"organization": "o", "repository": "%zz", "workflow": "%2E%2E", "job": "j" * 256}
+    query_string = "limits=1&limit=0&since=x&before=-1&run_id=%09&until=2026-02-06T14:30:02Z"
+    with pytest.raises(InvalidRequest) as caught:
+        asked(names, query_string, RUN_PARAMETERS)
+    assert dict(caught.value.errors) == {
+        "repository": "has a % that is not followed by two hex digits",
+        "limits": "is not a parameter of this path; there are state, limit, before, since, until, "
+        "run_id",
+        "since": "is not an RFC 3339 time with offset, such as 2026-02-06T14:30:02.185Z",
+        "workflow": "must be without control characters and without a part `.` or `..` between "
+        "slashes",
+        "job": "has 256 bytes; at most 255 are allowed",
+        "limit": "is 0; must be 1 to 10000",
+        "before": "is -1; must be at least 1",
+        "run_id": "must be without control characters",
+    }
+    with pytest.raises(InvalidRequest) as caught:
+        asked({}, "&".join(f"x{number}=" for number in range(1000)), PAGE_PARAMETERS)
+    assert len(caught.value.errors) == 100
+
+
 def test_ranges_are_the_receivers() -> None:
     """A limit of 0 is of the right form: only the receiver may refuse it, behind the token."""
     assert (read("limit=0").limit, read("before=-1").before_id) == (0, -1)
@@ -157,19 +184,20 @@ def test_next_page(job: str, parameters: dict[str, str]) -> None:
     parts = urlsplit(target)
     assert parts.path == f"/api/v1/metrics/repo/o/o%2Fr/w%2Fx/{quote(job, safe='')}"
     assert unquote(parts.path.rpartition("/")[2]) == job
-    assert parameters_of(parts.query, RUN_PARAMETERS) == {**parameters, "before": "7"}
+    everything = {**RUN_PARAMETERS, **dict.fromkeys(parameters, ("any", str))}
+    assert asked({}, parts.query, everything).parameters == {**parameters, "before": "7"}
 
 
 def test_each_path_has_its_own_parameters() -> None:
     """What one path takes, another refuses, and says what it takes."""
-    parameters = parameters_of("limit=5&after=a%2Bb", PAGE_PARAMETERS)
-    assert PageQuery(**values_of(parameters, PAGE_PARAMETERS)) == PageQuery(5, "a+b")
+    found = asked({}, "limit=5&after=a%2Bb", PAGE_PARAMETERS)
+    assert PageQuery(**found.values) == PageQuery(5, "a+b")
     assert refused("after=x") == {
         "after": "is not a parameter of this path; there are state, limit, before, since, until, "
         "run_id"
     }
     with pytest.raises(InvalidRequest) as caught:
-        parameters_of("before=1&run_id=x", PAGE_PARAMETERS)
+        asked({}, "before=1&run_id=x", PAGE_PARAMETERS)
     reason = "is not a parameter of this path; there are limit, after"
     assert dict(caught.value.errors) == {"before": reason, "run_id": reason}
 

@@ -18,7 +18,7 @@ from runmeter.v1 import ingest_service_pb2, run_pb2, run_service_pb2, token_serv
 
 SCOPE = {"organization": "my-org", "repository": "my-repo", "workflow": "ci.yml", "job": "build"}
 RUNS = "/api/v1/metrics/repo/my-org/my-repo/ci.yml/build"
-TOKEN = "a-token-nobody-may-see-0123456789"
+TOKEN = "5ec4e7ba" * 8  # of a push token's form
 NAMES = st.text(min_size=1).filter(lambda text: len(text.encode()) <= 255)
 
 
@@ -68,6 +68,16 @@ def test_push_documented(client: httpx.Client, double: Any, documented_run: Any)
     assert UUID(runs[0].push_id).version == 4
     assert runs[0].push_id != runs[1].push_id
     assert {(run.state, run.revision) for run in runs} == {(run_pb2.RUN_STATE_COMPLETED, 1)}
+
+
+def test_push_needs_its_run_id(client: httpx.Client, double: Any, documented_run: Any) -> None:
+    """Without ``run_id``, which may be empty, it is refused by name."""
+    del documented_run["run_id"]
+    found = problem(client.post("/api/v1/metrics", json=documented_run), 400)
+    assert found["errors"] == [{"field": "run_id", "reason": "is required"}]
+    assert double.calls.empty()
+    documented_run["run_id"] = ""
+    assert client.post("/api/v1/metrics", json=documented_run).status_code == 201
 
 
 def test_push_bad_fields(client: httpx.Client, double: Any, golden_run: Any) -> None:
@@ -333,6 +343,17 @@ def test_bad_parameters(client: httpx.Client, double: Any) -> None:
     assert double.calls.empty()
 
 
+def test_all_that_is_wrong_at_once(client: httpx.Client, double: Any) -> None:
+    """What is wrong in path and query is named in one answer, whatever the kind of fault."""
+    path = RUNS.replace("/build", "/%zz").replace("/ci.yml", "/%2E%2E")
+    found = problem(client.get(f"{path}?limits=1&limit=0&before=x&state=all&state=all"), 400)
+    fields = {error["field"] for error in found["errors"]}
+    assert fields == {"job", "workflow", "limits", "limit", "before", "state"}
+    found = problem(client.get("/api/v1/repos/o/%ff/jobs?page=1&limit=0"), 400)
+    assert {error["field"] for error in found["errors"]} == {"repository", "page", "limit"}
+    assert double.calls.empty()
+
+
 def test_parameters_the_receiver_refuses(client: httpx.Client, double: Any) -> None:
     """Values that only the receiver refuses are told by the names of the parameters."""
 
@@ -459,6 +480,38 @@ def test_without_bearer(
     assert response.getheader("content-type") == "application/problem+json"
     assert response.getheader("www-authenticate") == "Bearer"
     assert double.calls.empty()
+
+
+@pytest.mark.parametrize(
+    "bearer",
+    ["guess", "0" * 63, "0" * 65, "A" * 64, "0" * 64 + ".", "0" * 64 + ".01", "0" * 64 + ".x"],
+)
+def test_not_of_a_push_tokens_form(
+    connection: http.client.HTTPConnection, double: Any, bearer: str
+) -> None:
+    """What cannot be a push token is a 401 before size, content type and syntax of the body."""
+    for body, media in (
+        (b" " * 200_001, "application/json"),
+        (b"{}", "text/plain"),
+        (b"{", "application/json"),
+    ):
+        headers = {"Authorization": f"Bearer {bearer}", "Content-Type": media}
+        connection.request("POST", "/api/v1/metrics", body=body, headers=headers)
+        response = connection.getresponse()
+        found = json.loads(response.read())
+        assert (response.status, found["detail"]) == (401, "The bearer is not a push token.")
+        assert response.getheader("www-authenticate") == "Bearer"
+    assert double.calls.empty()
+
+
+@pytest.mark.parametrize("expiry", ["", ".0", ".1798761600"])
+def test_of_a_push_tokens_form(
+    client: httpx.Client, double: Any, documented_run: Any, expiry: str
+) -> None:
+    """A push token is handed on as it is, expiry and all."""
+    headers = {"Authorization": f"bearer {TOKEN}{expiry}"}
+    assert client.post("/api/v1/metrics", json=documented_run, headers=headers).status_code == 201
+    assert double.call().metadata["authorization"] == f"Bearer {TOKEN}{expiry}"
 
 
 def test_two_bearers(gateway: Any, double: Any) -> None:

@@ -17,7 +17,7 @@ import pytest
 from runmeter.v1 import run_service_pb2
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
-TOKEN = "a-token-nobody-may-see-0123456789"
+TOKEN = "5ec4e7ba" * 8  # of a push token's form
 HEADERS = {"Authorization": f"Bearer {TOKEN}", "Accept-Encoding": "identity"}
 
 
@@ -127,6 +127,25 @@ def test_http_1_0(gateway: Any, double: Any, golden_run: Any, golden_stored: Any
         body = response.read()
         assert response.getheader("content-length") == str(len(body))
     assert json.loads(body) == [golden_run] * 3
+
+
+def test_http_1_0_head(gateway: Any, double: Any, golden_stored: Any) -> None:
+    """HEAD by HTTP/1.0 says the length that GET has, and nothing of chunks."""
+    double.listing = double.streams([[golden_stored]] * 3)
+    host, _, port = gateway.address.rpartition(":")
+    lengths = []
+    for method in ("HEAD", "GET"):
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            head = f"{method} {RUNS} HTTP/1.0\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+            connection.sendall(head.encode())
+            response = http.client.HTTPResponse(connection, method=method)
+            response.begin()
+            assert response.getheader("transfer-encoding") is None
+            lengths.append(response.getheader("content-length"))
+            assert (response.read() == b"") == (method == "HEAD")
+            assert connection.recv(1) == b""
+    assert lengths[0] == lengths[1]
+    assert int(lengths[0]) > 2
 
 
 def test_http_1_0_broken(gateway: Any, double: Any, golden_stored: Any) -> None:
@@ -244,6 +263,7 @@ def test_receiver_dies_in_the_middle(
     headers = HEADERS | {"Accept-Encoding": coding}
     with httpx.Client(base_url=program.url, headers=headers, trust_env=False) as client:
         with client.stream("GET", RUNS) as response:
+            assert response.status_code == 200
             chunks = response.iter_raw()
             next(chunks)
             own_double.stop()

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization as forms
 from runmeter.gateway.config import ConfigError, load
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
-TOKEN = "a-token-nobody-may-see-0123456789"
+TOKEN = "5ec4e7ba" * 8  # of a push token's form
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 

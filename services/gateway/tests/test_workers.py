@@ -25,7 +25,7 @@ from runmeter.gateway.values import Address
 from runmeter.gateway.workers import Assignment, CannotStart, Workers
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
-TOKEN = "a-token-nobody-may-see-0123456789"
+TOKEN = "5ec4e7ba" * 8  # of a push token's form
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 HEAD = f"GET {RUNS} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
 WAIT_SECONDS = 30.0

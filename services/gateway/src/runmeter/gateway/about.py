@@ -6,12 +6,15 @@ here goes into the JSON Schema alone, under a key that `openapi` moves to where 
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final
 
 from msgspec import Meta
 
 BOUNDS: Final = "x-bounds"
 UNIT: Final = "x-unit"
+FLOAT_MAX: Final = sys.float_info.max
+INSTANT_LENGTH: Final = len("2026-02-06T14:30:02.185Z")
 INT32_MAX: Final = 2**31 - 1
 INT64_MAX: Final = 2**63 - 1
 
@@ -27,10 +30,16 @@ PATH: Final = rf"^{_PART}(?:/{_PART})*$"
 """Names between slashes, none of them empty, ``.`` or ``..``; no control characters."""
 LOOSE_PATH: Final = rf"^(?:{_PART})?(?:/(?:{_PART})?)*$"
 """The same, but parts may be empty."""
+PUSH_TOKEN: Final = r"^[0-9a-f]{64}(?:\.(?:0|[1-9][0-9]{0,18}))?$"
+"""A MAC, and if it expires the unix time of that."""
+AFTER: Final = "^[A-Za-z0-9_-]*$"
+"""Where a page begins; opaque."""
+LIMIT_MAX: Final = 10_000
+"""Entries of one listing."""
 UUID: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 
-def about(text: str, example: Any = None, unit: str | None = None, **bounds: Any) -> Meta:
+def about(text: str, example: Any = None, unit: str = "none", **bounds: Any) -> Meta:
     """Describe a field: a sentence, an example, its unit, and its bounds as JSON Schema has them.
 
     A field that holds an object needs no example: that one is made of the object's fields.
@@ -39,13 +48,23 @@ def about(text: str, example: Any = None, unit: str | None = None, **bounds: Any
     return Meta(
         description=text,
         examples=None if example is None else [example],
-        extra_json_schema=extra | ({} if unit is None else {UNIT: unit}),
+        extra_json_schema=extra | {UNIT: unit},
     )
 
 
 def number(text: str, example: float, unit: str, **bounds: Any) -> Meta:
     """Describe a number that is never negative."""
-    return about(text, example, unit, **{"minimum": 0, **bounds})
+    return about(text, example, unit, **{"minimum": 0, "maximum": FLOAT_MAX, **bounds})
+
+
+def moment(text: str, example: str, **bounds: Any) -> Meta:
+    """Describe a time; as input its length has no bound but that of the body or the address."""
+    return about(text, example, "UTC", **bounds)
+
+
+def answered(text: str, example: str) -> Meta:
+    """Describe a time that is answered only, always in one form."""
+    return moment(text, example, minLength=INSTANT_LENGTH, maxLength=INSTANT_LENGTH)
 
 
 def whole(text: str, example: int, unit: str, minimum: int = 0, maximum: int = INT64_MAX) -> Meta:

@@ -10,13 +10,10 @@ from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin, 
 
 import msgspec
 
-from runmeter.gateway.errors import FieldError, InvalidRequest
+from runmeter.gateway.errors import ERRORS_MAX, FieldError, InvalidRequest
 from runmeter.gateway.schemas import decode_custom
 
 T = TypeVar("T", bound=msgspec.Struct)
-
-ERRORS_MAX: Final = 100
-"""No answer lists more bad fields than this."""
 
 VISITS_MAX: Final = 20_000
 """No search for bad fields looks at more values than this: a body is a stranger's until the

@@ -3,6 +3,7 @@
 GatewayError
 ├── InvalidRequest         something in path, query or body
 ├── MissingBearer          no usable ``Authorization: Bearer``
+├── NoPushToken            a bearer that no push token can be
 ├── AddressTooLong
 ├── HeadTooLarge
 ├── HeadTooSlow
@@ -17,7 +18,10 @@ GatewayError
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+ERRORS_MAX: Final = 100
+"""No answer lists more bad fields than this."""
 
 
 class FieldError(NamedTuple):
@@ -37,11 +41,15 @@ class InvalidRequest(GatewayError):
     def __init__(self, detail: str, *errors: FieldError) -> None:
         super().__init__(detail)
         self.detail = detail
-        self.errors = errors
+        self.errors = errors[:ERRORS_MAX]
 
 
 class MissingBearer(GatewayError):
     """The request has no ``Authorization: Bearer …``, or one that cannot be a token."""
+
+
+class NoPushToken(GatewayError):
+    """The bearer of a push has another form than a push token."""
 
 
 class AddressTooLong(GatewayError):

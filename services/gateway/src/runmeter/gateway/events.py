@@ -22,8 +22,9 @@ SERVER_STOPPED: Final = "server.stopped"
 REQUEST_FINISHED: Final = "request.finished"
 """One HTTP request is over. ``method``, ``route`` (the template, null where none matched),
 ``status``, ``duration_seconds``, ``request_id``, ``peer``, ``client`` (the address that a
-trusted proxy speaks for, else the peer's); ``broken`` when the answer was cut off after its first
-byte."""
+trusted proxy speaks for, else the peer's); ``code`` (of gRPC) when the receiver was not reached
+or refused, and ``message``, what came with it, unless the caller is told it; ``broken`` when the
+answer was cut off after its first byte."""
 
 REQUEST_FAILED: Final = "request.failed"
 """A defect of the gateway or the receiver, answered as 500. ``request_id``, ``route``, and
@@ -41,8 +42,8 @@ CERTIFICATES_KEPT: Final = "certificates.kept"
 """SIGHUP: a file of certificates will not do; all of them stay as they were. ``reason``."""
 
 RECEIVER_LOST: Final = "receiver.lost"
-"""Asked for readiness, the gateway found no receiver that serves. ``code`` (of gRPC),
-``message``."""
+"""Asked for readiness, the gateway found no receiver that serves; told again only when it is for
+another reason. ``code`` (of gRPC), ``message``."""
 
 RECEIVER_FOUND: Final = "receiver.found"
 """Asked again, it found one."""

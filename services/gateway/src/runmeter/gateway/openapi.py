@@ -15,9 +15,9 @@ import msgspec
 
 from runmeter.gateway.about import BOUNDS
 from runmeter.gateway.errors import FieldError
+from runmeter.gateway.faults import Problem
 from runmeter.gateway.instant import Instant
 from runmeter.gateway.problems import CONTENT_TYPE, KINDS, Outcome, problem_of
-from runmeter.gateway.schemas import Problem
 
 Json = dict[str, Any]
 

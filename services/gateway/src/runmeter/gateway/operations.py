@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from runmeter.gateway import schemas
-from runmeter.gateway.about import PATH, about, text, whole
+from runmeter.gateway.about import AFTER, LIMIT_MAX, PATH, about, moment, text, whole
 from runmeter.gateway.instant import Instant
 from runmeter.gateway.openapi import Answer, Head, Json, Operation, Parameter, document
 from runmeter.gateway.schemas import JobName, OrganizationName, RepositoryName, RunId, WorkflowName
@@ -45,7 +45,7 @@ _Asset: TypeAlias = Annotated[
 _LIMIT: Final = Parameter(
     "limit",
     "query",
-    Annotated[int, whole("At most so many; without it 1000.", 20, "entries", 1, 10000)],
+    Annotated[int, whole("At most so many; without it 1000.", 20, "entries", 1, LIMIT_MAX)],
 )
 _OF_RUNS: Final = (
     Parameter(
@@ -63,12 +63,12 @@ _OF_RUNS: Final = (
     Parameter(
         "since",
         "query",
-        Annotated[Instant, about("Only runs received then or later.", "2026-02-06T00:00:00Z")],
+        Annotated[Instant, moment("Only runs received then or later.", "2026-02-06T00:00:00Z")],
     ),
     Parameter(
         "until",
         "query",
-        Annotated[Instant, about("Only runs received before.", "2026-02-07T00:00:00+01:00")],
+        Annotated[Instant, moment("Only runs received before.", "2026-02-07T00:00:00+01:00")],
     ),
     Parameter("run_id", "query", RunId),
 )
@@ -83,7 +83,7 @@ _OF_NAMES: Final = (
                 "What follows a page: taken from its Link, not made.",
                 "bXktb3JnAG15LW9yZy9teS1yZXBv",
                 maxLength=1024,
-                pattern="^[A-Za-z0-9_-]*$",
+                pattern=AFTER,
             ),
         ],
     ),
@@ -117,6 +117,8 @@ _UNCHANGED: Final = Answer("It is still as If-None-Match has it.", media=None, h
 
 def _listing(path: str, name: str, kind: Any, summary: str, description: str) -> Operation:
     """What all listings share: they are arrays, may go on, and need not be sent twice."""
+    array = Annotated[list[kind], about(summary, maxItems=LIMIT_MAX)]
+    answer = Answer(summary, array, headers=("ETag", "Link"))
     return Operation(
         path,
         "GET",
@@ -124,7 +126,7 @@ def _listing(path: str, name: str, kind: Any, summary: str, description: str) ->
         "queries",
         summary,
         description,
-        {200: Answer(summary, list[kind], headers=("ETag", "Link")), 304: _UNCHANGED},
+        {200: answer, 304: _UNCHANGED},
         _LIST,
         token=READ,
     )

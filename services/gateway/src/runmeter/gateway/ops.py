@@ -35,7 +35,7 @@ class Readiness:
         self._check = check
         self._clock = clock
         self._ended_seconds = 0.0
-        self._is_lost = False
+        self._lost_by: tuple[str, str] | None = None
         self._task: asyncio.Task[str | None] | None = None
 
     async def unready_reason(self) -> str | None:
@@ -54,13 +54,13 @@ class Readiness:
         try:
             await self._check()
         except ReceiverError as error:
-            if not self._is_lost:
-                self._is_lost = True
+            if self._lost_by != (error.code, error.message):
+                self._lost_by = error.code, error.message
                 _log.warning(events.RECEIVER_LOST, code=error.code, message=error.message)
             return f"the receiver is {error.code}"
         finally:
             self._ended_seconds = self._clock()
-        if self._is_lost:
-            self._is_lost = False
+        if self._lost_by is not None:
+            self._lost_by = None
             _log.info(events.RECEIVER_FOUND)
         return None

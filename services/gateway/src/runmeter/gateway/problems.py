@@ -25,13 +25,15 @@ from runmeter.gateway.errors import (
     HeadTooSlow,
     InvalidRequest,
     MissingBearer,
+    NoPushToken,
     Overloaded,
     ReceiverError,
     TooManyAtOnce,
     TooManyRequests,
     UnsupportedMediaType,
 )
-from runmeter.gateway.schemas import Bad, Problem, encode
+from runmeter.gateway.faults import TEXT_MAX, Bad, Problem
+from runmeter.gateway.schemas import encode
 
 CONTENT_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 1
@@ -120,6 +122,8 @@ def _of_gateway(error: GatewayError) -> Outcome:
             return Outcome(400, error.detail, error.errors)
         case MissingBearer():
             return Outcome(401, "Send the token as `Authorization: Bearer <token>`.", (), _BEARER)
+        case NoPushToken():
+            return Outcome(401, "The bearer is not a push token.", (), _BEARER)
         case BodyTooLarge():
             return Outcome(413, f"The body may have at most {error.limit_bytes} bytes.")
         case BodyTooSlow():
@@ -181,10 +185,15 @@ def problem_of(outcome: Outcome, request_id: str) -> Problem:
         type=f"urn:runmeter:problem:{kind.slug}",
         title=kind.title,
         status=outcome.status,
-        detail=outcome.detail or kind.detail,
+        detail=_cut(outcome.detail or kind.detail),
         request_id=request_id,
-        errors=[Bad(field, reason) for field, reason in outcome.errors] or None,
+        errors=[Bad(_cut(field), _cut(reason)) for field, reason in outcome.errors] or None,
     )
+
+
+def _cut(text: str) -> str:
+    """Cut a text that holds what a stranger has sent, such as a key."""
+    return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "\u2026"
 
 
 def problem_response(outcome: Outcome, request_id: str) -> HTTPResponse:
@@ -204,9 +213,17 @@ class ProblemHandler(ErrorHandler):
         """Make the problem; a defect is logged with all that is known, and told without it."""
         outcome = outcome_of(exception)
         request_id: str = getattr(request, "request_id", "")
+        if isinstance(exception, ReceiverError):
+            request.ctx.failure = _failure_of(exception, outcome.status)
         if outcome.status == 500:
             log_failed(exception, request_id, getattr(request, "route_template", None))
         return problem_response(outcome, request_id)
+
+
+def _failure_of(error: ReceiverError, status: int) -> Mapping[str, str]:
+    """Say for the log how a call ended: with the text that came, unless the caller is told it."""
+    told = {} if status in _RECEIVER_TEXTS else {"message": error.message}
+    return {"code": error.code, **told}
 
 
 def log_failed(error: BaseException, request_id: str, route: str | None) -> None:

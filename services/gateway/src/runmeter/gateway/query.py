@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import quote, unquote_to_bytes, urlencode
 
+from runmeter.gateway.about import LIMIT_MAX
 from runmeter.gateway.errors import FieldError, InvalidRequest
 from runmeter.gateway.instant import Instant, parse_instant
+from runmeter.gateway.ranges import out_of_range
 from runmeter.gateway.schemas import RunState, Scope
 
 _BROKEN_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -39,6 +41,14 @@ class RunQuery(NamedTuple):
     states: tuple[RunState, ...] = ()
 
 
+class Asked(NamedTuple):
+    """What a request asks for: names by field, parameters as they were written, and as read."""
+
+    names: dict[str, str]
+    parameters: dict[str, str]
+    values: dict[str, Any]
+
+
 class PageQuery(NamedTuple):
     """Which names to list; None: not asked for, so the receiver's default counts."""
 
@@ -60,31 +70,34 @@ def decode_component(raw: str) -> str:
         raise ValueError("is not UTF-8 once it is percent-decoded") from None
 
 
-def scope_of(organization: str, repository: str, workflow: str, job: str) -> Scope:
-    """Make the scope of raw path parts (``repository`` may be two of them, with a ``/``).
+def asked(names: Mapping[str, str], query_string: str, known: Parameters) -> Asked:
+    """Read raw path parts, each under its field, and a query string.
+
+    Only their form is checked: whether a limit is allowed is the receiver's to say, after it
+    has checked the token. Of a request that is refused here it never hears: so what it would
+    refuse is told as well.
 
     Raises:
-        InvalidRequest: with every part that cannot be decoded.
+        InvalidRequest: with all that is wrong, at most `ERRORS_MAX` entries.
     """
-    raw = (organization, repository, workflow, job)
-    return Scope(**names_of(dict(zip(Scope.__struct_fields__, raw, strict=True))))
-
-
-def names_of(raw: Mapping[str, str]) -> dict[str, str]:
-    """Decode raw path parts, each under its field.
-
-    Raises:
-        InvalidRequest: with every part that cannot be decoded.
-    """
-    names: dict[str, str] = {}
     errors: list[FieldError] = []
+    decoded = _decoded(names, errors)
+    parameters = _split(query_string, known, errors)
+    values = _parsed(parameters, known, errors)
+    if errors:
+        errors += out_of_range(decoded | {n: values.get(known[n][0]) for n in parameters})
+        raise InvalidRequest("The path or the query string is not as it must be.", *errors)
+    return Asked(decoded, parameters, values)
+
+
+def _decoded(raw: Mapping[str, str], errors: list[FieldError]) -> dict[str, str]:
+    """Decode path parts."""
+    names: dict[str, str] = {}
     for field, part in raw.items():
         try:
             names[field] = decode_component(part)
         except ValueError as error:
             errors.append(FieldError(field, str(error)))
-    if errors:
-        raise InvalidRequest("The path cannot be decoded.", *errors)
     return names
 
 
@@ -93,14 +106,9 @@ def path_of(*names: str) -> str:
     return "/".join(quote(name, safe="") for name in names)
 
 
-def parameters_of(query_string: str, known: Parameters) -> dict[str, str]:
-    """Split a query string.
-
-    Raises:
-        InvalidRequest: with every parameter that is unknown, given twice or not decodable.
-    """
+def _split(query_string: str, known: Parameters, errors: list[FieldError]) -> dict[str, str]:
+    """Split a query string into the texts of known parameters."""
     found: dict[str, str] = {}
-    errors: list[FieldError] = []
     for item in query_string.split("&"):
         if not item:
             continue
@@ -118,30 +126,20 @@ def parameters_of(query_string: str, known: Parameters) -> dict[str, str]:
             errors.append(FieldError(name, "is given twice"))
         else:
             found[name] = value
-    if errors:
-        raise InvalidRequest("The query string cannot be understood.", *errors)
     return found
 
 
-def values_of(parameters: Mapping[str, str], known: Parameters) -> dict[str, Any]:
-    """Read parameters, all of which are known; returns the fields of the query.
-
-    Only their form is checked: whether a limit is allowed is the receiver's to say, after it
-    has checked the token.
-
-    Raises:
-        InvalidRequest: with every parameter of the wrong form.
-    """
+def _parsed(
+    parameters: Mapping[str, str], known: Parameters, errors: list[FieldError]
+) -> dict[str, Any]:
+    """Read texts of known parameters as the fields of the query."""
     found: dict[str, Any] = {}
-    errors: list[FieldError] = []
     for name, text in parameters.items():
         field, parse = known[name]
         try:
             found[field] = parse(text)
         except ValueError as error:
             errors.append(FieldError(name, str(error)))
-    if errors:
-        raise InvalidRequest("The query string has values of the wrong form.", *errors)
     return found
 
 
@@ -170,7 +168,7 @@ def _states(text: str) -> tuple[RunState, ...]:
     return STATES[text]
 
 
-_LIMIT: Final = ("limit", _integer(32, "a whole number, 1 to 10000"))
+_LIMIT: Final = ("limit", _integer(32, f"a whole number, 1 to {LIMIT_MAX}"))
 RUN_PARAMETERS: Final[Parameters] = {
     "state": ("states", _states),
     "limit": _LIMIT,

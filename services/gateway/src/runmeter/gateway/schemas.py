@@ -12,7 +12,18 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from msgspec import Struct, json
 
-from runmeter.gateway.about import INT32_MAX, LOOSE_PATH, PATH, TEXT, UUID, about, text, whole
+from runmeter.gateway.about import (
+    INT32_MAX,
+    LOOSE_PATH,
+    PATH,
+    PUSH_TOKEN,
+    TEXT,
+    UUID,
+    about,
+    answered,
+    text,
+    whole,
+)
 from runmeter.gateway.instant import Instant, parse_instant
 from runmeter.gateway.summaries import Int32, Int64, Summary
 
@@ -35,7 +46,17 @@ FullRepositoryName: TypeAlias = Annotated[
 ]
 WorkflowName: TypeAlias = Annotated[str, text("Workflow.", "ci.yml", minimum=1, form=LOOSE_PATH)]
 JobName: TypeAlias = Annotated[str, text("Job.", "build", minimum=1, form=LOOSE_PATH)]
-RunId: TypeAlias = Annotated[str, text("Identity given by the CI system.", "run-123")]
+RunId: TypeAlias = Annotated[str, text("Identity given by the CI system; empty: none.", "run-123")]
+PushId: TypeAlias = Annotated[
+    str,
+    about(
+        "Identity within its scope, kept through retries.",
+        _PUSH_ID,
+        minLength=36,
+        maxLength=36,
+        pattern=UUID,
+    ),
+]
 RunnerName: TypeAlias = Annotated[str, text("Runner that ran the job.", "runner-a", minimum=1)]
 Version: TypeAlias = Annotated[str, text("Version of the collector.", "0.1.0", 63)]
 Attempt: TypeAlias = Annotated[
@@ -98,11 +119,8 @@ class RunBody(Scope, kw_only=True):
     Without ``push_id`` it is a completed run of its own, whatever ``state`` and ``revision`` say.
     """
 
-    run_id: RunId | None = None
-    push_id: Annotated[
-        str | None,
-        about("Identity within its scope, kept through retries.", _PUSH_ID, pattern=UUID),
-    ] = None
+    run_id: RunId
+    push_id: PushId | None = None
     state: Annotated[RunState | None, about(_STATE, "completed")] = None
     revision: Revision | None = None
     run_attempt: Attempt | None = None
@@ -123,7 +141,7 @@ class RunRecord(Struct, kw_only=True, omit_defaults=True, gc=False):
     workflow: WorkflowName
     job: JobName
     run_id: RunId
-    push_id: Annotated[str, about("Identity within its scope.", _PUSH_ID, pattern=UUID)]
+    push_id: PushId
     state: Annotated[RunState | None, about(_STATE, "completed")] = None
     revision: Revision
     run_attempt: Attempt | None = None
@@ -132,8 +150,10 @@ class RunRecord(Struct, kw_only=True, omit_defaults=True, gc=False):
     exit_code: ExitCode | None = None
     collector_version: Version | None = None
     next_push_within_seconds: NextPush | None = None
-    received_at: Annotated[Instant, about("When its first push arrived.", _RECEIVED)]
-    updated_at: Annotated[Instant, about("When the last push that changed it arrived.", _RECEIVED)]
+    received_at: Annotated[Instant, answered("When its first push arrived.", _RECEIVED)]
+    updated_at: Annotated[
+        Instant, answered("When the last push that changed it arrived.", _RECEIVED)
+    ]
     payload: Annotated[Summary, about("What was measured.")]
 
 
@@ -144,7 +164,7 @@ class LastRun(Struct, kw_only=True, omit_defaults=True):
     """
 
     id: Id
-    received_at: Annotated[Instant, about("When its first push arrived.", _RECEIVED)]
+    received_at: Annotated[Instant, answered("When its first push arrived.", _RECEIVED)]
     state: Annotated[RunState | None, about(_STATE, "completed")] = None
 
 
@@ -181,11 +201,13 @@ class Token(Struct, omit_defaults=True):
         about(
             "64 hex digits, and if it expires a dot and the unix time of that.",
             _TOKEN,
-            pattern=r"^[0-9a-f]{64}(?:\.[0-9]+)?$",
+            minLength=64,
+            maxLength=84,
+            pattern=PUSH_TOKEN,
         ),
     ]
     expires_at: Annotated[
-        Instant | None, about("When it expires; absent: never.", "2026-02-06T15:30:23.000Z")
+        Instant | None, answered("When it expires; absent: never.", "2026-02-06T15:30:23.000Z")
     ] = None
 
 
@@ -193,30 +215,6 @@ class Health(Struct):
     """The gateway serves."""
 
     status: Annotated[Literal["ok"], about("Always the same.", "ok")] = "ok"
-
-
-class Bad(Struct):
-    """One entry of ``errors`` in a problem."""
-
-    field: Annotated[
-        str, about("Its name; of what is in the body, its path.", "payload.sample_count")
-    ]
-    reason: Annotated[str, about("What is wrong with it.", "is -1; must be at least 0")]
-
-
-class Problem(Struct, omit_defaults=True):
-    """An error, as RFC 9457 lays it out."""
-
-    type: Annotated[
-        str, about("The kind of problem: a name, not an address.", "urn:runmeter:problem:conflict")
-    ]
-    title: Annotated[str, about("The kind of problem, for people.", "Conflict")]
-    status: Annotated[int, about("The HTTP status.", 409, "none", minimum=400, maximum=599)]
-    detail: Annotated[str, about("What to know or do.", "The run is stored with other content.")]
-    request_id: Annotated[
-        str, about("As in X-Request-ID and in the log.", "6f1c1b0e-5c0b-4a55-8f3e-0d6b8a3a2a11")
-    ]
-    errors: Annotated[list[Bad] | None, about("Every bad field; at most 100.", maxItems=100)] = None
 
 
 def decode_custom(expected: type[Any], value: object) -> object:

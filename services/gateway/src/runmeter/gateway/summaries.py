@@ -9,7 +9,16 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-from runmeter.gateway.about import INT32_MAX, INT64_MAX, about, number, text, whole
+from runmeter.gateway.about import (
+    FLOAT_MAX,
+    INT32_MAX,
+    INT64_MAX,
+    about,
+    moment,
+    number,
+    text,
+    whole,
+)
 from runmeter.gateway.instant import Instant
 
 Int32: TypeAlias = Annotated[int, Meta(ge=-(2**31), le=INT32_MAX)]
@@ -61,7 +70,9 @@ class Limits(Struct, kw_only=True, omit_defaults=True, gc=False):
 
     cpu_cores: Annotated[
         float | None,
-        about("CPU limit; 0.5 is half a core.", 2.0, "cores", exclusiveMinimum=0),
+        about(
+            "CPU limit; 0.5 is half a core.", 2.0, "cores", exclusiveMinimum=0, maximum=FLOAT_MAX
+        ),
     ] = None
     memory_bytes: Annotated[Int64 | None, whole("Memory limit.", 1073741824, "bytes", 1)] = None
 
@@ -162,8 +173,8 @@ class Coverage(Struct, kw_only=True, omit_defaults=True, gc=False):
 class Summary(Struct, kw_only=True, omit_defaults=True, gc=False):
     """Statistics of a run: the ``payload``. Memory uses all snapshots, CPU the time between."""
 
-    start_time: Annotated[Instant, about("Wall clock at the first snapshot.", _START)]
-    end_time: Annotated[Instant, about("start_time plus the duration; not before it.", _END)]
+    start_time: Annotated[Instant, moment("Wall clock at the first snapshot.", _START)]
+    end_time: Annotated[Instant, moment("start_time plus the duration; not before it.", _END)]
     duration_seconds: Annotated[float, number("Monotonic time measured.", 20.005, "seconds")]
     sample_count: Annotated[Int64, whole("Number of snapshots.", 11, "snapshots")]
     cpu_total_percent: Annotated[

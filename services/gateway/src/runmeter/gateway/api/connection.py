@@ -14,7 +14,7 @@ from sanic.server.protocols.http_protocol import HttpProtocol
 
 from runmeter.gateway.api.edge import Patience
 from runmeter.gateway.api.gate import Gate
-from runmeter.gateway.api.headers import secure
+from runmeter.gateway.api.headers import date, secure
 from runmeter.gateway.api.heads import check_head, size_of
 from runmeter.gateway.api.request import REQUEST_ID_HEADER, GatewayRequest
 from runmeter.gateway.errors import (
@@ -84,6 +84,11 @@ class GatewayHttp(Http):
             if 0 <= self.recv_buffer.find(b"\r\n") <= ADDRESS_BYTES_MAX:
                 raise HeadTooLarge(HEAD_BYTES_MAX) from None
             raise AddressTooLong from None
+
+    async def http1_response_header(self, data: bytes, end_stream: bool) -> None:
+        """Send the head of an answer, and what there is of its body."""
+        date(self.response)
+        await super().http1_response_header(data, end_stream)
 
     async def read(self) -> bytes | None:
         """Read some of a body; None at its end, or where the rest of it takes too long."""
@@ -222,6 +227,7 @@ def _refusal(has_tls: bool) -> bytes:
     request_id = str(uuid4())
     response = problem_response(outcome_of(Overloaded()), request_id)
     secure(response, has_tls)
+    date(response)
     body = response.body or b""
     headers = {
         **response.headers,

@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 from sanic import Blueprint, HTTPResponse
 from sanic.exceptions import NotFound
 
-from runmeter.gateway.api.paging import is_known
+from runmeter.gateway.api.paging import is_known, wants_gzip
 from runmeter.gateway.api.request import GatewayRequest
+from runmeter.gateway.codings import Gzip
 from runmeter.gateway.operations import describe
 from runmeter.gateway.schemas import encode
 
@@ -31,9 +32,10 @@ _ASSETS: Final = {
 
 
 class _File(NamedTuple):
-    """What is answered, always the same."""
+    """What is answered, always the same, in either coding."""
 
     body: bytes
+    gzipped: bytes
     media: str
     headers: dict[str, str]
 
@@ -75,10 +77,15 @@ def _file(body: bytes, media: str) -> _File:
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
     }
-    return _File(body, media, headers)
+    return _File(body, bytes(Gzip().last(body)), media, headers)
 
 
 def _answer(request: GatewayRequest, file: _File) -> HTTPResponse:
-    if is_known(request, file.headers):
-        return HTTPResponse(status=304, headers=file.headers)
-    return HTTPResponse(file.body, headers=file.headers, content_type=file.media)
+    headers = dict(file.headers)
+    is_gzip = wants_gzip(request, headers)
+    if is_known(request, headers):
+        return HTTPResponse(status=304, headers=headers)
+    if is_gzip:
+        headers["Content-Encoding"] = "gzip"
+    body = file.gzipped if is_gzip else file.body
+    return HTTPResponse(body, headers=headers, content_type=file.media)

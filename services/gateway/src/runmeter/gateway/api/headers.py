@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from email.utils import formatdate
 from typing import Final
 
 from sanic import HTTPResponse
@@ -27,6 +28,14 @@ _PREFLIGHT: Final[Mapping[str, str]] = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, If-None-Match, X-Request-ID",
     "Access-Control-Max-Age": "600",
 }
+
+
+def date(response: BaseHTTPResponse) -> None:
+    """Add when it was made.
+
+    Source: RFC 9110, 6.6.1.
+    """
+    response.headers["Date"] = formatdate(usegmt=True)
 
 
 def secure(response: BaseHTTPResponse, has_tls: bool) -> None:

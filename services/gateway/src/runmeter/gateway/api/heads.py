@@ -13,8 +13,15 @@ from typing import Final
 from sanic.exceptions import BadRequest
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_REQUEST_LINE: Final = re.compile(_TOKEN + rb" [\x21-\x7e]+ HTTP/1\.[01]")
+# the target without "#": what follows one is no part of a request
+_REQUEST_LINE: Final = re.compile(_TOKEN + rb" ([\x21\x22\x24-\x7e]+) HTTP/1\.([01])")
 _FIELD: Final = re.compile(rb"(" + _TOKEN + rb"):[ \t]*([\x20-\x7e\x80-\xff\t]*)")
+_HOST: Final = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]{0,5})?"
+)
+_ABSOLUTE: Final = re.compile(rb"([A-Za-z][0-9A-Za-z+.-]*)://([^/?]*)")
+_DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
+_SINGLE: Final = (b"Content-Type", b"Content-Encoding", b"X-Request-ID")
 _SIZES: Final = {10: re.compile(r"[0-9]{1,18}"), 16: re.compile(r"[0-9A-Fa-f]{1,16}")}
 
 
@@ -22,9 +29,10 @@ def check_head(head: bytes) -> None:
     """Check the head of a request, without the empty line behind it.
 
     Raises:
-        BadRequest: a line is not of its form, the host or the length of the body is unclear.
+        BadRequest: a line is not of its form; the host, the length of the body, or anything else
+            that counts once is unclear.
 
-    Source: RFC 9112, 2.2, 3.2, 5 and 6.
+    Source: RFC 9112, 2.2, 3.2, 5 and 6; RFC 9110, 4.2.4 and 5.3.
     """
     line, *fields = head.split(b"\r\n")
     found: dict[bytes, list[bytes]] = {}
@@ -33,15 +41,32 @@ def check_head(head: bytes) -> None:
         if match is None:
             raise BadRequest("A header field is not of the form of one.")
         found.setdefault(match[1].lower(), []).append(match[2].rstrip(b" \t"))
-    if not _REQUEST_LINE.fullmatch(line):
+    requested = _REQUEST_LINE.fullmatch(line)
+    if requested is None:
         raise BadRequest("The request line is not of the form of one.")
-    is_old = line.endswith(b"0")  # HTTP/1.0
-    host_count = len(found.get(b"host", ()))
-    if host_count > 1 or not (host_count or is_old):
-        raise BadRequest("There must be one Host header.")
+    target, is_old = requested[1], requested[2] == b"0"  # HTTP/1.0
+    _check_host(target, found.get(b"host", []), is_old)
+    for name in _SINGLE:
+        if len(found.get(name.lower(), ())) > 1:
+            raise BadRequest(f"There can be one {name.decode()} header.")
     codings = found.get(b"transfer-encoding", [])
     if codings and (codings != [b"chunked"] or is_old):
         raise BadRequest("Transfer-Encoding can only be chunked.")
+
+
+def _check_host(target: bytes, hosts: list[bytes], is_old: bool) -> None:
+    """Check that there is one host, of its form, and no other in the target."""
+    if len(hosts) > 1 or not (hosts or is_old):
+        raise BadRequest("There must be one Host header.")
+    if not all(map(_HOST.fullmatch, hosts)):
+        raise BadRequest("The Host header is not a host.")
+    absolute = _ABSOLUTE.match(target)
+    if absolute is None:
+        return
+    port = _DEFAULT_PORTS.get(absolute[1].lower(), b"")
+    named = {host.lower().removesuffix(port) for host in (absolute[2], *hosts)}
+    if len(named) > 1 or not absolute[2] or not _HOST.fullmatch(absolute[2]):
+        raise BadRequest("The request line and the Host header name different hosts.")
 
 
 def size_of(text: str, base: int) -> int:

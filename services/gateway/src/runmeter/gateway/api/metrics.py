@@ -16,7 +16,7 @@ def metrics_blueprint(backend: Backend, limits: BodyLimits) -> Blueprint:
 
     @blueprint.post("/api/v1/metrics", stream=True)
     async def push_run(request: GatewayRequest) -> HTTPResponse:
-        caller = request.caller()
+        caller = request.pusher()
         body = await read_body(request, RunBody, limits)
         pushed = await backend.push_run(body, caller)
         return HTTPResponse(

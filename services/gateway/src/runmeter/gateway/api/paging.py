@@ -1,8 +1,9 @@
-"""What all listings share: headers that lead on, and answers that need not be sent again."""
+"""What answers share: headers that lead on, codings, and answers that need not be sent again."""
 
 from __future__ import annotations
 
 from runmeter.gateway.api.request import GatewayRequest
+from runmeter.gateway.codings import accepts_gzip
 
 
 def listing_headers(etag: str, following: str | None) -> dict[str, str]:
@@ -11,6 +12,15 @@ def listing_headers(etag: str, following: str | None) -> dict[str, str]:
     if following is not None:
         headers["Link"] = f'<{following}>; rel="next"'
     return headers
+
+
+def wants_gzip(request: GatewayRequest, headers: dict[str, str]) -> bool:
+    """Choose the coding and complete the headers: each coding is a variant with its own tag."""
+    headers["Vary"] = "Accept-Encoding"
+    if not accepts_gzip(request.headers.getall("accept-encoding", [])):
+        return False
+    headers["ETag"] = headers["ETag"].removesuffix('"') + '-gzip"'
+    return True
 
 
 def is_known(request: GatewayRequest, headers: dict[str, str]) -> bool:

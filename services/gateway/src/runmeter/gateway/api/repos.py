@@ -14,11 +14,9 @@ from runmeter.gateway.backend import Backend, Page
 from runmeter.gateway.query import (
     PAGE_PARAMETERS,
     PageQuery,
-    names_of,
+    asked,
     next_page,
-    parameters_of,
     path_of,
-    values_of,
 )
 from runmeter.gateway.schemas import encode
 
@@ -33,15 +31,15 @@ def repos_blueprint(backend: Backend) -> Blueprint:
 
     async def list_repositories(request: GatewayRequest) -> HTTPResponse:
         caller = request.caller()
-        parameters, query = _query(request)
-        page = await backend.list_repositories(query, caller)
+        _, parameters, values = asked({}, request.query_string, PAGE_PARAMETERS)
+        page = await backend.list_repositories(PageQuery(**values), caller)
         return _answer(request, page, REPOS, parameters)
 
     async def list_jobs(request: GatewayRequest, org: str, repo: str) -> HTTPResponse:
         caller = request.caller()
-        names = names_of({"organization": org, "repository": repo})
-        parameters, query = _query(request)
-        page = await backend.list_jobs(**names, query=query, caller=caller)
+        raw = {"organization": org, "repository": repo}
+        names, parameters, values = asked(raw, request.query_string, PAGE_PARAMETERS)
+        page = await backend.list_jobs(**names, query=PageQuery(**values), caller=caller)
         return _answer(request, page, f"{REPOS}/{path_of(*names.values())}/jobs", parameters)
 
     async def list_jobs_of_owner(
@@ -53,11 +51,6 @@ def repos_blueprint(backend: Backend) -> Blueprint:
     blueprint.add_route(list_jobs, f"{REPOS}/<org>/<repo>/jobs", methods)
     blueprint.add_route(list_jobs_of_owner, f"{REPOS}/<org>/<owner>/<name>/jobs", methods)
     return blueprint
-
-
-def _query(request: GatewayRequest) -> tuple[dict[str, str], PageQuery]:
-    parameters = parameters_of(request.query_string, PAGE_PARAMETERS)
-    return parameters, PageQuery(**values_of(parameters, PAGE_PARAMETERS))
 
 
 def _answer(

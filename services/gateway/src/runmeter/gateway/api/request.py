@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, Final
 from uuid import uuid4
@@ -10,11 +11,12 @@ from uuid import uuid4
 import structlog
 from sanic import Request, Sanic
 from sanic.config import Config
-from sanic.exceptions import BadURL
+from sanic.exceptions import BadURL, MethodNotAllowed, NotFound
 
 from runmeter.gateway import events
+from runmeter.gateway.about import PUSH_TOKEN
 from runmeter.gateway.backend import Caller
-from runmeter.gateway.errors import MissingBearer
+from runmeter.gateway.errors import MissingBearer, NoPushToken
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 _UNREADABLE: Final = "NONE"
@@ -25,7 +27,11 @@ BEARER_BYTES_MAX: Final = 4096
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # what gRPC can carry as a metadata value; a space inside is the receiver's to judge
 _BEARER: Final = re.compile(r"bearer +([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?) *", re.IGNORECASE)
+_PUSH_TOKEN: Final = re.compile("Bearer " + PUSH_TOKEN.strip("^$"))
 _PARAMETER: Final = re.compile(r"<(\w+)(?::[^>]*)?>")
+
+_ROUTED: Final = ("GET", "POST")
+"""One of these is taken by every route."""
 
 _log = structlog.get_logger()
 
@@ -54,8 +60,9 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
         self._client_address: str | None = None
         self.streams = False
         """The answer is sent in parts, so it is not over when it begins."""
-        given = self.headers.getone(REQUEST_ID_HEADER, "")
-        self.request_id: str = given if _SANE_ID.fullmatch(given) else str(uuid4())
+        given = self.headers.getall(REQUEST_ID_HEADER, [])
+        is_sane = len(given) == 1 and _SANE_ID.fullmatch(given[0])
+        self.request_id: str = given[0] if is_sane else str(uuid4())
 
     def has_path(self) -> bool:
         """Whether there is a path at all: ``GET http://`` is a URL for the parser, without one."""
@@ -72,6 +79,17 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
         if match is None or len(match[1]) > BEARER_BYTES_MAX:
             raise MissingBearer
         return Caller(f"Bearer {match[1]}", self.request_id, self.client_address)
+
+    def pusher(self) -> Caller:
+        """Take the bearer of a push, if it has the form of a push token; more is not checked here.
+
+        Raises:
+            MissingBearer, NoPushToken
+        """
+        caller = self.caller()
+        if not _PUSH_TOKEN.fullmatch(caller.authorization):
+            raise NoPushToken
+        return caller
 
     @property
     def client_address(self) -> str | None:
@@ -91,26 +109,39 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
     @property
     def route_template(self) -> str | None:
         """The path as documented, ``/api/v1/…/{job}``; None where nothing matched."""
-        if self.route is None:
-            return None
-        return "/" + _PARAMETER.sub(r"{\1}", self.route.path)
+        return None if self.route is None else _template(self.route.path)
+
+    def _template_of_any_method(self) -> str | None:
+        """The path as documented, where it is one that does not take this method."""
+        for method in _ROUTED:
+            with suppress(NotFound, MethodNotAllowed):
+                return _template(self.app.router.get(self.path, method, None)[0].path)
+        return None
 
     def log_finished(self, status: int, **more: object) -> None:
         """Log and count that the request is over; only the first call counts."""
         if self._finished:
             return
         self._finished = True
+        route = self.route_template
+        if status == 405 or self.method == "OPTIONS":
+            route = route or self._template_of_any_method()
         seconds = self.app.ctx.clock() - self._started
-        self.app.ctx.metrics.request_finished(self.method, self.route_template, status, seconds)
+        self.app.ctx.metrics.request_finished(self.method, route, status, seconds)
         address = self.conn_info.peername if self.conn_info else None
         _log.info(
             events.REQUEST_FINISHED,
             method=self.method,
-            route=self.route_template,
+            route=route,
             status=status,
             duration_seconds=round(seconds, 6),
             request_id=self.request_id,
             peer=":".join(map(str, address[:2])) if isinstance(address, tuple) else None,
             client=self.client_address,
+            **getattr(self.ctx, "failure", {}),
             **more,
         )
+
+
+def _template(path: str) -> str:
+    return "/" + _PARAMETER.sub(r"{\1}", path)

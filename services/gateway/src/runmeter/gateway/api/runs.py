@@ -9,19 +9,17 @@ from typing import Final, NoReturn, cast
 from sanic import Blueprint, HTTPResponse
 from sanic.http import Http
 
-from runmeter.gateway.api.paging import is_known, listing_headers
+from runmeter.gateway.api.paging import is_known, listing_headers, wants_gzip
 from runmeter.gateway.api.request import GatewayRequest
 from runmeter.gateway.backend import Backend, Listing
-from runmeter.gateway.codings import Buffer, Coder, Gzip, Identity, accepts_gzip
+from runmeter.gateway.codings import Buffer, Coder, Gzip, Identity
 from runmeter.gateway.problems import log_failed
 from runmeter.gateway.query import (
     RUN_PARAMETERS,
     RunQuery,
+    asked,
     next_page,
-    parameters_of,
     path_of,
-    scope_of,
-    values_of,
 )
 from runmeter.gateway.schemas import RunRecord, Scope, encode_into
 
@@ -56,12 +54,13 @@ async def _answer(
     backend: Backend, request: GatewayRequest, path: tuple[str, str, str, str]
 ) -> HTTPResponse | None:
     caller = request.caller()
-    scope = scope_of(*path)
-    parameters = parameters_of(request.query_string, RUN_PARAMETERS)
-    query = RunQuery(scope, **values_of(parameters, RUN_PARAMETERS))
+    raw = dict(zip(Scope.__struct_fields__, path, strict=True))
+    names, parameters, values = asked(raw, request.query_string, RUN_PARAMETERS)
+    scope = Scope(**names)
+    query = RunQuery(scope, **values)
     async with backend.list_runs(query, caller) as listing:
         headers = _headers(listing, scope, parameters)
-        coder = _coder(request, headers)
+        coder = Gzip() if wants_gzip(request, headers) else Identity()
         if is_known(request, headers):
             return HTTPResponse(status=304, headers=headers)
         first = await anext(listing.pages, None)  # what fails up to here is a problem
@@ -69,7 +68,7 @@ async def _answer(
             headers["Content-Encoding"] = "gzip"
         if first is None:
             return HTTPResponse(coder.last(b"[]"), headers=headers, content_type=JSON)
-        if request.version == "1.0" and request.method == "GET":
+        if request.version == "1.0":
             # has no chunks, so no way to tell a broken answer from a whole one: sent at once
             body = b"".join([bytes(part) async for part in _parts(first, listing.pages, coder)])
             return HTTPResponse(body, headers=headers, content_type=JSON)
@@ -129,15 +128,6 @@ async def _coded(coder: Coder, data: Buffer) -> Buffer:
     if isinstance(coder, Identity) or len(data) < _SMALL_BYTES:
         return coder.part(data)
     return await asyncio.to_thread(coder.part, data)
-
-
-def _coder(request: GatewayRequest, headers: dict[str, str]) -> Coder:
-    """Choose the coding and complete the headers: each coding is a variant with its own tag."""
-    headers["Vary"] = "Accept-Encoding"
-    if not accepts_gzip(request.headers.getall("accept-encoding", [])):
-        return Identity()
-    headers["ETag"] = headers["ETag"].removesuffix('"') + '-gzip"'
-    return Gzip()
 
 
 def _end_head(request: GatewayRequest) -> None:

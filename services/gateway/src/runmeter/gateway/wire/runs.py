@@ -31,7 +31,7 @@ def push_to_wire(body: schemas.RunBody, fresh_push_id: str) -> ingest_pb.PushRun
             push_id=fresh_push_id if body.push_id is None else body.push_id,
             state=_STATES["completed" if own or body.state is None else body.state],
             revision=1 if own or body.revision is None else body.revision,
-            run_id=body.run_id or "",
+            run_id=body.run_id,
             run_attempt=body.run_attempt,
             runner_name=body.runner_name,
             labels=body.labels or {},
