@@ -84,13 +84,13 @@ async def serve(
     warn_of_short_keys(config.hmac_keys)
     _allow_many_connections()
     metrics = Metrics(version("runmeter-receiver"), (*PUSH_METHODS, *READ_METHODS))
+    writer = make_writer(observer=metrics)
     ops = Ops(
         metrics,
-        functools.partial(probes.check_writable, config.database),
+        lambda: probes.check_writable(config.database, writer.refused_bytes),
         functools.partial(probes.measure, config.database),
     )
     async with serving(ops, config.ops_address) as ops_address:
-        writer = make_writer(observer=metrics)
         use_cases = _use_cases(config, writer)
         policy = _policy(config, metrics)
         # bound first: who finds the address taken leaves the database alone
