@@ -2,13 +2,13 @@
 
 SQLite holds a database by its descriptor and finds the write-ahead log beside it by name. One that
 is removed while it is open is written on where nobody finds it; one that takes its place would be
-read with the log of the one before, and be damaged by it. So every opening goes through here.
+read with the log of the one before, and be damaged by it. So every opening goes through here, in
+the thread of the event loop alone.
 """
 
 import contextlib
 import os
 import sqlite3
-import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +17,6 @@ import structlog
 from tortoise.exceptions import OperationalError
 
 from runmeter.receiver import events
-
-_LOCK = threading.Lock()
 
 
 class Identity(NamedTuple):
@@ -80,13 +78,12 @@ def prepare(path: str) -> None:
     Raises:
         OperationalError: it was opened before and is gone.
     """
-    with _LOCK:
-        former, found = _opened.get(path), identity(path)
-        if former is None or found == former.database.identity:
-            return
-        if found is None:
-            raise moved()
-        _set_log_aside(path, former)
+    former, found = _opened.get(path), identity(path)
+    if former is None or found == former.database.identity:
+        return
+    if found is None:
+        raise moved()
+    _set_log_aside(path, former)
 
 
 def _set_log_aside(path: str, former: _Opened) -> None:
@@ -107,28 +104,21 @@ def _set_log_aside(path: str, former: _Opened) -> None:
 
 def note(path: str) -> Identity:
     """Remember the files of a database that was opened and read just now."""
-    with _LOCK:
-        _release(path)
-        database, log = _Pinned(path), None
-        with contextlib.suppress(FileNotFoundError):
-            log = _Pinned(f"{os.path.realpath(path)}-wal")
-        _opened[path] = _Opened(database, log)
-        return database.identity
+    database, log = _Pinned(path), None
+    with contextlib.suppress(FileNotFoundError):
+        log = _Pinned(f"{os.path.realpath(path)}-wal")
+    forget(path)
+    _opened[path] = _Opened(database, log)
+    return database.identity
 
 
 def is_newest(path: str, file: Identity | None) -> bool:
     """Tell whether this is the file that was opened last under the name."""
-    with _LOCK:
-        return path in _opened and _opened[path].database.identity == file
+    return path in _opened and _opened[path].database.identity == file
 
 
 def forget(path: str) -> None:
     """Let go of what `note` has remembered."""
-    with _LOCK:
-        _release(path)
-
-
-def _release(path: str) -> None:
     former = _opened.pop(path, None)
     if former is not None:
         former.database.release()

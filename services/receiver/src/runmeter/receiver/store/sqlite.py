@@ -45,8 +45,10 @@ class Client(SqliteClient):
         """Open the file and set the pragmas, or leave the client closed."""
         if self._connection is not None:
             return
+        files.prepare(self.filename)
+        found = files.identity(self.filename)
         # a failed open inside aiosqlite leaves a thread that outlives the event loop
-        await asyncio.to_thread(_try_open, self.filename, self._address)
+        await asyncio.to_thread(_try_open, self._address)
         try:
             self._connection = await aiosqlite.connect(
                 self._address, uri=True, isolation_level=None
@@ -57,7 +59,9 @@ class Client(SqliteClient):
             await self._post_connect()
             # only a statement that reads opens the log
             await self._connection.execute_fetchall("SELECT 1 FROM sqlite_master LIMIT 1")
-            self._file = await asyncio.to_thread(files.note, self.filename)
+            self._file = files.note(self.filename)
+            if found not in (None, self._file):  # replaced meanwhile: who knows which is open
+                raise files.moved()
         except BaseException:
             await self.close()
             raise
@@ -88,22 +92,25 @@ class Client(SqliteClient):
 
     def acquire_connection(self) -> ConnectionWrapper[Any]:
         """Return what holds the connection for one statement."""
-        return _Held(self._lock, self)
+        return _Held(self)
 
     def _in_transaction(self) -> TransactionContext:
         return _Transaction(_TransactionClient(self), self._lock)
 
 
-def _try_open(path: str, address: str) -> None:
-    files.prepare(path)
+def _try_open(address: str) -> None:
     sqlite3.connect(address, uri=True).close()
 
 
 class _Held(ConnectionWrapper[Any]):
+    def __init__(self, client: Client) -> None:
+        super().__init__(client._lock, client)
+        self._current = client.current
+
     async def __aenter__(self) -> Any:
         await self._lock.acquire()
         try:
-            self.connection = await self.client.current()
+            self.connection = await self._current()
         except BaseException:
             self._lock.release()
             raise
@@ -144,7 +151,9 @@ class _Transaction(SqliteTransactionContext):
     async def __aenter__(self) -> Any:
         await self._trxlock.acquire()
         try:
-            self.connection._connection = await self.connection._parent.current()
+            client = self.connection._parent
+            assert isinstance(client, Client)
+            self.connection._connection = await client.current()
             await self.connection.begin()
         except BaseException:
             self._trxlock.release()
