@@ -18,7 +18,7 @@ from rig.disks import Disk, mounted, refusing_writes
 from rig.places import Place, PostgresPlace, SqlitePlace
 from rig.postgres import Postgres, serving
 from rig.programs import Stage
-from rig.pushers import BY_DATABASE, Pushers
+from rig.pushers import BY_DATABASE, Pushers, a_run
 from rig.service import Service
 from rig.stack import Scope
 
@@ -68,6 +68,7 @@ def check_still_read(service: Service, pushers: Pushers) -> None:
 def check_works_again(service: Service, place: Place, pushers: Pushers) -> None:
     """Check that pushes go through soon, and that all that was acknowledged is there."""
     pushers.wait_for_more(40, SOON_SECONDS)
+    service.await_readiness(200, "ready", SOON_SECONDS)
     pushers.finish()
     pushers.check_stored(place)
     assert service.client.health() == health_pb2.HealthCheckResponse.SERVING
@@ -82,11 +83,29 @@ def test_a_disk_that_somebody_else_fills(
             pushers.wait_for_more(20)
             disk.fill()
             pushers.wait_for_refusals("its disk is full", pushers.refused("") + 20)
+            service.await_readiness(503, "its disk is full")
             check_still_read(service, pushers)
             disk.free()
             pushers.wait_for_more(20, SOON_SECONDS)
         check_works_again(service, place, pushers)
     check_refusals(pushers, "its disk is full")
+
+
+def test_a_disk_with_room_for_less_than_a_push(
+    service: Service, place: SqlitePlace, disk: Disk, scope: Scope, seed: str
+) -> None:
+    """Not ready from the refusal on, though a page could be written; ready as soon as there is
+    room, without a push."""
+    large = a_run(scope, random.Random(seed), container_count=300)
+    for container in large.payload.containers:
+        container.name += "x" * 1000
+    disk.leave(150 * 1024)
+    assert service.client.push(large, scope).details.endswith("its disk is full; try again later")
+    service.await_readiness(503, "its disk is full")
+    disk.free()
+    service.await_readiness(200, "ready")
+    assert service.client.push(large, scope).receipt is not None
+    assert place.push_ids() == {large.push_id: 1}
 
 
 def test_a_log_that_fills_the_disk(
@@ -117,6 +136,7 @@ def test_files_that_cannot_be_written(
         # not the index of the log, which is mapped into memory: that would be SIGBUS
         with refusing_writes(place.path, Path(f"{place.path}-wal")):
             pushers.wait_for_refusals(BY_DATABASE, 40)
+            service.await_readiness(503, "not ready: the database: it")
             check_still_read(service, pushers)
         check_works_again(service, place, pushers)
     reasons = ("its disk cannot be read or written", "it is read-only", "it cannot be opened")
@@ -262,6 +282,7 @@ def test_a_full_tablespace(
             pushers.wait_for_more(20)
             disk.fill()
             pushers.wait_for_refusals(BY_DATABASE, 20)
+            service.await_readiness(503, "its disk is full")
             check_still_read(service, pushers)
             disk.free()
             check_works_again(service, place, pushers)

@@ -42,7 +42,11 @@ class Disk:
         self.path.mkdir()
         with self._image.open("wb") as image:
             image.truncate(size_bytes)
-        _run("mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=0", self._image)
+        # blocks of a page, as disks have them: SQLite makes room for its index of the log, which is
+        # mapped memory, by one byte a page; where that is a block of several, a full disk is SIGBUS
+        block = str(os.sysconf("SC_PAGE_SIZE"))
+        options = ("-q", "-m", "0", "-b", block, "-E", "lazy_itable_init=0")
+        _run("mkfs.ext4", *options, self._image)
 
     def mount(self) -> None:
         """Mount it; what the journal holds is replayed."""
@@ -85,6 +89,12 @@ class Disk:
     def take(self, size_bytes: int) -> None:
         """Take so much room, until `free`."""
         self._filler.write_bytes(bytes(size_bytes))
+
+    def leave(self, size_bytes: int) -> None:
+        """Fill it, and give back so much."""
+        self.fill()
+        os.truncate(self._filler, self._filler.stat().st_size - size_bytes)
+        self.sync()
 
     def free(self) -> None:
         """Give back what `fill` or `take` took."""

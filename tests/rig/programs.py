@@ -135,6 +135,7 @@ class Receiver(Program):
     """A receiver that serves; ``address`` is host:port, ``database`` what ``--db`` names."""
 
     address: str
+    ops_url: str
     read_token: str
     database: Path | str
 
@@ -212,7 +213,9 @@ class Stage:
         )
         receiver.read_token = token
         receiver.database = path
-        receiver.address = receiver.event("server.started")["address"]
+        started = receiver.event("server.started")
+        receiver.address = started["address"]
+        receiver.ops_url = f"http://{started['ops_address']}"
         return receiver
 
     def gateway(self, receiver_address: str, *arguments: str) -> Gateway:

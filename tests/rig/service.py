@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc
+import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rig.programs import Program, Receiver, Stage
 from rig.stack import RPC_SECONDS, Scope
@@ -91,6 +92,17 @@ class Service:
     def kill(self, slot: int = 0) -> None:
         """End a receiver by SIGKILL."""
         assert self.receivers[slot].stop(signal.SIGKILL) == -signal.SIGKILL
+
+    def await_readiness(self, status: int, text: str, timeout_seconds: float = 60.0) -> None:
+        """Wait until the first receiver answers so when it is asked whether it is ready."""
+        url = f"{self.receivers[0].ops_url}/readyz"
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            answer = httpx.get(url, trust_env=False, timeout=30)
+            if answer.status_code == status and text in answer.text:
+                return
+            assert time.monotonic() < deadline, answer.text
+            time.sleep(0.05)
 
     def token(self, scope: Scope) -> str:
         """Return a push token of a scope, minted once."""

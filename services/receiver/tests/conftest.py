@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ import pytest
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import grpc
+import httpx
 from google.protobuf import json_format
 from hypothesis import settings
 from rig.postgres import running_postgres as running_postgres
@@ -345,6 +347,18 @@ class Receiver:
         """Return the messages of an answer."""
         request = run_service_pb2.ListRunsRequest(scope=scope, **fields)
         return list(self.runs.ListRuns(request, metadata=self.bearer(READ_TOKEN), timeout=30))
+
+    def page(self, path: str, method: str = "GET") -> httpx.Response:
+        """Ask for a page of the operators'."""
+        return httpx.request(method, self.ops_url + path, trust_env=False, timeout=30)
+
+    def await_page(self, path: str, status: int, text: str = "") -> httpx.Response:
+        """Ask for a page until it has this status and text: both are remembered for a second."""
+        until = time.monotonic() + START_SECONDS
+        while (answer := self.page(path)).status_code != status or text not in answer.text:
+            assert time.monotonic() < until, answer.text
+            time.sleep(0.05)
+        return answer
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit status."""

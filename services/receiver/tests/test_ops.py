@@ -26,14 +26,9 @@ LIST = "/runmeter.v1.RunService/ListRuns"
 PUSH = "/runmeter.v1.IngestService/PushRun"
 
 
-def page(receiver: Any, path: str, method: str = "GET") -> httpx.Response:
-    """Ask for a page."""
-    return httpx.request(method, receiver.ops_url + path, trust_env=False, timeout=30)
-
-
 def sample(receiver: Any, name: str, **labels: str) -> float | None:
     """Return one number of /metrics."""
-    answer = page(receiver, "/metrics")
+    answer = receiver.page("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=")
     for family in text_string_to_metric_families(answer.text):
         for found in family.samples:
@@ -50,14 +45,6 @@ def locked(receiver: Any) -> Iterator[None]:
         lock.execute("BEGIN IMMEDIATE")
         yield
         lock.execute("ROLLBACK")
-
-
-def await_page(receiver: Any, path: str, status: int) -> httpx.Response:
-    """Ask for a page until it has this status: what it says is remembered for a second."""
-    until = time.monotonic() + 60
-    while (answer := page(receiver, path)).status_code != status:
-        assert time.monotonic() < until, answer.text
-    return answer
 
 
 def test_metrics_count_calls_commits_and_refusals(receiver: Any, message: run_pb2.Run) -> None:
@@ -83,47 +70,47 @@ def test_metrics_count_calls_commits_and_refusals(receiver: Any, message: run_pb
     assert sample(receiver, "database_up") == 1
     assert sample(receiver, "database_rows") == 1
     assert (sample(receiver, "database_size_bytes") or 0) > 8192
-    assert "made.Up" not in page(receiver, "/metrics").text
+    assert "made.Up" not in receiver.page("/metrics").text
 
 
 def test_pages_and_methods(receiver: Any) -> None:
     """Three pages, for GET and HEAD; nothing of them may be cached."""
     for path in ("/metrics", "/healthz", "/readyz"):
-        assert page(receiver, path).status_code == 200
-        assert page(receiver, path, "HEAD").text == ""
-        assert page(receiver, path).headers["cache-control"] == "no-store"
-        refused = page(receiver, path, "POST")
+        assert receiver.page(path).status_code == 200
+        assert receiver.page(path, "HEAD").text == ""
+        assert receiver.page(path).headers["cache-control"] == "no-store"
+        refused = receiver.page(path, "POST")
         assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
-    assert page(receiver, "/").status_code == 404
+    assert receiver.page("/").status_code == 404
 
 
 def test_a_locked_database_is_not_ready(receiver: Any, message: run_pb2.Run) -> None:
     """While it cannot be written /readyz is 503 with the reason; the process is alive."""
-    assert page(receiver, "/readyz").text == "ready\n"
+    assert receiver.page("/readyz").text == "ready\n"
     with locked(receiver):
-        answer = await_page(receiver, "/readyz", 503)
+        answer = receiver.await_page("/readyz", 503)
         assert answer.text == "not ready: the database: it is locked by another process\n"
-        assert page(receiver, "/healthz").status_code == 200
+        assert receiver.page("/healthz").status_code == 200
         assert sample(receiver, "database_up") == 1
-    await_page(receiver, "/readyz", 200)
+    receiver.await_page("/readyz", 200)
     assert receiver.push(message).id == 1
 
 
 def test_a_full_disk_is_not_ready(receiver: Any) -> None:
     """While files cannot grow /readyz is 503, and 200 when they can again."""
-    assert page(receiver, "/readyz").status_code == 200
+    assert receiver.page("/readyz").status_code == 200
     pid, kind = receiver.process.pid, resource.RLIMIT_FSIZE
     before = resource.prlimit(pid, kind, (4096, resource.RLIM_INFINITY))
-    assert "its disk" in await_page(receiver, "/readyz", 503).text
+    assert "its disk" in receiver.await_page("/readyz", 503).text
     resource.prlimit(pid, kind, before)
-    await_page(receiver, "/readyz", 200)
+    receiver.await_page("/readyz", 200)
 
 
 def test_a_database_that_is_gone_is_not_ready(receiver: Any) -> None:
     """Asking does not make the file anew."""
     path = receiver.folder / "metrics.db"
     path.rename(path.with_suffix(".moved"))
-    assert "it cannot be opened" in await_page(receiver, "/readyz", 503).text
+    assert "moved, removed or replaced" in receiver.await_page("/readyz", 503).text
     assert not path.exists()
 
 
@@ -133,10 +120,10 @@ def test_draining_is_not_ready(receiver: Any, message: run_pb2.Run) -> None:
         call = receiver.push_later(message)
         receiver.process.send_signal(signal.SIGTERM)
         receiver.wait_for(events.SHUTDOWN_REQUESTED)
-        assert page(receiver, "/readyz").text == "not ready: it is shutting down\n"
-        assert page(receiver, "/readyz").status_code == 503
-        assert page(receiver, "/healthz").status_code == 200
-        assert page(receiver, "/metrics").status_code == 200
+        assert receiver.page("/readyz").text == "not ready: it is shutting down\n"
+        assert receiver.page("/readyz").status_code == 503
+        assert receiver.page("/healthz").status_code == 200
+        assert receiver.page("/metrics").status_code == 200
     assert call.result().id == 1
     assert receiver.wait() == 0
 
@@ -146,7 +133,7 @@ def test_postgres(start_receiver: Callable[..., Any], postgres: Any, message: ru
     url = postgres.create_database()
     receiver = start_receiver(f"--db={url}", "--migrate")
     receiver.push(message)
-    assert page(receiver, "/readyz").text == "ready\n"
+    assert receiver.page("/readyz").text == "ready\n"
     assert sample(receiver, "database_up") == 1
     assert sample(receiver, "database_rows") == 1
     assert (sample(receiver, "database_size_bytes") or 0) > 1e6
@@ -157,7 +144,7 @@ def test_postgres(start_receiver: Callable[..., Any], postgres: Any, message: ru
         async with lock.transaction():
             await lock.execute("LOCK TABLE run")
             assert await asyncio.to_thread(sample, second, "database_up") == 0
-            assert (await asyncio.to_thread(page, second, "/healthz")).status_code == 200
+            assert (await asyncio.to_thread(second.page, "/healthz")).status_code == 200
         await lock.close()
 
     asyncio.run(ask_while_locked())
@@ -209,7 +196,7 @@ def test_many_slow_clients_do_no_harm(receiver: Any, message: run_pb2.Run) -> No
         for client in slow:
             with contextlib.suppress(ConnectionError):
                 assert client.recv(1) == b""  # ends in time, or times out and fails
-    assert page(receiver, "/readyz").status_code == 200
+    assert receiver.page("/readyz").status_code == 200
     assert receiver.end() == 0
 
 

@@ -505,13 +505,26 @@ def run_receiver(*arguments: str, folder: Path, **environment: str) -> Any:
 
 
 def test_a_port_in_use_is_one_sentence(receiver: Any, tmp_path: Path) -> None:
-    """A second receiver on the same port says so and exits 1; gRPC adds no line of its own."""
+    """A second receiver on the same port says so and exits 1, and makes no database; gRPC adds no
+    line of its own."""
+    before = set(tmp_path.iterdir())
     done = run_receiver(f"--addr={receiver.address}", "--db=other.db", folder=tmp_path)
     assert done.returncode == 1
-    *events, last = done.stderr.splitlines()
-    assert [json.loads(line)["event"] for line in events] == ["database.migrated"]
-    assert last.startswith(f"receiver: cannot listen on {receiver.address}: the port is in use")
-    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"receiver: cannot listen on {receiver.address}: the port is in use")
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_port_in_use_leaves_an_older_database_alone(receiver: Any, tmp_path: Path) -> None:
+    """A receiver that cannot listen does not migrate, either."""
+    path = tmp_path / "older.db"
+    with contextlib.closing(sqlite3.connect(path)) as older:
+        older.executescript((Path(__file__).parent / "schema_0001.sql").read_text())
+    before = path.read_bytes()
+    done = run_receiver(f"--addr={receiver.address}", "--db=older.db", folder=tmp_path)
+    assert done.returncode == 1
+    assert path.read_bytes() == before
+    assert not path.with_name("older.db-wal").exists()
 
 
 def test_an_ops_port_in_use_is_one_sentence(receiver: Any, tmp_path: Path) -> None:

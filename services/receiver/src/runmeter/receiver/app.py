@@ -84,24 +84,26 @@ async def serve(
     warn_of_short_keys(config.hmac_keys)
     _allow_many_connections()
     metrics = Metrics(version("runmeter-receiver"), (*PUSH_METHODS, *READ_METHODS))
+    writer = make_writer(observer=metrics)
     ops = Ops(
         metrics,
-        functools.partial(probes.check_writable, config.database),
+        lambda: probes.check_writable(config.database, writer.refused_bytes),
         functools.partial(probes.measure, config.database),
     )
     async with serving(ops, config.ops_address) as ops_address:
+        use_cases = _use_cases(config, writer)
+        policy = _policy(config, metrics)
+        # bound first: who finds the address taken leaves the database alone
+        server = Server(use_cases, config.address, config.tls, policy, connection_limits)
         if config.migrate:
             await commands.migrate(config.database)
-        # the database before the server, in one task: its context is that of every handler
+        # the database before calls are taken, in one task: its context is that of every handler
         async with (
             store.open_store(config.database),
-            _writing(make_writer(observer=metrics)) as writer,
+            _writing(writer),
             _keeping(config.retention_seconds, writer),
         ):
             metrics.watch_queue(lambda: writer.waiting_count, lambda: writer.waiting_bytes)
-            use_cases = _use_cases(config, writer)
-            policy = _policy(config, metrics)
-            server = Server(use_cases, config.address, config.tls, policy, connection_limits)
             rotation = Rotation(config, use_cases, server, metrics)
             await server.start()
             ops.unready_reason = None

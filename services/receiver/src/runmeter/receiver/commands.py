@@ -49,7 +49,6 @@ async def migrate(database: Database) -> None:
 
 async def prune(config: PruneConfig, listen: Listen, clocks: Clocks) -> int:
     """Delete what is old; return the exit status."""
-    config.database.require()
     stop, progress = listen(), Progress("deleting", _terminal(), clocks.monotonic)
     async with store.open_store(config.database, serving=False):
         if config.dry_run:
@@ -78,7 +77,6 @@ async def export_runs(config: ExportConfig, listen: Listen, clocks: Clocks) -> i
     """Write all runs to standard output; return the exit status."""
     if sys.stdout is None:  # the database would be opened in its place, and written to
         raise StreamUnusable("write standard output", "it is closed")
-    config.database.require()
     # in a pipe the one who reads shows progress
     shown = _terminal() if stat.S_ISREG(os.fstat(1).st_mode) else None
     stop, progress = listen(), Progress("exporting", shown, clocks.monotonic)

@@ -15,6 +15,7 @@ RPC_FAILED = "rpc.failed"
 CALLER_LIMITED = "caller.limited"
 DATABASE_MIGRATED = "database.migrated"
 DATABASE_FAILED = "database.failed"
+DATABASE_REPLACED = "database.replaced"
 BATCH_FAILED = "batch.failed"
 WRITER_FAILED = "writer.failed"
 KEY_FOUND_SHORT = "key.found_short"
@@ -91,6 +92,11 @@ EVENTS = {
     DATABASE_FAILED: Event(
         "The database could not be read or written; callers saw UNAVAILABLE.",
         ("doing", "reason", "error"),
+    ),
+    DATABASE_REPLACED: Event(
+        "Another SQLite file took the place of the one that was open, with the write-ahead log of "
+        "that beside it. `kept`: where the log is now; runs in it are in neither file.",
+        ("kept",),
     ),
     BATCH_FAILED: Event(
         "Pushes could not be stored together and are tried one by one.",

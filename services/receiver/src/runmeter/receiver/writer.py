@@ -80,6 +80,7 @@ class Writer:
         self._wake = asyncio.Event()
         self._ending = asyncio.Event()
         self._rest_seconds = 0.0
+        self._refused_bytes = 0
         self._chores: deque[_Chore] = deque()
         self._batches_since_chore = 0
 
@@ -92,6 +93,11 @@ class Writer:
     def waiting_bytes(self) -> int:
         """Size of what waits."""
         return self._waiting_bytes
+
+    @property
+    def refused_bytes(self) -> int:
+        """Size of what the database has refused to store; 0 when it has stored something since."""
+        return self._refused_bytes
 
     async def write(self, push: Push) -> Receipt:
         """Store a push and return when it is durable.
@@ -165,7 +171,9 @@ class Writer:
                 _answer(batch, answers)
                 if self._observer and any(isinstance(answer, Receipt) for answer in answers):
                     self._observer.committed(len(batch), time.monotonic() - started_seconds)
-                await self._rest(isinstance(answers[-1], StoreUnavailable))
+                failed = isinstance(answers[-1], StoreUnavailable)
+                self._refused_bytes = sum(len(w.push.payload) for w in batch) if failed else 0
+                await self._rest(failed)
         finally:
             # here: a connection opened anew is known in this task only, and an open one
             # would keep the interpreter from ending

@@ -17,6 +17,7 @@ from tortoise.transactions import in_transaction
 
 from runmeter.receiver.databases import Database
 from runmeter.receiver.errors import DatabaseUnusable
+from runmeter.receiver.store import files
 from runmeter.receiver.store.migrating import advisory_lock, folder_lock
 from runmeter.receiver.store.reasons import DATABASE_ERRORS, reason_of
 
@@ -45,14 +46,18 @@ async def reopen(alias: str) -> None:
         await client.close()
 
 
-def _orm_config(database: Database, patient: bool = False) -> dict[str, Any]:
+def _orm_config(
+    database: Database, patient: bool = False, makes_file: bool = False
+) -> dict[str, Any]:
     """Return what Tortoise opens; `patient`: statements may take as long as they do."""
-    configure = _postgres if database.kind == "postgres" else _sqlite
-    writing, reading = configure(database.location, patient)
+    if database.kind == "postgres":
+        writing, reading = _postgres(database.location, patient)
+    else:
+        writing, reading = _sqlite(database.location, makes_file)
     return {"connections": {WRITING: writing, READING: reading}, "apps": _APPS, "use_tz": True}
 
 
-def _sqlite(path: str, patient: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+def _sqlite(path: str, makes_file: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     credentials = {
         "file_path": path,
         "page_size": 8192,  # before journal_mode, or it has no effect
@@ -66,7 +71,7 @@ def _sqlite(path: str, patient: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     }
     engine = "runmeter.receiver.store.sqlite"
     return (
-        {"engine": engine, "credentials": credentials},
+        {"engine": engine, "credentials": {**credentials, "makes_file": makes_file}},
         {"engine": engine, "credentials": {**credentials, "query_only": "ON"}},
     )
 
@@ -111,8 +116,8 @@ async def migrate_database(database: Database) -> list[str]:
         async with contextlib.AsyncExitStack() as stack:
             if database.kind == "sqlite":
                 await stack.enter_async_context(folder_lock(database.location))
-            stack.push_async_callback(Tortoise.close_connections)
-            await _reach(database, _orm_config(database, patient=True))
+            stack.push_async_callback(_close, database)
+            await _reach(database, _orm_config(database, patient=True, makes_file=True))
             if database.kind == "postgres":
                 await stack.enter_async_context(advisory_lock(get_connection(READING)))
             newest = [MigrationTarget(app, "__latest__") for app in _APPS]
@@ -129,18 +134,24 @@ async def migrate_database(database: Database) -> list[str]:
 async def open_store(database: Database, serving: bool = True) -> AsyncIterator[None]:
     """Hold the database open; every use of it happens inside, in this task or its children.
 
-    Who does not serve need not be able to write at once, or at all.
+    Who does not serve need not be able to write at once, or at all. A SQLite file is never made.
 
     Raises:
         DatabaseUnusable: it cannot be opened or written, or its schema is not up to date.
     """
+    database.require()
     try:
         with _explained(database):
             await _reach(database, _orm_config(database, patient=not serving))
             await _check_usable(database, serving)
         yield
     finally:
-        await Tortoise.close_connections()
+        await _close(database)
+
+
+async def _close(database: Database) -> None:
+    await Tortoise.close_connections()
+    files.forget(database.location)
 
 
 async def _reach(database: Database, config: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ DATABASE_ERRORS = (
     asyncpg.InternalClientError,  # a connection that was cut at an awkward moment
     OSError,
 )
+_TABLES_MISSING = "its tables are missing"
 _REASONS = {
     sqlite3.SQLITE_READONLY_DBMOVED: "its file was moved, removed or replaced",
     sqlite3.SQLITE_FULL: "its disk is full",
@@ -34,7 +35,7 @@ _STATES = {
     "25": "it is read-only",
     "28": "it does not let the receiver in",
     "3D": "it does not exist",
-    "42P01": "its tables are missing",
+    "42P01": _TABLES_MISSING,
     "53": "it has no room for more",
     "53100": "its disk is full",
     "57": "it is shutting down, or took too long",
@@ -49,6 +50,8 @@ def reason_of(error: BaseException) -> str | None:
     while found is not None:
         if isinstance(found, sqlite3.Error):
             code = getattr(found, "sqlite_errorcode", None)
+            if code == sqlite3.SQLITE_ERROR and str(found).startswith("no such table"):
+                return _TABLES_MISSING
             return None if code is None else _REASONS.get(code, _REASONS.get(code & 0xFF))
         if isinstance(found, asyncpg.PostgresError):
             state = str(found.sqlstate)

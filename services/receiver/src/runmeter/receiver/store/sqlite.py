@@ -8,11 +8,12 @@ The name of this module has to hold "sqlite": Tortoise's migrations go by it.
 """
 
 import asyncio
-import os
+import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+import aiosqlite
 from tortoise.backends.base.client import (
     ConnectionWrapper,
     NestedTransactionContext,
@@ -26,57 +27,90 @@ from tortoise.backends.sqlite.client import (
 from tortoise.connection import get_connections
 from tortoise.exceptions import OperationalError
 
+from runmeter.receiver.store import files
+
 
 class Client(SqliteClient):
-    """One connection, used by one statement or transaction at a time."""
+    """One connection, used by one statement or transaction at a time.
+
+    `makes_file`: where there is no file it makes one; otherwise that is an error.
+    """
+
+    def __init__(self, file_path: str, makes_file: bool = False, **pragmas: Any) -> None:
+        super().__init__(file_path, **pragmas)
+        self._address = files.address(file_path, "rwc" if makes_file else "rw")
+        self._file: files.Identity | None = None
 
     async def create_connection(self, with_db: bool) -> None:
         """Open the file and set the pragmas, or leave the client closed."""
-        if self._connection is None:
-            # a failed open inside aiosqlite leaves a thread that outlives the event loop
-            await asyncio.to_thread(_try_open, self.filename)
+        if self._connection is not None:
+            return
+        files.prepare(self.filename)
+        found = files.identity(self.filename)
+        # a failed open inside aiosqlite leaves a thread that outlives the event loop
+        await asyncio.to_thread(_try_open, self._address)
         try:
-            await super().create_connection(with_db)
-            self._file = _identity(self.filename)
+            self._connection = await aiosqlite.connect(
+                self._address, uri=True, isolation_level=None
+            )
+            self._connection._conn.row_factory = sqlite3.Row
+            for pragma, value in self.pragmas.items():
+                await self._connection.execute_fetchall(f"PRAGMA {pragma}={value}")
+            await self._post_connect()
+            # only a statement that reads opens the log
+            await self._connection.execute_fetchall("SELECT 1 FROM sqlite_master LIMIT 1")
+            self._file = files.note(self.filename)
+            if found not in (None, self._file):  # replaced meanwhile: who knows which is open
+                raise files.moved()
         except BaseException:
             await self.close()
             raise
 
-    def check_file(self) -> None:
-        """Raise if the open file is not the one of that name any more.
+    async def current(self) -> aiosqlite.Connection:
+        """Return the connection, to the file that has the name now; open it if need be.
 
-        SQLite would go on writing to it, and what is acknowledged would be gone with it.
+        Raises:
+            OperationalError: the file is gone, or another one nobody has noticed yet: SQLite
+                would go on with the old one, and what is acknowledged would be gone with it.
         """
-        if _identity(self.filename) != self._file:
-            error = sqlite3.OperationalError("the file was moved, removed or replaced")
-            error.sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
-            raise OperationalError(error) from error
+        found = self._file if self._connection is None else files.identity(self.filename)
+        if found != self._file:
+            if found is None:
+                await self._empty_log()
+            if found is None or not files.is_newest(self.filename, found):
+                raise files.moved()
+            await self.close()
+        await self.create_connection(with_db=True)
+        assert self._connection is not None
+        return self._connection
+
+    async def _empty_log(self) -> None:
+        """Move what is in the log into the file that was moved away: then that has everything."""
+        if self._connection is not None and files.is_newest(self.filename, self._file):
+            with contextlib.suppress(sqlite3.Error):
+                await self._connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def acquire_connection(self) -> ConnectionWrapper[Any]:
         """Return what holds the connection for one statement."""
-        return _Held(self._lock, self)
+        return _Held(self)
 
     def _in_transaction(self) -> TransactionContext:
-        return _Transaction(_TransactionClient(self), self._lock, self.check_file)
+        return _Transaction(_TransactionClient(self), self._lock)
 
 
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _try_open(path: str) -> None:
-    sqlite3.connect(path).close()
+def _try_open(address: str) -> None:
+    sqlite3.connect(address, uri=True).close()
 
 
 class _Held(ConnectionWrapper[Any]):
+    def __init__(self, client: Client) -> None:
+        super().__init__(client._lock, client)
+        self._current = client.current
+
     async def __aenter__(self) -> Any:
         await self._lock.acquire()
         try:
-            await self.ensure_connection()
+            self.connection = await self._current()
         except BaseException:
             self._lock.release()
             raise
@@ -114,15 +148,12 @@ def _statements(script: str) -> Iterator[str]:
 
 
 class _Transaction(SqliteTransactionContext):
-    def __init__(self, connection: Any, lock: asyncio.Lock, check_file: Callable[[], None]) -> None:
-        super().__init__(connection, lock)
-        self._check_file = check_file
-
     async def __aenter__(self) -> Any:
         await self._trxlock.acquire()
         try:
-            await self.ensure_connection()
-            self._check_file()
+            client = self.connection._parent
+            assert isinstance(client, Client)
+            self.connection._connection = await client.current()
             await self.connection.begin()
         except BaseException:
             self._trxlock.release()

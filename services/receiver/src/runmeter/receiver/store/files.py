@@ -1,0 +1,126 @@
+"""The files of a SQLite database: are they still those that were opened?
+
+SQLite holds a database by its descriptor and finds the write-ahead log beside it by name. One that
+is removed while it is open is written on where nobody finds it; one that takes its place would be
+read with the log of the one before, and be damaged by it. So every opening goes through here, in
+the thread of the event loop alone.
+"""
+
+import contextlib
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+from tortoise.exceptions import OperationalError
+
+from runmeter.receiver import events
+
+
+class Identity(NamedTuple):
+    """What stays of a file when it is renamed, and differs from that of every other."""
+
+    device: int
+    number: int
+
+
+class _Pinned:
+    """Holds a file that exists, so that its number goes to no other one.
+
+    By O_PATH: to close any other descriptor would drop the locks that SQLite has on the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_PATH)
+        found = os.fstat(self._descriptor)
+        self.identity = Identity(found.st_dev, found.st_ino)
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+
+class _Opened(NamedTuple):
+    database: _Pinned
+    log: _Pinned | None
+
+
+_opened: dict[str, _Opened] = {}
+
+
+def identity(path: str) -> Identity | None:
+    """Return which file has this name now; None: there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return Identity(found.st_dev, found.st_ino)
+
+
+def address(path: str, mode: str) -> str:
+    """Return the URI by which SQLite opens a path: "rw" what is there, "rwc" or makes it."""
+    return f"{Path(path).absolute().as_uri()}?mode={mode}"
+
+
+def moved() -> OperationalError:
+    """Return the error of a database whose file is gone or another."""
+    error = sqlite3.OperationalError("the file was moved, removed or replaced")
+    error.sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
+    wrapped = OperationalError(error)
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def prepare(path: str) -> None:
+    """Get ready to open the file of this name: no log of another one may be left beside it.
+
+    Raises:
+        OperationalError: it was opened before and is gone.
+    """
+    former, found = _opened.get(path), identity(path)
+    if former is None or found == former.database.identity:
+        return
+    if found is None:
+        raise moved()
+    _set_log_aside(path, former)
+
+
+def _set_log_aside(path: str, former: _Opened) -> None:
+    """Keep what only the log of the former file holds, if anything, under another name."""
+    base = os.path.realpath(path)
+    log = f"{base}-wal"
+    if former.log is None or identity(log) != former.log.identity:
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{base}-shm")
+    if os.stat(log).st_size == 0:
+        os.unlink(log)
+        return
+    kept = f"{log}.{time.time_ns()}"
+    os.rename(log, kept)
+    structlog.get_logger().warning(events.DATABASE_REPLACED, kept=kept)
+
+
+def note(path: str) -> Identity:
+    """Remember the files of a database that was opened and read just now."""
+    database, log = _Pinned(path), None
+    with contextlib.suppress(FileNotFoundError):
+        log = _Pinned(f"{os.path.realpath(path)}-wal")
+    forget(path)
+    _opened[path] = _Opened(database, log)
+    return database.identity
+
+
+def is_newest(path: str, file: Identity | None) -> bool:
+    """Tell whether this is the file that was opened last under the name."""
+    return path in _opened and _opened[path].database.identity == file
+
+
+def forget(path: str) -> None:
+    """Let go of what `note` has remembered."""
+    former = _opened.pop(path, None)
+    if former is not None:
+        former.database.release()
+        if former.log is not None:
+            former.log.release()

@@ -1,0 +1,155 @@
+"""The SQLite file is taken away or replaced under a receiver that serves."""
+
+import contextlib
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from runmeter.receiver import events
+from runmeter.v1 import run_pb2
+
+GONE = "its file was moved, removed or replaced"
+
+
+def push_ids(*numbers: int) -> set[str]:
+    """Return UUIDs."""
+    return {f"00000000-0000-4000-8000-{number:012x}" for number in numbers}
+
+
+def push(receiver: Any, message: run_pb2.Run, *numbers: int) -> None:
+    """Push runs with push_ids of their own."""
+    for push_id in push_ids(*numbers):
+        message.push_id = push_id
+        assert receiver.push(message).duplicate is False
+
+
+def stored(receiver: Any, message: run_pb2.Run) -> set[str]:
+    """Return the push_ids that a query answers."""
+    return {found.run.push_id for found in receiver.stored(message.scope)}
+
+
+def check_refused(receiver: Any, message: run_pb2.Run, reason: str) -> None:
+    """Check that /readyz, pushes and queries all say why they cannot go on."""
+    receiver.await_page("/readyz", 503, f"not ready: the database: {reason}\n")
+    message.push_id = push_ids(99).pop()
+    for call in (lambda: receiver.push(message), lambda: receiver.stored(message.scope)):
+        with pytest.raises(grpc.RpcError, match=reason) as caught:
+            call()
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def check_whole(path: Path, *numbers: int) -> None:
+    """Check that the file is not damaged and holds these runs, seen past the receiver."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        found = {push_id for (push_id,) in database.execute("SELECT push_id FROM run")}
+    assert found == push_ids(*numbers)
+
+
+def backup(path: Path) -> Path:
+    """Make a backup of a database that is served."""
+    with (
+        contextlib.closing(sqlite3.connect(path)) as source,
+        contextlib.closing(sqlite3.connect(path.with_suffix(".backup"))) as target,
+    ):
+        source.backup(target)
+    return path.with_suffix(".backup")
+
+
+def move_aside(path: Path) -> Callable[[], None]:
+    """Move the file away; return what moves it back."""
+    aside = path.rename(path.with_suffix(".aside"))
+    return lambda: aside.replace(path)
+
+
+def move_aside_for_a_copy(path: Path) -> Callable[[], None]:
+    """Move the file away; return what puts a copy in its place."""
+    aside = path.rename(path.with_suffix(".aside"))
+    return lambda: shutil.copy(aside, path) and None
+
+
+def remove(path: Path) -> Callable[[], None]:
+    """Remove the file alone; return what restores a backup."""
+    made = backup(path)
+    path.unlink()
+    return lambda: shutil.copy(made, path) and None
+
+
+def remove_all(path: Path) -> Callable[[], None]:
+    """Remove the file and those beside it; return what restores a backup."""
+    made = backup(path)
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink()
+    return lambda: shutil.copy(made, path) and None
+
+
+@pytest.mark.parametrize("take", [move_aside, move_aside_for_a_copy, remove, remove_all])
+def test_a_file_that_is_gone_and_put_back(
+    receiver: Any, message: run_pb2.Run, take: Callable[[Path], Callable[[], None]]
+) -> None:
+    """Gone: not ready, pushes and queries are refused, no file is made. Put back: all goes on
+    without a restart, and nothing that was acknowledged is missing."""
+    path = receiver.folder / "metrics.db"
+    push(receiver, message, 1, 2)
+    put_back = take(path)
+    check_refused(receiver, message, GONE)
+    check_refused(receiver, message, GONE)
+    assert not path.exists()
+    put_back()
+    receiver.await_page("/readyz", 200)
+    push(receiver, message, 3)
+    assert stored(receiver, message) == push_ids(1, 2, 3)
+    check_whole(path, 1, 2, 3)
+    assert receiver.end() == 0
+    check_whole(path, 1, 2, 3)
+
+
+def test_a_file_without_tables_in_its_place(receiver: Any, message: run_pb2.Run) -> None:
+    """Not ready, refused with that reason; with the right file in its place all goes on."""
+    path = receiver.folder / "metrics.db"
+    push(receiver, message, 1)
+    put_back = move_aside(path)
+    check_refused(receiver, message, GONE)
+    path.touch()
+    check_refused(receiver, message, "its tables are missing")
+    put_back()
+    receiver.await_page("/readyz", 200)
+    push(receiver, message, 2)
+    assert stored(receiver, message) == push_ids(1, 2)
+
+
+def test_a_file_that_takes_its_place_at_once(receiver: Any, message: run_pb2.Run) -> None:
+    """It is noticed, and not read with the log of the one before: that is kept aside."""
+    path = receiver.folder / "metrics.db"
+    push(receiver, message, 1)
+    made = backup(path)
+    push(receiver, message, *range(2, 10))
+    made.replace(path)
+    receiver.await_page("/readyz", 503)
+    receiver.await_page("/readyz", 200)
+    push(receiver, message, 10)
+    assert stored(receiver, message) == push_ids(1, 10)
+    check_whole(path, 1, 10)
+    (kept,) = path.parent.glob("metrics.db-wal.*")
+    assert kept.stat().st_size > 8192
+    assert receiver.wait_for(events.DATABASE_REPLACED)["kept"].endswith(kept.name)
+    assert receiver.end() == 0
+    check_whole(path, 1, 10)
+
+
+def test_a_push_notices_another_file(receiver: Any, message: run_pb2.Run) -> None:
+    """Nobody asks whether it is ready: one push is refused, the next goes into the new file."""
+    path = receiver.folder / "metrics.db"
+    push(receiver, message, 1)
+    shutil.copy(backup(path), path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+    with pytest.raises(grpc.RpcError, match=GONE):
+        push(receiver, message, 2)
+    push(receiver, message, 3)
+    assert stored(receiver, message) == push_ids(1, 3)
+    check_whole(path, 1, 3)
