@@ -8,7 +8,7 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-containers test-lowest soak lint lock bench docs pyz clean \
+.PHONY: help setup demo up test test-containers test-lowest soak coverage mutation lint lock bench docs pyz clean \
   install-hooks change release dist sbom
 
 help: ## list the targets
@@ -43,6 +43,12 @@ soak: setup ## end RUNS=1000 collectors in each way at random moments, every rec
 	LOSSES_RUNS=$(RUNS) LOSSES_SEED=$(SEED) $(VENV)/bin/pytest \
 	  tests/e2e/test_losses.py tests/e2e/test_faults.py tests/e2e/test_receiver_faults*.py \
 	  tests/contract/test_order.py tests/contract/test_fuzzed.py tests/contract/test_any_names.py --durations=0
+
+coverage: setup ## which lines and branches of each package its tests reach; fails below 95 % where it matters most
+	$(VENV)/bin/tox run -e coverage
+
+mutation: setup ## change ledger, summary and tokens in hundreds of ways: a test has to fail each time; PART=ledger for one of them
+	$(VENV)/bin/tox run -e mutation -- $(PART)
 
 lint: setup ## style and types only
 	$(VENV)/bin/tox run -e lint,typing
