@@ -48,7 +48,7 @@ PARTS = {
     "ledger": Part(
         "services/collector",
         "runmeter/collector/ledger.py",
-        ("test_ledger.py", "test_accounting.py"),
+        ("test_ledger.py",),
     ),
     "summary": Part("services/collector", "runmeter/collector/summary.py", ("test_summary.py",)),
     "tokens": Part("services/receiver", "runmeter/receiver/tokens.py", ("test_tokens.py",)),
