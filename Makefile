@@ -42,7 +42,8 @@ SEED ?= $(shell date +%s)
 soak: setup ## end RUNS=1000 collectors in each way at random moments, every record of a run in any order, receivers likewise; thousands of odd requests
 	LOSSES_RUNS=$(RUNS) LOSSES_SEED=$(SEED) $(VENV)/bin/pytest \
 	  tests/e2e/test_losses.py tests/e2e/test_faults.py tests/e2e/test_receiver_faults*.py \
-	  tests/contract/test_order.py tests/contract/test_fuzzed.py tests/contract/test_any_names.py --durations=0
+	  tests/contract/test_order.py tests/contract/test_fuzzed.py tests/contract/test_any_names.py \
+	  services/receiver/tests/test_transfer.py::test_runs_make_the_round_trip --durations=0
 
 coverage: setup ## which lines and branches of each package its tests reach; fails below 95 % where it matters most
 	$(VENV)/bin/tox run -e coverage

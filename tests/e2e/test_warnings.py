@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from rig.places import Place
-from rig.programs import Program, Stage
+from rig.programs import Program, Stage, staged
 from rig.stack import Scope, Stack
 
 OURS = ("collector", "receiver", "gateway")
@@ -34,13 +34,10 @@ class StrictStage(Stage):
 
 
 @pytest.fixture
-def strict(tmp_path: Path) -> Iterator[StrictStage]:
+def strict(tmp_path: Path) -> Iterator[Stage]:
     """A stage whose programs may not warn, and have not when it is over."""
-    stage = StrictStage(tmp_path)
-    try:
+    with staged(tmp_path, StrictStage) as stage:
         yield stage
-    finally:
-        stage.close()
     assert warnings(stage) == []
 
 
@@ -61,7 +58,7 @@ def warnings(stage: Stage) -> list[str]:
     indirect=["place"],
 )
 def test_a_run_without_a_warning(
-    strict: StrictStage, place: Place, scope: Scope, way: str, workers: int
+    strict: Stage, place: Place, scope: Scope, way: str, workers: int
 ) -> None:
     """Receiver, gateway and collector serve a run and end with 0: not one warning on the way."""
     database = f"--db={place.url}"
@@ -89,7 +86,7 @@ def test_a_run_without_a_warning(
         assert strict.start("receiver", *command).wait() == 0
 
 
-def test_a_run_that_waits_without_a_warning(strict: StrictStage, scope: Scope) -> None:
+def test_a_run_that_waits_without_a_warning(strict: Stage, scope: Scope) -> None:
     """A run that nobody takes waits, is listed, and is pushed later: not one warning either."""
     stack = Stack(strict)
     environment = scope.environment(stack.token(scope))
