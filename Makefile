@@ -8,7 +8,7 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-containers test-lowest soak lint lock bench docs pyz clean \
+.PHONY: help setup demo up test test-containers test-lowest soak coverage mutation lint lock bench docs pyz clean \
   install-hooks change release dist sbom
 
 help: ## list the targets
@@ -43,7 +43,14 @@ SEED ?= $(shell date +%s)
 soak: setup ## end RUNS=1000 collectors in each way at random moments, every record of a run in any order, receivers likewise; thousands of odd requests; LOAD_SECONDS=60 of more clients than the gateway serves
 	LOSSES_RUNS=$(RUNS) LOSSES_SEED=$(SEED) LOSSES_SECONDS=$(LOAD_SECONDS) $(VENV)/bin/pytest \
 	  tests/e2e/test_losses.py tests/e2e/test_faults.py tests/e2e/test_gateway_load.py tests/e2e/test_receiver_faults*.py \
-	  tests/contract/test_order.py tests/contract/test_fuzzed.py tests/contract/test_any_names.py --durations=0
+	  tests/contract/test_order.py tests/contract/test_fuzzed.py tests/contract/test_any_names.py \
+	  services/receiver/tests/test_transfer.py::test_runs_make_the_round_trip --durations=0
+
+coverage: setup ## which lines and branches of each package its tests reach; fails below 95 % where it matters most
+	$(VENV)/bin/tox run -e coverage
+
+mutation: setup ## change ledger, summary and tokens in hundreds of ways: a test has to fail each time; PART=ledger for one of them
+	$(VENV)/bin/tox run -e mutation -- $(PART)
 
 lint: setup ## style and types only
 	$(VENV)/bin/tox run -e lint,typing

@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from generated import DOCS, write_or_check
+
 RECEIVER = ("receiver", *(f"receiver {name}" for name in ("migrate", "prune", "export", "import")))
 PROGRAMS = ("collector", "collector push", "collector spool", *RECEIVER, "gateway")
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 HEAD = """\
 # Configuration
 
@@ -36,13 +37,5 @@ def document() -> str:
     return "\n".join(parts)
 
 
-def main() -> int:
-    """Write or check; return the exit code."""
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(document(), encoding="utf-8")
-        return 0
-    return TARGET.read_text(encoding="utf-8") != document()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(DOCS / "configuration.md", document))

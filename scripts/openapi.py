@@ -5,11 +5,10 @@
 
 import json
 import sys
-from pathlib import Path
+
+from generated import DOCS, write_or_check
 
 from runmeter.gateway.operations import describe
-
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "openapi.json"
 
 
 def document() -> str:
@@ -17,13 +16,5 @@ def document() -> str:
     return json.dumps(describe(), indent=1, ensure_ascii=False) + "\n"
 
 
-def main() -> int:
-    """Write or check; return the exit code."""
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(document(), encoding="utf-8")
-        return 0
-    return TARGET.read_text(encoding="utf-8") != document()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(DOCS / "openapi.json", document))

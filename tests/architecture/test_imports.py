@@ -2,10 +2,12 @@
 
 import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from rig.repository import ROOT, SOURCES
@@ -37,8 +39,16 @@ def contracts() -> dict[str, str]:
     return {s.removeprefix(prefix): parser[s]["name"] for s in parser.sections() if prefix in s}
 
 
-def lint(sources: list[Path]) -> tuple[int, dict[str, str]]:
-    """Run import-linter over these source folders; return its status and every verdict."""
+class Report(NamedTuple):
+    """What import-linter says: its status, its verdict on each contract, what broke each."""
+
+    status: int
+    verdicts: dict[str, str]
+    breaches: dict[str, str]
+
+
+def lint(sources: list[Path]) -> Report:
+    """Run import-linter over these source folders."""
     program = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run(
         [program, "--no-cache", "--no-logo", f"--config={ROOT / '.importlinter'}"],
@@ -53,18 +63,33 @@ def lint(sources: list[Path]) -> tuple[int, dict[str, str]]:
             if f"{name} {verdict}" in done.stdout:
                 verdicts[name] = verdict
     assert len(verdicts) == len(contracts()), done.stdout + done.stderr
-    return done.returncode, verdicts
+    parts = re.split(r"^(.+)\n-+$", done.stdout, flags=re.MULTILINE)
+    return Report(done.returncode, verdicts, dict(zip(parts[1::2], parts[2::2], strict=True)))
+
+
+def copy_sources(folder: Path) -> list[Path]:
+    """Return copies of all source folders."""
+    copies = []
+    for source in SOURCES:
+        copy = folder / source.parent.name
+        shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        copies.append(copy)
+    return copies
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> list[Path]:
     """Copies of all source folders."""
-    copies = []
-    for source in SOURCES:
-        copy = tmp_path / source.parent.name
-        shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        copies.append(copy)
-    return copies
+    return copy_sources(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """What is said of a tree with all offences."""
+    tree = copy_sources(tmp_path_factory.mktemp("offences"))
+    for offence in OFFENCES.values():
+        add_line(tree, *offence)
+    return lint(tree)
 
 
 def add_line(tree: list[Path], module: str, line: str) -> None:
@@ -76,9 +101,9 @@ def add_line(tree: list[Path], module: str, line: str) -> None:
 
 def test_every_contract_is_kept() -> None:
     """The packages, as they are, keep every contract."""
-    status, verdicts = lint(list(SOURCES))
-    assert set(verdicts.values()) == {"KEPT"}
-    assert status == 0
+    found = lint(list(SOURCES))
+    assert set(found.verdicts.values()) == {"KEPT"}
+    assert found.status == 0
 
 
 def test_every_contract_has_an_offence() -> None:
@@ -87,18 +112,20 @@ def test_every_contract_has_an_offence() -> None:
 
 
 @pytest.mark.parametrize("contract", OFFENCES)
-def test_contract_breaks(contract: str, tree: list[Path]) -> None:
-    """One wrong import breaks the contract that forbids it."""
-    add_line(tree, *OFFENCES[contract])
-    status, verdicts = lint(tree)
-    assert verdicts[contracts()[contract]] == "BROKEN"
-    assert status != 0
+def test_contract_breaks(contract: str, report: Report) -> None:
+    """One wrong import breaks the contract that forbids it, and is named there."""
+    module, line = OFFENCES[contract]
+    imported = re.sub(r"^(?:from|import) (\S+)(?: import (\w+_pb2))?.*", r"\1.\2", line).strip(".")
+    name = contracts()[contract]
+    assert report.verdicts[name] == "BROKEN"
+    assert re.search(rf"{module} -> {re.escape(imported)}\b.* \(l\.\d+\)", report.breaches[name])
+    assert report.status != 0
 
 
 def test_contracts_break_apart(tree: list[Path]) -> None:
     """An offence breaks its own contract, not all of them: each looks at something else."""
     add_line(tree, *OFFENCES["sanic-at-the-edge"])
-    _, verdicts = lint(tree)
+    verdicts = lint(tree).verdicts
     broken = [name for name, verdict in verdicts.items() if verdict == "BROKEN"]
     assert broken == [contracts()["sanic-at-the-edge"]]
 
@@ -108,7 +135,7 @@ def test_layers_know_every_module(tree: list[Path]) -> None:
     for service in ("collector", "receiver", "gateway"):
         package = next(copy for copy in tree if copy.name == service) / "runmeter" / service
         (package / "newcomer.py").write_text('"""New here."""\n')
-    _, verdicts = lint(tree)
+    verdicts = lint(tree).verdicts
     layers = [name for name in verdicts if name.startswith("Imports go down only")]
     assert len(layers) == 3
     assert {verdicts[name] for name in layers} == {"BROKEN"}

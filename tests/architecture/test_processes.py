@@ -9,10 +9,13 @@ from rig.repository import modules
 # each of them costs the sampling process memory, or starts what only the pusher needs
 HEAVY = (
     "asyncio",
+    "bz2",
     "dataclasses",
     "google",
     "grpc",
     "logging",
+    "lzma",
+    "shutil",
     "structlog",
     "subprocess",
 )

@@ -21,6 +21,21 @@ EXEMPT: dict[Rule, tuple[str, ...]] = {
         # sets none for us: puts back what the collector changed, then becomes the command
         "runmeter.collector.command",
     ),
+    # the sampling loop, deliveries with a deadline, times and durations of logs and metrics;
+    # what counts, decides or stores is told the time
+    rules.clock_reads: (
+        "runmeter.*.app",
+        *(f"runmeter.collector.{name}" for name in ("measurement", "checkpoints", "keeping")),
+        *(f"runmeter.collector.{name}" for name in ("handover", "emptying", "delivery", "push")),
+        *(f"runmeter.collector.{name}" for name in ("output", "pushlog", "transport_http")),
+        *(f"runmeter.receiver.{name}" for name in ("interceptors", "writer", "ops")),
+    ),
+    rules.machine_facts: (
+        "runmeter.collector.config",
+        "runmeter.collector.measurement",
+        # how many files this process may open: of nobody's /proc
+        "runmeter.collector.descriptors",
+    ),
     # run by `python -m`, never imported
     rules.import_effects: ("runmeter.*.__main__",),
     rules.foreign_imports: (
@@ -42,6 +57,13 @@ BROKEN: list[tuple[Rule, str]] = [
     (rules.signal_settings, "from signal import pthread_sigmask as m"),
     (rules.signal_settings, "def f(loop):\n    loop.add_signal_handler(15, print)"),
     (rules.signal_settings, "import signal as s\ndef f():\n    s.sigwait({15})"),
+    (rules.clock_reads, "import time\ndef f():\n    return time.monotonic()"),
+    (rules.clock_reads, "from time import time_ns as now\nx = now()"),
+    (rules.clock_reads, "import datetime as d\ndef f():\n    return d.datetime.now(None)"),
+    (rules.clock_reads, "from datetime import datetime\nx = datetime.utcnow()"),
+    (rules.machine_facts, "import os\ndef f():\n    return os.sysconf('SC_CLK_TCK')"),
+    (rules.machine_facts, "from resource import getpagesize\nSIZE = getpagesize()"),
+    (rules.machine_facts, "def f(mount='/proc'): ..."),
     (rules.import_effects, "print('hello')"),
     (rules.import_effects, "for n in range(3):\n    x = n"),
     (rules.import_effects, "try:\n    import a\nexcept ImportError:\n    a = None"),
@@ -61,6 +83,7 @@ BROKEN: list[tuple[Rule, str]] = [
 GOOD = '''"""Docstring."""
 from __future__ import annotations
 import re
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -75,11 +98,9 @@ class A(NamedTuple):
 
     x: int = 1
 
-    def now(self) -> float:
+    def now(self, clock=time.time) -> float:
         """Docstring."""
-        import time
-
-        return time.time()
+        return clock()
 
 
 def main(xs: tuple[int, ...] = tuple([1, 2])) -> None:

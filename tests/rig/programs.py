@@ -250,9 +250,9 @@ class Stage:
 
 
 @contextlib.contextmanager
-def staged(folder: Path) -> Iterator[Stage]:
+def staged(folder: Path, kind: type[Stage] = Stage) -> Iterator[Stage]:
     """Hold a stage; at the end everything is stopped and no secret was written."""
-    stage = Stage(folder)
+    stage = kind(folder)
     try:
         yield stage
     finally:

@@ -25,6 +25,14 @@ _SIGNALS = frozenset(
         "sigwaitinfo",
     )
 )
+_CLOCKS = frozenset(
+    (
+        *(f"time.{name}{unit}" for name in ("time", "monotonic") for unit in ("", "_ns")),
+        *("time.perf_counter", "time.perf_counter_ns", "time.clock_gettime"),
+        *(f"datetime.datetime.{name}" for name in ("now", "utcnow", "today")),
+    )
+)
+_MACHINE_FACTS = frozenset(("os.sysconf", "resource.getpagesize"))
 _LOOP_SIGNALS = frozenset(("add_signal_handler", "remove_signal_handler"))
 # what a value at the top of a module may not be computed by: the world outside the process
 _OUTSIDE_MODULES = frozenset(
@@ -68,6 +76,19 @@ def signal_settings(source: str) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in _LOOP_SIGNALS:
             yield f"{node.lineno}: {node.attr}"
+
+
+def clock_reads(source: str) -> Iterator[str]:
+    """Find every call of a clock; to hand one on is none."""
+    return _calls(source, _CLOCKS)
+
+
+def machine_facts(source: str) -> Iterator[str]:
+    """Find what asks this machine for page size or tick rate, and a mount of proc by name."""
+    yield from _calls(source, _MACHINE_FACTS)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and node.value == "/proc":
+            yield f"{node.lineno}: /proc"
 
 
 def foreign_imports(source: str) -> Iterator[str]:
@@ -130,9 +151,8 @@ def _outside_calls(value: ast.expr, imported: dict[str, str]) -> Iterator[str]:
     for node in ast.walk(value):
         if not isinstance(node, ast.Call):
             continue
-        called = ast.unparse(node.func)
-        root, _, rest = called.partition(".")
-        full = f"{imported.get(root, root)}.{rest}".rstrip(".")
+        full = _full_name(node.func, imported)
+        root = ast.unparse(node.func).partition(".")[0]
         reaches_out = (
             (root in imported and full.partition(".")[0] in _OUTSIDE_MODULES)
             or full in _OUTSIDE_NAMES
@@ -140,6 +160,20 @@ def _outside_calls(value: ast.expr, imported: dict[str, str]) -> Iterator[str]:
         )
         if reaches_out:
             yield f"{node.lineno}: {full}(…)"
+
+
+def _full_name(called: ast.expr, imported: dict[str, str]) -> str:
+    root, _, rest = ast.unparse(called).partition(".")
+    return f"{imported.get(root, root)}.{rest}".rstrip(".")
+
+
+def _calls(source: str, wanted: frozenset[str]) -> Iterator[str]:
+    """Find calls of ``module.name``, however they are imported."""
+    tree = ast.parse(source)
+    imported = _imported(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _full_name(node.func, imported) in wanted:
+            yield f"{node.lineno}: {ast.unparse(node.func)}(…)"
 
 
 def _imported(tree: ast.Module) -> dict[str, str]:

@@ -35,9 +35,10 @@ class Book:
         gone: tuple[Vanished[str], ...] = (),
         living: Mapping[int, str] = LIVING,
         without: frozenset[str] = WITHOUT,
+        zombies: frozenset[int] = frozenset(),
     ) -> dict[str, int]:
         """Settle one scan."""
-        return self._ledger.settle(own or {}, waited or {}, gone, living, without)
+        return self._ledger.settle(own or {}, waited or {}, gone, living, without, zombies)
 
 
 @pytest.fixture
@@ -109,6 +110,14 @@ def test_who_ignores_children_gets_nothing_of_them() -> None:
     assert book.settle(waited={2: 60}) == {"a": 60}  # no debt is left
 
 
+def test_who_ignores_children_gains_nothing_by_it() -> None:
+    """Where most of a child's time arrives all the same, none of it is credited twice."""
+    book = Book(ignoring=frozenset({2}))
+    gone = (Vanished(50, 2, "a", 500),)
+    assert book.settle(waited={2: 500 - TOLERATED - 10}, gone=gone) == {}
+    assert book.settle(waited={2: 7}) == {"a": 7}
+
+
 def test_signals_are_looked_at_only_when_much_is_missing(book: Book) -> None:
     """Within four ticks, or with all arrived, nobody's signal masks are read."""
     book.settle(waited={2: 500}, gone=(Vanished(50, 2, "a", 500 + TOLERATED),))
@@ -146,6 +155,32 @@ def test_orphans_wait_while_nobody_is_active(book: Book) -> None:
     assert book.settle(waited={1: 400}) == {}
     assert book.settle(own={"a": 1}) == {"a": 401}
     assert book.settle(own={"a": 1}) == {"a": 1}
+
+
+def test_orphans_of_several_scans_add_up(book: Book) -> None:
+    """What was kept is given away together with what comes in later."""
+    assert book.settle(waited={1: 400}) == {}
+    assert book.settle(own={"a": 1}, waited={1: 100}) == {"a": 501}
+
+
+def test_activity_is_counted_exactly(book: Book) -> None:
+    """One nanosecond of its own and three of children: shares of one and three."""
+    assert book.settle(own={"a": 1}, waited={1: 400, 3: 3}) == {"a": 101, "b": 303}
+
+
+def test_what_a_living_parent_will_bring_in_the_reaper_does_not_repay(book: Book) -> None:
+    """A child of a living process arrives there later: what the reaper brings in is of others."""
+    gone = (Vanished(50, 2, "a", 500),)
+    assert book.settle(own={"b": 10}, waited={1: 300}, gone=gone) == {"b": 310}
+    assert book.settle(waited={2: 520}) == {"a": 20}
+
+
+def test_what_a_zombie_did_not_bring_in_the_reaper_repays(book: Book) -> None:
+    """Children of a process that has ended may have reached the reaper: they count once."""
+    gone = (Vanished(50, 2, "a", 500),)
+    zombies = frozenset({2})
+    assert book.settle(own={"b": 10}, waited={1: 500}, gone=gone, zombies=zombies) == {"b": 10}
+    assert book.settle(waited={2: 100}) == {"a": 100}
 
 
 def test_the_reaper_repays_what_its_orphans_owe(book: Book) -> None:

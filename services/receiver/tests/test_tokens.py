@@ -85,8 +85,9 @@ def test_no_two_scopes_share_a_message(one: tuple[str, ...], other: tuple[str, .
 )
 def test_other_forms_are_no_push_token(text: str) -> None:
     """What is not 64 lower-case hex digits, with or without an expiry, is nobody known."""
-    with pytest.raises(BearerUnknown):
+    with pytest.raises(BearerUnknown) as caught:
         parse_push_token(text)
+    assert caught.value.wanted == "a push token"
 
 
 def test_forms_of_a_push_token() -> None:
@@ -117,5 +118,6 @@ def test_read_token_is_compared_whole() -> None:
     token = ReadToken("secret")
     token.check("secret")
     for other in ("", "secre", "secret ", "Secret", "secret2"):
-        with pytest.raises(BearerUnknown):
+        with pytest.raises(BearerUnknown) as caught:
             token.check(other)
+        assert caught.value.wanted == "the read token"

@@ -17,7 +17,8 @@ def pusher() -> list[str]:
 
     The open archive, if there is one, is inherited from now on.
     """
-    start = [sys.executable, "-E", "-P"]  # not -I: that would not find what one user has installed
+    # not -I: that would not find what one user has installed
+    start = [sys.executable, "-E", "-P", *(f"-W{option}" for option in sys.warnoptions)]
     found = archive()
     if not found:
         return [*start, "-m", PUSHER]

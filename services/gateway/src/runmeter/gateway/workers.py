@@ -179,7 +179,7 @@ class Workers:
 
     async def _run(self, ready: asyncio.Event) -> tuple[asyncio.subprocess.Process, int]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-m", MODULE),
+            *(sys.executable, "-I", *(f"-W{option}" for option in sys.warnoptions), "-m", MODULE),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             pass_fds=(self._assignment.descriptor,),
