@@ -1,4 +1,4 @@
-"""The client of the receiver by itself: deadlines."""
+"""The client of the receiver by itself: deadlines and connections."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from rig.proxy import Fault, Proxy
 
 from runmeter.gateway.backend import Backend, Caller, Timeouts
 from runmeter.gateway.errors import ReceiverError
@@ -66,6 +67,43 @@ def test_nobody_listens(own_double: Any) -> None:
     own_double.stop()
     assert code_of(own_double, Timeouts(), mint) == "UNAVAILABLE"
     own_double.start()
+
+
+def test_connecting_takes_its_time(own_double: Any) -> None:
+    """A receiver that is far away is reached by the first call."""
+
+    async def call(proxy: Proxy) -> None:
+        backend = Backend(proxy.address, Timeouts())
+        backend.open()
+        await mint(backend)
+        await backend.close()
+
+    with Proxy(f"127.0.0.1:{own_double.port}", [Fault.DELAY], delay_seconds=0.5) as proxy:
+        asyncio.run(call(proxy))
+        assert proxy.seen == [Fault.DELAY]
+
+
+def test_a_receiver_that_falls_silent(own_double: Any) -> None:
+    """One that is gone without closing its connections is given up, and found where it is now."""
+
+    async def call(proxy: Proxy) -> list[str]:
+        backend, codes = Backend(proxy.address, Timeouts(2, 60)), ["OK"]
+        backend.open()
+        async with asyncio.timeout(50):
+            while len(codes) == 1 or codes[-1] != "OK":
+                code = "OK"
+                try:
+                    await mint(backend)
+                except ReceiverError as error:
+                    code = error.code
+                if code != codes[-1]:
+                    codes.append(code)
+        await backend.close()
+        return codes
+
+    with Proxy(f"127.0.0.1:{own_double.port}", [Fault.SWALLOW], cut_bytes=800) as proxy:
+        assert asyncio.run(call(proxy))[:2] == ["OK", "DEADLINE_EXCEEDED"]
+        assert len(proxy.seen) == 2
 
 
 def test_close_without_open() -> None:
