@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
+from hypothesis import seed as seeded
 
 # these tests start programs while they hold channels: gRPC shall not mind
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
@@ -23,11 +24,25 @@ from rig.stack import Scope, Stack
 RUN_COUNT = int(os.environ.get("LOSSES_RUNS", "20"))  # `make soak` says how many of each
 LOAD_SECONDS = int(os.environ.get("LOSSES_SECONDS", "10"))  # and for how long to overload
 SEED = os.environ.get("LOSSES_SEED", "0")
-settings.register_profile("losses", max_examples=max(200, 2 * RUN_COUNT), deadline=None)
+# without a database of examples: a seed gives the same cases everywhere
+settings.register_profile(
+    "losses", max_examples=max(200, 2 * RUN_COUNT), deadline=None, database=None
+)
 tallies = pytest.StashKey[dict[str, Counter[str]]]()
 SHOWN_LINES = 20
 SHOWN_PROGRAMS = 10
 _numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the cases of property tests come from the seed: fixed unless `make soak` gives one."""
+    for test in {item.obj for item in items if is_hypothesis_test(getattr(item, "obj", None))}:
+        seeded(SEED)(test)
+
+
+def pytest_report_header() -> str:
+    """Say what all that is random comes from."""
+    return f"LOSSES_RUNS={RUN_COUNT} LOSSES_SEED={SEED}"
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What is pushed under a name is found under it, however odd the name and the way to write it."""
 
-import os
 from typing import Any
 from urllib.parse import quote
 
@@ -8,7 +7,6 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from rig.stack import Scope, Stack, a_record
 
-CASES = max(200, 2 * int(os.environ.get("LOSSES_RUNS", "20")))
 NAME_BYTES_MAX = 100
 CONTROL = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]
 # pieces that a path could lose or read as something else
@@ -39,9 +37,7 @@ def plain(text: str) -> str:
 
 
 @settings(
-    max_examples=CASES,
-    deadline=None,
-    derandomize=True,
+    settings.get_profile("losses"),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(

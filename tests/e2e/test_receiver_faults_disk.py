@@ -96,9 +96,7 @@ def test_a_disk_with_room_for_less_than_a_push(
 ) -> None:
     """Not ready from the refusal on, though a page could be written; ready as soon as there is
     room, without a push."""
-    large = a_run(scope, random.Random(seed), container_count=300)
-    for container in large.payload.containers:
-        container.name += "x" * 1000
+    large = a_run(scope, random.Random(seed), container_count=300, padding="x" * 1000)
     disk.leave(150 * 1024)
     assert service.client.push(large, scope).details.endswith("its disk is full; try again later")
     service.await_readiness(503, "its disk is full")

@@ -2,7 +2,9 @@
 
 import sqlite3
 from collections import Counter
-from contextlib import closing
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from rig.postgres import Postgres
@@ -15,6 +17,10 @@ class Place:
 
     def rows(self, sql: str) -> list[tuple[str, ...]]:
         """Run SQL over a connection of its own; return the rows as text."""
+        raise NotImplementedError
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Let every write wait, until it is given up, for as long as the context is open."""
         raise NotImplementedError
 
     def check_whole(self) -> None:
@@ -42,6 +48,13 @@ class SqlitePlace(Place):
         with closing(sqlite3.connect(self.path)) as database:
             return [tuple(map(str, row)) for row in database.execute(sql)]
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            yield
+            database.execute("ROLLBACK")
+
     def check_whole(self) -> None:
         assert self.rows("PRAGMA integrity_check") == [("ok",)]
         assert self.rows("PRAGMA foreign_key_check") == []
@@ -56,6 +69,21 @@ class PostgresPlace(Place):
 
     def rows(self, sql: str) -> list[tuple[str, ...]]:
         return self.server.execute(sql, self.url)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        asleep = (
+            "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+        )
+        with ThreadPoolExecutor(1) as pool:
+            lock = pool.submit(self.rows, "LOCK TABLE run; SELECT pg_sleep(600)")
+            while not self.number(f"SELECT count(*) {asleep}"):
+                assert not lock.done()
+            try:
+                yield
+            finally:
+                self.rows(f"SELECT pg_terminate_backend(pid) {asleep}")
+                assert lock.exception() is not None
 
     def check_whole(self) -> None:
         orphans = "SELECT count(*) FROM run_container c LEFT JOIN run r ON r.id = c.run_id"

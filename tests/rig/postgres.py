@@ -156,6 +156,13 @@ class Postgres:
         self.execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
+    def create_user(self, name: str, password: str) -> None:
+        """Make a superuser who, unlike the one of the tests, is asked for the password."""
+        self.execute(f"CREATE ROLE {name} SUPERUSER LOGIN PASSWORD '{password}'")
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"host all {name} all scram-sha-256\n{rules.read_text()}")
+        self.execute("SELECT pg_reload_conf()")
+
     def url(self, name: str) -> str:
         """Return the URL of a database."""
         return f"postgres://{USER}@127.0.0.1:{self.port}/{name}"

@@ -26,8 +26,13 @@ PATIENCE_SECONDS = 90.0
 _GOLDEN = golden_run()
 
 
-def a_run(scope: Scope, chance: random.Random, container_count: int | None = None) -> run_pb2.Run:
-    """Return a completed run with a push_id and content of its own, as it will be answered."""
+def a_run(
+    scope: Scope, chance: random.Random, container_count: int | None = None, padding: str = ""
+) -> run_pb2.Run:
+    """Return a completed run with a push_id and content of its own, as it will be answered.
+
+    The names of its containers end in `padding`.
+    """
     run = run_pb2.Run()
     run.CopyFrom(_GOLDEN)
     run.scope.CopyFrom(run_pb2.Scope(**scope._asdict()))
@@ -38,7 +43,9 @@ def a_run(scope: Scope, chance: random.Random, container_count: int | None = Non
     del run.payload.containers[:]
     count = chance.randrange(6) if container_count is None else container_count
     for number in range(count):
-        run.payload.containers.add(name=f"c{number}", cpu_seconds=chance.randrange(1000) / 8)
+        run.payload.containers.add(
+            name=f"c{number}{padding}", cpu_seconds=chance.randrange(1000) / 8
+        )
     return run
 
 
