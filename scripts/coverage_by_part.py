@@ -6,7 +6,6 @@ there. The exit status is 1 if a part is below 95 %. Arguments name packages; wi
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -74,10 +73,7 @@ def measure(package: str, folder: Path) -> dict[str, Any]:
     coverage = [sys.executable, "-m", "coverage"]
     common = f"--rcfile={settings}"
     tests = ["-m", "pytest", "-q", f"{PACKAGES[package]}/tests"]
-    environment = {**os.environ, "MEASURES_COVERAGE": "1"}
-    done = subprocess.run(
-        [*coverage, "run", common, *tests], cwd=ROOT, env=environment, check=False
-    )
+    done = subprocess.run([*coverage, "run", common, *tests], cwd=ROOT, check=False)
     if done.returncode:
         raise SystemExit(f"{package}: tests fail")
     report = folder / "report.json"
@@ -122,8 +118,7 @@ def main() -> int:
         for name, found in rows.items():
             print(f"{name:12}{found.statements:12}{found.branches:10}{found.percent:8.1f} %")
     low = [name for name, found in parts.items() if found.percent < FLOOR_PERCENT]
-    for found in parts.values():
-        print(*found.missed, sep="\n")
+    print(*(one for found in parts.values() for one in found.missed), sep="\n")
     if low:
         print(f"below {FLOOR_PERCENT:.0f} %: {', '.join(low)}")
     return 1 if low else 0
