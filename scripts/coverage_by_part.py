@@ -1,7 +1,8 @@
 """Measure which branches the tests of each package reach, in the programs they start as well.
 
 Prints a table of the packages and of the parts that matter most, with the lines that are missed
-there. The exit status is 1 if a part is below 95 %, or a test fails. Arguments name packages; without any, all.
+there. The exit status is 1 if a part is below 95 %, or a test fails. Arguments name packages;
+without any, all.
 """
 
 import argparse
