@@ -104,6 +104,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("packages", nargs="*", metavar="PACKAGE", help=", ".join(PACKAGES))
     chosen = parser.parse_args().packages or list(PACKAGES)
+    if unknown := set(chosen) - PACKAGES.keys():
+        parser.error(f"no package {', '.join(sorted(unknown))}: there are {', '.join(PACKAGES)}")
     files: dict[str, Any] = {}
     failed = []
     for package in chosen:
