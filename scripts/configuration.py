@@ -6,6 +6,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from generated import DOCS, write_or_check
@@ -20,21 +21,24 @@ its variable, a variable over the default.
 """
 
 
+def section(name: str) -> str:
+    """Return what a program or subcommand says of itself, below its name."""
+    program, *command = name.split()
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / program), *command, "--help"],
+        env={**os.environ, "COLUMNS": "100", "TERMINAL_WIDTH": "100"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    text = "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
+    return f"## {name}\n\n```text\n{text}\n```\n"
+
+
 def document() -> str:
     """Return the file's content as it should be."""
-    parts = [HEAD]
-    for name in PROGRAMS:
-        program, *command = name.split()
-        done = subprocess.run(
-            [str(Path(sys.executable).parent / program), *command, "--help"],
-            env={**os.environ, "COLUMNS": "100", "TERMINAL_WIDTH": "100"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        text = "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
-        parts.append(f"## {name}\n\n```text\n{text}\n```\n")
-    return "\n".join(parts)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return "\n".join([HEAD, *pool.map(section, PROGRAMS)])
 
 
 if __name__ == "__main__":

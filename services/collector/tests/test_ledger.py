@@ -103,6 +103,37 @@ def test_debt_within_two_scans_is_whole(book: Book) -> None:
     assert book.settle(waited={2: 901}) == {"a": 1}
 
 
+def test_debt_begins_anew_after_it_was_cut(book: Book) -> None:
+    """What is missing after an old debt was cut down has its own two scans to arrive in."""
+    book.settle(gone=(Vanished(50, 2, "a", 900),))
+    book.settle()
+    book.settle()
+    book.settle(gone=(Vanished(51, 2, "a", 900),))
+    book.settle()
+    assert book.settle(waited={2: 900 + TOLERATED + 10}) == {"a": 10}
+
+
+def test_debt_begins_anew_after_it_was_paid(book: Book) -> None:
+    """A debt that was paid to the nanosecond leaves no age behind."""
+    gone = (Vanished(50, 2, "a", 900),)
+    book.settle(gone=gone)
+    assert book.settle(waited={2: 900}) == {}
+    book.settle(gone=gone)
+    book.settle()
+    assert book.settle(waited={2: 910}) == {"a": 10}
+    book.settle(gone=gone)
+    assert book.settle(waited={2: 901}) == {"a": 1}
+    book.settle(gone=gone)
+    book.settle()
+    assert book.settle(waited={2: 910}) == {"a": 10}
+
+
+def test_debt_is_nobody_elses(book: Book) -> None:
+    """Where the reaper brings in nothing, nothing is taken from others for a debt."""
+    book.settle(gone=(Vanished(50, 2, "a", 300),))
+    assert book.settle(own={"b": 1000, "a": 10}, waited={2: 320}) == {"b": 1000, "a": 30}
+
+
 def test_who_ignores_children_gets_nothing_of_them() -> None:
     """Direct children of a process that ignores SIGCHLD are not expected to arrive."""
     book = Book(ignoring=frozenset({2}))
@@ -118,6 +149,13 @@ def test_who_ignores_children_gains_nothing_by_it() -> None:
     assert book.settle(waited={2: 7}) == {"a": 7}
 
 
+def test_who_ignores_several_children_gets_nothing_of_any() -> None:
+    """All direct children that ended in one scan are forgiven."""
+    book = Book(ignoring=frozenset({2}))
+    book.settle(gone=(Vanished(50, 2, "a", 300), Vanished(51, 2, "a", 400)))
+    assert book.settle(waited={2: 60}) == {"a": 60}
+
+
 def test_signals_are_looked_at_only_when_much_is_missing(book: Book) -> None:
     """Within four ticks, or with all arrived, nobody's signal masks are read."""
     book.settle(waited={2: 500}, gone=(Vanished(50, 2, "a", 500 + TOLERATED),))
@@ -131,6 +169,12 @@ def test_orphans_count_to_their_own_groups(book: Book) -> None:
     gone = (Vanished(50, 1, "a", 300), Vanished(51, 1, "b", 100))
     found = book.settle(own={"b": 1000}, waited={1: 800}, gone=gone)
     assert found == {"a": 300, "b": 1100}
+
+
+def test_orphans_of_one_group_weigh_together(book: Book) -> None:
+    """Two orphans of a group have the weight of both."""
+    gone = (Vanished(50, 1, "a", 300), Vanished(51, 1, "a", 100), Vanished(52, 1, "b", 400))
+    assert book.settle(waited={1: 1200}, gone=gone) == {"a": 200, "b": 200}
 
 
 def test_unseen_orphans_count_by_activity(book: Book) -> None:
@@ -195,6 +239,32 @@ def test_the_reaper_repays_what_it_owed_before(book: Book) -> None:
     assert book.settle(own={"b": 10}, gone=(Vanished(50, 1, "a", 500),)) == {"b": 10}
     assert book.settle(own={"b": 10}, waited={1: 500}) == {"b": 10}
     assert book.settle(waited={2: 100}) == {"a": 100}
+
+
+def test_the_reaper_repays_old_and_new(book: Book) -> None:
+    """What a group owes from before, and what it lacks now, are repaid together."""
+    book.settle(gone=(Vanished(50, 2, "a", 500),))
+    gone = (Vanished(60, 2, "a", 0), Vanished(61, 60, "a", 100))
+    assert book.settle(own={"b": 10}, waited={1: 600}, gone=gone) == {"b": 10}
+    assert book.settle(waited={2: 100}) == {"a": 100}
+
+
+def test_the_reaper_repays_a_nanosecond(book: Book) -> None:
+    """The least that can be missing is repaid, too."""
+    gone = (Vanished(50, 2, "a", 0), Vanished(51, 50, "a", 1))
+    assert book.settle(own={"b": 10}, waited={1: 1}, gone=gone) == {"b": 10}
+
+
+def test_a_nanosecond_below_a_lost_root(book: Book) -> None:
+    """The least that can come in a second time does not."""
+    gone = (Vanished(50, 0, "a", 5), Vanished(51, 50, "a", 1))
+    assert book.settle(own={"b": 10}, waited={1: 1}, gone=gone) == {"b": 10}
+
+
+def test_all_that_vanished_below_a_lost_root_is_not_counted_again(book: Book) -> None:
+    """What several descendants had been credited is taken off together."""
+    gone = (Vanished(50, 0, "a", 5), Vanished(51, 50, "a", 100), Vanished(52, 50, "a", 200))
+    assert book.settle(own={"b": 10}, waited={1: 310}, gone=gone) == {"b": 20}
 
 
 def test_what_vanished_below_a_lost_root_is_not_counted_again(book: Book) -> None:

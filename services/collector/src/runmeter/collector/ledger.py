@@ -157,8 +157,8 @@ class Ledger(Generic[G]):
 
     def _with_debt(self, own_ns: Mapping[G, int], net: Mapping[G, int]) -> dict[G, int]:
         used = {group: ns for group, ns in own_ns.items() if ns}
-        for group in net.keys() | self._debt.keys():
-            balance = net.get(group, 0) + self._debt.pop(group, 0)
+        for group, ns in net.items():  # every debt is of one of them: it was to be repaid
+            balance = ns + self._debt.pop(group, 0)
             if balance >= 0:
                 if balance:
                     used[group] = used.get(group, 0) + balance
