@@ -9,7 +9,6 @@ the thread of the event loop alone.
 import contextlib
 import os
 import sqlite3
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,7 +96,7 @@ def _set_log_aside(path: str, former: _Opened) -> None:
     if os.stat(log).st_size == 0:
         os.unlink(log)
         return
-    kept = f"{log}.{time.time_ns()}"
+    kept = f"{log}.{former.log.identity.number}"  # no other file that is there has it
     os.rename(log, kept)
     structlog.get_logger().warning(events.DATABASE_REPLACED, kept=kept)
 
