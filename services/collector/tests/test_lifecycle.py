@@ -90,7 +90,7 @@ class Collectors:
     ) -> Any:
         """Start one; its log goes to a file of its own."""
         log = self.folder / f"log-{len(self._started)}"
-        flags = (f"--spool-dir={self.spool}", f"--push-endpoint={endpoint}")
+        flags = (f"--spool-dir={self.spool}", *([f"--push-endpoint={endpoint}"] * bool(endpoint)))
         with log.open("wb") as errors:
             process: Any = subprocess.Popen(
                 [*before, *PROGRAM, *flags, *argv],
@@ -238,6 +238,26 @@ def test_nothing_is_kept_of_a_run_that_goes_nowhere(collectors: Collectors) -> N
     """Without an endpoint there is no spool."""
     collectors.run("", OFTEN, "--", "sleep", "0.3")
     assert not collectors.spool.exists()
+
+
+def test_what_cannot_be_pushed_leaves_checkpoints_all_the_same(
+    collectors: Collectors, receiver: Any
+) -> None:
+    """Without a token a killed collector leaves the run so far; no checkpoint is pushed."""
+    flags = (OFTEN, "--checkpoint-push=1s", "--", "sleep", "60")
+    before = ("env", "-u", "COLLECTOR_PUSH_TOKEN")
+    process = collectors.start(receiver.endpoint, *flags, before=before, start_new_session=True)
+    run = collectors.checkpoint(revision=15)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert run["state"] == "running"
+    assert receiver.pushes.empty()
+    collectors.run(receiver.endpoint, "--", "true")
+    pushed = [receiver.pushes.get_nowait().run for _ in range(2)]
+    assert [found.state for found in pushed] == [
+        run_pb2.RUN_STATE_COMPLETED,
+        run_pb2.RUN_STATE_INTERRUPTED,
+    ]
 
 
 def test_checkpoints_can_be_turned_off(collectors: Collectors) -> None:
