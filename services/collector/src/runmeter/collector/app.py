@@ -238,7 +238,7 @@ def _end(
             file.tell_lost(config.unpushed)
         return fixed_code or 0
     if path and config.unpushed:
-        _log_unpushed(log, file, path, config.unpushed)
+        _log_unpushed(config, log, file, path, config.unpushed)
     elif path and fixed_code is not None:
         _push_beside(config, log, signals, file, path)
     elif path:
@@ -251,7 +251,9 @@ def _become_pusher(config: Config, log: Log, signals: Signals, file: RunFile, pa
     try:
         become_pusher(config, path, lock_fd=file.lock_fd, received_count=signals.ending_count)
     except OSError as error:
-        _log_unpushed(log, file, path, f"{sys.executable!r} cannot be run: {error.strerror}")
+        _log_unpushed(
+            config, log, file, path, f"{sys.executable!r} cannot be run: {error.strerror}"
+        )
 
 
 def _push_beside(config: Config, log: Log, signals: Signals, file: RunFile, path: str) -> None:
@@ -260,7 +262,7 @@ def _push_beside(config: Config, log: Log, signals: Signals, file: RunFile, path
     try:
         pid = os.fork()
     except OSError as error:
-        _log_unpushed(log, file, path, f"no process can be started: {error.strerror}")
+        _log_unpushed(config, log, file, path, f"no process can be started: {error.strerror}")
         return
     if not pid:
         try:
@@ -278,15 +280,18 @@ def _push_beside(config: Config, log: Log, signals: Signals, file: RunFile, path
         else:
             code = pusher.reap()
             if code not in PUSHER_CODES:
-                _log_unpushed(log, file, path, f"the pusher has ended with exit code {code}")
+                _log_unpushed(
+                    config, log, file, path, f"the pusher has ended with exit code {code}"
+                )
             return
         pusher.send(signal.SIGKILL)
-    _log_unpushed(log, file, path, "the pusher hangs, and is left")
+    _log_unpushed(config, log, file, path, "the pusher hangs, and is left")
 
 
-def _log_unpushed(log: Log, file: RunFile, path: str, reason: str) -> None:
+def _log_unpushed(config: Config, log: Log, file: RunFile, path: str, reason: str) -> None:
     """Tell where a run is that no pusher has taken care of, if it is anywhere."""
     if path.startswith(spool.MEMORY):
         file.tell_lost(reason)
     elif os.path.exists(path):
-        log.write("error", "run.kept", reason=reason, path=path, hint=hints.kept(path))
+        hint = hints.kept(config.spool_dir)
+        log.write("error", "run.kept", reason=reason, path=path, hint=hint)

@@ -125,7 +125,7 @@ class RunFile:
         """Say that the end of the run can be neither kept nor pushed, and what of it lies where."""
         if os.path.exists(self.path):
             reason += "; only its last checkpoint is kept"
-            facts = {"path": self.path, "hint": hints.kept(self.path)}
+            facts = {"path": self.path, "hint": hints.kept(self._config.spool_dir)}
             self._log.write("error", "run.kept", reason=reason, **facts)
         else:
             self._log.write("error", "run.lost", reason=reason)
