@@ -608,6 +608,8 @@ def test_text_log_and_short_key(start_receiver: Callable[..., Any], tmp_path: Pa
         "event": events.KEY_FOUND_SHORT,
         "level": "warning",
         "position": 1,
+        "reason": "an HMAC key this short can be guessed",
+        "min_bytes": 16,
         "timestamp": receiver.events()[0]["timestamp"],
     }
     done = run_receiver("migrate", "--log-format=text", "--db=c.db", folder=tmp_path)
