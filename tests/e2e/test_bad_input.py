@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ SCOPE = Scope("bad", "bad/repo", "ci.yml", "build")
 GITHUB = SCOPE.variables
 FORM = "0123456789abcdef" * 4
 OPS = "--ops-addr=127.0.0.1:0"
+LOCAL = Path(__file__).parents[2] / "scripts" / "local.py"
 SECRETS = {"RECEIVER_READ_TOKEN": "a-read-token-of-tests", "RECEIVER_HMAC_KEY": "k" * 16}
 # arguments, environment, what the sentence must hold: the name, the value, what is allowed
 Bad = tuple[list[str], dict[str, str], list[str]]
@@ -241,6 +243,25 @@ def test_unreachable_around_a_command(beside: Stage) -> None:
         code, _ = pushing(beside, endpoint, FORM, *arguments, signal_it=False)
     assert code == 5
     assert len(kept(beside)) == 1
+
+
+@pytest.mark.parametrize("variable", ["RECEIVER_ADDR", "GATEWAY_ADDR"])
+def test_make_up_names_its_own_variables(tmp_path: Path, variable: str) -> None:
+    """An address that is taken is chosen by a variable there, which the sentence names."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        addresses = {"RECEIVER_ADDR": "127.0.0.1:0", "GATEWAY_ADDR": "127.0.0.1:0"}
+        addresses[variable] = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = subprocess.run(
+            [sys.executable, "-I", LOCAL, "up"],
+            env={**os.environ, **addresses},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert f"choose another {variable}" in done.stderr
+    assert "--addr" not in done.stderr
 
 
 def test_the_port_of_the_gateway_is_not_the_receivers(stack: Stack, beside: Stage) -> None:
