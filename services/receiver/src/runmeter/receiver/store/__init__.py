@@ -17,9 +17,9 @@ from tortoise.transactions import in_transaction
 
 from runmeter.receiver.databases import Database
 from runmeter.receiver.errors import DatabaseUnusable
-from runmeter.receiver.store.advice import explain
 from runmeter.receiver.store.migrating import advisory_lock, folder_lock
 from runmeter.receiver.store.reasons import DATABASE_ERRORS
+from runmeter.receiver.store.refusals import explain
 
 WRITING = "default"
 READING = "reading"
