@@ -20,8 +20,11 @@ def write(package: str, kind: str, text: str) -> Path:
     Raises:
         ReleaseError: there is no such package or kind, no text, or this fragment exists.
     """
-    if kind not in KINDS or not text.strip():
-        raise ReleaseError(USAGE)
+    if kind not in KINDS:
+        what = f"KIND={kind} is no kind of change" if kind else "KIND= is missing"
+        raise ReleaseError(f"{what}: give one of {', '.join(KINDS)}")
+    if not text.strip():
+        raise ReleaseError('TEXT= is missing: give one sentence, like TEXT="A `--new` flag."')
     words = re.findall(r"[a-z0-9]+", text.lower())[:5]
     path = package_of(ROOT, package).path / "changes" / f"+{'-'.join(words)}.{kind}.md"
     path.parent.mkdir(exist_ok=True)

@@ -71,7 +71,8 @@ class Service:
                 break
             time.sleep(0.05)
         self._end()
-        raise Failure(f"{self.name} did not start:\n{self.tail()}")
+        said = self.tail().replace("another --addr", f"another {self.name.upper()}_ADDR")
+        raise Failure(f"{self.name} did not start:\n{said}")
 
     def _lines(self) -> list[str]:
         """Return what this process has logged."""

@@ -27,8 +27,12 @@ def main(package: str, version: str, dry_run: bool, skip_tests: bool, skip_image
     """Release PACKAGE (proto, procfs, collector, receiver, gateway) as VERSION (1.2.3)."""
     try:
         found = package_of(ROOT, package)
-        _check(found, version)
+        if not version:
+            raise ReleaseError(f"VERSION= is missing, e.g. VERSION={_next(found.version)}")
         release = Release(found, version, has_image=not skip_image)
+        if dry_run:
+            click.echo(f"{found.folder}/CHANGELOG.md would get\n\n{draft(release)}\n")
+        _check(found, version)
         if dry_run:
             _describe(release, skip_tests)
         else:
@@ -37,6 +41,12 @@ def main(package: str, version: str, dry_run: bool, skip_tests: bool, skip_image
             _make(release)
     except ReleaseError as error:
         sys.exit(f"release: {error}")
+
+
+def _next(version: str) -> str:
+    """Return the version after one, with the smallest step."""
+    start, dot, last = version.rpartition(".")
+    return f"{start}{dot}{int(last) + 1}"
 
 
 def _check(package: Package, version: str) -> None:
@@ -54,7 +64,6 @@ def _describe(release: Release, skip_tests: bool) -> None:
         click.echo(f"- run the tests: tox run -e {release.package.name}")
     for step in steps(release):
         click.echo(f"- {step.text}")
-    click.echo(f"\n{draft(release)}")
 
 
 def _test(package: Package) -> None:

@@ -34,6 +34,11 @@ def service(files: FileDescriptorSet, name: str) -> Any:
     return next(s for f in files.file for s in f.service if s.name == name)
 
 
+def method(files: FileDescriptorSet, owner: str, name: str) -> Any:
+    """Return a method of a service by name."""
+    return next(m for m in service(files, owner).method if m.name == name)
+
+
 def remove(owner: Any, name: str) -> None:
     """Remove a field, value, method, message, enum or service by name."""
     for repeated in (owner,) if not hasattr(owner, "DESCRIPTOR") else lists(owner):
@@ -162,19 +167,19 @@ BREAKS: list[tuple[str, Change]] = [
     ("method PushRun removed", lambda s: remove(service(s, "IngestService").method, "PushRun")),
     (
         "method PushRun request changed",
-        put(lambda s: service(s, "IngestService").method[0], input_type=".runmeter.v1.Run"),
+        put(lambda s: method(s, "IngestService", "PushRun"), input_type=".runmeter.v1.Run"),
     ),
     (
         "method PushRun response changed",
-        put(lambda s: service(s, "IngestService").method[0], output_type=".runmeter.v1.Run"),
+        put(lambda s: method(s, "IngestService", "PushRun"), output_type=".runmeter.v1.Run"),
     ),
     (
         "method PushRun client_streaming changed",
-        put(lambda s: service(s, "IngestService").method[0], client_streaming=True),
+        put(lambda s: method(s, "IngestService", "PushRun"), client_streaming=True),
     ),
     (
         "method ListRuns server_streaming changed",
-        put(lambda s: service(s, "RunService").method[0], server_streaming=False),
+        put(lambda s: method(s, "RunService", "ListRuns"), server_streaming=False),
     ),
     (
         "package runmeter.v1 changed to runmeter.v2",

@@ -102,7 +102,8 @@ def package_of(root: Path, name: str) -> Package:
     known = packages(root)
     package = known.get(name.removeprefix(PREFIX))
     if package is None:
-        raise ReleaseError(f"there is no package {name!r}: give one of {', '.join(sorted(known))}")
+        what = f"there is no package {name!r}" if name else "PACKAGE= is missing"
+        raise ReleaseError(f"{what}: give one of {', '.join(sorted(known))}")
     return package
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ SCOPE = Scope("bad", "bad/repo", "ci.yml", "build")
 GITHUB = SCOPE.variables
 FORM = "0123456789abcdef" * 4
 OPS = "--ops-addr=127.0.0.1:0"
+LOCAL = Path(__file__).parents[2] / "scripts" / "local.py"
 SECRETS = {"RECEIVER_READ_TOKEN": "a-read-token-of-tests", "RECEIVER_HMAC_KEY": "k" * 16}
 # arguments, environment, what the sentence must hold: the name, the value, what is allowed
 Bad = tuple[list[str], dict[str, str], list[str]]
@@ -243,6 +245,38 @@ def test_unreachable_around_a_command(beside: Stage) -> None:
     assert len(kept(beside)) == 1
 
 
+@pytest.mark.parametrize("variable", ["RECEIVER_ADDR", "GATEWAY_ADDR"])
+def test_make_up_names_its_own_variables(tmp_path: Path, variable: str) -> None:
+    """An address that is taken is chosen by a variable there, which the sentence names."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        addresses = {"RECEIVER_ADDR": "127.0.0.1:0", "GATEWAY_ADDR": "127.0.0.1:0"}
+        addresses[variable] = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = subprocess.run(
+            [sys.executable, "-I", LOCAL, "up"],
+            env={**os.environ, **addresses},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert f"choose another {variable}" in done.stderr
+    assert "--addr" not in done.stderr
+
+
+def test_the_port_of_the_gateway_is_not_the_receivers(stack: Stack, beside: Stage) -> None:
+    """Calls to the gateway's port are tried once; what it takes is said, and the run kept."""
+    authority = stack.gateway.url.removeprefix("http://")
+    code, collector = pushing(beside, f"grpc://{authority}", FORM, "--shutdown-timeout=25s")
+    assert code == 3
+    assert collector.event("run.kept")["reason"] == (
+        f"{authority} answers HTTP/1: a gateway takes {stack.gateway.url}/api/v1/metrics; "
+        "the receiver's gRPC port is another"
+    )
+    assert collector.events("push.retrying") == []
+    assert len(kept(beside)) == 1
+
+
 @pytest.mark.parametrize("way", ["grpc", "http"])
 @pytest.mark.parametrize("kind", ["of no key", "of another scope", "of no form"])
 def test_rejected(stack: Stack, beside: Stage, way: str, kind: str) -> None:
@@ -253,7 +287,8 @@ def test_rejected(stack: Stack, beside: Stage, way: str, kind: str) -> None:
         "of no form": beside.keep("not-a-push-token-at-all"),
     }[kind]
     grpc_, http = f"grpc://{stack.receiver.address}", f"{stack.gateway.url}/api/v1/metrics"
-    code, collector = pushing(beside, grpc_ if way == "grpc" else http, token)
+    endpoint = grpc_ if way == "grpc" else http
+    code, collector = pushing(beside, endpoint, token, "--shutdown-timeout=25s")
     assert code == 4
     line = collector.event("run.rejected")
     assert "token" in line["reason"]
@@ -279,7 +314,10 @@ def test_rejected(stack: Stack, beside: Stage, way: str, kind: str) -> None:
     ids=shown,
 )
 def test_the_job_never_fails_because_of_us(beside: Stage, environment: dict[str, str]) -> None:
-    """Around a command a bad value of the environment is one warning, and the command runs."""
+    """Around a command a bad value of the environment is one warning, and the command runs.
+
+    A run that cannot be pushed for it is said to be kept, or lost, by one error at the end.
+    """
     script = "import sys; print('the job'); sys.exit(6)"
     collector = beside.start(
         "collector", "--", sys.executable, "-c", script, environment=environment
@@ -289,7 +327,10 @@ def test_the_job_never_fails_because_of_us(beside: Stage, environment: dict[str,
     logged = [json.loads(line) for line in collector.log if line.startswith("{")]
     levels = [line.get("level") for line in logged]  # the payload is printed there, too
     assert levels.count("warning") == 1
-    assert "error" not in levels
+    ends = [line["event"] for line in logged if line.get("level") == "error"]
+    has_scope = "GITHUB_JOB" in environment
+    is_wanted = "COLLECTOR_PUSH_ENDPOINT" in environment
+    assert ends == ["run.kept" if has_scope else "run.lost"] * is_wanted
 
 
 def test_malformed_command_line_ends_before_the_command(beside: Stage) -> None:

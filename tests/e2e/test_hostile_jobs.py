@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 from rig.losses import Losses, left, names, push_id
+from rig.namespaces import needs_unshare
 from rig.programs import Program
 from rig.proxy import Proxy
 
@@ -146,9 +146,6 @@ def test_the_waiting_collector_is_killed(losses: Losses) -> None:
 
 # -- pid 1 --------------------------------------------------------------------------------
 
-needs_unshare = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare"
-)
 FIRST = ("unshare", "--pid", "--fork", "--mount-proc")
 
 
@@ -159,7 +156,7 @@ def child_of(program: Program) -> int:
     return int(child)
 
 
-@needs_unshare
+@needs_unshare()
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_pid_1_ends_by_a_signal(losses: Losses, number: signal.Signals) -> None:
     """As pid 1 of a container the collector is not deaf: a signal ends it, the run is stored."""
@@ -170,7 +167,7 @@ def test_pid_1_ends_by_a_signal(losses: Losses, number: signal.Signals) -> None:
     assert only_run(losses)["state"] == "completed"
 
 
-@needs_unshare
+@needs_unshare()
 def test_pid_1_twice_signalled(losses: Losses) -> None:
     """As pid 1 a second signal ends the push, the run is kept."""
     with Proxy(losses.stack.receiver.address, is_up=False) as proxy:
@@ -185,7 +182,7 @@ def test_pid_1_twice_signalled(losses: Losses) -> None:
     assert only_run(losses)["state"] == "completed"
 
 
-@needs_unshare
+@needs_unshare()
 def test_pid_1_around_a_command(losses: Losses) -> None:
     """As pid 1 around a command that leaves orphans: they do no harm, its exit code counts."""
     script = "for n in 1 2 3; do (sleep 0.1 & sleep 60 &); done; sleep 0.4; exit 9"
@@ -195,7 +192,7 @@ def test_pid_1_around_a_command(losses: Losses) -> None:
     assert (record["state"], record["exit_code"]) == ("completed", 9)
 
 
-@needs_unshare
+@needs_unshare()
 def test_a_sidecar_that_ends_last(losses: Losses) -> None:
     """Ended when all others of its pid namespace have gone, a sidecar pushes the whole run."""
     script = (
@@ -217,7 +214,7 @@ def test_a_sidecar_that_ends_last(losses: Losses) -> None:
     assert "sleep" in {found["name"] for found in record["payload"]["top_mem_processes"]}
 
 
-@needs_unshare
+@needs_unshare()
 def test_pid_1_killed(losses: Losses) -> None:
     """A whole container killed at once leaves its last checkpoint, whoever wrote at it."""
     collector = losses.start(wrapper=FIRST)

@@ -104,6 +104,22 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(origin: Path) -> 
         assert text in done.stdout
 
 
+def test_a_dry_run_shows_the_changelog_of_what_cannot_be_released_yet(repository: Path) -> None:
+    """What is in the way is said, and the changelog all the same, so that it can be read early."""
+    git(repository, "switch", "--quiet", "--create", "feature")
+    done = release(repository, "proto", "0.1.9", "--dry-run")
+    assert done.returncode == 1
+    assert "this is feature: git switch main" in done.stderr
+    assert "proto/CHANGELOG.md would get" in done.stdout
+    assert "- Something new." in done.stdout
+
+
+def test_a_version_that_is_missing(repository: Path) -> None:
+    """Without VERSION= an example of one is given."""
+    text = refusal(repository, "proto", "")
+    assert text == "release: VERSION= is missing, e.g. VERSION=0.1.1\n"
+
+
 def test_a_release_of_the_contract(repository: Path) -> None:
     """A release is one commit with changelog, versions and contract, an annotated tag, a dist."""
     before = git(repository, "rev-parse", "HEAD")

@@ -44,16 +44,21 @@ def test_a_fragment_is_written_once(repository: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("receiver", "new", "Text."), "KIND=added|changed|fixed|removed|security"),
-        (("receiver", "added", " "), "usage: make change"),
-        (("sender", "added", "Text."), "there is no package 'sender'"),
+        (
+            ("receiver", "add", "Text."),
+            "KIND=add is no kind of change: give one of added, changed, fixed, removed, security",
+        ),
+        (("receiver", "", "Text."), "KIND= is missing: give one of added, changed"),
+        (("receiver", "added", " "), "TEXT= is missing: give one sentence"),
+        (("sender", "added", "Text."), "there is no package 'sender': give one of collector, "),
+        (("", "added", "Text."), "PACKAGE= is missing: give one of collector, "),
     ],
 )
 def test_no_fragment(repository: Path, arguments: tuple[str, ...], said: str) -> None:
     """An unknown kind or package, or no text, is answered by what to write."""
     done = run(repository, "change.py", *arguments)
     assert done.returncode == 1
-    assert said in done.stderr
+    assert done.stderr.startswith(f"change.py: {said}")
 
 
 def test_only_what_a_tag_names_is_built_again(repository: Path) -> None:

@@ -439,9 +439,74 @@ def test_a_rejected_run_stays_in_the_spool(collector: Collector, receiver: Any) 
     """Exit 4: the token or the run is wrong; around a command its own code."""
     receiver.answer = lambda context: context.abort(grpc.StatusCode.PERMISSION_DENIED, "no")
     collector.pushing(receiver.endpoint)
-    assert _ended_by_signal(collector).code == 4
+    assert _ended_by_signal(collector, "--shutdown-timeout=25s").code == 4
     assert collector("--", "sh", "-c", "exit 6").code == 6
     assert len(list(collector.spool.glob("*.json"))) == 2
+
+
+UNUSABLE = [
+    (("--push-endpoint={0}",), {"COLLECTOR_PUSH_TOKEN": ""}, "COLLECTOR_PUSH_TOKEN"),
+    (("--push-endpoint={0}", "--push-token-file=empty"), {}, "COLLECTOR_PUSH_TOKEN"),
+    (("--push-endpoint={0}", "--push-token-file=none"), {}, "--push-token-file"),
+    (("--push-endpoint=localhost:50051",), {}, "--push-endpoint"),
+    (("--push-endpoint=",), {}, "--push-endpoint"),
+    ((), {"COLLECTOR_PUSH_ENDPOINT": "localhost:50051"}, "COLLECTOR_PUSH_ENDPOINT"),
+]
+
+
+@pytest.mark.parametrize(("flags", "variables", "name"), UNUSABLE)
+def test_a_run_that_cannot_be_pushed_yet_is_kept(
+    collector: Collector,
+    receiver: Any,
+    flags: tuple[str, ...],
+    variables: dict[str, str],
+    name: str,
+) -> None:
+    """An unusable endpoint or token costs the job nothing; the next collector delivers the run."""
+    collector.pushing(receiver.endpoint)
+    (collector.folder / "empty").write_text("\n")
+    right = dict(collector.environment)
+    collector.environment.update(variables)
+    done = collector(*(f.format(receiver.endpoint) for f in flags), "--", "sh", "-c", "exit 5")
+    assert done.code == 5
+    [warned] = done.events("config.warned")
+    assert warned["reason"].endswith("; the run will be kept, not pushed")
+    last = done.lines[-1]
+    assert (last["event"], last["level"]) == ("run.kept", "error")
+    assert last["reason"].startswith(name)
+    assert last["hint"].endswith(f"collector push --spool-dir={collector.spool}")
+    [file] = collector.spool.glob("*.json")
+    assert last["path"] == str(file)
+    assert receiver.pushes.empty()
+    collector.environment = right
+    assert collector("--", "true").code == 0
+    pushed = [receiver.pushes.get_nowait().run for _ in range(2)]
+    assert [run.exit_code for run in pushed] == [0, 5]
+    assert list(collector.spool.iterdir()) == []
+
+
+@pytest.mark.parametrize("endpoint", ["grpc://127.0.0.1:1", "localhost:50051"])
+def test_a_run_without_a_scope_says_that_it_is_not_kept(
+    collector: Collector, endpoint: str
+) -> None:
+    """What a run belongs to can be said by nobody later: the last line is an error that says so."""
+    collector.pushing(endpoint)
+    del collector.environment["GITHUB_JOB"]
+    done = collector("--", "sh", "-c", "exit 5")
+    assert done.code == 5
+    last = done.lines[-1]
+    assert (last["event"], last["level"]) == ("run.lost", "error")
+    assert "GITHUB_JOB must be set" in last["reason"]
+    assert not collector.spool.exists()
+
+
+def test_a_run_that_can_be_neither_pushed_nor_kept_is_an_error(collector: Collector) -> None:
+    """Without a token and without a spool the end says that the run is lost."""
+    collector.pushing("grpc://127.0.0.1:1", token="")
+    done = collector("--spool-dir=/dev/null/x", "--", "sh", "-c", "exit 5")
+    assert done.code == 5
+    assert done.events("spool.failed")[0]["reason"].endswith("; the run will not be kept")
+    assert done.lines[-1]["event"] == "run.lost"
 
 
 def test_without_a_spool_the_run_is_pushed_from_memory(collector: Collector, receiver: Any) -> None:

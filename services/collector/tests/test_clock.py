@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from time import process_time_ns
 
 import pytest
+from rig.namespaces import needs_unshare
 
 from runmeter.collector.clock import (
     PROCESS_CLOCK,
@@ -108,9 +108,7 @@ def test_a_copied_tree_has_none(tmp_path: Path, recordings: Path) -> None:
     assert clock_source(str(tmp_path)) == STAT
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare"
-)
+@needs_unshare()
 def test_the_mount_of_another_pid_namespace_has_none(tmp_path: Path) -> None:
     """A process with a /proc of its own namespace uses clocks there, and not on its parent's."""
     outer = tmp_path / "outer"

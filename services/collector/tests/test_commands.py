@@ -107,6 +107,34 @@ def test_it_is_told_what_was_not_delivered(person: Person, receiver: Any) -> Non
     assert not list(person.spool.rglob("*.json"))
 
 
+def test_a_refused_token_is_told_of_by_the_list(person: Person, receiver: Any) -> None:
+    """The runs wait for another token: the list says for whose, and why; their age is the same."""
+    files = [person.add(0), person.add(1), person.add(2, job="other")]
+    times = [file.stat().st_mtime_ns for file in files]
+
+    def refuse(context: Any) -> Any:
+        if receiver.pushes.queue[-1].run.scope.job != "other":
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "the push token is not for this")
+        return receiver.acknowledge(context)
+
+    receiver.answer = refuse
+    variables = {"COLLECTOR_PUSH_ENDPOINT": receiver.endpoint, "COLLECTOR_PUSH_TOKEN": TOKEN}
+    assert person("push", **variables).returncode == 4
+    scope = " ".join(person.run[name] for name in ("repository", "workflow", "job"))
+    reason = "PERMISSION_DENIED: the push token is not for this"
+    table = person("spool").stdout
+    for push_id in IDS[:2]:
+        assert f"{push_id} waiting, needs a token for {scope}: {reason}\n" in table
+    runs = json.loads(person("spool", "--json").stdout)["runs"]
+    assert [(run["push_id"], run["is"], run["reason"]) for run in runs] == [
+        (push_id, "waiting", reason) for push_id in IDS[:2]
+    ]
+    assert [file.stat().st_mtime_ns for file in files[:2]] == times[:2]
+    receiver.answer = receiver.acknowledge
+    assert person("push", **variables).returncode == 0
+    assert list(person.spool.iterdir()) == []
+
+
 def test_an_unreachable_receiver_keeps_everything(person: Person) -> None:
     """3, and the runs are where they were."""
     file = person.add(0)

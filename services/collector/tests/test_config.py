@@ -219,10 +219,14 @@ def test_around_a_command_a_bad_flag_is_an_error() -> None:
 def test_around_a_command_what_prevents_pushing_only_warns(
     argv: list[str], environment: dict[str, str]
 ) -> None:
-    """An unusable endpoint, a missing token, a missing scope is one warning, and no push."""
+    """An unusable endpoint, a missing token, a missing scope is one warning, and no push.
+
+    With a scope the run is kept.
+    """
     found = config.load([*argv, "--", "true"], environment)
-    assert found.endpoint is None
-    assert len(found.warnings) == 1
+    assert found.is_kept == ("GITHUB_JOB" in environment)
+    ending = "the run will be kept, not pushed" if found.is_kept else "the run will not be pushed"
+    assert found.warnings == (f"{found.unpushed}; {ending}",)
     with pytest.raises(UsageError):
         config.load(argv, environment)
 

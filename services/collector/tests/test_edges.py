@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rig.namespaces import needs_unshare
 
 from runmeter.collector.clock import clock_id, read_process_clock
 
@@ -29,7 +29,6 @@ WAIT_SECONDS = 30
 PROGRAM = (sys.executable, "-I", "-m", "runmeter.collector", "--interval=100ms")
 NOBODY = "65534"
 BURN = "print(flush=True)\nwhile True: pass"
-CAN_SHIFT = os.geteuid() == 0 and all(map(shutil.which, ("unshare", "setpriv", "mount")))
 # in sight of a collector that runs as somebody: a burner of root's and one of nobody's
 HIDING = f"""
 mount -t proc -o "$1" proc /proc || exit 77
@@ -202,7 +201,7 @@ def test_a_jump_of_the_wall_clock(
     _assert_unmoved(running, payload, jumps)
 
 
-@pytest.mark.skipif(not CAN_SHIFT, reason="needs root, unshare, setpriv and mount")
+@needs_unshare("setpriv", "mount")
 def test_rates_are_not_of_the_wall_clock(
     start: Callable[..., Running], wall_clock: Any, burner: int, tmp_path: Path
 ) -> None:
@@ -246,7 +245,7 @@ def _assert_unmoved(running: Running, payload: dict[str, Any], jumps: tuple[floa
     assert abs(payload["sample_count"] + missed_count - payload["duration_seconds"] / 0.1) <= 2
 
 
-@pytest.mark.skipif(not CAN_SHIFT, reason="needs root, unshare, setpriv and mount")
+@needs_unshare("setpriv", "mount")
 @pytest.mark.parametrize(
     ("options", "uid", "said"),
     [

@@ -1,16 +1,12 @@
 """runmeter.collector.hidepid, in pid namespaces whose first process is the collector's user's."""
 
-import os
-import shutil
 import subprocess
 import sys
 
 import pytest
+from rig.namespaces import needs_unshare
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "setpriv", "mount"))),
-    reason="needs root, unshare, setpriv and mount",
-)
+pytestmark = needs_unshare("setpriv", "mount")
 NOBODY = "65534"
 UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount", "--propagation", "private")
 # the program is pid 1 itself

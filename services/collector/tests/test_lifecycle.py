@@ -21,6 +21,7 @@ from typing import Any
 
 import grpc
 import pytest
+from rig.namespaces import needs_unshare
 
 from runmeter.collector import spool
 from runmeter.collector.sources import CGROUP_ROOT, hierarchies
@@ -39,17 +40,16 @@ ENVIRONMENT = {
     "GITHUB_JOB": "build",
     "COLLECTOR_PUSH_TOKEN": "t0ken",
 }
-# a job that starts children and leaves orphans for so many seconds, then says what it all used
+# a job that starts children and leaves orphans until a file is there, then says what it all used
 JOB = """
 import os, sys, time
-end = time.monotonic() + float(sys.argv[1])
 def burn(seconds):
     until = time.process_time() + seconds
     while time.process_time() < until:
         pass
 reading, writing = os.pipe()
 orphans_seconds = 0.0
-while time.monotonic() < end:
+while not os.path.exists(sys.argv[1]):
     burn(0.02)
     child = os.fork()
     if not child:
@@ -90,7 +90,7 @@ class Collectors:
     ) -> Any:
         """Start one; its log goes to a file of its own."""
         log = self.folder / f"log-{len(self._started)}"
-        flags = (f"--spool-dir={self.spool}", f"--push-endpoint={endpoint}")
+        flags = (f"--spool-dir={self.spool}", *([f"--push-endpoint={endpoint}"] * bool(endpoint)))
         with log.open("wb") as errors:
             process: Any = subprocess.Popen(
                 [*before, *PROGRAM, *flags, *argv],
@@ -240,6 +240,26 @@ def test_nothing_is_kept_of_a_run_that_goes_nowhere(collectors: Collectors) -> N
     assert not collectors.spool.exists()
 
 
+def test_what_cannot_be_pushed_leaves_checkpoints_all_the_same(
+    collectors: Collectors, receiver: Any
+) -> None:
+    """Without a token a killed collector leaves the run so far; no checkpoint is pushed."""
+    flags = (OFTEN, "--checkpoint-push=1s", "--", "sleep", "60")
+    before = ("env", "-u", "COLLECTOR_PUSH_TOKEN")
+    process = collectors.start(receiver.endpoint, *flags, before=before, start_new_session=True)
+    run = collectors.checkpoint(revision=15)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert run["state"] == "running"
+    assert receiver.pushes.empty()
+    collectors.run(receiver.endpoint, "--", "true")
+    pushed = [receiver.pushes.get_nowait().run for _ in range(2)]
+    assert [found.state for found in pushed] == [
+        run_pb2.RUN_STATE_COMPLETED,
+        run_pb2.RUN_STATE_INTERRUPTED,
+    ]
+
+
 def test_checkpoints_can_be_turned_off(collectors: Collectors) -> None:
     """With both at 0 only the end is written: its revision is the first."""
     off = ("--checkpoint-interval=0", "--checkpoint-push=0", "--shutdown-timeout=1s")
@@ -256,14 +276,25 @@ def _summary(collectors: Collectors) -> dict[str, Any]:
     return found
 
 
+def _job(collectors: Collectors) -> tuple[str, ...]:
+    return ("--", sys.executable, "-I", "-c", JOB, str(collectors.folder / "enough"))
+
+
+def _end_job(collectors: Collectors, process: Any) -> None:
+    (collectors.folder / "enough").touch()
+    process.output = collectors.end(process)
+
+
 def test_checkpoints_do_not_disturb_the_accounting(collectors: Collectors, receiver: Any) -> None:
-    """Thirty of them, and pushes of some, move the command's CPU by no more than 5 ticks.
+    """Twenty of them, and pushes of some, move the command's CPU by no more than 5 ticks.
 
     None of those who make them is part of the command.
     """
     flags = (OFTEN, "--checkpoint-push=1s", "--summary-file=summary.json", "--top=1000")
-    job = ("--", sys.executable, "-I", "-c", JOB, "3.5")
-    process = collectors.run(receiver.endpoint, *flags, *job)
+    process = collectors.start(receiver.endpoint, *flags, *_job(collectors))
+    collectors.checkpoint(revision=20)
+    until(lambda: receiver.pushes.qsize() >= 2)
+    _end_job(collectors, process)
     pushed = [receiver.pushes.get_nowait().run for _ in range(receiver.pushes.qsize())]
     assert len(pushed) > 2
     assert max(run.revision for run in pushed) > 20
@@ -277,9 +308,7 @@ def test_checkpoints_do_not_disturb_the_accounting(collectors: Collectors, recei
     assert payload["coverage"]["self_cpu_seconds"] > 0.3
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare"
-)
+@needs_unshare()
 def test_checkpoints_below_the_mount_of_another_pid_namespace(
     collectors: Collectors, receiver: Any
 ) -> None:
@@ -289,10 +318,11 @@ def test_checkpoints_below_the_mount_of_another_pid_namespace(
     script = f'mount --bind /proc {outer} && exec unshare --pid --fork --mount-proc "$@"'
     before = ("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh")
     flags = (OFTEN, "--checkpoint-push=1s", f"--proc-path={outer}", "--summary-file=summary.json")
-    job = ("--", sys.executable, "-I", "-c", JOB, "4")
-    process = collectors.run(receiver.endpoint, *flags, *job, before=before)
+    process = collectors.start(receiver.endpoint, *flags, *_job(collectors), before=before)
+    collectors.checkpoint(revision=20)
+    until(lambda: receiver.pushes.qsize() >= 2)
+    _end_job(collectors, process)
     assert process.returncode == 0
-    assert receiver.pushes.qsize() >= 2
     [command] = [c for c in _summary(collectors)["containers"] if c["name"] == "command"]
     assert command["cpu_seconds"] == pytest.approx(float(process.output), abs=0.15)
     assert command["memory_bytes"]["peak"] < 28 * 2**20  # with a pusher it would be more
@@ -479,9 +509,7 @@ def test_a_budget_is_of_no_wall_clock(
 # -- the spool ----------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare"
-)
+@needs_unshare()
 @pytest.mark.parametrize("options", ["size=16k", "ro"])
 def test_a_spool_that_takes_nothing_is_one_warning(
     collectors: Collectors, receiver: Any, options: str
@@ -634,7 +662,8 @@ def test_a_killed_pusher_costs_nothing(
     release.set()
     assert process.returncode == code
     [kept] = events(process, "run.kept")
-    assert kept["reason"].startswith("the pusher has ended with exit code 137; retry with")
+    assert kept["reason"] == "the pusher has ended with exit code 137"
+    assert kept["hint"].endswith(f"collector push --spool-dir={collectors.spool}")
     assert Path(kept["path"]) == collectors.files[0]
     assert not _writers(collectors.spool)
 

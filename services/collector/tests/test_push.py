@@ -152,10 +152,11 @@ def test_a_refused_run_is_kept(
 ) -> None:
     """4 says the receiver will never take it so, 3 that it may later; it lies in the spool.
 
-    What is invalid lies among the rejected, with the reason; all else waits where it was.
+    What is invalid lies among the rejected, with the reason; all else waits where it was, with
+    the reason if the token was refused. The hint says what to do.
     """
     receiver.answer = _aborting(status, "the reason")
-    code, line = push(receiver.endpoint, deadline_seconds=2)
+    code, line = push(receiver.endpoint, deadline_seconds=2 if exit_code == 3 else 20)
     assert (code, line["event"]) == (exit_code, event)
     assert line["level"] == "error"
     is_invalid = status.name in ("INVALID_ARGUMENT", "ALREADY_EXISTS")
@@ -164,7 +165,16 @@ def test_a_refused_run_is_kept(
     assert [path.exists() for path in (push.file, push.rejected)] == [not is_invalid, is_invalid]
     document = json.loads(place.read_text())
     assert document["run"] == push.run
-    assert document.get("reason") == (f"{status.name}: the reason" if is_invalid else None)
+    is_token = status.name in ("UNAUTHENTICATED", "PERMISSION_DENIED")
+    is_noted = is_invalid or is_token
+    assert document.get("reason") == (f"{status.name}: the reason" if is_noted else None)
+    again = f"collector push --spool-dir={push.file.parent}"
+    assert line["hint"].endswith(f"{again} --rejected" if is_invalid else again)
+    needed = ", ".join(
+        f"{name} {push.run[name]!r}" for name in ("organization", "repository", "workflow", "job")
+    )
+    assert (f"a push token for {needed};" in line["hint"]) == is_token
+    assert ("--push-endpoint" in line["hint"]) == (status.name == "UNIMPLEMENTED")
     if exit_code == 4:
         assert line["reason"] == f"{status.name}: the reason"
 
@@ -180,7 +190,8 @@ def test_a_run_refused_over_http_is_kept(
     gateway.status = status
     problem = {"detail": "no", "errors": [{"field": "job", "reason": "is empty"}]}
     gateway.body = json.dumps(problem).encode()
-    code, line = push(f"http://127.0.0.1:{gateway.server_port}", deadline_seconds=1)
+    deadline_seconds = 1 if exit_code == 3 else 20
+    code, line = push(f"http://127.0.0.1:{gateway.server_port}", deadline_seconds=deadline_seconds)
     assert code == exit_code
     assert line["reason"] == f"HTTP {status}: no; job: is empty"
     is_invalid = status in (400, 409, 413, 415)
@@ -198,6 +209,24 @@ def test_an_answer_of_another_program_keeps_the_run(
     gateway.status, gateway.body = status, body
     assert push(f"http://127.0.0.1:{gateway.server_port}", deadline_seconds=1)[0] == 3
     assert push.file.exists()
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_an_http_port_is_told_from_a_receiver(
+    push: Pusher, new_gateway: Any, certificates: Any, is_tls: bool
+) -> None:
+    """Calls to a port that speaks HTTP/1 are not tried again: what it takes is said."""
+    gateway = new_gateway(certificates[0] if is_tls else None)
+    authority = f"127.0.0.1:{gateway.server_port}"
+    tls = (f"--tls-ca={certificates[0].cert}",) if is_tls else ()
+    process = push.start(f"grpc{'s' * is_tls}://{authority}", *tls)
+    _, errors = process.communicate(timeout=WAIT_SECONDS)
+    [line] = map(json.loads, errors.splitlines())
+    assert (process.returncode, line["event"], push.file.exists()) == (3, "run.kept", True)
+    assert line["reason"] == (
+        f"{authority} does not speak HTTP/2: a gateway takes http{'s' * is_tls}://{authority}"
+        "/api/v1/metrics; the receiver's gRPC port is another"
+    )
 
 
 def test_redirects_are_not_followed(push: Pusher, gateway: Any, new_gateway: Any) -> None:
@@ -408,6 +437,8 @@ def test_both_programs_log_alike(push: Pusher, closed_port: int, log_format: str
         reason=f"127.0.0.1:{closed_port}: [Errno 111] Connection refused",
         push_endpoint=f"{endpoint}/api/v1/metrics",
         path=str(push.file),
+        hint="the next collector of this job delivers it, or: "
+        f"collector push --spool-dir={push.file.parent}",
     )
     os.close(writing)
     with open(reading) as file:

@@ -104,7 +104,8 @@ def test_port_in_use(gateway: Any) -> None:
     done = run(f"--addr={gateway.address}", "--ops-addr=none")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"gateway: cannot listen on {gateway.address}: address already in use.\n"
+        f"gateway: cannot listen on {gateway.address}: address already in use; "
+        "stop what listens there or choose another --addr.\n"
     )
 
 
@@ -113,7 +114,7 @@ def test_port_in_use_on_all_interfaces(gateway: Any) -> None:
     port = gateway.address.rpartition(":")[2]
     done = run(f"--addr=:{port}", "--ops-addr=none")
     assert done.returncode == 1
-    assert done.stderr == f"gateway: cannot listen on :{port}: address already in use.\n"
+    assert done.stderr.startswith(f"gateway: cannot listen on :{port}: address already in use; ")
 
 
 def test_ops_port_in_use(gateway: Any) -> None:
@@ -121,7 +122,10 @@ def test_ops_port_in_use(gateway: Any) -> None:
     taken = gateway.ops_url.removeprefix("http://")
     done = run("--addr=127.0.0.1:0", f"--ops-addr={taken}")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"gateway: cannot listen on {taken}: address already in use.\n"
+    assert done.stderr == (
+        f"gateway: cannot listen on {taken}: address already in use; "
+        "stop what listens there or choose another --ops-addr.\n"
+    )
 
 
 def test_unknown_host() -> None:
@@ -129,6 +133,7 @@ def test_unknown_host() -> None:
     done = run("--addr=192.0.2.1:0", "--ops-addr=none")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith("gateway: cannot listen on 192.0.2.1:0: ")
+    assert done.stderr.endswith("; choose another --addr.\n")
 
 
 def test_all_interfaces(start: Any) -> None:

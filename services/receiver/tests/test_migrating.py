@@ -179,3 +179,28 @@ def test_killed_before_a_migration_is_noted(
     assert log(done.stderr)[0]["applied"] == STEPS
     assert steps(kept) == STEPS
     assert index_exists(kept)
+
+
+@pytest.mark.parametrize(
+    "mend", ["ALTER DATABASE {0} OWNER TO weak", "GRANT CREATE ON SCHEMA public TO weak"]
+)
+def test_a_role_without_the_right_to_make_tables(
+    postgres: Any, command: Command, mend: str
+) -> None:
+    """The sentence names what is missing; either of the two ways it tells mends it."""
+    url = postgres.create_database()
+    postgres.execute("DROP ROLE IF EXISTS weak")
+    postgres.execute("CREATE ROLE weak LOGIN")
+    postgres.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC", url)  # before 15 all may
+    theirs = url.replace("postgres@", "weak@")
+    done = command("migrate", f"--db={theirs}")
+    assert done.returncode == 1
+    assert done.stderr.decode() == (
+        f"receiver: cannot use the database {theirs.replace('weak@', '')}: the role may not create "
+        "tables in schema public: make it the owner of the database, or GRANT CREATE ON SCHEMA "
+        "public\n"
+    )
+    postgres.execute(mend.format(url.rpartition("/")[2]), url)
+    done = command("migrate", f"--db={theirs}")
+    assert done.returncode == 0, done.stderr
+    postgres.execute("REASSIGN OWNED BY weak TO postgres; DROP OWNED BY weak", url)

@@ -55,8 +55,31 @@ def test_verification(server: Postgres, tmp_path: Path, monkeypatch: pytest.Monk
     trustme.CA().cert_pem.write_to_path(others)
     monkeypatch.setenv("PGSSLROOTCERT", str(theirs))
     assert _is_encrypted(url)
-    with pytest.raises(DatabaseUnusable):
+    with pytest.raises(DatabaseUnusable, match=r"not trusted: .*PGSSLROOTCERT"):
         _is_encrypted(url.replace("localhost", "127.0.0.1"))
     monkeypatch.setenv("PGSSLROOTCERT", str(others))
-    with pytest.raises(DatabaseUnusable):
+    with pytest.raises(DatabaseUnusable, match=r"not trusted: .*PGSSLROOTCERT"):
         _is_encrypted(url)
+
+
+@pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
+def test_a_server_without_tls(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """Asked for TLS that the server does not speak, the sentence says so and names the mode."""
+    ca = tmp_path / "ca.pem"
+    CA.cert_pem.write_to_path(ca)
+    monkeypatch.setenv("PGSSLROOTCERT", str(ca))
+    with pytest.raises(DatabaseUnusable) as caught:
+        _is_encrypted(f"{postgres.create_database()}?sslmode={mode}")
+    assert caught.value.reason == (f"the server does not speak TLS, which sslmode={mode} asks for")
+
+
+def test_a_ca_that_is_not_there(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no file of CAs is named, and none lies in its usual place, the variable is."""
+    monkeypatch.delenv("PGSSLROOTCERT", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(DatabaseUnusable, match=r"root\.crt.* does not exist.*PGSSLROOTCERT"):
+        _is_encrypted(f"{postgres.create_database()}?sslmode=verify-full")

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import json
+import re
 import resource
 import signal
 import sqlite3
@@ -21,6 +22,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
 from runmeter.receiver import events
+from runmeter.receiver.rotation import KEY_MIN_BYTES
 from runmeter.receiver.tokens import Keyring
 from runmeter.receiver.wire import reading
 from runmeter.v1 import ingest_service_pb2, run_pb2, run_service_pb2, token_service_pb2
@@ -574,6 +576,14 @@ def test_bad_configuration_exits_2_before_any_work(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
+def test_the_key_of_the_example_is_long_enough(tmp_path: Path) -> None:
+    """What --help shows passes what it asks for."""
+    text = run_receiver("--help", folder=tmp_path).stdout
+    keys = re.findall(r"--hmac-key ([a-z-]+)$", text, re.MULTILINE)
+    assert keys
+    assert all(len(key) >= KEY_MIN_BYTES for key in keys)
+
+
 def test_help_and_version(tmp_path: Path) -> None:
     """Help names every flag with its variable and default; the version is the package's."""
     done = run_receiver("--help", folder=tmp_path)
@@ -621,6 +631,8 @@ def test_text_log_and_short_key(start_receiver: Callable[..., Any], tmp_path: Pa
         "event": events.KEY_FOUND_SHORT,
         "level": "warning",
         "position": 1,
+        "reason": "an HMAC key this short can be guessed",
+        "min_bytes": 16,
         "timestamp": receiver.events()[0]["timestamp"],
     }
     done = run_receiver("migrate", "--log-format=text", "--db=c.db", folder=tmp_path)

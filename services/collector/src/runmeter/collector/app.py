@@ -6,7 +6,7 @@ import sys
 from time import monotonic_ns
 from typing import Any
 
-from runmeter.collector import spool
+from runmeter.collector import hints, spool
 from runmeter.collector.checkpoints import Checkpoints
 from runmeter.collector.command import Command, CommandError, reap_children, replace, spawn
 from runmeter.collector.config import Config
@@ -169,7 +169,7 @@ def _start_fields(config: Config, measurement: Measurement) -> dict[str, Any]:
         "measures": "command" if config.command else "every process in sight",
         "push_endpoint": config.endpoint.url if config.endpoint else "none",
     }
-    if config.endpoint is not None:
+    if config.is_kept:
         fields["spool_dir"] = config.spool_dir or "none"
     if config.scope.repository:
         fields.update(config.scope._asdict())
@@ -221,7 +221,7 @@ def _end(
     """Keep, print and push the run; return the exit code, unless the pusher will."""
     payload = measurement.payload()
     path = ""
-    if config.endpoint is not None:  # first of all: nothing can be lost from then on
+    if config.is_kept:  # first of all: nothing can be lost from then on
         revision = file.revision + 1
         path = file.keep(
             run_record(config, measurement.push_id, payload, exit_code, revision=revision),
@@ -233,15 +233,17 @@ def _end(
     if limitation:
         log.write("info", "run.limited", reason=limitation)
     write_summary_file(config, log, payload)
-    if config.endpoint is None:
+    if not config.is_kept:
+        if config.unpushed:
+            file.tell_lost(config.unpushed)
         return fixed_code or 0
-    if not path:
-        return KEPT if fixed_code is None else fixed_code
-    if fixed_code is not None:
+    if path and config.unpushed:
+        _log_unpushed(config, log, file, path, config.unpushed)
+    elif path and fixed_code is not None:
         _push_beside(config, log, signals, file, path)
-        return fixed_code
-    _become_pusher(config, log, signals, file, path)
-    return KEPT
+    elif path:
+        _become_pusher(config, log, signals, file, path)
+    return KEPT if fixed_code is None else fixed_code
 
 
 def _become_pusher(config: Config, log: Log, signals: Signals, file: RunFile, path: str) -> None:
@@ -249,7 +251,9 @@ def _become_pusher(config: Config, log: Log, signals: Signals, file: RunFile, pa
     try:
         become_pusher(config, path, lock_fd=file.lock_fd, received_count=signals.ending_count)
     except OSError as error:
-        _log_unpushed(log, file, path, f"{sys.executable!r} cannot be run: {error.strerror}")
+        _log_unpushed(
+            config, log, file, path, f"{sys.executable!r} cannot be run: {error.strerror}"
+        )
 
 
 def _push_beside(config: Config, log: Log, signals: Signals, file: RunFile, path: str) -> None:
@@ -258,7 +262,7 @@ def _push_beside(config: Config, log: Log, signals: Signals, file: RunFile, path
     try:
         pid = os.fork()
     except OSError as error:
-        _log_unpushed(log, file, path, f"no process can be started: {error.strerror}")
+        _log_unpushed(config, log, file, path, f"no process can be started: {error.strerror}")
         return
     if not pid:
         try:
@@ -276,15 +280,18 @@ def _push_beside(config: Config, log: Log, signals: Signals, file: RunFile, path
         else:
             code = pusher.reap()
             if code not in PUSHER_CODES:
-                _log_unpushed(log, file, path, f"the pusher has ended with exit code {code}")
+                _log_unpushed(
+                    config, log, file, path, f"the pusher has ended with exit code {code}"
+                )
             return
         pusher.send(signal.SIGKILL)
-    _log_unpushed(log, file, path, "the pusher hangs, and is left")
+    _log_unpushed(config, log, file, path, "the pusher hangs, and is left")
 
 
-def _log_unpushed(log: Log, file: RunFile, path: str, reason: str) -> None:
+def _log_unpushed(config: Config, log: Log, file: RunFile, path: str, reason: str) -> None:
     """Tell where a run is that no pusher has taken care of, if it is anywhere."""
     if path.startswith(spool.MEMORY):
         file.tell_lost(reason)
     elif os.path.exists(path):
-        log.write("error", "run.kept", reason=f"{reason}; retry with collector push", path=path)
+        hint = hints.kept(config.spool_dir)
+        log.write("error", "run.kept", reason=reason, path=path, hint=hint)

@@ -6,18 +6,19 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from runmeter.collector import spool
-from runmeter.collector.errors import ForeignError, SpoolError
+from runmeter.collector.errors import ForeignError, SpoolError, WriteError
 
 ASIDE = "aside"
 _ASIDE_TRIES = 1000
 
 
 class Claim(NamedTuple):
-    """A run of the spool that is ours as long as we hold it."""
+    """A run of the spool that is ours as long as we hold it; ``reason``: of its last refusal."""
 
     push_id: str
     path: str
     run: dict[str, Any]
+    reason: str = ""
 
 
 @contextmanager
@@ -37,7 +38,9 @@ def claim(folder: str, push_id: str, below: str = "") -> Iterator[Claim]:
     descriptor = spool.lock(folder, push_id)
     try:
         path = spool.path_of(spool.below_of(folder, below), push_id)
-        yield Claim(push_id, path, interrupted(read(path, push_id)["run"]))
+        document = read(path, push_id)
+        run = interrupted(document["run"])
+        yield Claim(push_id, path, run, str(document.get("reason", "")))
     finally:
         spool.release(folder, push_id, descriptor)
 
@@ -89,6 +92,23 @@ def reject(folder: str, found: Claim, reason: str) -> str:
         except OSError as error:
             raise SpoolError(f"{found.path!r} cannot be removed: {error.strerror}") from error
     return path
+
+
+def note_refusal(found: Claim, reason: str) -> None:
+    """Write down with a run that waits why its token was refused; its age stays what it was.
+
+    Raises:
+        SpoolError: it cannot be written; the run stays as it is.
+    """
+    if found.reason == reason:
+        return
+    content = spool.encode(found.run, reason)
+    try:
+        age = os.stat(found.path)
+        spool.write(os.path.dirname(found.path), found.push_id, content)
+        os.utime(found.path, ns=(age.st_atime_ns, age.st_mtime_ns))
+    except OSError as error:
+        raise WriteError(found.path, error.errno) from error
 
 
 def set_aside(folder: str, path: str) -> str:

@@ -48,10 +48,10 @@ class Checkpoints:
 
     def start(self, now_ns: int) -> None:
         """Make the first one: the run begins when it is on disk."""
-        if self._config.endpoint is None:
+        if not self._config.is_kept:
             return
         self._file.lock()
-        if self._config.checkpoint_push_ns:
+        if self._config.checkpoint_push_ns and not self._config.unpushed:
             self._next_push_ns = now_ns + self._config.checkpoint_push_ns
         if self._config.checkpoint_interval_ns:
             self._next_ns = now_ns

@@ -6,8 +6,8 @@ warning, and measuring goes on without it.
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from runmeter.collector import values
 from runmeter.collector.endpoint import Endpoint, parse_endpoint
@@ -16,9 +16,11 @@ from runmeter.collector.flags import parse_flags, split_command
 from runmeter.collector.payload import Limit
 from runmeter.collector.source import Source, parsed
 
+T = TypeVar("T")
 _MS = 1_000_000
 _HOUR_NS = 3_600_000_000_000
 _UNPUSHED = "the run will not be pushed"
+_KEPT = "the run will be kept, not pushed"
 _TOKEN_SHOWN = (
     "--push-token: other processes of the pod can read it from the command line; "
     "use COLLECTOR_PUSH_TOKEN or --push-token-file"
@@ -38,8 +40,21 @@ class Scope(NamedTuple):
     job: str
 
 
+class Destination(NamedTuple):
+    """Where a run goes.
+
+    ``is_kept``: it goes to the spool, as there is somewhere to push it, now or later.
+    ``unpushed``: why it is not pushed now, although an endpoint was given; empty: it is.
+    """
+
+    endpoint: Endpoint | None
+    push_token: str
+    is_kept: bool
+    unpushed: str
+
+
 class Config(NamedTuple):
-    """Everything a run is configured by."""
+    """Everything a run is configured by; ``is_kept`` and ``unpushed`` as in `Destination`."""
 
     command: tuple[str, ...]
     interval_ns: int
@@ -47,6 +62,8 @@ class Config(NamedTuple):
     top: int
     endpoint: Endpoint | None
     push_token: str
+    is_kept: bool
+    unpushed: str
     log_level: str
     log_format: str
     spool_dir: str
@@ -82,8 +99,7 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
     flags = parse_flags(arguments)
     source = Source(flags, environment, forgiving=bool(command))
     scope = _scope(environment)
-    nowhere: tuple[Endpoint | None, str] = (None, "")
-    endpoint, token = source.forgive(lambda: _destination(source, scope), nowhere, _UNPUSHED)
+    destination = _destination(source, scope)
     if flags["push_token"] is not None:
         source.warnings.append(_TOKEN_SHOWN)
     return Config(
@@ -93,8 +109,7 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
         ),
         proc_path=source.value("proc-path", values.text, "/proc"),
         top=source.value("top", values.count(1000), 10),
-        endpoint=endpoint,
-        push_token=token,
+        **destination._asdict(),
         log_level=source.value(
             "log-level", values.one_of("debug", "info", "warning", "error"), "info"
         ),
@@ -166,9 +181,7 @@ def load_spool(
     endpoint = source.value("push-endpoint", parse_endpoint, None)
     if endpoint is None:
         raise UsageError("--push-endpoint (or COLLECTOR_PUSH_ENDPOINT) must say where to push")
-    token = _push_token(source)
-    if not token:
-        raise UsageError(_TOKEN_NEEDED)
+    token = _needed_token(source)
     levels = values.one_of("debug", "info", "warning", "error")
     timeout = values.duration(1000 * _MS, _HOUR_NS, "1s to 1h")
     warnings = (_TOKEN_SHOWN,) if flags["push_token"] is not None else ()
@@ -206,16 +219,38 @@ def _scope(environment: Mapping[str, str]) -> Scope:
     )
 
 
-def _destination(source: Source, scope: Scope) -> tuple[Endpoint | None, str]:
-    """Return endpoint and token, both usable, or no endpoint if none was given."""
-    endpoint = source.strictly("push-endpoint", parse_endpoint, None)
-    token = _push_token(source)
-    if endpoint is not None:
-        _check_pushable(scope, token)
-    return endpoint, token
+def _destination(source: Source, scope: Scope) -> Destination:
+    """Return endpoint and token, both usable, or no endpoint if none was given.
+
+    Around a command the run is kept for a later push if one of the two cannot be used; without
+    a scope it cannot be pushed at any time.
+    """
+    if not source.is_given("push-endpoint"):
+        token = source.forgive(lambda: _push_token(source), "", _UNPUSHED)
+        return Destination(None, token, is_kept=False, unpushed="")
+    faults: list[UsageError] = []
+
+    def checked(make: Callable[[], T], default: T) -> T:
+        try:
+            return make()
+        except UsageError as error:
+            faults.append(error)
+            return default
+
+    endpoint = checked(lambda: source.strictly("push-endpoint", parse_endpoint, None), None)
+    has_scope = checked(lambda: _has_scope(scope), False)
+    token = checked(lambda: _needed_token(source), "")
+    unpushed = "; ".join(map(str, faults))
+    if faults:
+        source.forgive(lambda: _refuse(unpushed), None, _KEPT if has_scope else _UNPUSHED)
+    return Destination(endpoint, token, is_kept=has_scope, unpushed=unpushed)
 
 
-def _check_pushable(scope: Scope, token: str) -> None:
+def _refuse(reason: str) -> NoReturn:
+    raise UsageError(reason)
+
+
+def _has_scope(scope: Scope) -> bool:
     needed = (
         ("GITHUB_REPOSITORY", scope.repository),
         ("GITHUB_REPOSITORY_OWNER", scope.organization),
@@ -227,8 +262,14 @@ def _check_pushable(scope: Scope, token: str) -> None:
         raise UsageError(
             f"{', '.join(missing)} must be set to push: they say what the run belongs to"
         )
+    return True
+
+
+def _needed_token(source: Source) -> str:
+    token = _push_token(source)
     if not token:
         raise UsageError(_TOKEN_NEEDED)
+    return token
 
 
 def _push_token(source: Source) -> str:

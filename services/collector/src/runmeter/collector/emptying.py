@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from time import monotonic_ns
 from typing import Any
 
-from runmeter.collector import backlog, spool
+from runmeter.collector import backlog, hints, spool
 from runmeter.collector.delivery import Kind, PushError
 from runmeter.collector.errors import ForeignError, GoneError, HeldError, SpoolError
 from runmeter.collector.outcome import REJECTED, Acknowledgement, Outcome
@@ -66,7 +66,11 @@ class Emptying:
         budget_ns = self._budget_ns()
         if self._end or scope in self._refused or budget_ns <= 0:
             reason = self._end or self._refused.get(scope) or "no time was left"
-            return Outcome("kept", found.push_id, found.path, found.run, reason, None)
+            hint = hints.kept(self._folder)
+            if scope in self._refused:
+                note_refusal(found, self._log, self._refused[scope])
+                hint = hints.other_token(found.run, self._folder)
+            return Outcome("kept", found.push_id, found.path, found.run, reason, None, hint)
         try:
             if self._busy_count:
                 budget_ns = min(budget_ns, _SHORT_NS)  # it may have choked on one run only
@@ -84,11 +88,22 @@ class Emptying:
             self._end = reason
         if error.kind is Kind.TOKEN:
             self._refused[scope] = reason
+            note_refusal(found, self._log, reason)
         path = found.path
         if error.kind is Kind.INVALID:
             path = reject(self._folder, found, self._log, reason)
         what = "rejected" if error.code == REJECTED else "kept"
-        return Outcome(what, found.push_id, path, found.run, reason, None)
+        hint = hint_of(error.kind, found.run, self._folder)
+        return Outcome(what, found.push_id, path, found.run, reason, None, hint)
+
+
+def hint_of(kind: Kind, run: dict[str, Any], folder: str) -> str:
+    """Return what to do about a run of a spool that was not taken."""
+    if kind is Kind.TOKEN:
+        return hints.other_token(run, folder)
+    if kind is Kind.MISDIRECTED:
+        return hints.other_endpoint(folder)
+    return hints.rejected(folder) if kind is Kind.INVALID else hints.kept(folder)
 
 
 def drop(path: str, log: Any) -> None:
@@ -106,6 +121,14 @@ def reject(folder: str, found: backlog.Claim, log: Any, reason: str) -> str:
     except SpoolError as error:
         log.warning("spool.failed", path=found.path, reason=str(error))
         return found.path
+
+
+def note_refusal(found: backlog.Claim, log: Any, reason: str) -> None:
+    """Write down with a run why its token was refused."""
+    try:
+        backlog.note_refusal(found, reason)
+    except SpoolError as error:
+        log.warning("spool.failed", path=found.path, reason=str(error))
 
 
 def set_aside(folder: str, path: str, log: Any, reason: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import Any, NoReturn
 
-from runmeter.collector import spool
+from runmeter.collector import hints, spool
 from runmeter.collector.command import reap_child
 from runmeter.collector.config import Config
 from runmeter.collector.descriptors import let_go
@@ -70,7 +70,8 @@ class RunFile:
     def warn(self, error: SpoolError) -> None:
         """Tell of the first failure."""
         if not self.has_warned:
-            self._log.write("warning", "spool.failed", reason=f"{error}; pushing from memory")
+            instead = "the run will not be kept" if self._config.unpushed else "pushing from memory"
+            self._log.write("warning", "spool.failed", reason=f"{error}; {instead}")
         self.has_warned = True
 
     def keep(self, record: dict[str, Any], wait: Callable[[int], object]) -> str:
@@ -123,8 +124,9 @@ class RunFile:
     def tell_lost(self, reason: str) -> None:
         """Say that the end of the run can be neither kept nor pushed, and what of it lies where."""
         if os.path.exists(self.path):
-            reason += "; only its last checkpoint is kept, collector push delivers it"
-            self._log.write("error", "run.kept", reason=reason, path=self.path)
+            reason += "; only its last checkpoint is kept"
+            facts = {"path": self.path, "hint": hints.kept(self._config.spool_dir)}
+            self._log.write("error", "run.kept", reason=reason, **facts)
         else:
             self._log.write("error", "run.lost", reason=reason)
 

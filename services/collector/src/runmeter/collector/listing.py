@@ -9,7 +9,8 @@ from runmeter.collector.errors import GoneError, LaterError, SpoolError
 
 class Spooled(NamedTuple):
     """One run: ``live`` (a process owns it), ``waiting``, ``rejected``, ``later``
-    (a later version wrote it) or ``unreadable``."""
+    (a later version wrote it) or ``unreadable``. ``reason``: why it is rejected or cannot be
+    read; of one that waits, why the receiver did not take the last token."""
 
     what: str
     push_id: str
@@ -50,7 +51,7 @@ def _entry(folder: str, below: str, push_id: str, path: str, size_bytes: int) ->
         what = "later" if isinstance(error, LaterError) else "unreadable"
         return Spooled(what, push_id, path, size_bytes, {}, str(error))
     run = document["run"]
-    reason = str(document.get("reason", "")) if below else ""
+    reason = str(document.get("reason", ""))
     if spool.is_held(folder, push_id):
         return Spooled("live", push_id, path, size_bytes, run, "")
     return Spooled("rejected" if below else "waiting", push_id, path, size_bytes, run, reason)

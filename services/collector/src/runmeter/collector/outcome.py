@@ -13,7 +13,10 @@ class Acknowledgement(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of one waiting run: ``pushed``, ``kept``, ``rejected`` or ``live``."""
+    """What became of one waiting run: ``pushed``, ``kept``, ``rejected`` or ``live``.
+
+    ``hint``: what to do, if it is known.
+    """
 
     what: str
     push_id: str
@@ -21,3 +24,4 @@ class Outcome(NamedTuple):
     run: dict[str, Any] | None
     reason: str
     stored: Acknowledgement | None
+    hint: str = ""

@@ -9,14 +9,14 @@ from runmeter.collector.output import PATIENCE_MS, Log, table, write_line
 
 
 def print_run(config: Config, log: Log, payload: dict[str, Any]) -> None:
-    """Write the table to a terminal; without an endpoint, the payload anywhere else."""
+    """Write the table to a terminal; if the run is not kept, the payload anywhere else."""
     output = 2 if config.command else 1
     if os.isatty(output):
         write_line(output, table(payload))
     else:
         if os.isatty(2):
             write_line(2, table(payload))
-        if config.endpoint is None:
+        if not config.is_kept:
             is_text = config.log_format == "text"
             text = table(payload) if is_text else json.dumps(payload, separators=(",", ":"))
             write_line(output, text, patience_ms=-1 if output == 1 else PATIENCE_MS)

@@ -15,15 +15,9 @@ from time import monotonic_ns
 from types import FrameType
 from typing import Any, NoReturn
 
-from runmeter.collector import backlog, delivery, emptying, report, spool
+from runmeter.collector import backlog, delivery, emptying, hints, report, spool
 from runmeter.collector.config import silence_grpc
-from runmeter.collector.delivery import (
-    Kind,
-    PushError,
-    Retry,
-    Tls,
-    Transport,
-)
+from runmeter.collector.delivery import Kind, PushError, Retry, Tls, Transport
 from runmeter.collector.endpoint import Endpoint, parse_endpoint
 from runmeter.collector.errors import HeldError, SpoolError
 from runmeter.collector.outcome import KEPT, PUSHED, REJECTED, Acknowledgement, Outcome
@@ -163,12 +157,17 @@ class Push:
     def _refused(self, run: dict[str, Any], error: PushError) -> bool:
         """Say what became of our own run; tell whether others of its scope may be tried."""
         path, reason = self._kept(str(error))
-        if error.kind is Kind.INVALID and not self._args.file.startswith(spool.MEMORY):
-            push_id = spool.push_id_of(os.path.basename(path))
-            if push_id and run.get("push_id") == push_id:
-                claim = backlog.Claim(push_id, path, run)
-                path = emptying.reject(os.path.dirname(path), claim, self._log, reason)
-        self._log_undelivered(error.code, path, reason, push_endpoint=self._endpoint.url)
+        folder, name = os.path.split(path)
+        push_id = spool.push_id_of(name)
+        is_memory = self._args.file.startswith(spool.MEMORY)
+        if push_id and run.get("push_id") == push_id and not is_memory:
+            claim = backlog.Claim(push_id, path, run)
+            if error.kind is Kind.INVALID:
+                path = emptying.reject(folder, claim, self._log, reason)
+            elif error.kind is Kind.TOKEN:
+                emptying.note_refusal(claim, self._log, reason)
+        hint = emptying.hint_of(error.kind, run, folder)
+        self._log_undelivered(error.code, path, reason, hint, push_endpoint=self._endpoint.url)
         return error.kind in (Kind.INVALID, Kind.FAILED)
 
     # -- what waits -----------------------------------------------------------------------
@@ -180,8 +179,8 @@ class Push:
                 self._log_pushed(outcome.run, outcome.stored)
             elif outcome.what in ("kept", "rejected") and outcome.run:
                 code = REJECTED if outcome.what == "rejected" else KEPT
-                url = self._endpoint.url
-                self._log_undelivered(code, outcome.path, outcome.reason, push_endpoint=url)
+                said, url = (outcome.path, outcome.reason, outcome.hint), self._endpoint.url
+                self._log_undelivered(code, *said, push_endpoint=url)
 
     def all(self) -> int:
         """Push everything that waits, of any scope; print what became of it."""
@@ -239,12 +238,14 @@ class Push:
         facts = {"push_id": run.get("push_id"), "state": run.get("state")}
         self._log.info("run.pushed", id=stored.id, duplicate=stored.duplicate, **facts)
 
-    def _log_undelivered(self, code: int, path: str, reason: str, **facts: str) -> None:
+    def _log_undelivered(
+        self, code: int, path: str, reason: str, hint: str = "", **facts: str
+    ) -> None:
         event = "run.rejected" if code == REJECTED else "run.kept"
         if path.startswith(spool.MEMORY):  # no folder could take it
             event = "run.lost"
         else:
-            facts["path"] = path
+            facts.update(path=path, hint=hint or hints.kept(os.path.dirname(path)))
         self._log.error(event, reason=reason, **facts)
 
 

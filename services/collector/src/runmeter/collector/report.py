@@ -71,9 +71,14 @@ def spooled_text(folder: str, entries: "Sequence[Spooled]") -> str:
                 scope_text(entry.run),
             )
         )
-    reasons = [f"{e.push_id} {e.what}: {_line(e.reason)}" for e in entries if e.reason]
+    reasons = [f"{e.push_id} {_what(e)}: {_line(e.reason)}" for e in entries if e.reason]
     lines = [*aligned(rows), *(["", *reasons] if reasons else [])]
     return "\n".join([*lines, "", f"{folder}: collector push delivers what is waiting"])
+
+
+def _what(entry: "Spooled") -> str:
+    needed = f", needs a token for {scope_text(entry.run)}" if entry.what == "waiting" else ""
+    return f"{entry.what}{needed}"
 
 
 def spooled_json(folder: str, entries: "Iterable[Spooled]") -> str:

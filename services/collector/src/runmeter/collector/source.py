@@ -24,6 +24,10 @@ class Source:
         """Tell whether a flag stands on the command line."""
         return self._flags[flag.replace("-", "_")] is not None
 
+    def is_given(self, flag: str) -> bool:
+        """Tell whether a flag stands on the command line, or its variable is set."""
+        return self.has_flag(flag) or bool(self._environment.get(_variable(flag)))
+
     def value(self, flag: str, parse: Callable[[str], T], default: T) -> T:
         """Return the parsed value of a flag or its variable.
 
@@ -39,7 +43,7 @@ class Source:
         given = self._flags[flag.replace("-", "_")]
         if given is not None:
             return parsed(f"--{flag}", given, parse)
-        name = f"COLLECTOR_{flag.replace('-', '_').upper()}"
+        name = _variable(flag)
         given = self._environment.get(name, "")
         return parsed(name, given, parse) if given else default
 
@@ -62,6 +66,10 @@ class Source:
                 raise
             self.warnings.append(f"{error}; {instead}")
             return default
+
+
+def _variable(flag: str) -> str:
+    return f"COLLECTOR_{flag.replace('-', '_').upper()}"
 
 
 def parsed(name: str, given: str, parse: Callable[[str], T]) -> T:

@@ -35,7 +35,8 @@ _TEMPORARY = ".json.tmp"
 def encode(run: dict[str, Any], reason: str = "") -> bytes:
     """Return the file's content for a run in the JSON form of the REST interface.
 
-    ``reason``: why the receiver will not take it, in files below ``rejected/``.
+    ``reason``: why the receiver will not take it, in files below ``rejected/``; of a run that
+    waits, why it did not take the last token.
     """
     document: dict[str, Any] = {"format": FORMAT, "run": run}
     if reason:
@@ -55,7 +56,7 @@ def decode(raw: bytes) -> dict[str, Any]:
 
 
 def decode_document(raw: bytes) -> dict[str, Any]:
-    """Return the whole document: ``run``, and ``reason`` if it was rejected."""
+    """Return the whole document: ``run``, and ``reason`` if it was refused."""
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError) as error:

@@ -21,11 +21,12 @@ examples:
   collector push --push-token-file=/run/secrets/push-token --json
 
 exit codes: 0 all are pushed, or nothing was there; 2 bad configuration; 3 some are kept: the
-receiver could not be reached; 4 some are rejected: collector spool says why
+receiver could not be reached; 4 some are rejected: this report says why, and collector spool again
 """
 _SPOOL_EPILOG = """\
 live        a collector or pusher owns it now
-waiting     collector push delivers it, or the next collector of the same scope when it ends
+waiting     collector push delivers it, or the next collector of the same scope when it ends;
+            one whose last token was refused is named below the table, with the reason
 rejected    the receiver will not take it as it is; the reason stands below the table;
             collector push --rejected tries again
 later       a later version wrote it and will read it

@@ -49,6 +49,12 @@ _TLS_CAUSES = {
     ),
     "WRONG_VERSION_NUMBER": "it does not speak TLS: is the endpoint grpc://?",
 }
+# and of another program there
+_OTHER_CAUSES = {
+    "http1.x server": "answers HTTP/1",
+    "Expected SETTINGS frame as the first frame": "does not speak HTTP/2",
+    "missing selected ALPN property": "does not speak HTTP/2",
+}
 
 
 class GrpcTransport:
@@ -74,7 +80,7 @@ class GrpcTransport:
             answer = stub.PushRun(request, timeout=timeout_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             self.close()
-            raise _push_error(error) from error
+            raise _push_error(self._endpoint, error) from error
         return Acknowledgement(answer.id, answer.duplicate)
 
     def close(self) -> None:
@@ -107,7 +113,7 @@ def _content(path: str) -> bytes | None:
         raise PushError(Kind.UNUSABLE, f"{path!r} cannot be read: {error.strerror}") from error
 
 
-def _push_error(error: Any) -> PushError:
+def _push_error(endpoint: Endpoint, error: Any) -> PushError:
     # behind a NUL there is memory, which gRPC shows where no socket can be opened
     code, text = error.code(), (error.details() or "").partition("\0")[0].rstrip()
     kind = _KINDS.get(code, Kind.FAILED)
@@ -115,6 +121,11 @@ def _push_error(error: Any) -> PushError:
         for sign, cause in _TLS_CAUSES.items():
             if sign in text:
                 return PushError(Kind.UNUSABLE, f"TLS with the receiver failed: {cause} ({text})")
+        for sign, found in _OTHER_CAUSES.items():
+            if sign in text:
+                gateway = f"http{'s' * endpoint.is_tls}://{endpoint.authority}/api/v1/metrics"
+                reason = f"{endpoint.authority} {found}: a gateway takes {gateway}"
+                return PushError(Kind.UNUSABLE, f"{reason}; the receiver's gRPC port is another")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
         kind = Kind.INVALID
     return PushError(kind, f"{code.name}: {text}", _hint_seconds(error))

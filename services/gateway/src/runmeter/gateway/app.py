@@ -119,8 +119,10 @@ def run(settings: Settings, version: str) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
     logs.configure(settings.log_level, settings.log_format)
     try:
-        sock = listen(settings.addr)
-        ops_sock = None if settings.ops_addr is None else listen(settings.ops_addr)
+        sock = listen(settings.addr, "--addr")
+        ops_sock = None
+        if settings.ops_addr is not None:
+            ops_sock = listen(settings.ops_addr, "--ops-addr")
     except CannotListen as error:
         print(f"gateway: {error}.", file=sys.stderr)
         return EXIT_CANNOT_SERVE

@@ -17,7 +17,7 @@ _PROLOGUE = """Store the runs that collectors push, and answer queries for them,
 
 \b
 Try it:
-  receiver --addr 127.0.0.1:50051 --read-token my-secret-token --hmac-key my-hmac-key
+  receiver --addr 127.0.0.1:50051 --read-token my-secret-token --hmac-key my-hmac-key-of-many-bytes
 Or with secrets where other users cannot see them:
   RECEIVER_READ_TOKEN=… receiver --hmac-key-file /run/secrets/hmac-keys
 

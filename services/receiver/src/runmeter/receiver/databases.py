@@ -28,6 +28,11 @@ class Database(NamedTuple):
         if self.kind == "sqlite" and not Path(self.location).exists():
             raise DatabaseUnusable(self.label, "there is no such file; name another in --db")
 
+    @property
+    def ssl_mode(self) -> str:
+        """The ``sslmode`` of a PostgreSQL URL; empty if none is given."""
+        return parse_qs(urlsplit(self.location).query).get("sslmode", [""])[-1]
+
     def advice(self) -> str:
         """Say what to look at when the database cannot be used."""
         if self.kind == "postgres":

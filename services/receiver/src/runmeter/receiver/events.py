@@ -108,7 +108,7 @@ EVENTS = {
     ),
     KEY_FOUND_SHORT: Event(
         "An HMAC key has fewer than 16 bytes: it can be guessed. The first key has position 1.",
-        ("position",),
+        ("position", "reason", "min_bytes"),
     ),
     RUNS_DELETED: Event(
         "Old runs were deleted, by `receiver prune` or by the retention of a receiver that serves. "

@@ -70,4 +70,9 @@ def warn_of_short_keys(keys: Sequence[str]) -> None:
     """Log each key that can be guessed, by its place."""
     for position, key in enumerate(keys, 1):
         if len(key.encode()) < KEY_MIN_BYTES:
-            structlog.get_logger().warning(events.KEY_FOUND_SHORT, position=position)
+            structlog.get_logger().warning(
+                events.KEY_FOUND_SHORT,
+                position=position,
+                reason="an HMAC key this short can be guessed",
+                min_bytes=KEY_MIN_BYTES,
+            )

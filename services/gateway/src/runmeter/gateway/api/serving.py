@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -44,14 +45,18 @@ def context(
 
 
 class CannotListen(Exception):
-    """The address is taken, not ours, or not allowed; the text says so."""
+    """The address is taken, not ours, or not allowed; the text says so, and what to do."""
 
-    def __init__(self, address: Address, error: OSError) -> None:
-        super().__init__(f"cannot listen on {address}: {_reason(error)}")
+    def __init__(self, address: Address, flag: str, error: OSError) -> None:
+        is_taken = error.errno == errno.EADDRINUSE
+        advice = f"{'stop what listens there or ' * is_taken}choose another {flag}"
+        super().__init__(f"cannot listen on {address}: {_reason(error)}; {advice}")
 
 
-def listen(address: Address) -> socket.socket:
+def listen(address: Address, flag: str) -> socket.socket:
     """Bind the listening socket; without a host on IPv6 and IPv4 alike where there is IPv6.
+
+    ``flag``: what the address is from, said if it cannot be had.
 
     Raises:
         CannotListen
@@ -59,7 +64,7 @@ def listen(address: Address) -> socket.socket:
     try:
         sock = _bind(address)
     except OSError as error:
-        raise CannotListen(address, error) from error
+        raise CannotListen(address, flag, error) from error
     # connections inherit it; asyncio sets it only where the protocol was named. Without it the
     # second part of every streamed answer waits 40 ms for an acknowledgement
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

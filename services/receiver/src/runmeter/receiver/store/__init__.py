@@ -19,7 +19,8 @@ from runmeter.receiver.databases import Database
 from runmeter.receiver.errors import DatabaseUnusable
 from runmeter.receiver.store import files
 from runmeter.receiver.store.migrating import advisory_lock, folder_lock
-from runmeter.receiver.store.reasons import DATABASE_ERRORS, reason_of
+from runmeter.receiver.store.reasons import DATABASE_ERRORS
+from runmeter.receiver.store.refusals import explain
 
 WRITING = "default"
 READING = "reading"
@@ -179,5 +180,4 @@ def _explained(database: Database) -> Any:
     try:
         yield
     except DATABASE_ERRORS as error:
-        reason = reason_of(error) or str(error).rstrip(".")
-        raise DatabaseUnusable(database.label, f"{reason}; {database.advice()}") from error
+        raise DatabaseUnusable(database.label, explain(error, database)) from error
