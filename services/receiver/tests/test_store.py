@@ -404,6 +404,7 @@ def test_a_missing_table_is_unavailable_and_works_again(
 
 def test_an_old_schema_is_not_served(kept: Any) -> None:
     """A database that is not migrated is unusable, and the sentence says how to migrate."""
+    kept.execute("CREATE TABLE other (id INTEGER)")
 
     async def open_it() -> None:
         async with store.open_store(parse_database(kept.where)):

@@ -14,14 +14,20 @@ LEVELS = {
     "error": logging.ERROR,
 }
 FORMATS = ("json", "text")
+_UNSENT = "ExecuteBatchError"  # gRPC's, which it exports only as a part of its core
 
 
 class _Forwarder(logging.Handler):
-    """Hands what libraries log to structlog, so that every line has one form."""
+    """Hands what libraries log to structlog, so that every line has one form.
+
+    That an answer could not be sent, since its caller had gone, is nothing to warn of.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
+        kind = record.exc_info[0] if record.exc_info else None
+        is_unsent = kind is not None and kind.__name__ == _UNSENT
         structlog.get_logger().log(
-            record.levelno,
+            logging.DEBUG if is_unsent else record.levelno,
             events.LIBRARY_WARNED,
             logger=record.name,
             message=record.getMessage(),
