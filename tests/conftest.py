@@ -21,12 +21,12 @@ from rig.programs import Stage, staged
 from rig.service import Service
 from rig.stack import Scope, Stack
 
-RUN_COUNT = int(os.environ.get("LOSSES_RUNS", "20"))  # `make soak` says how many of each
+RUN_COUNT = int(os.environ.get("LOSSES_RUNS", "10"))  # `make soak` says how many of each
 LOAD_SECONDS = int(os.environ.get("LOSSES_SECONDS", "10"))  # and for how long to overload
 SEED = os.environ.get("LOSSES_SEED", "0")
 # without a database of examples: a seed gives the same cases everywhere
 settings.register_profile(
-    "losses", max_examples=max(200, 2 * RUN_COUNT), deadline=None, database=None
+    "losses", max_examples=max(100, 2 * RUN_COUNT), deadline=None, database=None
 )
 tallies = pytest.StashKey[dict[str, Counter[str]]]()
 SHOWN_LINES = 20

@@ -159,7 +159,7 @@ def test_cpu_is_the_kernels(measured: Measured) -> None:
     assert measured.burnt_seconds > MEASURED_SECONDS / 4
     assert runner["cpu_seconds"] == pytest.approx(measured.burnt_seconds, rel=0.02)
     duration = measured.record["payload"]["duration_seconds"]
-    assert runner["cpu_cores"]["avg"] == pytest.approx(runner["cpu_seconds"] / duration, rel=0.05)
+    assert runner["cpu_cores"]["avg"] == pytest.approx(runner["cpu_seconds"] / duration, rel=0.1)
     assert runner["cpu_cores"]["peak"] < 1.5
     assert measured.record["payload"]["containers"][0] == runner
 

@@ -164,12 +164,12 @@ def test_connections_cut_again_and_again(
     name = place.url.rpartition("/")[2]
     with pushing() as pushers:
         pushers.wait_for_more(1)
-        for _ in range(max(20, run_count // 2)):
+        rounds = iter(range(max(20, run_count // 2)))
+        while next(rounds, None) is not None or tally["connections cut"] <= 5:
             time.sleep(chance.random() * 0.1)
             ((cut,),) = breakable.execute(CUT.format(name))
             tally["connections cut"] += int(cut)
         pushers.wait_for_more(32, SOON_SECONDS)
-    assert tally["connections cut"] > 5
     tally_pushes(tally, pushers)
 
 

@@ -14,7 +14,7 @@ from runmeter.gateway.values import Address
 
 async def exchange(name: str, data: bytes) -> tuple[int, bytes]:
     """Serve with a very short patience for bodies; status and body of what is answered."""
-    sock = listen(Address("127.0.0.1", 0))
+    sock = listen(Address("127.0.0.1", 0), "--addr")
     app = create_app(Backend("127.0.0.1:1"), BodyLimits(1000, 0.05), name=name)
     server = await serve_on(app, sock)
     reader, writer = await asyncio.open_connection(*sock.getsockname())
@@ -45,7 +45,7 @@ def test_slow_body() -> None:
 def test_connections_do_not_wait_to_send() -> None:
     """Accepted connections send at once: a streamed answer is several small writes."""
     with (
-        listen(Address("127.0.0.1", 0)) as server,
+        listen(Address("127.0.0.1", 0), "--addr") as server,
         socket.create_connection(server.getsockname()),
     ):
         accepted, _ = server.accept()
@@ -55,6 +55,6 @@ def test_connections_do_not_wait_to_send() -> None:
 
 def test_address_is_of_its_family() -> None:
     """An address with a host listens on that host alone."""
-    with listen(Address("127.0.0.1", 0)) as server:
+    with listen(Address("127.0.0.1", 0), "--addr") as server:
         assert server.family == socket.AF_INET
         assert server.getsockname()[0] == "127.0.0.1"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import socket
 from typing import Any
 
@@ -56,7 +56,6 @@ def _answers(address: str, request: bytes) -> bytes:
         HEAD + b"content-type: text/plain\r\n\r\n" + HIDDEN,
         HEAD + b"Content-Type: application/json\r\n\r\n" + HIDDEN,
         HEAD + b"Content-Encoding: identity\r\nContent-Encoding: gzip\r\n\r\n" + HIDDEN,
-        b"GET /health HTTP/1.1\r\nHost: h\r\nX-Request-ID: a\r\nx-request-id: b\r\n\r\n" + HIDDEN,
         b"GET http://other/health HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
         b"GET http://h:81/health HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
         b"GET HTTPS://h@other/health HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
@@ -116,8 +115,9 @@ def test_what_is_allowed(gateway: Any, request_bytes: bytes) -> None:
 
 def test_two_request_ids(gateway: Any) -> None:
     """Of two ids neither is taken: the answer has one of its own."""
-    head = b"GET /health HTTP/1.1\r\nHost: h\r\nX-Request-ID: one\r\nX-Request-ID: two\r\n\r\n"
-    received = _answers(gateway.address, head)
-    answered = json.loads(received.partition(b"\r\n\r\n")[2])
-    assert answered["request_id"] not in ("one", "two")
-    assert answered["request_id"].encode() in received.partition(b"\r\n\r\n")[0]
+    head = b"GET /health HTTP/1.1\r\nHost: h\r\nX-Request-ID: one\r\nX-Request-ID: two\r\n"
+    received = _answers(gateway.address, head + b"Connection: close\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 200 ")
+    found = re.findall(rb"(?mi)^x-request-id: (.+)\r$", received)
+    assert len(found) == 1
+    assert found[0] not in (b"one", b"two")

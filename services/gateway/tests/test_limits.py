@@ -195,7 +195,7 @@ async def served(
     name: str, patience: Patience, target: str = "127.0.0.1:1", body_seconds: float = 30.0
 ) -> AsyncIterator[Callable[[], Awaitable[Connection]]]:
     """Serve with little patience; what opens a connection."""
-    sock = listen(Address("127.0.0.1", 0))
+    sock = listen(Address("127.0.0.1", 0), "--addr")
     edge = Edge(patience=patience)
     app = create_app(Backend(target), BodyLimits(1_000_000, body_seconds), edge, name=name)
     app.config.TOUCHUP = False  # Sanic does it for one application of a process

@@ -209,7 +209,7 @@ def test_workers_that_cannot_start() -> None:
     """Where a worker ends before it serves, starting ends with an error and leaves none behind."""
 
     async def start() -> None:
-        with listen(Address("127.0.0.1", 0)) as sock:
+        with listen(Address("127.0.0.1", 0), "--addr") as sock:
             assignment = Assignment(load({"log_format": "json"}, {}), "0", sock.fileno())
             environ = environment(PROMETHEUS_MULTIPROC_DIR="/nowhere")
             workers = Workers(2, assignment, environ, lambda pid: None)

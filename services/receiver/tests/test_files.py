@@ -3,7 +3,9 @@
 import contextlib
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +155,81 @@ def test_a_push_notices_another_file(receiver: Any, message: run_pb2.Run) -> Non
     push(receiver, message, 3)
     assert stored(receiver, message) == push_ids(1, 3)
     check_whole(path, 1, 3)
+
+
+def test_moved_away_and_ended(
+    receiver: Any, message: run_pb2.Run, start_receiver: Callable[..., Any]
+) -> None:
+    """Nobody asked before the end: what was moved away has every run, a new start begins anew."""
+    path = receiver.folder / "metrics.db"
+    push(receiver, message, 1, 2)
+    aside = path.rename(path.with_suffix(".aside"))
+    assert receiver.end() == 0
+    assert stored(start_receiver(), message) == set()
+    check_whole(aside, 1, 2)
+
+
+def test_replaced_and_ended(
+    receiver: Any, message: run_pb2.Run, start_receiver: Callable[..., Any]
+) -> None:
+    """Nobody asked before the end: the new file is not read with the log of the one before."""
+    path = receiver.folder / "metrics.db"
+    push(receiver, message, 1)
+    made = backup(path)
+    push(receiver, message, *range(2, 10))
+    made.replace(path)
+    assert receiver.end() == 0
+    assert list(path.parent.glob("metrics.db-wal.*"))
+    assert stored(start_receiver(), message) == push_ids(1)
+    check_whole(path, 1)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_log_without_its_file(
+    receiver: Any, message: run_pb2.Run, command: Callable[..., Any], is_there: bool
+) -> None:
+    """No new file is made beside a log that belongs to another one: SQLite would delete it."""
+    path = receiver.folder / "metrics.db"
+    push(receiver, message, 1, 2)
+    receiver.process.kill()
+    receiver.process.wait()
+    aside = path.rename(path.with_suffix(".aside"))
+    if is_there:
+        path.touch()
+    done = command("migrate", f"--db={path}")
+    assert done.returncode == 1
+    assert b"put the database back" in done.stderr
+    aside.replace(path)
+    assert command("migrate", f"--db={path}").returncode == 0
+    check_whole(path, 1, 2)
+
+
+def test_replaced_under_queries(receiver: Any, message: run_pb2.Run) -> None:
+    """Queries that wait while the file is replaced leave nothing open: the receiver ends."""
+    path = receiver.folder / "metrics.db"
+    push(receiver, message, 1)
+
+    def list_again_and_again(ended: threading.Event) -> set[grpc.StatusCode]:
+        codes = set()
+        while not ended.is_set():
+            try:
+                receiver.stored(message.scope)
+            except grpc.RpcError as error:
+                codes.add(error.code())
+        return codes
+
+    ended = threading.Event()
+    with ThreadPoolExecutor(8) as pool:
+        lists = [pool.submit(list_again_and_again, ended) for _ in range(8)]
+        try:
+            for number in range(1, 6):
+                shutil.copy(backup(path), path.with_suffix(".new"))
+                path.with_suffix(".new").replace(path)
+                while (
+                    sum(e["event"] == events.DATABASE_REPLACED for e in receiver.events()) < number
+                ):
+                    receiver.await_page("/readyz", 200)
+        finally:
+            ended.set()
+    assert set().union(*(one.result() for one in lists)) <= {grpc.StatusCode.UNAVAILABLE}
+    assert receiver.end() == 0

@@ -23,7 +23,7 @@ from runmeter.v1 import run_pb2
 
 PROGRAM = [sys.executable, "-m", "runmeter.receiver"]
 WAIT_SECONDS = 600  # for a loaded machine
-TRIP_COUNT = max(2_000, 10 * int(os.environ.get("LOSSES_RUNS", "0")))  # `make soak`: 10 000
+TRIP_COUNT = max(1_000, 10 * int(os.environ.get("LOSSES_RUNS", "0")))  # `make soak`: 10 000
 RUNNING, INTERRUPTED, COMPLETED = 1, 2, 3
 RUN_COLUMNS = (
     "organization, repository, workflow, job, push_id, run_id, state, revision, {digest}, "

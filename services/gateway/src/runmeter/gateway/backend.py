@@ -37,10 +37,10 @@ _OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2000),
     ("grpc.min_reconnect_backoff_ms", 5_000),  # in spite of its name: what connecting may take
-    # one that is gone without a word is noticed, and the next connection may find another
+    # one that is gone without a word is noticed while a call waits, and the next connection may
+    # find another
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
     # the receiver is reached directly, whatever http_proxy says
     ("grpc.enable_http_proxy", 0),
 )

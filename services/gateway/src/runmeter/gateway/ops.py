@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -13,6 +14,7 @@ from runmeter.gateway import events
 from runmeter.gateway.errors import ReceiverError
 
 _log = structlog.get_logger()
+_ADDRESS: Final = re.compile(r"ipv[46]:\S+")  # of one connection: another one has another
 
 ANSWER_SECONDS: Final = 0.8
 """Kubernetes gives a probe 1 s by default, and asks again."""
@@ -54,8 +56,9 @@ class Readiness:
         try:
             await self._check()
         except ReceiverError as error:
-            if self._lost_by != (error.code, error.message):
-                self._lost_by = error.code, error.message
+            reason = error.code, _ADDRESS.sub("", error.message)
+            if self._lost_by != reason:
+                self._lost_by = reason
                 _log.warning(events.RECEIVER_LOST, code=error.code, message=error.message)
             return f"the receiver is {error.code}"
         finally:

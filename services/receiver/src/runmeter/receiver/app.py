@@ -31,7 +31,7 @@ from runmeter.receiver.peers import Callers
 from runmeter.receiver.pruning import keep_retention
 from runmeter.receiver.query import GroupQuery, RunQuery
 from runmeter.receiver.rotation import Rotation, warn_of_short_keys
-from runmeter.receiver.server import CONNECTION_LIMITS, ConnectionLimits, Server
+from runmeter.receiver.server import CONNECTION_LIMITS, ConnectionLimits, Server, check_address
 from runmeter.receiver.servicers import PUSH_METHODS, READ_METHODS, UseCases
 from runmeter.receiver.store import expiry, groups, probes, runs
 from runmeter.receiver.tokens import Keyring, ReadToken
@@ -93,10 +93,10 @@ async def serve(
     async with serving(ops, config.ops_address) as ops_address:
         use_cases = _use_cases(config, writer)
         policy = _policy(config, metrics)
-        # bound first: who finds the address taken leaves the database alone
-        server = Server(use_cases, config.address, config.tls, policy, connection_limits)
+        check_address(config.address)  # first: who finds it taken leaves the database alone
         if config.migrate:
             await commands.migrate(config.database)
+        server = Server(use_cases, config.address, config.tls, policy, connection_limits)
         # the database before calls are taken, in one task: its context is that of every handler
         async with (
             store.open_store(config.database),

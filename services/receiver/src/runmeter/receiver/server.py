@@ -154,12 +154,28 @@ def _certificate_configuration(tls: Tls) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration([(tls.key, tls.chain)], tls.client_ca)
 
 
-def _check_free(host: str, port: int) -> None:
+def _unusable(address: str) -> AddressUnusable:
+    return AddressUnusable(
+        address,
+        "the port is in use, or the address is not one of this machine; "
+        "stop what listens there or choose another --addr",
+    )
+
+
+def check_address(address: str) -> None:
     """Bind for a moment, as gRPC will: it would log a line of its own form if that fails.
 
     Raises:
-        OSError: no address of the host can be bound.
+        AddressUnusable: the port is taken, or the address is not one of this machine.
     """
+    host, _, port = address.rpartition(":")
+    try:
+        _check_free(host, int(port))
+    except OSError as error:
+        raise _unusable(address) from error
+
+
+def _check_free(host: str, port: int) -> None:
     failure: OSError | None = None
     for one in (host.strip("[]"),) if host else ("::", "0.0.0.0"):
         for family, kind, _, _, address in socket.getaddrinfo(one, port, type=socket.SOCK_STREAM):
@@ -179,16 +195,12 @@ def _check_free(host: str, port: int) -> None:
 def _bind(server: grpc.aio.Server, address: str, certificates: _Certificates | None) -> str:
     host, _, port = address.rpartition(":")
     wanted = f"{host or '[::]'}:{port}"
+    check_address(address)
     try:
-        _check_free(host, int(port))
         if certificates is None:
             bound_port = server.add_insecure_port(wanted)
         else:
             bound_port = server.add_secure_port(wanted, certificates.credentials)
-    except (OSError, RuntimeError) as error:
-        raise AddressUnusable(
-            address,
-            "the port is in use, or the address is not one of this machine; "
-            "stop what listens there or choose another --addr",
-        ) from error
+    except RuntimeError as error:
+        raise _unusable(address) from error
     return f"{host or EVERYWHERE}:{bound_port}"

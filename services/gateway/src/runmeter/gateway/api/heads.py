@@ -21,7 +21,7 @@ _HOST: Final = re.compile(
 )
 _ABSOLUTE: Final = re.compile(rb"([A-Za-z][0-9A-Za-z+.-]*)://([^/?]*)")
 _DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
-_SINGLE: Final = (b"Content-Type", b"Content-Encoding", b"X-Request-ID")
+_SINGLE: Final = (b"Content-Type", b"Content-Encoding")
 _SIZES: Final = {10: re.compile(r"[0-9]{1,18}"), 16: re.compile(r"[0-9A-Fa-f]{1,16}")}
 
 

@@ -21,6 +21,7 @@ from runmeter.receiver.store import files
 from runmeter.receiver.store.migrating import advisory_lock, folder_lock
 from runmeter.receiver.store.reasons import DATABASE_ERRORS
 from runmeter.receiver.store.refusals import explain
+from runmeter.receiver.store.sqlite import Client as SqliteClient
 
 WRITING = "default"
 READING = "reading"
@@ -28,6 +29,10 @@ CONNECT_SECONDS = 5.0
 STATEMENT_SECONDS = 4.0  # with CONNECT_SECONDS within the ten that callers wait
 READERS_MAX = 5  # connections of a pool
 
+_LOG_ALONE = (
+    "the file is missing or empty, but its log, the file -wal beside it, is there: "
+    "put the database back, or move the log away to begin a new one"
+)
 _APPS = {
     "runs": {
         "models": ["runmeter.receiver.records"],
@@ -42,6 +47,9 @@ DEVELOPMENT = {"connections": {WRITING: "sqlite://:memory:"}, "apps": _APPS, "us
 async def reopen(alias: str) -> None:
     """Drop a connection after a failure; the next statement opens a fresh one."""
     client = get_connection(alias)
+    if isinstance(client, SqliteClient):
+        await client.drop()
+        return
     get_connections().discard(alias)
     with contextlib.suppress(*DATABASE_ERRORS, ValueError):
         await client.close()
@@ -117,6 +125,8 @@ async def migrate_database(database: Database) -> list[str]:
         async with contextlib.AsyncExitStack() as stack:
             if database.kind == "sqlite":
                 await stack.enter_async_context(folder_lock(database.location))
+                if files.has_log_alone(database.location):
+                    raise DatabaseUnusable(database.label, _LOG_ALONE)
             stack.push_async_callback(_close, database)
             await _reach(database, _orm_config(database, patient=True, makes_file=True))
             if database.kind == "postgres":
@@ -151,8 +161,16 @@ async def open_store(database: Database, serving: bool = True) -> AsyncIterator[
 
 
 async def _close(database: Database) -> None:
+    """Close. A file that was moved away gets all of its log, one in its place nothing of it."""
+    path = database.location
+    if files.is_lost(path):
+        client = get_connection(READING)
+        assert isinstance(client, SqliteClient)
+        await client.empty_log()
     await Tortoise.close_connections()
-    files.forget(database.location)
+    with contextlib.suppress(*DATABASE_ERRORS):
+        files.prepare(path)
+    files.forget(path)
 
 
 async def _reach(database: Database, config: dict[str, Any]) -> None:

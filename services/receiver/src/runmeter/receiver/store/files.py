@@ -93,22 +93,45 @@ def _set_log_aside(path: str, former: _Opened) -> None:
         return
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{base}-shm")
-    if os.stat(log).st_size == 0:
-        os.unlink(log)
-        return
+    # an empty one, too: another connection may still write to it
     kept = f"{log}.{former.log.identity.number}"  # no other file that is there has it
     os.rename(log, kept)
     structlog.get_logger().warning(events.DATABASE_REPLACED, kept=kept)
 
 
-def note(path: str) -> Identity:
-    """Remember the files of a database that was opened and read just now."""
+def note(path: str, wanted: Identity | None) -> Identity:
+    """Remember the files of a database that was opened and read just now.
+
+    Raises:
+        OperationalError: the file is no longer the one wanted: who knows which one is open.
+    """
     database, log = _Pinned(path), None
+    if wanted not in (None, database.identity):
+        database.release()
+        raise moved()
     with contextlib.suppress(FileNotFoundError):
         log = _Pinned(f"{os.path.realpath(path)}-wal")
     forget(path)
     _opened[path] = _Opened(database, log)
     return database.identity
+
+
+def has_log_alone(path: str) -> bool:
+    """Tell whether there is a log with something in it, but no database that it belongs to."""
+    base = os.path.realpath(path)
+    return _size_bytes(base) == 0 and _size_bytes(f"{base}-wal") > 0
+
+
+def _size_bytes(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def is_lost(path: str) -> bool:
+    """Tell whether the file that was opened under the name is no longer there."""
+    return path in _opened and identity(path) is None
 
 
 def is_newest(path: str, file: Identity | None) -> bool:

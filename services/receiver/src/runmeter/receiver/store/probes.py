@@ -101,9 +101,13 @@ def _write_sqlite(path: str, size_bytes: int) -> None:
     with contextlib.closing(connection):
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = 1")  # what does not fit is written at once
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(statement, list(row.values()))
-        connection.execute("ROLLBACK")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(statement, list(row.values()))
+        finally:
+            connection.rollback()
+            # who closes last of all moves the log into the file: that has to last
+            connection.execute("PRAGMA synchronous = FULL")
 
 
 async def _write_postgres(size_bytes: int) -> None:

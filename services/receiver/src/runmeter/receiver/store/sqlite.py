@@ -59,9 +59,7 @@ class Client(SqliteClient):
             await self._post_connect()
             # only a statement that reads opens the log
             await self._connection.execute_fetchall("SELECT 1 FROM sqlite_master LIMIT 1")
-            self._file = files.note(self.filename)
-            if found not in (None, self._file):  # replaced meanwhile: who knows which is open
-                raise files.moved()
+            self._file = files.note(self.filename, found)
         except BaseException:
             await self.close()
             raise
@@ -76,7 +74,7 @@ class Client(SqliteClient):
         found = self._file if self._connection is None else files.identity(self.filename)
         if found != self._file:
             if found is None:
-                await self._empty_log()
+                await self.empty_log()
             if found is None or not files.is_newest(self.filename, found):
                 raise files.moved()
             await self.close()
@@ -84,7 +82,13 @@ class Client(SqliteClient):
         assert self._connection is not None
         return self._connection
 
-    async def _empty_log(self) -> None:
+    async def drop(self) -> None:
+        """Close the connection; the next statement opens a fresh one, also of those that wait."""
+        async with self._lock:
+            with contextlib.suppress(sqlite3.Error, OperationalError, ValueError):
+                await self.close()
+
+    async def empty_log(self) -> None:
         """Move what is in the log into the file that was moved away: then that has everything."""
         if self._connection is not None and files.is_newest(self.filename, self._file):
             with contextlib.suppress(sqlite3.Error):
