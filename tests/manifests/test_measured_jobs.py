@@ -49,7 +49,8 @@ def download(tmp_path_factory: pytest.TempPathFactory) -> Download:
     build = (BIN / "uv", "build", "--quiet", "--wheel", f"--out-dir={found.wheels}")
     for package in PACKAGES:
         subprocess.run([*build, f"--package={package}"], cwd=ROOT, check=True, timeout=120)
-    needed = ["python3", "-m", "pip", "wheel", "--quiet", f"--wheel-dir={found.wheels}"]
+    python = f"{sys.base_prefix}/bin/python3"  # with pip
+    needed = [python, "-m", "pip", "wheel", "--quiet", f"--wheel-dir={found.wheels}"]
     subprocess.run([*needed, *found.wheels.glob("*.whl")], check=True, timeout=120)
     line = [sys.executable, "-I", ROOT / "scripts" / "pyz.py", found.pyz]
     subprocess.run(line, check=True, stdout=subprocess.DEVNULL, timeout=60)
