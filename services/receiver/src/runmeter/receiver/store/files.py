@@ -119,10 +119,11 @@ def note(path: str, wanted: Identity | None) -> Identity:
 def has_log_alone(path: str) -> bool:
     """Tell whether there is a log with something in it, but no database that it belongs to."""
     base = os.path.realpath(path)
-    return _size_bytes(base) == 0 and _size_bytes(f"{base}-wal") > 0
+    return size_bytes(base) == 0 and size_bytes(f"{base}-wal") > 0
 
 
-def _size_bytes(path: str) -> int:
+def size_bytes(path: str) -> int:
+    """Return the size of a file; 0 if there is none."""
     try:
         return os.stat(path).st_size
     except OSError:

@@ -74,7 +74,10 @@ async def measure(database: Database) -> Measured:
         if database.kind == "postgres":
             return Measured(**await _asked(_POSTGRES))
         row_count = (await _asked(_SQLITE_ROWS))["row_count"]
-        return Measured(row_count, _files_size_bytes(database.location))
+        suffixes = ("", "-wal", "-shm")
+        return Measured(
+            row_count, sum(files.size_bytes(database.location + suffix) for suffix in suffixes)
+        )
     except DATABASE_ERRORS as error:
         raise StoreUnavailable(reason_of(error) or "a statement failed") from error
 
@@ -134,11 +137,3 @@ def _run_of(size_bytes: int) -> dict[str, Any]:
         "payload_size_bytes": size_bytes,
         "payload": os.urandom(size_bytes),
     }
-
-
-def _files_size_bytes(path: str) -> int:
-    size_bytes = 0
-    for suffix in ("", "-wal", "-shm"):
-        with contextlib.suppress(OSError):
-            size_bytes += os.stat(path + suffix).st_size
-    return size_bytes
