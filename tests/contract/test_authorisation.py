@@ -140,6 +140,8 @@ def test_checks_come_in_order(stack: Stack, scope: Scope) -> None:
     good, other = stack.token(scope), stack.token(scope._replace(job="other"))
     bad_field = a_record(scope, exit_code=-1)
     bad_scope = a_record(scope._replace(job=""), exit_code=-1)
+    lacking = a_record(scope)
+    del lacking["run_id"]
     large = {"content": b" " * (2**20 + 1)}
     broken = {"content": b"{"}
     plain = {"Content-Type": "text/plain"}
@@ -155,6 +157,8 @@ def test_checks_come_in_order(stack: Stack, scope: Scope) -> None:
         (bearer(good), large, 413),
         (bearer(other), large, 413),
         (bearer(other), broken, 400),
+        (bearer(other), {"json": lacking}, 400),
+        (bearer("guess"), {"json": lacking}, 401),
         (bearer(other), {"json": bad_scope}, 400),
         (bearer(other), {"json": bad_field}, 403),
         (bearer(good), {"json": bad_field}, 400),

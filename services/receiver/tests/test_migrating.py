@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,22 +157,45 @@ def waits_for_note(kept: Any) -> bool:
     return False
 
 
-def test_killed_before_a_migration_is_noted(
-    kept: Any, command: Command, log: Log, tmp_path: Path
-) -> None:
-    """SIGKILL between the tables and the note of them leaves neither; the next start makes both."""
+@contextlib.contextmanager
+def migrating(kept: Any, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a receiver that is in the middle of its migration, and kill it at the end."""
     hold_note(kept)
-    line = [sys.executable, "-m", "runmeter.receiver", "migrate", f"--db={kept.where}"]
-    with subprocess.Popen(line, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+    line = [sys.executable, "-m", "runmeter.receiver", *arguments, f"--db={kept.where}"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE) as process:
         try:
             deadline = time.monotonic() + WAIT_SECONDS
             while not waits_for_note(kept):
                 assert process.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
+            yield process
         finally:
             process.kill()
     release_note(kept)
+
+
+def test_a_signal_during_a_migration(
+    kept: Any, command: Command, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM is not held up by a migration that waits; the next start does all of it."""
+    monkeypatch.setenv("RECEIVER_READ_TOKEN", "r" * 32)
+    monkeypatch.setenv("RECEIVER_HMAC_KEY", "k" * 32)
+    flags = ("--migrate", "--addr=127.0.0.1:0", "--log-format=json")
+    with migrating(kept, *flags) as process:
+        process.terminate()
+        errors = process.communicate(timeout=WAIT_SECONDS)[1]
+    assert process.returncode == 0
+    assert [line["event"] for line in log(errors)] == [events.SERVER_KILLED]
+    assert steps(kept) == []
+    assert command("migrate", f"--db={kept.where}").returncode == 0
+    assert steps(kept) == STEPS
+
+
+def test_killed_before_a_migration_is_noted(kept: Any, command: Command, log: Log) -> None:
+    """SIGKILL between the tables and the note of them leaves neither; the next start makes both."""
+    with migrating(kept, "migrate"):
+        pass
     assert steps(kept) == []
     done = command("migrate", f"--db={kept.where}")
     assert done.returncode == 0, done.stderr

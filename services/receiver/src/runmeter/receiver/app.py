@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import structlog
 
@@ -22,6 +22,7 @@ from runmeter.receiver.config import (
     PruneConfig,
     ServeConfig,
 )
+from runmeter.receiver.databases import Database
 from runmeter.receiver.failures import Failures
 from runmeter.receiver.ingest import Ingest
 from runmeter.receiver.interceptors import Policy
@@ -95,7 +96,7 @@ async def serve(
         policy = _policy(config, metrics)
         check_address(config.address)  # first: who finds it taken leaves the database alone
         if config.migrate:
-            await commands.migrate(config.database)
+            await _migrate_until(signals.stop, config.database)
         server = Server(use_cases, config.address, config.tls, policy, connection_limits)
         # the database before calls are taken, in one task: its context is that of every handler
         async with (
@@ -124,6 +125,19 @@ async def serve(
     uptime_seconds = round(time.monotonic() - started_seconds, 3)
     log.info(events.SERVER_STOPPED, uptime_seconds=uptime_seconds)
     return 0
+
+
+async def _migrate_until(stop: asyncio.Future[str], database: Database) -> None:
+    """Migrate; a signal is heeded at once, not when the wait for a lock or a large table ends.
+
+    What was not committed is undone by the database, as after a SIGKILL.
+    """
+    task = asyncio.create_task(commands.migrate(database))
+    either: set[asyncio.Future[Any]] = {task, stop}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        _end_at_once(f"{stop.result()} before the migration was done", 0)
+    await task
 
 
 def _allow_many_connections() -> None:
