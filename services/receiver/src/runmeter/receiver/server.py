@@ -20,6 +20,7 @@ from runmeter.receiver.servicers import (
 from runmeter.receiver.tls import Tls
 
 SEND_MAX_BYTES = 8 * 2**20
+PENDING_MAX = 8192
 EVERYWHERE = "0.0.0.0"
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # or a second receiver binds the same port silently
@@ -27,6 +28,10 @@ _OPTIONS = (
     # of a connection; further calls wait in the client. Not fewer: a gateway has one connection,
     # and calls given up by their deadline count until this side has noticed
     ("grpc.max_concurrent_streams", 1024),
+    # that have come and were not yet looked at. Beyond 1000, gRPC's default, it cancels some at
+    # random, of anybody and without a word; here they are refused by name, or taken
+    ("grpc.server.max_pending_requests", PENDING_MAX),
+    ("grpc.server.max_pending_requests_hard_limit", PENDING_MAX),
     ("grpc.max_metadata_size", 2**13),
     ("grpc.absolute_max_metadata_size", 2**13),  # the same: or some are refused at random
     ("grpc.keepalive_permit_without_calls", 1),
