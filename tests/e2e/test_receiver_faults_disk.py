@@ -91,13 +91,14 @@ def test_a_disk_that_somebody_else_fills(
     check_refusals(pushers, "its disk is full")
 
 
+@pytest.mark.parametrize("room_kib", [150, 450])
 def test_a_disk_with_room_for_less_than_a_push(
-    service: Service, place: SqlitePlace, disk: Disk, scope: Scope, seed: str
+    service: Service, place: SqlitePlace, disk: Disk, scope: Scope, seed: str, room_kib: int
 ) -> None:
-    """Not ready from the refusal on, though a page could be written; ready as soon as there is
-    room, without a push."""
+    """Not ready from the refusal on, though a page, or the payload without the rows that go with
+    it, could be written; ready as soon as there is room, without a push."""
     large = a_run(scope, random.Random(seed), container_count=300, padding="x" * 1000)
-    disk.leave(150 * 1024)
+    disk.leave(room_kib * 1024)
     assert service.client.push(large, scope).details.endswith("its disk is full; try again later")
     service.await_readiness(503, "its disk is full")
     disk.free()

@@ -37,6 +37,7 @@ BATCH_MAX = 64
 BATCH_MAX_BYTES = 4 * 2**20  # transactions stay short
 WAITING_MAX = 1024
 WAITING_MAX_BYTES = 32 * 2**20
+_PAGES_BYTES = 2**16  # that one push changes in tables and indexes: eight
 _ALONE_TRIES = 3
 _REST_SECONDS = 0.1
 _REST_MAX_SECONDS = 2.0
@@ -96,7 +97,7 @@ class Writer:
 
     @property
     def refused_bytes(self) -> int:
-        """Size of what the database has refused to store; 0 when it has stored something since."""
+        """Room for what the database has refused to store; 0 when it has stored something since."""
         return self._refused_bytes
 
     async def write(self, push: Push) -> Receipt:
@@ -172,7 +173,7 @@ class Writer:
                 if self._observer and any(isinstance(answer, Receipt) for answer in answers):
                     self._observer.committed(len(batch), time.monotonic() - started_seconds)
                 failed = isinstance(answers[-1], StoreUnavailable)
-                self._refused_bytes = sum(len(w.push.payload) for w in batch) if failed else 0
+                self._refused_bytes = sum(map(_room_bytes, batch)) if failed else 0
                 await self._rest(failed)
         finally:
             # here: a connection opened anew is known in this task only, and an open one
@@ -200,6 +201,11 @@ class Writer:
         waiting = self._waiting.popleft()
         self._waiting_bytes -= len(waiting.push.payload)
         return waiting
+
+
+def _room_bytes(waiting: _Waiting) -> int:
+    """Room that a push may need: its payload, about as much for its containers, and pages."""
+    return 2 * len(waiting.push.payload) + _PAGES_BYTES
 
 
 def _answer(batch: Sequence[_Waiting], answers: Sequence[Answer]) -> None:

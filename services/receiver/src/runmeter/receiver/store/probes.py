@@ -41,8 +41,8 @@ class Measured(NamedTuple):
 async def check_writable(database: Database, refused_bytes: int) -> None:
     """Return if the database takes writes now.
 
-    `refused_bytes`: size of what it has just refused to store, 0 if nothing. SQLite: about as
-    much, and never less than a usual push, is written and taken back, which shows a lock, a full
+    `refused_bytes`: room for what it has just refused to store, 0 if nothing. SQLite: as much,
+    and never less than a usual push, is written and taken back, which shows a lock, a full
     disk, a read-only one, missing tables and a file that is gone. PostgreSQL is asked, and written
     to only if it has just refused something.
 
