@@ -94,8 +94,8 @@ EVENTS = {
         ("doing", "reason", "error"),
     ),
     DATABASE_REPLACED: Event(
-        "Another SQLite file took the place of the one that was open, with the write-ahead log of "
-        "that beside it. `kept`: where the log is now; runs in it are in neither file.",
+        "Another SQLite file took the place of the one that was open. `kept`: where the "
+        "write-ahead log of that is now, if it was left; runs in it are in neither file.",
         ("kept",),
     ),
     BATCH_FAILED: Event(

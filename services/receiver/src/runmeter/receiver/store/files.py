@@ -43,6 +43,7 @@ class _Pinned:
 class _Opened(NamedTuple):
     database: _Pinned
     log: _Pinned | None
+    successor: Identity | None = None  # that was found in its place, and told of
 
 
 _opened: dict[str, _Opened] = {}
@@ -82,21 +83,24 @@ def prepare(path: str) -> None:
         return
     if found is None:
         raise moved()
-    _set_log_aside(path, former)
+    kept = _set_log_aside(path, former)
+    if found != former.successor:
+        structlog.get_logger().warning(events.DATABASE_REPLACED, kept=kept)
+        _opened[path] = former._replace(successor=found)
 
 
-def _set_log_aside(path: str, former: _Opened) -> None:
-    """Keep what only the log of the former file holds, if anything, under another name."""
+def _set_log_aside(path: str, former: _Opened) -> str | None:
+    """Keep what only the log of the former file holds, if anything; return its new name."""
     base = os.path.realpath(path)
     log = f"{base}-wal"
     if former.log is None or identity(log) != former.log.identity:
-        return
+        return None
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{base}-shm")
     # an empty one, too: another connection may still write to it
     kept = f"{log}.{former.log.identity.number}"  # no other file that is there has it
     os.rename(log, kept)
-    structlog.get_logger().warning(events.DATABASE_REPLACED, kept=kept)
+    return kept
 
 
 def note(path: str, wanted: Identity | None) -> Identity:
