@@ -191,7 +191,7 @@ class Calls(grpc.aio.ServerInterceptor):
                 with self._counted():
                     request = await self._read(handler, context)
                     async for response in behavior(request, context):
-                        await context.write(response)
+                        await _write(context, response)
 
         return call
 
@@ -277,6 +277,14 @@ async def _in_time(call_seconds: float) -> AsyncIterator[None]:
         if limit.expired():
             raise errors.CallTooLong(call_seconds) from error
         raise
+
+
+async def _write(context: _Context, response: Any) -> None:
+    """Send a message; that the client has left may show here before the call is cancelled."""
+    try:
+        await context.write(response)
+    except grpc.aio.InternalError as error:
+        raise asyncio.CancelledError from error
 
 
 async def _abort(
