@@ -26,6 +26,7 @@ RUNS_OF_SCOPE = 2000
 PAGES = {"newest 50": 50, "page of 1000": 1000}
 ROUNDS = 3
 LOAD_SECONDS = 4.0
+FILL_SECONDS = 1800.0  # for one statement; a slow disk takes minutes for a million runs
 
 
 def run(quick: bool = False) -> Result:
@@ -126,9 +127,9 @@ def _postgres(server: Postgres, size: int) -> tuple[str, float]:
     spread = f"lpad(to_hex((i * {SPREAD}) % 4294967296), 8, '0')"
     series = f"generate_series(1::bigint, {size}) AS n(i)"
     for statement in _statements(series, spread, lambda raw: rf"'\x{raw}'::bytea"):
-        server.execute(_sized(statement, size), url)
+        server.execute(_sized(statement, size), url, FILL_SECONDS)
     for statement in ("VACUUM ANALYZE", "CHECKPOINT"):
-        server.execute(statement, url)
+        server.execute(statement, url, FILL_SECONDS)
     total = "pg_total_relation_size('run') + pg_total_relation_size('run_container')"
     return url, float(server.execute(f"SELECT {total}", url)[0][0]) / size
 

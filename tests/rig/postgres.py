@@ -82,13 +82,13 @@ class Postgres:
             "env": {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
         }
 
-    def _run(self, line: Sequence[str]) -> str:
+    def _run(self, line: Sequence[str], timeout_seconds: float = START_SECONDS) -> str:
         done = subprocess.run(
             [self._programs / line[0], *line[1:]],
             **self._as_its_user(),
             capture_output=True,
             text=True,
-            timeout=START_SECONDS,
+            timeout=timeout_seconds,
         )
         if done.returncode:
             raise RuntimeError(f"{line[0]}: {done.stdout}{done.stderr}")
@@ -167,12 +167,14 @@ class Postgres:
         """Return the URL of a database."""
         return f"postgres://{USER}@127.0.0.1:{self.port}/{name}"
 
-    def execute(self, sql: str, database: str = USER) -> list[tuple[str, ...]]:
+    def execute(
+        self, sql: str, database: str = USER, timeout_seconds: float = START_SECONDS
+    ) -> list[tuple[str, ...]]:
         """Run SQL over a connection of its own; return the rows as text."""
         where = ["--host=127.0.0.1", f"--port={self.port}", f"--username={USER}"]
         shape = ["--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--set=ON_ERROR_STOP=1"]
         line = ["psql", *where, *shape, f"--dbname={database.rpartition('/')[2]}"]
-        answer = self._run([*line, f"--command={sql}"])
+        answer = self._run([*line, f"--command={sql}"], timeout_seconds)
         return [tuple(row.split("|")) for row in answer.splitlines()]
 
     def close(self) -> None:
