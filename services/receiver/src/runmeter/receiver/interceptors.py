@@ -191,7 +191,7 @@ class Calls(grpc.aio.ServerInterceptor):
                 with self._counted():
                     request = await self._read(handler, context)
                     async for response in behavior(request, context):
-                        await _write(context, response)
+                        await context.write(response)
 
         return call
 
@@ -225,11 +225,12 @@ class Calls(grpc.aio.ServerInterceptor):
             facts["reason"] = bounded_text(str(refusal))
             status = rpc_status.to_status(status_of(refusal, code.value[0]))
             await _abort(context, code, status.details, tuple(status.trailing_metadata))
-        except asyncio.CancelledError:
+        # a client that has left may show in a write before the call is cancelled
+        except (asyncio.CancelledError, grpc.aio.InternalError) as error:
             remaining = context.time_remaining()
             late = remaining is not None and remaining <= 0
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-            raise
+            raise asyncio.CancelledError from error
         except Exception:
             code = grpc.StatusCode.INTERNAL
             log.exception(events.RPC_FAILED, method=method)
@@ -277,14 +278,6 @@ async def _in_time(call_seconds: float) -> AsyncIterator[None]:
         if limit.expired():
             raise errors.CallTooLong(call_seconds) from error
         raise
-
-
-async def _write(context: _Context, response: Any) -> None:
-    """Send a message; that the client has left may show here before the call is cancelled."""
-    try:
-        await context.write(response)
-    except grpc.aio.InternalError as error:
-        raise asyncio.CancelledError from error
 
 
 async def _abort(
