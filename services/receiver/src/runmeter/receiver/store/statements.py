@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tortoise.backends.base.client import BaseDBAsyncClient
+from tortoise.models import Model
 
 from runmeter.receiver.model import PushKey
-from runmeter.receiver.records import CONTAINER_COLUMNS, RunRecord, key_of
+from runmeter.receiver.records import CONTAINER_COLUMNS, ContainerRecord, RunRecord, key_of
 
 _KEY = "push_id, organization, repository, workflow, job"
 
@@ -30,18 +31,13 @@ async def insert_runs(
 ) -> dict[PushKey, int]:
     """Insert runs, all with the same columns, but those that are stored; return the ids by key."""
     columns = tuple(rows[0])
-    insert = f"INSERT INTO run ({', '.join(columns)})"
     rest = f"ON CONFLICT DO NOTHING RETURNING {_KEY}, id"
     if _is_postgres(connection):
-        # one text for any number of rows: it is prepared once
-        arrays = ", ".join(
-            f"${number}::{_postgres_type(name)}[]" for number, name in enumerate(columns, 1)
-        )
-        statement = f"{insert} SELECT * FROM unnest({arrays}) {rest}"
+        statement = f"{_insert_arrays('run', columns, RunRecord)} {rest}"
         values = [[row[name] for row in rows] for name in columns]
     else:
-        marks = f"({', '.join('?' * len(columns))})"
-        statement = f"{insert} VALUES {', '.join([marks] * len(rows))} {rest}"
+        marks = f"({_marks(columns)})"
+        statement = f"{_insert('run', columns)} VALUES {', '.join([marks] * len(rows))} {rest}"
         values = [value for row in rows for value in row.values()]
     found = await connection.execute_query_dict(statement, values)
     return {key_of(row): row["id"] for row in found}
@@ -69,19 +65,39 @@ async def find_pushes(
 
 async def insert_containers(connection: BaseDBAsyncClient, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows of `records.container_row`."""
-    marks = (f"${number}" for number in range(1, len(CONTAINER_COLUMNS) + 1))
-    listed = ", ".join(marks) if _is_postgres(connection) else ", ".join("?" * len(rows[0]))
-    await connection.execute_many(
-        f"INSERT INTO run_container ({', '.join(CONTAINER_COLUMNS)}) VALUES ({listed})",
-        [list(row) for row in rows],
-    )
+    if _is_postgres(connection):
+        statement = _insert_arrays("run_container", CONTAINER_COLUMNS, ContainerRecord)
+        values = [list(column) for column in zip(*rows, strict=True)]
+        await connection.execute_query(statement, values)
+        return
+    statement = f"{_insert('run_container', CONTAINER_COLUMNS)} VALUES ({_marks(CONTAINER_COLUMNS)})"
+    await connection.execute_many(statement, [list(row) for row in rows])
 
 
 def _is_postgres(connection: BaseDBAsyncClient) -> bool:
     return connection.capabilities.dialect == "postgres"
 
 
-def _postgres_type(name: str) -> str:
+def _insert(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)})"
+
+
+def _marks(columns: Sequence[str]) -> str:
+    return ", ".join("?" * len(columns))
+
+
+def _insert_arrays(table: str, columns: Sequence[str], record: type[Model]) -> str:
+    """Return an insert of PostgreSQL, a parameter per column: one text for any number of rows.
+
+    It is prepared once, and one message takes all rows.
+    """
+    arrays = ", ".join(
+        f"${number}::{_postgres_type(record, name)}[]" for number, name in enumerate(columns, 1)
+    )
+    return f"{_insert(table, columns)} SELECT * FROM unnest({arrays})"
+
+
+def _postgres_type(record: type[Model], name: str) -> str:
     # without its length: a cast would cut what is too long instead of refusing it
-    field = RunRecord._meta.fields_map[name]
+    field = record._meta.fields_map[name]
     return str(field.get_for_dialect("postgres", "SQL_TYPE")).partition("(")[0]
