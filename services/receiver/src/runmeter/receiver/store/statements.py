@@ -70,7 +70,8 @@ async def insert_containers(connection: BaseDBAsyncClient, rows: Sequence[tuple[
         values = [list(column) for column in zip(*rows, strict=True)]
         await connection.execute_query(statement, values)
         return
-    statement = f"{_insert('run_container', CONTAINER_COLUMNS)} VALUES ({_marks(CONTAINER_COLUMNS)})"
+    insert = _insert("run_container", CONTAINER_COLUMNS)
+    statement = f"{insert} VALUES ({_marks(CONTAINER_COLUMNS)})"
     await connection.execute_many(statement, [list(row) for row in rows])
 
 
