@@ -18,8 +18,8 @@ from runmeter.receiver.wire import reading
 from runmeter.v1 import ingest_service_pb2
 
 CONCURRENCIES = (1, 8, 32, 128)
-ROUNDS = 3
-SECONDS = 4.0
+ROUNDS = 7
+SECONDS = 2.0
 ROWS_PER_TRANSACTION = 100
 _PRAGMAS = ("page_size = 8192", "journal_mode = WAL", "synchronous = FULL")
 
