@@ -7,7 +7,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import Any, NoReturn
@@ -35,10 +35,12 @@ from runmeter.receiver.rotation import Rotation, warn_of_short_keys
 from runmeter.receiver.server import CONNECTION_LIMITS, ConnectionLimits, Server, check_address
 from runmeter.receiver.servicers import PUSH_METHODS, READ_METHODS, UseCases
 from runmeter.receiver.store import expiry, groups, probes, runs
+from runmeter.receiver.streams import Stop
 from runmeter.receiver.tokens import Keyring, ReadToken
 from runmeter.receiver.writer import Writer
 
 WRITER_END_SECONDS = 1.0
+COMMAND_END_SECONDS = 3.0
 CLOCKS = pruning.Clocks(time.time, time.monotonic)
 
 
@@ -50,22 +52,33 @@ async def migrate(config: MigrateConfig) -> int:
 
 async def prune(config: PruneConfig) -> int:
     """Delete what is old; return the exit status."""
-    return await commands.prune(config, _stop_asked, CLOCKS)
+    return await commands.prune(config, _heeding, CLOCKS)
 
 
 async def export_runs(config: ExportConfig) -> int:
     """Write all runs to standard output; return the exit status."""
-    return await commands.export_runs(config, _stop_asked, CLOCKS)
+    return await commands.export_runs(config, _heeding, CLOCKS)
 
 
 async def import_runs(config: ImportConfig) -> int:
     """Store what a file or standard input holds; return the exit status."""
-    return await commands.import_runs(config, _stop_asked, CLOCKS, _writing)
+    return await commands.import_runs(config, _heeding, CLOCKS, _writing)
 
 
-def _stop_asked() -> asyncio.Future[str]:
-    """Listen from here on for the first signal that ends the program; its name."""
-    return _Signals().stop
+async def _heeding(work: Callable[[Stop], Coroutine[Any, Any, int]]) -> int:
+    """Do the work of a command, and tell it of the first signal; return the exit status.
+
+    A statement that still waits for a lock or a server some seconds later is not waited for: the
+    database undoes it, as after a SIGKILL.
+    """
+    stop = _Signals().stop
+    task = asyncio.create_task(work(stop))
+    either: set[asyncio.Future[Any]] = {task, stop}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if not (await asyncio.wait({task}, timeout=COMMAND_END_SECONDS))[0]:
+        number = signal.Signals[stop.result()]
+        _end_at_once(f"{number.name}, and a statement does not end", 128 + number)
+    return await task
 
 
 async def serve(

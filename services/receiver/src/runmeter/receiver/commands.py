@@ -1,14 +1,14 @@
 """What the program does beside serving: migrate, prune, export, import; each to its end.
 
-Each but the first returns the exit status, and ends in order when it is asked to.
+Each but the first returns the exit status, and ends in order when it is asked to, if the database
+lets it.
 """
 
-import asyncio
 import os
 import signal
 import stat
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, TextIO
 
@@ -28,11 +28,11 @@ from runmeter.receiver.importing import Importing
 from runmeter.receiver.progress import Progress
 from runmeter.receiver.pruning import Clocks, Pruning
 from runmeter.receiver.store import archive, expiry
-from runmeter.receiver.streams import Lines
+from runmeter.receiver.streams import Lines, Stop, unless
 from runmeter.receiver.writer import Writer
 
-Listen = Callable[[], asyncio.Future[str]]
-"""From the call on, the name of the signal that ends the program is awaited."""
+Heed = Callable[[Callable[[Stop], Coroutine[Any, Any, int]]], Awaitable[int]]
+"""Does some work; from the call on, it is told of the signal that ends the program."""
 Writing = Callable[[Writer], AbstractAsyncContextManager[Writer]]
 """Runs the writer's task as long as the context is open."""
 _UNREAD = 128 + signal.SIGPIPE
@@ -47,23 +47,26 @@ async def migrate(database: Database) -> None:
         )
 
 
-async def prune(config: PruneConfig, listen: Listen, clocks: Clocks) -> int:
+async def prune(config: PruneConfig, heed: Heed, clocks: Clocks) -> int:
     """Delete what is old; return the exit status."""
-    stop, progress = listen(), Progress("deleting", _terminal(), clocks.monotonic)
-    async with store.open_store(config.database, serving=False):
-        if config.dry_run:
-            return (
-                await _finished(_count(config.older_than_seconds, clocks), progress, clocks)
-            ).status
-        job = Pruning(expiry.delete_expired, clocks, progress)
-        outcome = await _finished(job.run(config.older_than_seconds, stop), progress, clocks)
-    structlog.get_logger().info(
-        events.RUNS_DELETED,
-        **job.deleted._asdict(),
-        older_than_seconds=config.older_than_seconds,
-        **outcome.facts,
-    )
-    return outcome.status
+    progress = Progress("deleting", _terminal(), clocks.monotonic)
+
+    async def work(stop: Stop) -> int:
+        async with store.open_store(config.database, serving=False):
+            if config.dry_run:
+                count = unless(stop, _count(config.older_than_seconds, clocks))
+                return (await _finished(count, progress, clocks)).status
+            job = Pruning(expiry.delete_expired, clocks, progress)
+            outcome = await _finished(job.run(config.older_than_seconds, stop), progress, clocks)
+        structlog.get_logger().info(
+            events.RUNS_DELETED,
+            **job.deleted._asdict(),
+            older_than_seconds=config.older_than_seconds,
+            **outcome.facts,
+        )
+        return outcome.status
+
+    return await heed(work)
 
 
 async def _count(older_than_seconds: float, clocks: Clocks) -> None:
@@ -73,36 +76,44 @@ async def _count(older_than_seconds: float, clocks: Clocks) -> None:
     )
 
 
-async def export_runs(config: ExportConfig, listen: Listen, clocks: Clocks) -> int:
+async def export_runs(config: ExportConfig, heed: Heed, clocks: Clocks) -> int:
     """Write all runs to standard output; return the exit status."""
     if sys.stdout is None:  # the database would be opened in its place, and written to
         raise StreamUnusable("write standard output", "it is closed")
     # in a pipe the one who reads shows progress
     shown = _terminal() if stat.S_ISREG(os.fstat(1).st_mode) else None
-    stop, progress = listen(), Progress("exporting", shown, clocks.monotonic)
-    async with store.open_store(config.database, serving=False):
-        job = Exporting(archive, 1, progress)
-        outcome = await _finished(job.run(stop), progress, clocks)
-    if outcome.status != _UNREAD:
-        structlog.get_logger().info(events.RUNS_EXPORTED, run_count=job.run_count, **outcome.facts)
-    return outcome.status
+    progress = Progress("exporting", shown, clocks.monotonic)
+
+    async def work(stop: Stop) -> int:
+        async with store.open_store(config.database, serving=False):
+            job = Exporting(archive, 1, progress)
+            outcome = await _finished(job.run(stop), progress, clocks)
+        if outcome.status != _UNREAD:
+            structlog.get_logger().info(
+                events.RUNS_EXPORTED, run_count=job.run_count, **outcome.facts
+            )
+        return outcome.status
+
+    return await heed(work)
 
 
-async def import_runs(
-    config: ImportConfig, listen: Listen, clocks: Clocks, writing: Writing
-) -> int:
+async def import_runs(config: ImportConfig, heed: Heed, clocks: Clocks, writing: Writing) -> int:
     """Store what a file or standard input holds; return the exit status."""
     descriptor = _opened(config.source)
     if config.migrate:
         await migrate(config.database)
-    stop, progress = listen(), Progress("importing", _terminal(), clocks.monotonic)
-    async with store.open_store(config.database, serving=False), writing(Writer()) as writer:
-        job = Importing(Lines(descriptor).read, writer, config.skip_bad, progress)
-        outcome = await _finished(job.run(stop), progress, clocks)
-    structlog.get_logger().info(
-        events.RUNS_IMPORTED, **job.counts._asdict(), complete=job.complete, **outcome.facts
-    )
-    return outcome.status or (0 if job.complete else 1)
+    progress = Progress("importing", _terminal(), clocks.monotonic)
+
+    async def work(stop: Stop) -> int:
+        async with store.open_store(config.database, serving=False), writing(Writer()) as writer:
+            job = Importing(Lines(descriptor).read, writer, config.skip_bad, progress)
+            outcome = await _finished(job.run(stop), progress, clocks)
+        structlog.get_logger().info(
+            events.RUNS_IMPORTED, **job.counts._asdict(), complete=job.complete, **outcome.facts
+        )
+        return outcome.status or (0 if job.complete else 1)
+
+    return await heed(work)
 
 
 class _Outcome(NamedTuple):

@@ -15,7 +15,7 @@ from runmeter.receiver.logs import FORMATS, LEVELS
 from runmeter.receiver.peers import Networks, parse_networks
 from runmeter.receiver.tls import Tls, UnusableFile, load_tls
 
-_TOKEN = re.compile(r"[!-~]+", re.ASCII)
+_TOKEN = re.compile(r"[!-~]{1,4096}", re.ASCII)  # half of what headers may hold
 _TLS_ROLES = ("cert", "key", "client_ca")
 
 
@@ -165,7 +165,7 @@ def quiet_grpc() -> None:
 
 
 def _migrates(database: Database, settings: Layers) -> bool:
-    return database.kind == "sqlite" or settings.switch("migrate")
+    return settings.switch("migrate") or database.kind == "sqlite"
 
 
 def _read_token(settings: Layers) -> str:
@@ -179,7 +179,8 @@ def _read_token(settings: Layers) -> str:
     token = _file_text(called, str(value)) if chosen.endswith("_file") else str(value)
     if not _TOKEN.fullmatch(token):
         raise ConfigurationError(
-            f"{called} must hold one line of printable ASCII without spaces: it travels in a header"
+            f"{called} must hold one line of at most 4096 characters of printable ASCII without "
+            "spaces: it travels in a header"
         )
     return token
 

@@ -1,15 +1,19 @@
 """What ``--db`` may name."""
 
+import os
 import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from runmeter.receiver.errors import DatabaseUnusable
+from runmeter.receiver.values import is_host_name
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-# one slash is a slip of two, and what follows may hold a password
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/{1,2}")
+_NAME_MAX_BYTES = 255  # of every usual file system
+_SCHEME = re.compile(r"(sqlite|postgres|postgresql)://", re.IGNORECASE)
+# a slip in a URL, and libpq's host=… password=…, would be names of files too: and shown
+_PLAIN_PATH = re.compile(r"\.{0,2}/(?!/)|(?!\s)[^\"'\ufeff:@=\\]*(?<!\s)\Z")
 
 
 class Database(NamedTuple):
@@ -58,16 +62,14 @@ def parse_database(text: str) -> Database:
             may hold a password.
     """
     found = _SCHEME.match(text)
-    if found is None:
+    if found is not None:
+        is_file = found[1].lower() == "sqlite"
+        return _sqlite(text[found.end() :]) if is_file else _postgres(text)
+    if text.startswith(":memory:") or _PLAIN_PATH.match(text):
         return _sqlite(text)
-    scheme = found[0].lower()
-    if scheme == "sqlite://":
-        return _sqlite(text[len(scheme) :])
-    if scheme in ("postgres://", "postgresql://"):
-        return _postgres(text)
     raise ValueError(
-        "must be a path (./ in front of one that looks like a URL), sqlite://path or "
-        "postgres://user@host/name"
+        "must be a path (./ in front of one with : @ = \\ or quotes, or with a space at an end), "
+        "sqlite://path or postgres://user@host/name"
     )
 
 
@@ -76,6 +78,8 @@ def _sqlite(path: str) -> Database:
         raise ValueError("must name a file: what is stored has to last")
     if "\0" in path:
         raise ValueError("must not hold NUL")
+    if any(len(os.fsencode(part)) > _NAME_MAX_BYTES for part in Path(path).parts):
+        raise ValueError(f"must not have a name of more than {_NAME_MAX_BYTES} bytes in it")
     return Database("sqlite", path, path)
 
 
@@ -89,6 +93,8 @@ def _postgres(url: str) -> Database:
             "must be a valid URL: postgres://user@host:port/name, with %2F for / in a password, "
             "%23 for #, %3F for ? and %40 for @"
         ) from error
+    if not is_host_name(parts.hostname or ""):
+        raise ValueError("must have a valid name of a host: postgres://user@host:port/name")
     if not parts.path.strip("/"):
         raise ValueError("must name a database: postgres://user@host:port/name")
     if "@" in parts.path + parts.query + parts.fragment:  # what stands before it is a password

@@ -40,7 +40,7 @@ class Exporting:
             StreamUnusable: the output cannot be written.
             Interrupted: a signal came; the end line is missing.
         """
-        last_id = await self._archive.newest_id()
+        last_id = await unless(stop, self._archive.newest_id())
         await self._write(lines.header_line(), stop)
         after_id = 0
         while page := await unless(stop, self._archive.read_page(after_id, last_id)):

@@ -17,6 +17,7 @@ from structlog.contextvars import bind_contextvars, bound_contextvars, clear_con
 
 from runmeter.receiver import errors, events
 from runmeter.receiver.failures import Failures
+from runmeter.receiver.handling import Context, Handler, abort, in_time, open_handler, parse
 from runmeter.receiver.metrics import Metrics
 from runmeter.receiver.peers import FORWARDED, REQUEST_ID, Callers, caller_key, parse_request_id
 from runmeter.receiver.tokens import parse_bearer, parse_push_token
@@ -42,12 +43,9 @@ REFUSALS: Mapping[type[errors.CallError], str] = {
     errors.WrongScope: "wrong_scope",
 }
 _INTERNAL = "the receiver failed at this call; its log says more"
-_ABORT_SECONDS = 1.0
 _OPEN_PREFIXES = ("/grpc.health.v1.", "/grpc.reflection.")
 
-_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-_Continuation: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]]
+_Continuation: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
 Gate = Callable[[str], None]
 
 
@@ -66,7 +64,7 @@ def code_of(error: errors.CallError) -> grpc.StatusCode:
     return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
 
 
-def bearer(context: _Context) -> str:
+def bearer(context: Context) -> str:
     """Return the bearer of a call; raises BearerMissing."""
     return parse_bearer(_authorizations(context.invocation_metadata() or ()))
 
@@ -96,7 +94,7 @@ class Authentication(grpc.aio.ServerInterceptor):
 
     async def intercept_service(  # type: ignore[override]
         self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> _Handler:
+    ) -> Handler:
         """Return the handler, or one that refuses without reading the message."""
         method = handler_call_details.method
         if method.startswith(_OPEN_PREFIXES):
@@ -112,8 +110,8 @@ class Authentication(grpc.aio.ServerInterceptor):
         return await continuation(handler_call_details)
 
 
-def _refusing(error: errors.CallError) -> _Handler:
-    async def refuse(requests: Any, context: _Context) -> NoReturn:
+def _refusing(error: errors.CallError) -> Handler:
+    async def refuse(requests: Any, context: Context) -> NoReturn:
         raise error
 
     return grpc.stream_unary_rpc_method_handler(refuse)
@@ -155,12 +153,13 @@ class Calls(grpc.aio.ServerInterceptor):
 
     async def intercept_service(  # type: ignore[override]
         self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> _Handler:
-        """Return the handler, wrapped; health and reflection as they are."""
+    ) -> Handler:
+        """Return the handler, wrapped; health and reflection are neither logged nor counted."""
         method = handler_call_details.method
         handler = await continuation(handler_call_details)
         if method.startswith(_OPEN_PREFIXES):
-            return handler
+            # None: there is no such method
+            return handler and open_handler(handler, self._policy.call_seconds)
         if handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(
                 self._streaming(method, handler), None, handler.response_serializer
@@ -170,10 +169,10 @@ class Calls(grpc.aio.ServerInterceptor):
         )
 
     # Behaviours are Any: the stubs know those of the blocking server only.
-    def _single(self, method: str, handler: _Handler) -> Any:
+    def _single(self, method: str, handler: Handler) -> Any:
         behavior: Any = handler.stream_unary or handler.unary_unary
 
-        async def call(requests: Any, context: _Context) -> Any:
+        async def call(requests: Any, context: Context) -> Any:
             async with self._call(method, context):
                 with self._counted():
                     wants_none = handler.request_streaming
@@ -182,11 +181,11 @@ class Calls(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _streaming(self, method: str, handler: _Handler) -> Any:
+    def _streaming(self, method: str, handler: Handler) -> Any:
         behavior: Any = handler.unary_stream
 
         # writes, and does not yield: a client that reads slowly is waited for in here, in time
-        async def call(requests: Any, context: _Context) -> None:
+        async def call(requests: Any, context: Context) -> None:
             async with self._call(method, context):
                 with self._counted():
                     request = await self._read(handler, context)
@@ -195,14 +194,14 @@ class Calls(grpc.aio.ServerInterceptor):
 
         return call
 
-    async def _read(self, handler: _Handler, context: _Context) -> Any:
+    async def _read(self, handler: Handler, context: Context) -> Any:
         raw: Any = await context.read()
         if raw is grpc.aio.EOF:
             raise errors.MessageTooLarge(self._policy.max_message_bytes)
-        return _parse(handler, raw)
+        return parse(handler, raw)
 
     @contextlib.asynccontextmanager
-    async def _call(self, method: str, context: _Context) -> AsyncIterator[None]:
+    async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
         started_seconds = time.monotonic()
         clear_contextvars()
         request_id = parse_request_id(_values(context.invocation_metadata() or (), REQUEST_ID))
@@ -215,7 +214,7 @@ class Calls(grpc.aio.ServerInterceptor):
         facts: dict[str, str] = {} if client is None else {"client": client}
         write_log = log.info
         try:
-            async with _in_time(self._policy.call_seconds):
+            async with in_time(self._policy.call_seconds):
                 yield
         except errors.CallError as error:
             refusal = self._weighed(error, caller_key(peer, client), context)
@@ -224,7 +223,7 @@ class Calls(grpc.aio.ServerInterceptor):
             code = code_of(refusal)
             facts["reason"] = bounded_text(str(refusal))
             status = rpc_status.to_status(status_of(refusal, code.value[0]))
-            await _abort(context, code, status.details, tuple(status.trailing_metadata))
+            await abort(context, code, status.details, tuple(status.trailing_metadata))
         # a client that has left may show in a write before the call is cancelled
         except (asyncio.CancelledError, grpc.aio.InternalError) as error:
             remaining = context.time_remaining()
@@ -234,7 +233,7 @@ class Calls(grpc.aio.ServerInterceptor):
         except Exception:
             code = grpc.StatusCode.INTERNAL
             log.exception(events.RPC_FAILED, method=method)
-            await _abort(context, code, _INTERNAL)
+            await abort(context, code, _INTERNAL)
         finally:
             duration_seconds = round(time.monotonic() - started_seconds, 6)
             self._policy.metrics.call_finished(method, code.name, duration_seconds)
@@ -243,13 +242,13 @@ class Calls(grpc.aio.ServerInterceptor):
                     events.RPC_FINISHED, code=code.name, duration_seconds=duration_seconds, **facts
                 )
 
-    def _client(self, peer: str, context: _Context) -> str | None:
+    def _client(self, peer: str, context: Context) -> str | None:
         callers = self._policy.callers
         if not callers.are_trusted:
             return None
         return callers.client(peer, _values(context.invocation_metadata() or (), FORWARDED))
 
-    def _weighed(self, error: errors.CallError, caller: str, context: _Context) -> errors.CallError:
+    def _weighed(self, error: errors.CallError, caller: str, context: Context) -> errors.CallError:
         """Count a refused bearer; return what to answer, another error if there are too many."""
         if type(error) not in REFUSALS:
             return error
@@ -267,30 +266,3 @@ class Calls(grpc.aio.ServerInterceptor):
                 events.CALLER_LIMITED, caller=caller, seconds=round(excess.wait_seconds, 3)
             )
         return errors.TooManyFailures(error, excess.wait_seconds)
-
-
-@contextlib.asynccontextmanager
-async def _in_time(call_seconds: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(call_seconds) as limit:
-            yield
-    except TimeoutError as error:
-        if limit.expired():
-            raise errors.CallTooLong(call_seconds) from error
-        raise
-
-
-async def _abort(
-    context: _Context, code: grpc.StatusCode, text: str, trailing: tuple[Any, ...] = ()
-) -> None:
-    """Answer with an error; a client that does not read is not waited for but cut off."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_ABORT_SECONDS):
-            await context.abort(code, text, trailing)
-
-
-def _parse(handler: _Handler, raw: bytes) -> Any:
-    try:
-        return handler.request_deserializer(raw)  # type: ignore[misc]
-    except Exception as error:
-        raise errors.MalformedRequest from error

@@ -1,13 +1,14 @@
 """Trying again where nobody else does: a command has no caller that would."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from runmeter.receiver.errors import StoreUnavailable
 from runmeter.receiver.streams import Stop, unless
 
-TRIES = 12  # on SQLite each waits for the lock, 5 s, by itself
+PATIENCE_SECONDS = 60.0
 REST_SECONDS = 1.0
 
 _T = TypeVar("_T")
@@ -16,15 +17,19 @@ _T = TypeVar("_T")
 async def patiently(work: Callable[[], Awaitable[_T]], stop: Stop) -> _T:
     """Do something with the database, again after a second if it is unavailable.
 
+    For a minute: a server that is started anew is back by then.
+
     The work is never cancelled.
 
     Raises:
-        StoreUnavailable: twelve times.
+        StoreUnavailable: for all of that time.
         Interrupted: a signal came between.
     """
-    for _ in range(TRIES - 1):
+    started_seconds = time.monotonic()
+    while True:
         try:
             return await work()
         except StoreUnavailable:
+            if time.monotonic() - started_seconds >= PATIENCE_SECONDS:
+                raise
             await unless(stop, asyncio.sleep(REST_SECONDS))
-    return await work()

@@ -55,7 +55,7 @@ class Pruning:
         """Delete everything older, as of now; `deleted` says how far it came.
 
         Raises:
-            StoreUnavailable: the database cannot be written, tried twelve times.
+            StoreUnavailable: the database cannot be written, tried for a minute.
             Interrupted: a signal came; the transaction it came in is finished.
         """
         before_ms, now_ms = bounds(older_than_seconds, self._clocks.wall())

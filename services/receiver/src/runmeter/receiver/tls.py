@@ -12,6 +12,13 @@ from typing import Any, NamedTuple
 
 _EXPIRED, _NOT_YET = 10, 9  # X509_V_ERR_CERT_HAS_EXPIRED, X509_V_ERR_CERT_NOT_YET_VALID
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+# of a public key in DER: what gRPC's clients take of those that OpenSSL takes
+_EC_KEY = bytes.fromhex("06072a8648ce3d0201")
+_EC_CURVES = (bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06052b81040022"))
+_EDWARDS_KEYS = (
+    bytes.fromhex("302a300506032b6570032100"),
+    bytes.fromhex("3043300506032b6571033a00"),
+)
 
 
 class Tls(NamedTuple):
@@ -42,10 +49,9 @@ def load_tls(cert: str, key: str, client_ca: str | None) -> Tls:
         UnusableFile: the first one that will not do.
     """
     contents = _contents(cert, key, client_ca)
-    if not _PEM.search(contents[0]):
-        raise UnusableFile("cert", "holds no certificate in PEM form")
+    _check_certificates("cert", contents[0])
     if contents[2] is not None:
-        _check_client_ca(contents[2])
+        _check_certificates("client_ca", contents[2])
     expires_at_unix = _shake_hands(_server_context(cert, key), contents[0])
     if _contents(cert, key, client_ca) != contents:
         raise UnusableFile("cert", "or one that belongs to it was changed while it was read")
@@ -68,14 +74,14 @@ def _read(role: str, path: str) -> bytes:
         raise UnusableFile(role, f"cannot be read: {reason}") from error
 
 
-def _check_client_ca(pem: bytes) -> None:
+def _check_certificates(role: str, pem: bytes) -> None:
     found = _PEM.findall(pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(cadata=b"\n".join(found).decode("ascii"))
     except (ssl.SSLError, ValueError) as error:
         reason = "holds a damaged certificate" if found else "holds no certificate in PEM form"
-        raise UnusableFile("client_ca", reason) from error
+        raise UnusableFile(role, reason) from error
 
 
 def _server_context(cert: str, key: str) -> ssl.SSLContext:
@@ -100,6 +106,7 @@ def _shake_hands(server_context: ssl.SSLContext, chain: bytes) -> float:
     client_context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
         leaf = _PEM.findall(chain)[0].decode("ascii")
+        _check_key(ssl.PEM_cert_to_DER_cert(leaf))
         client_context.load_verify_locations(cadata=leaf)
         to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
         client = client_context.wrap_bio(to_client, to_server)
@@ -112,6 +119,15 @@ def _shake_hands(server_context: ssl.SSLContext, chain: bytes) -> float:
         raise UnusableFile("cert", _invalid(error)) from error
     except (ssl.SSLError, ValueError) as error:
         raise UnusableFile("cert", "cannot be used by a TLS server") from error
+
+
+def _check_key(der: bytes) -> None:
+    _, is_ec, rest = der.partition(_EC_KEY)
+    if any(key in der for key in _EDWARDS_KEYS) or (is_ec and not rest.startswith(_EC_CURVES)):
+        raise UnusableFile(
+            "cert",
+            "has a kind of key that no gRPC client takes: use RSA, or EC with P-256 or P-384",
+        )
 
 
 def _step(side: ssl.SSLObject) -> None:

@@ -3,6 +3,7 @@
 All raise ValueError, which says what would have been allowed.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable, Sequence
 
@@ -41,11 +42,35 @@ def yes(text: str) -> bool:
 def address(text: str) -> str:
     """Return ``host:port`` or ``:port`` as it is."""
     found = _ADDRESS.fullmatch(text)
-    if not found or int(found[2]) > 65535:
+    if not found or int(found[2]) > 65535 or not _is_host(found[1]):
         raise ValueError(
             "must be host:port or :port with a port of 0 to 65535 (IPv6 as [::1]:50051)"
         )
     return text
+
+
+def _is_host(text: str) -> bool:
+    """Tell whether a name of a host may be one; none is all interfaces."""
+    if re.fullmatch(r"[\d.]+", text):
+        return _is_ip(text)
+    return not text or text.startswith("[") or is_host_name(text)
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_host_name(text: str) -> bool:
+    """Tell whether a name can be looked up at all."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return "*" not in text
 
 
 def ops_address(text: str) -> str | None:

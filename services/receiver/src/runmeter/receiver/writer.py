@@ -62,6 +62,9 @@ class _Chore(NamedTuple):
     answer: asyncio.Future[int]
 
 
+_Commit = Callable[[Sequence[Push]], Awaitable[list[Answer]]]
+
+
 class Writer:
     """Owns every transaction; `run` is its task."""
 
@@ -167,11 +170,8 @@ class Writer:
                     continue
                 self._batches_since_chore += 1
                 batch = self._take()
-                started_seconds = time.monotonic()
-                answers = await _settle_surely([waiting.push for waiting in batch])
+                answers = await _settle_surely(self._commit, [waiting.push for waiting in batch])
                 _answer(batch, answers)
-                if self._observer and any(isinstance(answer, Receipt) for answer in answers):
-                    self._observer.committed(len(batch), time.monotonic() - started_seconds)
                 failed = isinstance(answers[-1], StoreUnavailable)
                 self._refused_bytes = sum(map(_room_bytes, batch)) if failed else 0
                 await self._rest(failed)
@@ -179,6 +179,14 @@ class Writer:
             # here: a connection opened anew is known in this task only, and an open one
             # would keep the interpreter from ending
             await reopen(WRITING)
+
+    async def _commit(self, pushes: Sequence[Push]) -> list[Answer]:
+        """Do one transaction, as `commit` does, and tell who observes."""
+        started_seconds = time.monotonic()
+        answers = await commit(pushes)
+        if self._observer and any(isinstance(answer, Receipt) for answer in answers):
+            self._observer.committed(len(pushes), time.monotonic() - started_seconds)
+        return answers
 
     async def _rest(self, failed: bool) -> None:
         """Leave a database that fails alone for a moment, longer each time; what comes waits."""
@@ -230,19 +238,19 @@ def _refuse(chore: _Chore, error: Exception) -> None:
     chore.answer.exception()  # whoever asked may be gone: nobody has to look at it
 
 
-async def _settle_surely(pushes: Sequence[Push]) -> Sequence[Answer]:
+async def _settle_surely(do: _Commit, pushes: Sequence[Push]) -> Sequence[Answer]:
     """Answer every push, whatever happens: the task lives as long as the program."""
     try:
-        return await _settle(pushes)
+        return await _settle(do, pushes)
     except Exception as error:
         structlog.get_logger().exception(events.WRITER_FAILED, push_count=len(pushes))
         return [error] * len(pushes)
 
 
-async def _settle(pushes: Sequence[Push]) -> list[Answer]:
+async def _settle(do: _Commit, pushes: Sequence[Push]) -> list[Answer]:
     """Commit pushes together, or one by one if that fails; one answer each."""
     try:
-        return await commit(pushes)
+        return await do(pushes)
     except Exception as error:
         await reopen(WRITING)
         if isinstance(error, DATABASE_ERRORS) and reason_of(error):
@@ -251,13 +259,13 @@ async def _settle(pushes: Sequence[Push]) -> list[Answer]:
         structlog.get_logger().warning(
             events.BATCH_FAILED, push_count=len(pushes), error=f"{type(error).__name__}: {error}"
         )
-    return [await _settle_alone(push) for push in pushes]
+    return [await _settle_alone(do, push) for push in pushes]
 
 
-async def _settle_alone(push: Push) -> Answer:
+async def _settle_alone(do: _Commit, push: Push) -> Answer:
     for attempt in range(1, _ALONE_TRIES + 1):
         try:
-            return (await commit([push]))[0]
+            return (await do([push]))[0]
         except Exception as error:
             await reopen(WRITING)
             raced = isinstance(error, RowChanged) or is_transient(error)

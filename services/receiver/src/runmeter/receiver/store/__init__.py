@@ -33,6 +33,7 @@ _LOG_ALONE = (
     "the file is missing or empty, but its log, the file -wal beside it, is there: "
     "put the database back, or move the log away to begin a new one"
 )
+_ENCODINGS = ("UTF8", "SQL_ASCII")  # the second takes bytes as they are
 _APPS = {
     "runs": {
         "models": ["runmeter.receiver.records"],
@@ -129,6 +130,7 @@ async def migrate_database(database: Database) -> list[str]:
                     raise DatabaseUnusable(database.label, _LOG_ALONE)
             stack.push_async_callback(_close, database)
             await _reach(database, _orm_config(database, patient=True, makes_file=True))
+            await _check_encoding(database)
             if database.kind == "postgres":
                 await stack.enter_async_context(advisory_lock(get_connection(READING)))
             newest = [MigrationTarget(app, "__latest__") for app in _APPS]
@@ -155,6 +157,8 @@ async def open_store(database: Database, serving: bool = True) -> AsyncIterator[
         with _explained(database):
             await _reach(database, _orm_config(database, patient=not serving))
             await _check_usable(database, serving)
+            if serving:
+                await _check_encoding(database)
         yield
     finally:
         await _close(database)
@@ -191,6 +195,19 @@ async def _check_usable(database: Database, serving: bool) -> None:
     if serving and database.kind == "sqlite":
         await get_connection(WRITING).execute_script("BEGIN IMMEDIATE; ROLLBACK")
     await get_connection(READING).execute_query("SELECT 1")
+
+
+async def _check_encoding(database: Database) -> None:
+    """Refuse a database that cannot store every name: it would fail at some runs for ever."""
+    if database.kind != "postgres":
+        return
+    (row,) = await get_connection(WRITING).execute_query_dict("SHOW server_encoding")
+    if row["server_encoding"] not in _ENCODINGS:
+        raise DatabaseUnusable(
+            database.label,
+            f"its encoding is {row['server_encoding']}, which cannot hold every name: make it with "
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
+        )
 
 
 @contextlib.contextmanager

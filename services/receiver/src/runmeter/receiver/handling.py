@@ -1,0 +1,84 @@
+"""What is done alike in every call: read bytes, keep to a time, answer with an error."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+
+from runmeter.receiver import errors
+
+_ABORT_SECONDS = 1.0
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+def parse(handler: Handler, raw: bytes) -> Any:
+    """Return the message that a method takes; raises MalformedRequest."""
+    try:
+        return handler.request_deserializer(raw)  # type: ignore[misc]
+    except Exception as error:
+        raise errors.MalformedRequest from error
+
+
+@contextlib.asynccontextmanager
+async def in_time(call_seconds: float) -> AsyncIterator[None]:
+    """Raise CallTooLong if what is inside takes longer."""
+    try:
+        async with asyncio.timeout(call_seconds) as limit:
+            yield
+    except TimeoutError as error:
+        if limit.expired():
+            raise errors.CallTooLong(call_seconds) from error
+        raise
+
+
+async def abort(
+    context: Context, code: grpc.StatusCode, text: str, trailing: tuple[Any, ...] = ()
+) -> None:
+    """Answer with an error; a client that does not read is not waited for but cut off."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_ABORT_SECONDS):
+            await context.abort(code, text, trailing)
+
+
+def open_handler(handler: Handler, call_seconds: float) -> Handler:
+    """Return a handler of health or reflection that takes whatever comes, from anybody.
+
+    gRPC would answer bytes that are no message with internal text, and log a traceback each time.
+    A dialogue ends in time; who watches health may do so for as long as the connection lasts.
+    """
+
+    async def refuse(context: Context, error: errors.CallError, code: grpc.StatusCode) -> NoReturn:
+        await abort(context, code, str(error))
+        raise asyncio.CancelledError
+
+    async def read(raw: bytes, context: Context) -> Any:
+        try:
+            return parse(handler, raw)
+        except errors.MalformedRequest as error:
+            await refuse(context, error, grpc.StatusCode.INVALID_ARGUMENT)
+
+    # Behaviours are Any: the stubs know those of the blocking server only.
+    behavior: Any = handler.unary_unary or handler.unary_stream or handler.stream_stream
+
+    async def answer(raw: bytes, context: Context) -> Any:
+        return await behavior(await read(raw, context), context)
+
+    async def converse(raws: AsyncIterator[bytes], context: Context) -> None:
+        requests = (await read(raw, context) async for raw in raws)
+        try:
+            async with in_time(call_seconds):
+                async for response in behavior(requests, context):
+                    await context.write(response)
+        except errors.CallTooLong as error:
+            await refuse(context, error, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+    serializer = handler.response_serializer
+    if handler.unary_unary:
+        return grpc.unary_unary_rpc_method_handler(answer, None, serializer)
+    if handler.unary_stream:
+        return grpc.unary_stream_rpc_method_handler(answer, None, serializer)
+    return grpc.stream_stream_rpc_method_handler(converse, None, serializer)
