@@ -91,6 +91,12 @@ def test_accepted_values(name: str, text: str, attribute: str, value: Any) -> No
         ("addr", "::1:50051"),
         ("addr", "a b:1"),
         ("addr", "unix:/x"),
+        ("addr", "*:50051"),
+        ("addr", "0:50051"),
+        ("addr", "127.0.0.256:50051"),
+        ("addr", "a..b:50051"),
+        ("addr", f"{'a' * 64}:50051"),
+        ("ops_addr", "a..b:9464"),
         ("max_token_ttl", "0s"),
         ("max_token_ttl", "5"),
         ("max_token_ttl", "1d"),
@@ -145,6 +151,19 @@ def test_refused_values(name: str, text: str) -> None:
         "postgres://u:hunter2@h/d?sslmode=",
         "postgres://u:hunter2@h/d?application_name=x",
         "postgres://u:hunter2@h/d?sslmode",
+        "postgres://u:hunter2@h..x/d",
+        '"postgres://u:hunter2@h/d"',
+        "'postgres://u:hunter2@h/d'",
+        " postgres://u:hunter2@h/d",
+        "\ufeffpostgres://u:hunter2@h/d",
+        "jdbc:postgresql://u:hunter2@h/d",
+        "postgres:u:hunter2@h/d",
+        "postgres:\\\\u:hunter2@h/d",
+        "u:hunter2@h/d",
+        "//u:hunter2@h/d",
+        "host=h user=u password=hunter2 dbname=d",
+        "metrics.db\n",
+        "x" * 256,
     ],
 )
 def test_refused_databases(text: str) -> None:
@@ -156,6 +175,15 @@ def test_refused_databases(text: str) -> None:
         assert said.startswith((f"{called} must ", f"{called} may "))
         assert text not in said
         assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    "text", ["metrics.db", "my runs.db", "a/b.db", "/data/a@b:c=d.db", "./'a:b'", "../x y/é.db"]
+)
+def test_paths(text: str) -> None:
+    """What cannot be a slip in a URL is a path; with ./ in front anything is."""
+    database = load_serve({"db": text}, GOOD).database
+    assert (database.kind, database.location) == ("sqlite", text)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +250,7 @@ def test_secret_of_the_flag_counts_before_that_of_the_environment(tmp_path: Path
         ({"read_token": "two words"}, "printable ASCII"),
         ({"read_token": "tökén-secret"}, "printable ASCII"),
         ({"read_token": "sneaky-secret\n"}, "printable ASCII"),
+        ({"read_token": "secret" * 683}, "at most 4096 characters"),
         ({"hmac_key": ("sneaky-secret", "")}, "key 2 is empty"),
         ({"hmac_key": ("sneaky-secret\udcff",)}, "UTF-8"),
     ],

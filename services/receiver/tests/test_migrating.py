@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,17 @@ def test_the_first_schema_gets_the_index(
     assert steps(kept) == STEPS
     assert index_exists(kept)
     assert kept.execute("SELECT id, push_id, received_at_ms FROM run ORDER BY id") == before
+
+
+def test_an_encoding_that_cannot_hold_every_name(postgres: Any, command: Command) -> None:
+    """It is refused at the start, and nothing is made in it; some runs could never be stored."""
+    name = f"latin_{uuid.uuid4().hex}"
+    postgres.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    done = command("migrate", f"--db={postgres.url(name)}")
+    assert done.returncode == 1
+    assert b"its encoding is LATIN1" in done.stderr
+    tables = "SELECT count(*) FROM pg_class WHERE relname IN ('run', 'tortoise_migrations')"
+    assert postgres.execute(tables, database=postgres.url(name)) == [("0",)]
 
 
 def hold_note(kept: Any) -> None:

@@ -73,6 +73,30 @@ def test_metrics_count_calls_commits_and_refusals(receiver: Any, message: run_pb
     assert "made.Up" not in receiver.page("/metrics").text
 
 
+def test_a_batch_that_fails_counts_as_the_transactions_it_became(
+    receiver: Any, message: run_pb2.Run
+) -> None:
+    """One push that the database refuses is not counted, those beside it one by one."""
+    path = receiver.folder / "metrics.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON run WHEN NEW.run_id = 'bad' "
+            "BEGIN SELECT RAISE(ABORT, 'bad'); END"
+        )
+    runs = []
+    for number, run_id in enumerate(["first", "good", "bad", "good"]):
+        run = run_pb2.Run()
+        run.CopyFrom(message)
+        run.push_id, run.run_id = f"00000000-0000-4000-8000-{number:012x}", run_id
+        runs.append(run)
+    with locked(receiver):
+        # the first is in its transaction, the others wait and are the next one
+        calls = [receiver.push_later(run) for run in runs]
+    assert [call.code().name for call in calls] == ["OK", "OK", "UNAVAILABLE", "OK"]
+    assert sample(receiver, "commit_batch_pushes_count") == 3
+    assert sample(receiver, "commit_batch_pushes_sum") == 3
+
+
 def test_pages_and_methods(receiver: Any) -> None:
     """Three pages, for GET and HEAD; nothing of them may be cached."""
     for path in ("/metrics", "/healthz", "/readyz"):

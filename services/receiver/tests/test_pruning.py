@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 
-from runmeter.receiver import events
+from runmeter.receiver import events, patience
 from runmeter.receiver.errors import ShuttingDown, StoreUnavailable
 from runmeter.receiver.model import Push
 from runmeter.receiver.store import expiry
@@ -230,6 +230,78 @@ def test_a_signal_ends_it_between_transactions(
     assert ended["signal"] == "SIGTERM"
     assert 0 < ended["run_count"] < 600
     assert len(names(kept)) == 600 - ended["run_count"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["prune", "--older-than=1s"],
+        ["prune", "--older-than=1s", "--dry-run"],
+        ["export"],
+        ["import"],
+    ],
+    ids=lambda arguments: " ".join(arguments),
+)
+def test_a_signal_while_a_statement_waits(
+    postgres: Any,
+    make_kept: Callable[[str], Any],
+    fill: Fill,
+    line_of: LineOf,
+    arguments: list[str],
+) -> None:
+    """A lock of somebody else does not hold up the end, and nothing is half done."""
+    kept = make_kept("postgres")
+    fill(kept, [days_ago(line_of, 1, 9, 9)])
+    line = [sys.executable, "-m", "runmeter.receiver", *arguments, f"--db={kept.where}"]
+
+    async def end_it() -> int:
+        lock = await asyncpg.connect(kept.where)
+        async with lock.transaction():
+            await lock.execute("LOCK TABLE run")
+            with subprocess.Popen(
+                line, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ) as process:
+                assert process.stdin is not None
+                header = b'{"format":"runmeter-runs","version":1}\n'
+                with contextlib.suppress(BrokenPipeError), process.stdin:
+                    process.stdin.write(header + line_of(2))
+                while not await lock.fetchval(
+                    "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'run'::regclass"
+                ):
+                    assert process.poll() is None
+                process.send_signal(signal.SIGTERM)
+                status = process.wait(30)
+        await lock.close()
+        return status
+
+    assert asyncio.run(end_it()) == 128 + signal.SIGTERM
+    assert kept.column("SELECT COUNT(*) FROM run") == ["1"]
+
+
+@pytest.mark.parametrize("until_seconds", [0.3, 60.0])
+def test_patience(monkeypatch: pytest.MonkeyPatch, until_seconds: float) -> None:
+    """What is unavailable is tried again for as long as is said, by the clock."""
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(patience, "REST_SECONDS", 0.01)
+    started = time.monotonic()
+    tries = []
+
+    async def work() -> str:
+        tries.append(time.monotonic() - started)
+        if tries[-1] < until_seconds:
+            raise StoreUnavailable("it is away")
+        return "done"
+
+    async def tried() -> str:
+        return await patience.patiently(work, asyncio.get_running_loop().create_future())
+
+    if until_seconds < 1:
+        assert asyncio.run(tried()) == "done"
+        return
+    with pytest.raises(StoreUnavailable):
+        asyncio.run(tried())
+    assert tries[-1] >= 1.0
+    assert len(tries) > 12
 
 
 def test_runs_that_are_being_written_are_left_alone(postgres: Any, with_writer: WithWriter) -> None:

@@ -13,7 +13,11 @@ import grpc
 import httpx
 import pytest
 import trustme
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization as forms
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from runmeter.receiver import events
 from runmeter.receiver.config import load_serve
@@ -192,9 +196,12 @@ def test_certificates_that_will_not_do(files: Files, ca: trustme.CA, tmp_path: P
     text.write_text("no certificate")
     damaged = tmp_path / "damaged"
     damaged.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    chain = tmp_path / "chain"
+    chain.write_bytes(files.cert.read_bytes() + damaged.read_bytes())
     for name, path, says in (
         ("tls_cert", nothing, "cannot be read: No such file or directory"),
         ("tls_cert", text, "holds no certificate in PEM form"),
+        ("tls_cert", chain, "holds a damaged certificate"),
         ("tls_key", nothing, "cannot be read: No such file or directory"),
         ("tls_key", tmp_path, "cannot be read: Is a directory"),
         ("tls_key", text, "is no private key in PEM form without passphrase"),
@@ -213,6 +220,51 @@ def test_certificates_that_will_not_do(files: Files, ca: trustme.CA, tmp_path: P
     assert refusal(good) == f"--tls-cert {str(files.cert)!r} has expired"
     files.hold(ca.issue_cert("localhost", not_before=now + day, not_after=now + 2 * day))
     assert "is not valid yet" in refusal(good)
+
+
+@pytest.mark.parametrize(
+    ("key", "is_taken"),
+    [
+        (rsa.generate_private_key(65537, 2048), True),
+        (ec.generate_private_key(ec.SECP256R1()), True),
+        (ec.generate_private_key(ec.SECP384R1()), True),
+        (ec.generate_private_key(ec.SECP521R1()), False),
+        (ed25519.Ed25519PrivateKey.generate(), False),
+        (ed448.Ed448PrivateKey.generate(), False),
+    ],
+    ids=["RSA", "P-256", "P-384", "P-521", "Ed25519", "Ed448"],
+)
+def test_kinds_of_keys(
+    start_receiver: Callable[..., Any], tmp_path: Path, key: Any, is_taken: bool
+) -> None:
+    """A certificate that passes is one that clients of gRPC take, and no other passes."""
+    files = Files(tmp_path / "cert.pem", tmp_path / "key.pem")
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    digest = (
+        None if isinstance(key, (ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)) else SHA256()
+    )
+    made = (
+        x509.CertificateBuilder(
+            name, name, key.public_key(), 1, now, now.replace(year=now.year + 1)
+        )
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, digest)
+    )
+    files.cert.write_bytes(made.public_bytes(forms.Encoding.PEM))
+    plain = forms.NoEncryption()
+    files.key.write_bytes(key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, plain))
+    if not is_taken:
+        says = refusal({"tls_cert": str(files.cert), "tls_key": str(files.key)})
+        assert "kind of key that no gRPC client takes" in says
+        return
+    receiver = start_receiver(*files.flags, "--addr=localhost:0")
+    credentials = grpc.ssl_channel_credentials(files.cert.read_bytes())
+    with grpc.secure_channel(receiver.address, credentials) as channel:
+        answer = health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(), timeout=30
+        )
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_a_key_with_a_passphrase_asks_nobody(files: Files) -> None:

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import json
+import queue
 import re
 import resource
 import signal
@@ -351,6 +352,48 @@ def test_health_and_reflection_need_no_token(receiver: Any) -> None:
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     (answer,) = stub.ServerReflectionInfo(iter([request]))
     assert names < {service.name for service in answer.list_services_response.service}
+
+
+def test_bytes_that_are_no_message_to_health_and_reflection(receiver: Any) -> None:
+    """Refused like anybody's, and nothing of it is in the log: nobody had to show a token."""
+    for method in (
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ):
+        call = receiver.channel.stream_stream(method)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call(iter([b"\xff"]), timeout=30))
+        assert caught.value.code() is Code.INVALID_ARGUMENT
+        assert caught.value.details().startswith("malformed request")
+    assert code(lambda: receiver.channel.unary_unary("/grpc.health.v1.Health/X")(b"")) is (
+        Code.UNIMPLEMENTED
+    )
+    assert receiver.end() == 0
+    assert [line["event"] for line in receiver.events()] == [
+        events.DATABASE_MIGRATED,
+        events.SERVER_STARTED,
+        events.SHUTDOWN_REQUESTED,
+        events.SERVER_STOPPED,
+    ]
+
+
+def test_reflection_ends_in_time(start_receiver: Callable[..., Any]) -> None:
+    """A stream that nobody ends is ended by --call-timeout; watching health is not."""
+    receiver = start_receiver("--call-timeout=1s")
+    watch = health_pb2_grpc.HealthStub(receiver.channel).Watch(health_pb2.HealthCheckRequest())
+    asked = queue.SimpleQueue[reflection_pb2.ServerReflectionRequest]()
+    asked.put(reflection_pb2.ServerReflectionRequest(list_services=""))
+    stub = reflection_pb2_grpc.ServerReflectionStub(receiver.channel)
+    talk = stub.ServerReflectionInfo(iter(asked.get, None), timeout=30)
+    assert next(talk).list_services_response.service
+    with pytest.raises(grpc.RpcError) as caught:
+        next(talk)
+    assert caught.value.code() is Code.DEADLINE_EXCEEDED
+    assert "longer than 1 s" in caught.value.details()
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+    assert watch.is_active()
+    watch.cancel()
 
 
 def test_log_lines_are_documented(receiver: Any, message: run_pb2.Run) -> None:
