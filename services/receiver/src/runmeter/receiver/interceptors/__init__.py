@@ -17,7 +17,14 @@ from structlog.contextvars import bind_contextvars, bound_contextvars, clear_con
 
 from runmeter.receiver import errors, events
 from runmeter.receiver.failures import Failures
-from runmeter.receiver.handling import Context, Handler, abort, in_time, open_handler, parse
+from runmeter.receiver.interceptors.handling import (
+    Context,
+    Handler,
+    abort,
+    in_time,
+    open_handler,
+    parse,
+)
 from runmeter.receiver.metrics import Metrics
 from runmeter.receiver.peers import FORWARDED, REQUEST_ID, Callers, caller_key, parse_request_id
 from runmeter.receiver.tokens import parse_bearer, parse_push_token
