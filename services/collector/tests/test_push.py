@@ -388,6 +388,32 @@ def test_a_second_signal_ends_at_once(push: Pusher, held: Any, number: signal.Si
     assert [path.name for path in push.file.parent.iterdir()] == [push.file.name]
 
 
+SIGNALLED_AT_IMPORT = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "grpc":
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)
+            except Exception as error:  # as typing_extensions has it
+                raise TypeError from error
+
+sys.meta_path.insert(0, Finder())
+from runmeter.collector import push
+sys.exit(push.main())
+"""
+
+
+def test_a_second_signal_within_the_code_of_others(push: Pusher, held: Any) -> None:
+    """No library that the pusher is in takes the signal for an error of its own."""
+    process = push.start(held.endpoint, program=("-c", SIGNALLED_AT_IMPORT))
+    code, line = ended(process)
+    assert (code, line["event"], line["reason"]) == (3, "run.kept", "ended by a signal")
+    assert push.file.exists()
+
+
 def test_the_signal_that_ended_the_run_was_the_first(push: Pusher, held: Any) -> None:
     """After a run that a signal ended, one more ends the push; the command's code stays."""
     process = push.start(held.endpoint, "--signals=1", "--exit-code=5")

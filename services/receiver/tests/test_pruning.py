@@ -293,7 +293,9 @@ def test_patience(monkeypatch: pytest.MonkeyPatch, until_seconds: float) -> None
         return "done"
 
     async def tried() -> str:
-        return await patience.patiently(work, asyncio.get_running_loop().create_future())
+        return await patience.patiently(
+            work, asyncio.get_running_loop().create_future(), time.monotonic
+        )
 
     if until_seconds < 1:
         assert asyncio.run(tried()) == "done"

@@ -29,8 +29,8 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 _BY_SIGNAL = "ended by a signal"
 
 
-class _Ended(Exception):
-    """A second signal."""
+class _Ended(BaseException):
+    """A second signal: no error, so that no code it interrupts makes another error of it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

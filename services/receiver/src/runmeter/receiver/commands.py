@@ -106,7 +106,8 @@ async def import_runs(config: ImportConfig, heed: Heed, clocks: Clocks, writing:
 
     async def work(stop: Stop) -> int:
         async with store.open_store(config.database, serving=False), writing(Writer()) as writer:
-            job = Importing(Lines(descriptor).read, writer, config.skip_bad, progress)
+            read = Lines(descriptor).read
+            job = Importing(read, writer, config.skip_bad, progress, clocks.monotonic)
             outcome = await _finished(job.run(stop), progress, clocks)
         structlog.get_logger().info(
             events.RUNS_IMPORTED, **job.counts._asdict(), complete=job.complete, **outcome.facts

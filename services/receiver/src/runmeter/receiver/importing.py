@@ -40,11 +40,13 @@ class Importing:
         writer: WritesPushes,
         skip_bad: bool,
         progress: Progress,
+        monotonic: Callable[[], float],
     ) -> None:
         self._read = read
         self._writer = writer
         self._skip_bad = skip_bad
         self._progress = progress
+        self._monotonic = monotonic
         self._line = 0
         self._in_section = False
         self._section_count = 0
@@ -120,7 +122,7 @@ class Importing:
                 raise failed
 
         try:
-            await patiently(write, stop)
+            await patiently(write, stop, self._monotonic)
         finally:
             self._count(answers.values())
         return {line: a for line, a in answers.items() if isinstance(a, Exception)}

@@ -1,7 +1,6 @@
 """Trying again where nobody else does: a command has no caller that would."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -14,7 +13,9 @@ REST_SECONDS = 1.0
 _T = TypeVar("_T")
 
 
-async def patiently(work: Callable[[], Awaitable[_T]], stop: Stop) -> _T:
+async def patiently(
+    work: Callable[[], Awaitable[_T]], stop: Stop, monotonic: Callable[[], float]
+) -> _T:
     """Do something with the database, again after a second if it is unavailable.
 
     For a minute: a server that is started anew is back by then.
@@ -25,11 +26,11 @@ async def patiently(work: Callable[[], Awaitable[_T]], stop: Stop) -> _T:
         StoreUnavailable: for all of that time.
         Interrupted: a signal came between.
     """
-    started_seconds = time.monotonic()
+    started_seconds = monotonic()
     while True:
         try:
             return await work()
         except StoreUnavailable:
-            if time.monotonic() - started_seconds >= PATIENCE_SECONDS:
+            if monotonic() - started_seconds >= PATIENCE_SECONDS:
                 raise
             await unless(stop, asyncio.sleep(REST_SECONDS))

@@ -62,7 +62,7 @@ class Pruning:
         delete = functools.partial(self._delete, before_ms, now_ms)
         while True:
             started = self._clocks.monotonic()
-            run_count = await patiently(delete, stop)
+            run_count = await patiently(delete, stop, self._clocks.monotonic)
             if not run_count:
                 return
             self.deleted = Deleted(

@@ -73,6 +73,8 @@ def open_handler(handler: Handler, call_seconds: float) -> Handler:
             async with in_time(call_seconds):
                 async for response in behavior(requests, context):
                     await context.write(response)
+        except grpc.aio.InternalError as error:  # the client has left
+            raise asyncio.CancelledError from error
         except errors.CallTooLong as error:
             await refuse(context, error, grpc.StatusCode.DEADLINE_EXCEEDED)
 
