@@ -196,6 +196,13 @@ def test_labels_have_no_password(text: str) -> None:
     assert label == f"postgres://h{':5' if ':5' in text else ''}/d"
 
 
+@pytest.mark.parametrize("database", ["metrics.db", "postgres://h/d"])
+def test_a_bad_switch_is_refused_whatever_the_database(database: str) -> None:
+    """SQLite is always migrated; a slip in the variable is told of all the same."""
+    with pytest.raises(ConfigurationError, match="RECEIVER_MIGRATE 'nonsense' must be true or"):
+        load_serve({}, {**GOOD, "RECEIVER_DB": database, "RECEIVER_MIGRATE": "nonsense"})
+
+
 def test_trusted_peers() -> None:
     """May be repeated or listed; what is no network is named."""
     given = {"trusted_peers": ("10.0.0.0/8", "::1,192.0.2.1")}
