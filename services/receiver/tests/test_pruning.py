@@ -243,10 +243,10 @@ def test_a_signal_ends_it_between_transactions(
     ids=lambda arguments: " ".join(arguments),
 )
 def test_a_signal_while_a_statement_waits(
-    postgres: Any,
     make_kept: Callable[[str], Any],
     fill: Fill,
     line_of: LineOf,
+    export_of: Callable[[Iterable[bytes]], bytes],
     arguments: list[str],
 ) -> None:
     """A lock of somebody else does not hold up the end, and nothing is half done."""
@@ -262,9 +262,8 @@ def test_a_signal_while_a_statement_waits(
                 line, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             ) as process:
                 assert process.stdin is not None
-                header = b'{"format":"runmeter-runs","version":1}\n'
                 with contextlib.suppress(BrokenPipeError), process.stdin:
-                    process.stdin.write(header + line_of(2))
+                    process.stdin.write(export_of([line_of(2)]))
                 while not await lock.fetchval(
                     "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'run'::regclass"
                 ):

@@ -223,31 +223,30 @@ def test_certificates_that_will_not_do(files: Files, ca: trustme.CA, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("key", "is_taken"),
+    ("make_key", "digest", "is_taken"),
     [
-        (rsa.generate_private_key(65537, 2048), True),
-        (ec.generate_private_key(ec.SECP256R1()), True),
-        (ec.generate_private_key(ec.SECP384R1()), True),
-        (ec.generate_private_key(ec.SECP521R1()), False),
-        (ed25519.Ed25519PrivateKey.generate(), False),
-        (ed448.Ed448PrivateKey.generate(), False),
+        (lambda: rsa.generate_private_key(65537, 2048), SHA256(), True),
+        (lambda: ec.generate_private_key(ec.SECP256R1()), SHA256(), True),
+        (lambda: ec.generate_private_key(ec.SECP384R1()), SHA256(), True),
+        (lambda: ec.generate_private_key(ec.SECP521R1()), SHA256(), False),
+        (ed25519.Ed25519PrivateKey.generate, None, False),
+        (ed448.Ed448PrivateKey.generate, None, False),
     ],
     ids=["RSA", "P-256", "P-384", "P-521", "Ed25519", "Ed448"],
 )
 def test_kinds_of_keys(
-    start_receiver: Callable[..., Any], tmp_path: Path, key: Any, is_taken: bool
+    start_receiver: Callable[..., Any],
+    tmp_path: Path,
+    make_key: Callable[[], Any],
+    digest: SHA256 | None,
+    is_taken: bool,
 ) -> None:
     """A certificate that passes is one that clients of gRPC take, and no other passes."""
-    files = Files(tmp_path / "cert.pem", tmp_path / "key.pem")
+    files, key = Files(tmp_path / "cert.pem", tmp_path / "key.pem"), make_key()
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    digest = (
-        None if isinstance(key, (ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)) else SHA256()
-    )
+    now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
     made = (
-        x509.CertificateBuilder(
-            name, name, key.public_key(), 1, now, now.replace(year=now.year + 1)
-        )
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + day)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .sign(key, digest)
     )
