@@ -1,11 +1,11 @@
-"""runmeter.receiver.interceptors: the table of errors."""
+"""runmeter.receiver.interceptors.handling: the table of errors."""
 
 import inspect
 
 import grpc
 
 from runmeter.receiver import errors
-from runmeter.receiver.interceptors import CODES, code_of
+from runmeter.receiver.interceptors.handling import CODES, code_of
 from runmeter.receiver.wire.status import status_of
 
 EXAMPLES = {

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import structlog
 
@@ -41,6 +41,7 @@ from runmeter.receiver.writer import Writer
 
 WRITER_END_SECONDS = 1.0
 COMMAND_END_SECONDS = 3.0
+_T = TypeVar("_T")
 CLOCKS = pruning.Clocks(time.time, time.monotonic)
 
 
@@ -65,20 +66,18 @@ async def import_runs(config: ImportConfig) -> int:
     return await commands.import_runs(config, _heeding, CLOCKS, _writing)
 
 
-async def _heeding(work: Callable[[Stop], Coroutine[Any, Any, int]]) -> int:
+async def _heeding(work: commands.Work) -> int:
     """Do the work of a command, and tell it of the first signal; return the exit status.
 
-    A statement that still waits for a lock or a server some seconds later is not waited for: the
-    database undoes it, as after a SIGKILL.
+    A statement that still waits for a lock or a server some seconds later is not waited for.
     """
     stop = _Signals().stop
-    task = asyncio.create_task(work(stop))
-    either: set[asyncio.Future[Any]] = {task, stop}
-    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    if not (await asyncio.wait({task}, timeout=COMMAND_END_SECONDS))[0]:
+
+    def give_up() -> NoReturn:
         number = signal.Signals[stop.result()]
         _end_at_once(f"{number.name}, and a statement does not end", 128 + number)
-    return await task
+
+    return await _unless_it_hangs(work(stop), stop, COMMAND_END_SECONDS, give_up)
 
 
 async def serve(
@@ -140,17 +139,31 @@ async def serve(
     return 0
 
 
-async def _migrate_until(stop: asyncio.Future[str], database: Database) -> None:
-    """Migrate; a signal is heeded at once, not when the wait for a lock or a large table ends.
+async def _migrate_until(stop: Stop, database: Database) -> None:
+    """Migrate; a signal is heeded at once, not when the wait for a lock or a large table ends."""
+
+    def give_up() -> NoReturn:
+        _end_at_once(f"{stop.result()} before the migration was done", 0)
+
+    await _unless_it_hangs(commands.migrate(database), stop, 0.0, give_up)
+
+
+async def _unless_it_hangs(
+    work: Coroutine[Any, Any, _T],
+    stop: Stop,
+    patience_seconds: float,
+    give_up: Callable[[], NoReturn],
+) -> _T:
+    """Do some work to its end, or give up so long after a signal.
 
     What was not committed is undone by the database, as after a SIGKILL.
     """
-    task = asyncio.create_task(commands.migrate(database))
+    task = asyncio.create_task(work)
     either: set[asyncio.Future[Any]] = {task, stop}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    if not task.done():
-        _end_at_once(f"{stop.result()} before the migration was done", 0)
-    await task
+    if not (await asyncio.wait({task}, timeout=patience_seconds))[0]:
+        give_up()
+    return await task
 
 
 def _allow_many_connections() -> None:

@@ -31,7 +31,9 @@ from runmeter.receiver.store import archive, expiry
 from runmeter.receiver.streams import Lines, Stop, unless
 from runmeter.receiver.writer import Writer
 
-Heed = Callable[[Callable[[Stop], Coroutine[Any, Any, int]]], Awaitable[int]]
+Work = Callable[[Stop], Coroutine[Any, Any, int]]
+"""Returns the exit status."""
+Heed = Callable[[Work], Awaitable[int]]
 """Does some work; from the call on, it is told of the signal that ends the program."""
 Writing = Callable[[Writer], AbstractAsyncContextManager[Writer]]
 """Runs the writer's task as long as the context is open."""

@@ -62,9 +62,6 @@ class _Chore(NamedTuple):
     answer: asyncio.Future[int]
 
 
-_Commit = Callable[[Sequence[Push]], Awaitable[list[Answer]]]
-
-
 class Writer:
     """Owns every transaction; `run` is its task."""
 
@@ -170,7 +167,7 @@ class Writer:
                     continue
                 self._batches_since_chore += 1
                 batch = self._take()
-                answers = await _settle_surely(self._commit, [waiting.push for waiting in batch])
+                answers = await self._settle_surely([waiting.push for waiting in batch])
                 _answer(batch, answers)
                 failed = isinstance(answers[-1], StoreUnavailable)
                 self._refused_bytes = sum(map(_room_bytes, batch)) if failed else 0
@@ -179,6 +176,44 @@ class Writer:
             # here: a connection opened anew is known in this task only, and an open one
             # would keep the interpreter from ending
             await reopen(WRITING)
+
+    async def _settle_surely(self, pushes: Sequence[Push]) -> Sequence[Answer]:
+        """Answer every push, whatever happens: the task lives as long as the program."""
+        try:
+            return await self._settle(pushes)
+        except Exception as error:
+            structlog.get_logger().exception(events.WRITER_FAILED, push_count=len(pushes))
+            return [error] * len(pushes)
+
+    async def _settle(self, pushes: Sequence[Push]) -> list[Answer]:
+        """Commit pushes together, or one by one if that fails; one answer each."""
+        try:
+            return await self._commit(pushes)
+        except Exception as error:
+            await reopen(WRITING)
+            if isinstance(error, DATABASE_ERRORS) and reason_of(error):
+                refusal = unavailable(error, "storing runs")
+                return [refusal] * len(pushes)
+            structlog.get_logger().warning(
+                events.BATCH_FAILED,
+                push_count=len(pushes),
+                error=f"{type(error).__name__}: {error}",
+            )
+        return [await self._settle_alone(push) for push in pushes]
+
+    async def _settle_alone(self, push: Push) -> Answer:
+        for attempt in range(1, _ALONE_TRIES + 1):
+            try:
+                return (await self._commit([push]))[0]
+            except Exception as error:
+                await reopen(WRITING)
+                raced = isinstance(error, RowChanged) or is_transient(error)
+                if raced and attempt < _ALONE_TRIES:
+                    continue
+                if isinstance(error, (*DATABASE_ERRORS, RowChanged)):
+                    return unavailable(error, "storing a run")
+                return error
+        raise AssertionError("every attempt returns or continues")
 
     async def _commit(self, pushes: Sequence[Push]) -> list[Answer]:
         """Do one transaction, as `commit` does, and tell who observes."""
@@ -236,42 +271,3 @@ async def _do_surely(chore: _Chore) -> None:
 def _refuse(chore: _Chore, error: Exception) -> None:
     chore.answer.set_exception(error)
     chore.answer.exception()  # whoever asked may be gone: nobody has to look at it
-
-
-async def _settle_surely(do: _Commit, pushes: Sequence[Push]) -> Sequence[Answer]:
-    """Answer every push, whatever happens: the task lives as long as the program."""
-    try:
-        return await _settle(do, pushes)
-    except Exception as error:
-        structlog.get_logger().exception(events.WRITER_FAILED, push_count=len(pushes))
-        return [error] * len(pushes)
-
-
-async def _settle(do: _Commit, pushes: Sequence[Push]) -> list[Answer]:
-    """Commit pushes together, or one by one if that fails; one answer each."""
-    try:
-        return await do(pushes)
-    except Exception as error:
-        await reopen(WRITING)
-        if isinstance(error, DATABASE_ERRORS) and reason_of(error):
-            refusal = unavailable(error, "storing runs")
-            return [refusal] * len(pushes)
-        structlog.get_logger().warning(
-            events.BATCH_FAILED, push_count=len(pushes), error=f"{type(error).__name__}: {error}"
-        )
-    return [await _settle_alone(do, push) for push in pushes]
-
-
-async def _settle_alone(do: _Commit, push: Push) -> Answer:
-    for attempt in range(1, _ALONE_TRIES + 1):
-        try:
-            return (await do([push]))[0]
-        except Exception as error:
-            await reopen(WRITING)
-            raced = isinstance(error, RowChanged) or is_transient(error)
-            if raced and attempt < _ALONE_TRIES:
-                continue
-            if isinstance(error, (*DATABASE_ERRORS, RowChanged)):
-                return unavailable(error, "storing a run")
-            return error
-    raise AssertionError("every attempt returns or continues")

@@ -21,6 +21,7 @@ from runmeter.receiver.interceptors.handling import (
     Context,
     Handler,
     abort,
+    code_of,
     in_time,
     open_handler,
     parse,
@@ -30,19 +31,6 @@ from runmeter.receiver.peers import FORWARDED, REQUEST_ID, Callers, caller_key, 
 from runmeter.receiver.tokens import parse_bearer, parse_push_token
 from runmeter.receiver.wire.status import bounded_text, status_of
 
-CODES: Mapping[type[errors.CallError], grpc.StatusCode] = {
-    errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.MalformedRequest: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.MessageTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    errors.UnknownMethod: grpc.StatusCode.UNIMPLEMENTED,
-    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
-    errors.WrongScope: grpc.StatusCode.PERMISSION_DENIED,
-    errors.PushConflict: grpc.StatusCode.ALREADY_EXISTS,
-    errors.Busy: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    errors.TooManyFailures: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    errors.CallTooLong: grpc.StatusCode.DEADLINE_EXCEEDED,
-    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
-}
 REFUSALS: Mapping[type[errors.CallError], str] = {
     errors.BearerMissing: "bearer_missing",
     errors.BearerUnknown: "bearer_unknown",
@@ -64,11 +52,6 @@ class Policy(NamedTuple):
     callers: Callers
     failures: Failures
     metrics: Metrics
-
-
-def code_of(error: errors.CallError) -> grpc.StatusCode:
-    """Return the status of an error: that of its class or the nearest class above it."""
-    return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
 
 
 def bearer(context: Context) -> str:

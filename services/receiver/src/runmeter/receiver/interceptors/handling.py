@@ -2,17 +2,35 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Any, NoReturn, TypeAlias
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, TypeAlias
 
 import grpc
 
 from runmeter.receiver import errors
 
+CODES: Mapping[type[errors.CallError], grpc.StatusCode] = {
+    errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.MalformedRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.MessageTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.UnknownMethod: grpc.StatusCode.UNIMPLEMENTED,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.WrongScope: grpc.StatusCode.PERMISSION_DENIED,
+    errors.PushConflict: grpc.StatusCode.ALREADY_EXISTS,
+    errors.Busy: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.TooManyFailures: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.CallTooLong: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+}
 _ABORT_SECONDS = 1.0
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+def code_of(error: errors.CallError) -> grpc.StatusCode:
+    """Return the status of an error: that of its class or the nearest class above it."""
+    return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
 
 
 def parse(handler: Handler, raw: bytes) -> Any:
@@ -51,32 +69,18 @@ def open_handler(handler: Handler, call_seconds: float) -> Handler:
     A dialogue ends in time; who watches health may do so for as long as the connection lasts.
     """
 
-    async def refuse(context: Context, error: errors.CallError, code: grpc.StatusCode) -> NoReturn:
-        await abort(context, code, str(error))
-        raise asyncio.CancelledError
-
-    async def read(raw: bytes, context: Context) -> Any:
-        try:
-            return parse(handler, raw)
-        except errors.MalformedRequest as error:
-            await refuse(context, error, grpc.StatusCode.INVALID_ARGUMENT)
-
     # Behaviours are Any: the stubs know those of the blocking server only.
     behavior: Any = handler.unary_unary or handler.unary_stream or handler.stream_stream
 
     async def answer(raw: bytes, context: Context) -> Any:
-        return await behavior(await read(raw, context), context)
+        async with _refusing(context):
+            return await behavior(parse(handler, raw), context)
 
     async def converse(raws: AsyncIterator[bytes], context: Context) -> None:
-        requests = (await read(raw, context) async for raw in raws)
-        try:
-            async with in_time(call_seconds):
-                async for response in behavior(requests, context):
-                    await context.write(response)
-        except grpc.aio.InternalError as error:  # the client has left
-            raise asyncio.CancelledError from error
-        except errors.CallTooLong as error:
-            await refuse(context, error, grpc.StatusCode.DEADLINE_EXCEEDED)
+        requests = (parse(handler, raw) async for raw in raws)
+        async with _refusing(context), in_time(call_seconds):
+            async for response in behavior(requests, context):
+                await context.write(response)
 
     serializer = handler.response_serializer
     if handler.unary_unary:
@@ -84,3 +88,14 @@ def open_handler(handler: Handler, call_seconds: float) -> Handler:
     if handler.unary_stream:
         return grpc.unary_stream_rpc_method_handler(answer, None, serializer)
     return grpc.stream_stream_rpc_method_handler(converse, None, serializer)
+
+
+@contextlib.asynccontextmanager
+async def _refusing(context: Context) -> AsyncIterator[None]:
+    try:
+        yield
+    except errors.CallError as error:
+        await abort(context, code_of(error), str(error))
+        raise asyncio.CancelledError from error
+    except grpc.aio.InternalError as error:  # the client has left
+        raise asyncio.CancelledError from error

@@ -157,8 +157,6 @@ async def open_store(database: Database, serving: bool = True) -> AsyncIterator[
         with _explained(database):
             await _reach(database, _orm_config(database, patient=not serving))
             await _check_usable(database, serving)
-            if serving:
-                await _check_encoding(database)
         yield
     finally:
         await _close(database)
@@ -192,6 +190,8 @@ async def _check_usable(database: Database, serving: bool) -> None:
             "its tables are missing or older than this receiver; run `receiver migrate` on it "
             "first, or serve with --migrate",
         )
+    if serving:
+        await _check_encoding(database)
     if serving and database.kind == "sqlite":
         await get_connection(WRITING).execute_script("BEGIN IMMEDIATE; ROLLBACK")
     await get_connection(READING).execute_query("SELECT 1")

@@ -4,6 +4,7 @@ The ORM inserts row by row where it has to tell the ids, and asks before it inse
 unique index decides, in one statement, which runs are new; only the others are looked up.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -33,11 +34,11 @@ async def insert_runs(
     columns = tuple(rows[0])
     rest = f"ON CONFLICT DO NOTHING RETURNING {_KEY}, id"
     if _is_postgres(connection):
-        statement = f"{_insert_arrays('run', columns, RunRecord)} {rest}"
+        statement = f"{_insert_arrays(RunRecord, columns)} {rest}"
         values = [[row[name] for row in rows] for name in columns]
     else:
         marks = f"({_marks(columns)})"
-        statement = f"{_insert('run', columns)} VALUES {', '.join([marks] * len(rows))} {rest}"
+        statement = f"{_insert(RunRecord, columns)} VALUES {', '.join([marks] * len(rows))} {rest}"
         values = [value for row in rows for value in row.values()]
     found = await connection.execute_query_dict(statement, values)
     return {key_of(row): row["id"] for row in found}
@@ -66,11 +67,11 @@ async def find_pushes(
 async def insert_containers(connection: BaseDBAsyncClient, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows of `records.container_row`."""
     if _is_postgres(connection):
-        statement = _insert_arrays("run_container", CONTAINER_COLUMNS, ContainerRecord)
+        statement = _insert_arrays(ContainerRecord, CONTAINER_COLUMNS)
         values = [list(column) for column in zip(*rows, strict=True)]
         await connection.execute_query(statement, values)
         return
-    insert = _insert("run_container", CONTAINER_COLUMNS)
+    insert = _insert(ContainerRecord, CONTAINER_COLUMNS)
     statement = f"{insert} VALUES ({_marks(CONTAINER_COLUMNS)})"
     await connection.execute_many(statement, [list(row) for row in rows])
 
@@ -79,15 +80,16 @@ def _is_postgres(connection: BaseDBAsyncClient) -> bool:
     return connection.capabilities.dialect == "postgres"
 
 
-def _insert(table: str, columns: Sequence[str]) -> str:
-    return f"INSERT INTO {table} ({', '.join(columns)})"
+def _insert(record: type[Model], columns: Sequence[str]) -> str:
+    return f"INSERT INTO {record._meta.db_table} ({', '.join(columns)})"
 
 
 def _marks(columns: Sequence[str]) -> str:
     return ", ".join("?" * len(columns))
 
 
-def _insert_arrays(table: str, columns: Sequence[str], record: type[Model]) -> str:
+@functools.cache
+def _insert_arrays(record: type[Model], columns: tuple[str, ...]) -> str:
     """Return an insert of PostgreSQL, a parameter per column: one text for any number of rows.
 
     It is prepared once, and one message takes all rows.
@@ -95,7 +97,7 @@ def _insert_arrays(table: str, columns: Sequence[str], record: type[Model]) -> s
     arrays = ", ".join(
         f"${number}::{_postgres_type(record, name)}[]" for number, name in enumerate(columns, 1)
     )
-    return f"{_insert(table, columns)} SELECT * FROM unnest({arrays})"
+    return f"{_insert(record, columns)} SELECT * FROM unnest({arrays})"
 
 
 def _postgres_type(record: type[Model], name: str) -> str:
