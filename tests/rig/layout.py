@@ -65,8 +65,8 @@ def packages_are_complete(root: Path) -> Iterator[str]:
             yield f"{folder}: is called {name}"
 
 
-def packages_are_five(root: Path) -> Iterator[str]:
-    """Find packages that the workspace does not have, or that are none of the five."""
+def packages_are_six(root: Path) -> Iterator[str]:
+    """Find packages that the workspace does not have, or that are none of the six."""
     globs = settings(root / "pyproject.toml")["tool"]["uv"]["workspace"]["members"]
     members = {
         path.relative_to(root).as_posix()
@@ -78,7 +78,7 @@ def packages_are_five(root: Path) -> Iterator[str]:
         Path(name).parent.as_posix() for name in files(root) if name.endswith("pyproject.toml")
     }
     for folder in members ^ set(PACKAGES) | (others - {"."}) ^ set(PACKAGES):
-        yield f"{folder}: not one of the five packages of the workspace"
+        yield f"{folder}: not one of the six packages of the workspace"
 
 
 def namespace_is_shared(root: Path) -> Iterator[str]:
