@@ -16,18 +16,18 @@ from rig.repository import ROOT, SOURCES
 OFFENCES = {
     "libraries-know-no-service": ("runmeter.procfs.fields", "import runmeter.receiver.errors"),
     "libraries-independent": ("runmeter.procfs.fields", "import runmeter.v1.run_pb2"),
-    "services-independent": ("runmeter.gateway.query", "import runmeter.receiver.errors"),
+    "services-independent": ("runmeter.gateway.api.query", "import runmeter.receiver.errors"),
     "procfs-is-for-the-collector": ("runmeter.receiver.model", "import runmeter.procfs"),
     "generated-code-at-the-edge": ("runmeter.receiver.ingest", "from runmeter.v1 import run_pb2"),
     "grpc-at-the-edge": ("runmeter.receiver.tokens", "import grpc"),
     "tortoise-at-the-edge": ("runmeter.receiver.query", "from tortoise import Tortoise"),
-    "sanic-at-the-edge": ("runmeter.gateway.schemas", "import sanic"),
+    "sanic-at-the-edge": ("runmeter.gateway.schemas.api", "import sanic"),
     "prometheus-at-the-edge": ("runmeter.receiver.writer", "import prometheus_client"),
     "aiohttp-at-the-edge": ("runmeter.receiver.server", "import aiohttp"),
     "sampling-is-light": ("runmeter.collector.output", "import structlog"),
     "collector-layers": ("runmeter.collector.series", "import runmeter.collector.output"),
     "receiver-layers": ("runmeter.receiver.model", "import runmeter.receiver.query"),
-    "gateway-layers": ("runmeter.gateway.schemas", "import runmeter.gateway.bodies"),
+    "gateway-layers": ("runmeter.gateway.schemas.api", "import runmeter.gateway.web.body"),
 }
 
 

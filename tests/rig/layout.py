@@ -22,7 +22,7 @@ _PARTS = {
     "collector": "cli config app containers ledger sampler summary output spool push",
     "receiver": "cli config app server interceptors servicers ingest query writer records store "
     "migrations tokens wire",
-    "gateway": "cli config app backend api schemas problems static",
+    "gateway": "cli config app model api web receiver schemas openapi static",
 }
 _OF_THE_ROOT = (
     *("README.md", "CONTRIBUTING.md", "Makefile", "pyproject.toml", "uv.lock", "tox.ini"),
