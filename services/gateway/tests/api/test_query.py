@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from runmeter.gateway.api.query import (
     PAGE_PARAMETERS,
     RUN_PARAMETERS,
-    PageQuery,
-    RunQuery,
     asked,
     decode_component,
     next_page,
     path_of,
 )
 from runmeter.gateway.errors import FieldError, InvalidRequest
+from runmeter.gateway.model import PageQuery, RunQuery
 from runmeter.gateway.schemas.api import Scope
 from runmeter.gateway.schemas.instant import parse_instant
 
