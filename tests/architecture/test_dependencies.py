@@ -19,6 +19,7 @@ _PORTIONS = {
     "google.rpc": "googleapis-common-protos",
     "runmeter.v1": "runmeter-proto",
     "runmeter.procfs": "runmeter-procfs",
+    "runmeter.service": "runmeter-service",
     "runmeter.collector": "runmeter-collector",
     "runmeter.receiver": "runmeter-receiver",
     "runmeter.gateway": "runmeter-gateway",
