@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOOR_PERCENT = 95.0
 PACKAGES = {
     "procfs": "libs/procfs",
+    "service": "libs/service",
     "collector": "services/collector",
     "receiver": "services/receiver",
     "gateway": "services/gateway",

@@ -1,4 +1,4 @@
-"""What a package declares to need, and what its modules import."""
+"""Each package declares the distributions that its modules import, and no other."""
 
 import ast
 import functools
@@ -8,11 +8,10 @@ import tomllib
 from collections.abc import Mapping
 from importlib.metadata import packages_distributions
 from pathlib import Path
-from typing import Any
 
+import pytest
 from packaging.requirements import Requirement
-
-from .repository import modules
+from rig.repository import PACKAGES, ROOT, modules
 
 # distributions that share the first name of their packages
 _PORTIONS = {
@@ -20,31 +19,17 @@ _PORTIONS = {
     "google.rpc": "googleapis-common-protos",
     "runmeter.v1": "runmeter-proto",
     "runmeter.procfs": "runmeter-procfs",
+    "runmeter.service": "runmeter-service",
     "runmeter.collector": "runmeter-collector",
     "runmeter.receiver": "runmeter-receiver",
     "runmeter.gateway": "runmeter-gateway",
 }
 
 
-def settings(path: Path) -> dict[str, Any]:
-    """Return what a TOML file holds; not to be changed."""
-    return _parsed(path.read_text())
-
-
-@functools.cache
-def _parsed(text: str) -> dict[str, Any]:
-    return tomllib.loads(text)
-
-
-def project(folder: Path) -> dict[str, Any]:
-    """Return the table ``project`` of a package's ``pyproject.toml``."""
-    return settings(folder / "pyproject.toml")["project"]  # type: ignore[no-any-return]
-
-
-def declared(folder: Path) -> dict[str, Requirement]:
-    """Return the requirements of a package by distribution."""
-    found = map(Requirement, project(folder)["dependencies"])
-    return {one.name: one for one in found}
+def declared(folder: Path) -> set[str]:
+    """Return the distributions that a package declares."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    return {Requirement(one).name for one in project["dependencies"]}
 
 
 def imported(folder: Path) -> dict[str, str]:
@@ -56,11 +41,10 @@ def imported(folder: Path) -> dict[str, str]:
                 continue
             for distribution in _distribution(name):
                 found.setdefault(distribution, f"{path.name}:{line}")
-    found.pop(project(folder)["name"], None)
+    found.pop(f"runmeter-{folder.name}", None)
     return found
 
 
-@functools.cache
 def _imports(source: str) -> list[tuple[str, int]]:
     found = []
     for node in ast.walk(ast.parse(source)):
@@ -90,3 +74,11 @@ def _installed() -> Mapping[str, list[str]]:
 def _normal(name: str) -> str:
     """Return the name of a distribution as PEP 503 writes it."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize("folder", PACKAGES[1:])
+def test_dependencies_are_those_imported(folder: str) -> None:
+    """A package declares what it imports; proto, whose modules are generated, is not looked at."""
+    found = imported(ROOT / folder)
+    assert {n: place for n, place in found.items() if n not in declared(ROOT / folder)} == {}
+    assert declared(ROOT / folder) - found.keys() == set()
