@@ -395,12 +395,12 @@ def test_counters_read_too_early_are_read_again(cgroups: Any) -> None:
 
 ASK = """
 import sys
-from runmeter.collector.clock import read_process_clock
-from runmeter.collector.containers import Containers
-from runmeter.collector.sources import hierarchies
-from runmeter.collector.exact import CgroupUsage
-from runmeter.collector.sampler import Sampler
-from runmeter.collector.summary import Summary
+from runmeter.collector.processes.clock import read_process_clock
+from runmeter.collector.processes.containers import Containers
+from runmeter.collector.cgroups.discovery import hierarchies
+from runmeter.collector.cgroups.usage import CgroupUsage
+from runmeter.collector.sampling.sampler import Sampler
+from runmeter.collector.summary.summary import Summary
 from runmeter.procfs import ProcFS
 
 pid, root = int(sys.argv[1]), sys.argv[2]

@@ -32,7 +32,7 @@ sys.stdin.readline()
 # prints what a collector in another pid namespace makes of two mounts of /proc
 ASK = """
 import sys
-from runmeter.collector.clock import clock_source
+from runmeter.collector.processes.clock import clock_source
 print(*map(clock_source, sys.argv[1:]))
 """
 

@@ -1,4 +1,4 @@
-"""runmeter.collector.hidepid, in pid namespaces whose first process is the collector's user's."""
+"""Whether a mount hides processes, in pid namespaces whose first process is the collector's user's."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ exec setpriv --clear-groups $3 {sys.executable} -I -c "$4" "$2"
 # Who changes users is not dumpable any more, and /proc would show it as root's
 ASK = """
 import ctypes, os, sys
-from runmeter.collector.hidepid import hides_processes
+from runmeter.collector.processes.hidepid import hides_processes
 from runmeter.procfs import ProcFS
 PR_SET_DUMPABLE = 4
 uid = int(sys.argv[1])

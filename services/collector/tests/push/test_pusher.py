@@ -402,8 +402,8 @@ class Finder:
                 raise TypeError from error
 
 sys.meta_path.insert(0, Finder())
-from runmeter.collector import push
-sys.exit(push.main())
+from runmeter.collector.push.__main__ import main
+sys.exit(main())
 """
 
 

@@ -646,7 +646,7 @@ def test_the_lock_of_a_dead_process_is_free(folder: Folder, receiver: Any) -> No
     """A killed owner leaves its lock file, and the run is anybody's."""
     file = folder.add(1)
     code = (
-        "import sys, signal; from runmeter.collector import spool; "
+        "import sys, signal; from runmeter.collector.spool.locks import lock; "
         "lock(*sys.argv[1:]); print('locked', flush=True); signal.pause()"
     )
     owner = subprocess.Popen(

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runmeter.collector.errors import HeldError, SpoolError
-from runmeter.collector.spool.folder import REJECTED, push_id_of, remove_file, trim, write_file
+from runmeter.collector.spool.folder import REJECTED_FOLDER, push_id_of, remove_file, trim, write_file
 from runmeter.collector.spool.format import decode, encode
 from runmeter.collector.spool.locks import is_held, lock, release
 
@@ -208,7 +208,7 @@ def test_owned_runs_and_the_own_one_are_never_dropped(tmp_path: Path) -> None:
 def test_rejected_runs_are_dropped_first(tmp_path: Path) -> None:
     """They count, and no receiver waits for them."""
     fill(tmp_path, 0, 1)
-    fill(tmp_path, 2, 3, below=REJECTED)
+    fill(tmp_path, 2, 3, below=REJECTED_FOLDER)
     assert trim(str(tmp_path), 1, 1000, "") == [IDS[3], IDS[2], IDS[1]]
     assert left(tmp_path) == [0]
 

@@ -1,4 +1,4 @@
-"""runmeter.collector.summary: what becomes of samples, each of them made by hand."""
+"""What becomes of samples, each of them made by hand."""
 
 from __future__ import annotations
 
