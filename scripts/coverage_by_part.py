@@ -31,7 +31,7 @@ PARTS = {
     "wire": (
         "services/collector/src/runmeter/collector/push/wire.py",
         "services/receiver/src/runmeter/receiver/wire/",
-        "services/gateway/src/runmeter/gateway/wire/",
+        "services/gateway/src/runmeter/gateway/receiver/",
     ),
 }
 SETTINGS = """\
