@@ -50,7 +50,9 @@ PARTS = {
         "runmeter/collector/sampling/ledger.py",
         ("sampling/test_ledger.py",),
     ),
-    "summary": Part("services/collector", "runmeter/collector/summary/summary.py", ("summary/test_summary.py",)),
+    "summary": Part(
+        "services/collector", "runmeter/collector/summary/summary.py", ("summary/test_summary.py",)
+    ),
     "tokens": Part("services/receiver", "runmeter/receiver/tokens.py", ("test_tokens.py",)),
 }
 

@@ -14,7 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runmeter.collector.errors import HeldError, SpoolError
-from runmeter.collector.spool.folder import REJECTED_FOLDER, push_id_of, remove_file, trim, write_file
+from runmeter.collector.spool.folder import (
+    REJECTED_FOLDER,
+    push_id_of,
+    remove_file,
+    trim,
+    write_file,
+)
 from runmeter.collector.spool.format import decode, encode
 from runmeter.collector.spool.locks import is_held, lock, release
 
