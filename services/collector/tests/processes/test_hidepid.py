@@ -1,4 +1,4 @@
-"""Whether a mount hides processes, in pid namespaces whose first process is the collector's user's."""
+"""Whether a mount hides processes: pid namespaces whose pid 1 belongs to the collector's user."""
 
 import subprocess
 import sys
