@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOOR_PERCENT = 95.0
 PACKAGES = {
     "procfs": "libs/procfs",
+    "service": "libs/service",
     "collector": "services/collector",
     "receiver": "services/receiver",
     "gateway": "services/gateway",
@@ -30,7 +31,7 @@ PARTS = {
     "wire": (
         "services/collector/src/runmeter/collector/wire.py",
         "services/receiver/src/runmeter/receiver/wire/",
-        "services/gateway/src/runmeter/gateway/wire/",
+        "services/gateway/src/runmeter/gateway/receiver/",
     ),
 }
 SETTINGS = """\

@@ -49,7 +49,7 @@ def test_what_is_installed(images: dict[str, str], name: str) -> None:
     modules, ours = map(set, inside(name, code))
     assert NEEDED[name] in modules
     assert not FOREIGN[name] & modules
-    assert ours == {name, "v1"} | ({"procfs"} if name == "collector" else set())
+    assert ours == {name, "v1"} | {"procfs" if name == "collector" else "service"}
     assert not {"pytest", "uv", "hatchling", "grpc_tools", "mypy_protobuf"} & modules
 
 

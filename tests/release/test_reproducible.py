@@ -14,6 +14,7 @@ from rig.scratch import git
 PACKAGES = (
     "proto",
     "libs/procfs",
+    "libs/service",
     "services/collector",
     "services/receiver",
     "services/gateway",

@@ -6,8 +6,9 @@ import inspect
 import re
 from pathlib import Path
 
-from runmeter.gateway import events, problems
+from runmeter.gateway import events
 from runmeter.gateway.settings import OPTIONS
+from runmeter.gateway.web import problems
 
 ROOT = Path(__file__).parents[3]
 

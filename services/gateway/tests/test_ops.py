@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from runmeter.gateway.errors import ReceiverError
 from runmeter.gateway.metrics import Metrics, WorkersMetrics
-from runmeter.gateway.ops import Readiness
+from runmeter.gateway.readiness import Readiness
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
 TEMPLATE = "/api/v1/metrics/repo/{org}/{repo}/{workflow}/{job}"
