@@ -37,7 +37,7 @@ does (`run.kept`, `run.rejected`: [events](events.md#collector)), and so does it
 [exit code](errors.md#exit-codes).
 
 Both services also serve the usual `process_…` metrics: CPU time, memory, open files.
-"""
+"""  # noqa: E501 rows of a table
 
 
 def receiver() -> bytes:
@@ -62,7 +62,8 @@ def section(name: str, text: bytes) -> str:
     for family in text_string_to_metric_families(text.decode()):
         ending = {"counter": "_total", "info": "_info"}.get(family.type, "")
         if family.name.startswith("runmeter_") and not family.name.endswith("_created"):
-            rows[family.name] = f"| `{family.name}{ending}` | {family.type} | {family.documentation} |"
+            metric = f"`{family.name}{ending}`"
+            rows[family.name] = f"| {metric} | {family.type} | {family.documentation} |"
     return "\n".join([f"## {name}\n", "| metric | type | |", "|---|---|---|", *rows.values(), ""])
 
 
