@@ -153,8 +153,8 @@ SETTINGS: dict[str, Callable[[Stage], Replaced]] = {
     "services/receiver/README.md": stored,
 }
 
-POSTGRES = {"docs/receiver.md", "services/receiver/README.md"}
-"""Documents that name a database of PostgreSQL."""
+POSTGRES = {"docs/receiver.md"}
+"""Documents that use PostgreSQL."""
 AT_A_TIME = 3
 SURROUNDING = {"no_proxy": "*", "RECEIVER_OPS_ADDR": "none", "GATEWAY_OPS_ADDR": "none"}
 
