@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 PUSHED, KEPT = 0, 3
 BRIEFLY = "--shutdown-timeout=1s"
-LONG_ENOUGH_TO_CONNECT = "--shutdown-timeout=3s"
+LONG_ENOUGH_TO_CONNECT = "--shutdown-timeout=10s"
 
 
 @pytest.fixture
