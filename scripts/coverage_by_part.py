@@ -25,11 +25,11 @@ PACKAGES = {
 }
 PARTS = {
     "procfs": ("libs/procfs/src/",),
-    "ledger": ("services/collector/src/runmeter/collector/ledger.py",),
-    "summary": ("services/collector/src/runmeter/collector/summary.py",),
+    "ledger": ("services/collector/src/runmeter/collector/sampling/ledger.py",),
+    "summary": ("services/collector/src/runmeter/collector/summary/summary.py",),
     "tokens": ("services/receiver/src/runmeter/receiver/tokens.py",),
     "wire": (
-        "services/collector/src/runmeter/collector/wire.py",
+        "services/collector/src/runmeter/collector/push/wire.py",
         "services/receiver/src/runmeter/receiver/wire/",
         "services/gateway/src/runmeter/gateway/receiver/",
     ),

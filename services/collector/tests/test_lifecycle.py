@@ -23,9 +23,10 @@ import grpc
 import pytest
 from rig.namespaces import needs_unshare
 
-from runmeter.collector import spool
-from runmeter.collector.sources import CGROUP_ROOT, hierarchies
-from runmeter.collector.wire import to_wire
+from runmeter.collector.cgroups.discovery import CGROUP_ROOT, hierarchies
+from runmeter.collector.push.wire import to_wire
+from runmeter.collector.spool.format import decode
+from runmeter.collector.spool.locks import is_held
 from runmeter.v1 import run_pb2
 
 WAIT_SECONDS = 30.0
@@ -114,11 +115,11 @@ class Collectors:
     @property
     def files(self) -> list[Path]:
         """The runs in the spool."""
-        return sorted(self.spool.glob("*.json"))
+        return sorted(self.glob("*.json"))
 
     def kept(self) -> list[dict[str, Any]]:
         """Read the runs in the spool."""
-        return [spool.decode(path.read_bytes()) for path in self.files]
+        return [decode(path.read_bytes()) for path in self.files]
 
     def checkpoint(self, revision: int = 1) -> dict[str, Any]:
         """Wait for a checkpoint of a revision or a later one."""
@@ -166,7 +167,7 @@ def test_a_killed_collector_leaves_the_run_so_far(collectors: Collectors) -> Non
     assert run["payload"]["containers"]
     message = to_wire(run)
     assert message.state == run_pb2.RUN_STATE_RUNNING
-    assert list(collectors.spool.glob("*.tmp")) == []
+    assert list(collectors.glob("*.tmp")) == []
 
 
 def test_checkpoints_raise_the_revision_and_the_end_is_above(
@@ -237,7 +238,7 @@ def test_a_push_that_hangs_holds_up_neither_checkpoints_nor_the_end(
 def test_nothing_is_kept_of_a_run_that_goes_nowhere(collectors: Collectors) -> None:
     """Without an endpoint there is no spool."""
     collectors.run("", OFTEN, "--", "sleep", "0.3")
-    assert not collectors.spool.exists()
+    assert not collectors.exists()
 
 
 def test_what_cannot_be_pushed_leaves_checkpoints_all_the_same(
@@ -387,7 +388,7 @@ def test_sigterm_at_any_moment(collectors: Collectors, receiver: Any, seed: int)
     assert bool(pushed or states) == began
     if process.returncode == 0:
         assert (states, len(pushed)) == ([], 1)
-    assert list(collectors.spool.glob("*.tmp")) == []
+    assert list(collectors.glob("*.tmp")) == []
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -414,7 +415,7 @@ def test_sigkill_at_any_moment(collectors: Collectors, receiver: Any, seed: int)
 
 def _writers(folder: Path) -> list[Path]:
     """Return the locks that somebody still holds: a checkpoint outlives its collector shortly."""
-    return [lock for lock in folder.glob("*.lock") if spool.is_held(str(folder), lock.stem)]
+    return [lock for lock in folder.glob("*.lock") if is_held(str(folder), lock.stem)]
 
 
 def test_a_stopped_checkpoint_does_not_hold_up_the_end(collectors: Collectors) -> None:
@@ -515,7 +516,7 @@ def test_a_spool_that_takes_nothing_is_one_warning(
     collectors: Collectors, receiver: Any, options: str
 ) -> None:
     """Full or read-only: measured all the same, pushed from memory, exit code kept."""
-    collectors.spool.mkdir()
+    collectors.mkdir()
     script = (
         f'mount -t tmpfs -o {options} none "{collectors.spool}"; '
         f'head -c 64k /dev/zero > "{collectors.spool}/full" 2>&-; exec "$@"'
@@ -617,7 +618,7 @@ def test_a_disk_that_hangs_holds_up_neither_samples_nor_the_end(
     assert collectors.run(receiver.endpoint, "--", "true").returncode == 0
     again = [receiver.pushes.get_nowait().run for _ in range(receiver.pushes.qsize())]
     assert all(run == pushed for run in again if run.push_id == pushed.push_id)
-    assert not list(collectors.spool.glob("*.json*"))
+    assert not list(collectors.glob("*.json*"))
 
 
 def test_too_full_a_spool_drops_the_oldest_by_name(collectors: Collectors) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from runmeter.collector import config, flags
+from runmeter.collector.config import flags, settings
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -38,7 +38,7 @@ def test_the_flags_are_those_of_the_program() -> None:
 
 def test_the_defaults_are_those_of_the_program() -> None:
     """Where the table gives a value as default, giving it changes nothing."""
-    plain = config.load([], {"HOME": "/h"})
+    plain = settings.load([], {"HOME": "/h"})
     values = {
         flag: default.strip("`")
         for flag, (_, default, _) in _flags().items()
@@ -48,7 +48,7 @@ def test_the_defaults_are_those_of_the_program() -> None:
     have_one = [f for f in _flags() if getattr(plain, _field(f)) and f != "--spool-dir"]
     assert list(values) == have_one
     given = [f"{flag}={value}" for flag, value in values.items()]
-    assert config.load(given, {"HOME": "/h"}) == plain
+    assert settings.load(given, {"HOME": "/h"}) == plain
     for flag, (_, default, _) in _flags().items():
         if default in ("none", "off"):
             assert not getattr(plain, _field(flag))
@@ -57,7 +57,7 @@ def test_the_defaults_are_those_of_the_program() -> None:
 def _field(flag: str) -> str:
     name = flag.removeprefix("--").replace("-", "_")
     name = {"push_endpoint": "endpoint", "push_token_file": "push_token"}.get(name, name)
-    return name if name in config.Config._fields else f"{name}_ns"
+    return name if name in settings.Config._fields else f"{name}_ns"
 
 
 def test_the_examples_of_variables_are_taken() -> None:
@@ -65,13 +65,13 @@ def test_the_examples_of_variables_are_taken() -> None:
     rows = {row[0].strip("`"): row[1] for row in _rows("Settings") if len(row) == 2}
     names = ("COLLECTOR_LABELS", "CGROUP_PROCESS_MAP", "CGROUP_LIMITS")
     values = {name: re.findall("`(.*?)`", rows[name])[0] for name in names}
-    found = config.load([], values)
+    found = settings.load([], values)
     assert found.labels == {"os": "debian", "python": "3.13"}
     assert found.process_map == {"node": "runner"}
     assert found.limits["runner"] == (2.0, 2**30)
     for quantity in re.findall("`(.*?)`", rows["CGROUP_LIMITS"])[1:]:
         limits = json.dumps({"x": {"cpu": quantity, "memory": quantity}})
-        assert config.load([], {"CGROUP_LIMITS": limits}).limits["x"].cpu_cores
+        assert settings.load([], {"CGROUP_LIMITS": limits}).limits["x"].cpu_cores
 
 
 def test_the_exit_codes_are_in_the_help() -> None:
