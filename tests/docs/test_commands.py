@@ -196,7 +196,13 @@ def outcome(name: str, folder: Path, server: Postgres | None) -> list[str]:
         return run(commands, stage.folder, stage.environment(SURROUNDING))
 
 
-@pytest.mark.parametrize("name", runnable())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "README.md" else pytest.mark.slow)
+        for name in runnable()
+    ],
+)
 def test_document(name: str, outcomes: dict[str, Future[list[str]]]) -> None:
     """All commands succeed, one after the other, and each answer is the one that stands there."""
     assert name in outcomes, "SETTINGS has to say what its commands need, or a reason why not"
