@@ -52,8 +52,7 @@ def address_of(sock: socket.socket) -> str:
 def _bind(address: Address, flag: str) -> socket.socket:
     try:
         if address.host is not None:
-            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-            return _bound(found[0][0], found[0][4])
+            return _first_bound(address.host, address.port)
         try:
             return _bound(socket.AF_INET6, ("::", address.port))
         except OSError as error:
@@ -62,6 +61,17 @@ def _bind(address: Address, flag: str) -> socket.socket:
         return _bound(socket.AF_INET, ("0.0.0.0", address.port))
     except OSError as error:
         raise _unusable(address, flag, error) from error
+
+
+def _first_bound(host: str, port: int) -> socket.socket:
+    """Bind the first address of a name that can be: it may have one of IPv6, the machine none."""
+    failure: OSError | None = None
+    for family, _, _, _, at in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            return _bound(family, at)
+        except OSError as error:
+            failure = error
+    raise failure or OSError(f"{host} has no address")
 
 
 def _bound(family: int, at: tuple[object, ...]) -> socket.socket:
