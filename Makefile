@@ -8,7 +8,7 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-containers test-lowest soak coverage mutation lint lock bench docs pyz clean \
+.PHONY: help setup demo up test test-containers test-lowest soak coverage mutation lint lock bench docs generated pyz clean \
   install-hooks change release dist sbom
 
 help: ## list the targets
@@ -79,6 +79,9 @@ bench: setup ## what the services cost, how exact and how fast they are, measure
 docs: setup ## the documents as a site with a search, in site/; every link checked
 	@$(VENV)/bin/mkdocs build --quiet --strict
 	@echo 'site/ is built; to read it: python3 -m http.server --bind 127.0.0.1 --directory site'
+
+generated: setup ## write the generated pages: configuration, events, metrics, openapi.json
+	@for page in configuration events metrics openapi; do $(VENV)/bin/python scripts/$$page.py; done
 
 pyz: setup ## write dist/collector.pyz: the collector in one file that needs nothing but Python
 	@$(VENV)/bin/python -I scripts/pyz.py
