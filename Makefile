@@ -8,7 +8,7 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-containers test-lowest soak coverage mutation lint lock bench docs generated pyz clean \
+.PHONY: help setup demo up test test-all test-containers test-lowest soak coverage mutation lint lock bench docs generated pyz clean \
   install-hooks change release dist sbom
 
 help: ## list the targets
@@ -28,8 +28,11 @@ demo: setup ## measure a workload, push it, query it, show it; nothing is left b
 up: setup ## run receiver and gateway here until Ctrl-C, print how to use them
 	@$(VENV)/bin/python -I scripts/local.py up
 
-test: setup ## all tests, lint and types
-	$(VENV)/bin/tox run-parallel --parallel auto --parallel-no-spinner $(TOX)
+test: setup ## before each commit: tests, lint, types
+	TOX_SKIP_ENV=containers $(VENV)/bin/tox run-parallel --parallel 4 --parallel-no-spinner $(TOX)
+
+test-all: setup ## test, and the slow ones: faults, loads, pods, containers, browser, releases
+	TIER= $(VENV)/bin/tox run-parallel --parallel 4 --parallel-no-spinner $(TOX)
 
 test-containers: setup ## build the images and run them: needs a Docker engine and compose
 	$(VENV)/bin/tox run -e containers
