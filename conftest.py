@@ -1,23 +1,32 @@
-"""What holds for the tests of every package: skips in CI, and how many property cases ran.
-
-In CI a skipped test fails the session, unless tests/skips.toml lists it with its reason. A test
-that is skipped everywhere is a test nobody has. Expected failures count like skips.
-"""
+"""What holds for the tests of every package: skips in CI, and how many property cases ran."""
 
 import functools
 import os
 import signal
-import tomllib
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from hypothesis import is_hypothesis_test
 
-LIST = Path(__file__).parent / "tests" / "skips.toml"
-
+# why a test may be skipped in CI; any other skip, and any expected failure, fails the session
+REASONS = (
+    "needs [0-9]* open files",
+    "needs 2500 files at once",
+    "needs a Docker engine: *",
+    "needs Podman: *",
+    "needs a user who is not root, or user namespaces",
+    "needs cgroups, version 1",
+    "needs chromium",
+    "needs curl, jq, openssl and make",
+    "needs kubectl",
+    "needs root and *",  # loop devices, writable cgroups, a mount, unshare
+    "needs root, *",
+    "needs systemd-analyze",
+    "needs the program wrk",
+    "needs writable cgroups, version 1: *",
+)
 
 # in the background of a script SIGINT is ignored, under nohup SIGHUP: not in what tests start
 for number, handler in (
@@ -28,99 +37,59 @@ for number, handler in (
         signal.signal(number, handler)
 
 
-class Skip(NamedTuple):
-    """A test and why it did not run; in the list ``reason`` may hold ``*``."""
-
-    test: str
-    reason: str
-
-
-def listed_skips(path: Path) -> list[Skip]:
-    """Read the list: one ``[[skip]]`` per entry, with ``test`` and ``reason``, nothing else."""
-    entries = tomllib.loads(path.read_text()).get("skip", [])
-    return [Skip(**entry) for entry in entries]
-
-
-def is_listed(skip: Skip, listed: list[Skip]) -> bool:
-    """Tell whether an entry names the test, its function, file or folder, and its reason."""
-    return any(
-        (skip.test == entry.test or skip.test.startswith((f"{entry.test}[", f"{entry.test}:")))
-        and fnmatchcase(skip.reason, entry.reason)
-        for entry in listed
-    )
-
-
 class SkipGuard:
-    """Collects what was skipped; at the end of the session, what of it is not listed."""
+    """Collects skips that have none of the reasons above; they fail the session."""
 
-    def __init__(self, listed: list[Skip]) -> None:
-        self._listed = listed
-        self.unlisted: list[Skip] = []
+    def __init__(self) -> None:
+        self.found: list[str] = []
 
-    def _see(self, report: pytest.TestReport | pytest.CollectReport) -> None:
-        if not report.skipped:
-            return
-        reason = getattr(report, "wasxfail", None)
-        if reason is None and isinstance(report.longrepr, tuple):
-            reason = report.longrepr[2].removeprefix("Skipped: ")
-        skip = Skip(report.nodeid, reason or "")
-        if not is_listed(skip, self._listed):
-            self.unlisted.append(skip)
+    def pytest_runtest_logreport(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        """See a test that was skipped, or failed as expected."""
+        if report.skipped:
+            text = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+            reason = getattr(report, "wasxfail", text.removeprefix("Skipped: "))
+            if not any(fnmatchcase(reason, one) for one in REASONS):
+                self.found.append(f"{report.nodeid}: {reason}")
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """See a test that was skipped before or while it ran."""
-        self._see(report)
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """See a module that was skipped as a whole."""
-        self._see(report)
+    pytest_collectreport = pytest_runtest_logreport
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail a session that would otherwise have passed."""
-        if self.unlisted and session.exitstatus == pytest.ExitCode.OK:
+        if self.found and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say which skips have to be listed, or rather to be made tests again."""
-        if self.unlisted:
-            terminalreporter.section("skipped, but not in tests/skips.toml", red=True)
-        for skip in self.unlisted:
-            terminalreporter.line(f"{skip.test}: {skip.reason}")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Count property cases; watch skips where the environment says that this is CI."""
-    config.pluginmanager.register(PropertyCases(), "property-cases")
-    if os.environ.get("CI"):
-        config.pluginmanager.register(SkipGuard(listed_skips(LIST)), "skip-guard")
+        """Name the skips."""
+        for line in self.found:
+            terminalreporter.line(f"skipped for a reason that conftest.py does not list: {line}")
 
 
 class PropertyCases:
-    """Counts every case of the property tests, and says at the end how many ran."""
+    """Counts the cases of property tests, and prints how many ran."""
 
-    def __init__(self) -> None:
-        self._count = 0
-        self._has_tests = False
+    count = 0
 
     def _counting(self, inner: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(inner)
         def counted(*args: Any, **kwargs: Any) -> Any:
-            self._count += 1
+            self.count += 1
             return inner(*args, **kwargs)
 
         return counted
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Wrap each property test once, however many parameters it has."""
-        seen = set()
-        for item in items:
-            test = getattr(item, "obj", None)
-            if is_hypothesis_test(test) and id(test) not in seen:
-                seen.add(id(test))
-                test.hypothesis.inner_test = self._counting(test.hypothesis.inner_test)
-        self._has_tests = bool(seen)
+        for test in {one for item in items if is_hypothesis_test(one := getattr(item, "obj", 0))}:
+            test.hypothesis.inner_test = self._counting(test.hypothesis.inner_test)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say how many cases ran."""
-        if self._has_tests:
-            terminalreporter.write_line(f"property tests ran {self._count} cases")
+        """Print how many cases ran."""
+        if self.count:
+            terminalreporter.write_line(f"property tests ran {self.count} cases")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Count property cases; watch skips in CI."""
+    config.pluginmanager.register(PropertyCases(), "property-cases")
+    if os.environ.get("CI"):
+        config.pluginmanager.register(SkipGuard(), "skip-guard")

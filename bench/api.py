@@ -16,7 +16,7 @@ from bench.databases import folder
 from bench.receivers import KEY, READ_TOKEN, ROOT, Load, Receiver, receiver, serving
 from bench.report import Claim, Result, at_least, show
 from bench.runs import SCOPE
-from runmeter.gateway.schemas import RunRecord, decode_custom, encode
+from runmeter.gateway.schemas.api import RunRecord, decode_custom, encode
 from runmeter.receiver.model import Scope
 from runmeter.receiver.tokens import Keyring
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import NamedTuple
 
-from runmeter.collector.clock import clock_id, read_process_clock
+from runmeter.collector.processes.clock import clock_id, read_process_clock
 
 _QUIET_SECONDS = 0.04
 _POLL_SECONDS = 0.005

@@ -9,13 +9,13 @@ import os
 import sys
 
 from runmeter.collector import app, cli  # noqa: F401  what the real program has loaded, too
-from runmeter.collector.clock import read_process_clock
-from runmeter.collector.containers import Containers
-from runmeter.collector.descriptors import keep_below
-from runmeter.collector.exact import ExactCounters
-from runmeter.collector.sampler import Sampler
-from runmeter.collector.sources import CGROUP_ROOT, hierarchies
-from runmeter.collector.summary import Summary
+from runmeter.collector.cgroups.discovery import CGROUP_ROOT, hierarchies
+from runmeter.collector.cgroups.usage import CgroupUsage
+from runmeter.collector.open_files import keep_below
+from runmeter.collector.processes.clock import read_process_clock
+from runmeter.collector.processes.containers import Containers
+from runmeter.collector.sampling.sampler import Sampler
+from runmeter.collector.summary.summary import Summary
 from runmeter.procfs import ProcFS
 
 INTERVAL_NS = 2_000_000_000
@@ -27,7 +27,7 @@ def main() -> None:
     proc = ProcFS("/proc", os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK"))
     containers = Containers({}, proc.proc_mountinfo)
     summary = Summary(INTERVAL_NS, 10, lambda group: True)
-    exact = ExactCounters(
+    exact = CgroupUsage(
         proc,
         hierarchies(CGROUP_ROOT),
         proc.ticks_nanoseconds(1),

@@ -18,19 +18,20 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOOR_PERCENT = 95.0
 PACKAGES = {
     "procfs": "libs/procfs",
+    "service": "libs/service",
     "collector": "services/collector",
     "receiver": "services/receiver",
     "gateway": "services/gateway",
 }
 PARTS = {
     "procfs": ("libs/procfs/src/",),
-    "ledger": ("services/collector/src/runmeter/collector/ledger.py",),
-    "summary": ("services/collector/src/runmeter/collector/summary.py",),
+    "ledger": ("services/collector/src/runmeter/collector/sampling/ledger.py",),
+    "summary": ("services/collector/src/runmeter/collector/summary/summary.py",),
     "tokens": ("services/receiver/src/runmeter/receiver/tokens.py",),
     "wire": (
-        "services/collector/src/runmeter/collector/wire.py",
+        "services/collector/src/runmeter/collector/push/wire.py",
         "services/receiver/src/runmeter/receiver/wire/",
-        "services/gateway/src/runmeter/gateway/wire/",
+        "services/gateway/src/runmeter/gateway/receiver/",
     ),
 }
 SETTINGS = """\

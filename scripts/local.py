@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from runmeter.collector.output import table
+from runmeter.collector.display.run import table
 
 PROGRAMS = Path(sys.executable).parent
 START_SECONDS = 20

@@ -47,10 +47,12 @@ class Part(NamedTuple):
 PARTS = {
     "ledger": Part(
         "services/collector",
-        "runmeter/collector/ledger.py",
-        ("test_ledger.py",),
+        "runmeter/collector/sampling/ledger.py",
+        ("sampling/test_ledger.py",),
     ),
-    "summary": Part("services/collector", "runmeter/collector/summary.py", ("test_summary.py",)),
+    "summary": Part(
+        "services/collector", "runmeter/collector/summary/summary.py", ("summary/test_summary.py",)
+    ),
     "tokens": Part("services/receiver", "runmeter/receiver/tokens.py", ("test_tokens.py",)),
 }
 

@@ -8,7 +8,7 @@ import sys
 
 from generated import DOCS, write_or_check
 
-from runmeter.gateway.operations import describe
+from runmeter.gateway.openapi.routes import describe
 
 
 def document() -> str:

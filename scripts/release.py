@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @click.option("--skip-tests", is_flag=True, help="Do not run the tests of the package.")
 @click.option("--skip-image", is_flag=True, help="Build no image.")
 def main(package: str, version: str, dry_run: bool, skip_tests: bool, skip_image: bool) -> None:
-    """Release PACKAGE (proto, procfs, collector, receiver, gateway) as VERSION (1.2.3)."""
+    """Release PACKAGE (proto, procfs, service, collector, receiver, gateway) as VERSION (1.2.3)."""
     try:
         found = package_of(ROOT, package)
         if not version:

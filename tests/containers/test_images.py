@@ -12,6 +12,8 @@ from rig import engine
 from rig.engine import SERVICES, Container
 from rig.repository import ROOT, committed_files
 
+pytestmark = pytest.mark.slow
+
 MEGABYTE = 1_000_000
 SIZE_MAX = {"collector": 30 * MEGABYTE, "receiver": 60 * MEGABYTE, "gateway": 60 * MEGABYTE}
 FOREIGN = {
@@ -49,7 +51,7 @@ def test_what_is_installed(images: dict[str, str], name: str) -> None:
     modules, ours = map(set, inside(name, code))
     assert NEEDED[name] in modules
     assert not FOREIGN[name] & modules
-    assert ours == {name, "v1"} | ({"procfs"} if name == "collector" else set())
+    assert ours == {name, "v1"} | {"procfs" if name == "collector" else "service"}
     assert not {"pytest", "uv", "hatchling", "grpc_tools", "mypy_protobuf"} & modules
 
 

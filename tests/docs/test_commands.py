@@ -153,8 +153,8 @@ SETTINGS: dict[str, Callable[[Stage], Replaced]] = {
     "services/receiver/README.md": stored,
 }
 
-POSTGRES = {"docs/receiver.md", "services/receiver/README.md"}
-"""Documents that name a database of PostgreSQL."""
+POSTGRES = {"docs/receiver.md"}
+"""Documents that use PostgreSQL."""
 AT_A_TIME = 3
 SURROUNDING = {"no_proxy": "*", "RECEIVER_OPS_ADDR": "none", "GATEWAY_OPS_ADDR": "none"}
 
@@ -196,7 +196,13 @@ def outcome(name: str, folder: Path, server: Postgres | None) -> list[str]:
         return run(commands, stage.folder, stage.environment(SURROUNDING))
 
 
-@pytest.mark.parametrize("name", runnable())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "README.md" else pytest.mark.slow)
+        for name in runnable()
+    ],
+)
 def test_document(name: str, outcomes: dict[str, Future[list[str]]]) -> None:
     """All commands succeed, one after the other, and each answer is the one that stands there."""
     assert name in outcomes, "SETTINGS has to say what its commands need, or a reason why not"
@@ -212,17 +218,21 @@ def replace(text: str, replaced: Replaced) -> str:
 
 
 def test_the_readme_shows_the_demo(outcomes: dict[str, Future[list[str]]]) -> None:
-    """Table and record of the README look like those that `make demo` prints."""
+    """The table of the README and the record of docs/api.md look like those of `make demo`."""
     output = outcomes["README.md"].result()[0]
     before, _, rest = output.partition("\n[\n")
     record, _, table = rest.partition("\n]\n")
     assert before
-    shown = [fence for fence in fences((ROOT / "README.md").read_text()) if fence.language != "sh"]
-    texts = [fence.text for fence in shown if "CONTAINER" in fence.text]
-    records = [json.loads(fence.text) for fence in shown if fence.language == "json"]
-    assert (len(texts), len(records)) == (1, 1)
-    assert set(text_shape(texts[0])) <= set(text_shape(table))
-    assert missing(records[0], json.loads(f"[{record}]")) == []
+    (text,) = shown("README.md", "CONTAINER  CPU s")
+    (shortened,) = shown("docs/api.md", '"self_peak_rss_bytes"')
+    assert set(text_shape(text)) <= set(text_shape(table))
+    assert missing(json.loads(shortened), json.loads(f"[{record}]")) == []
+
+
+def shown(name: str, part: str) -> list[str]:
+    """Return the blocks of a document that hold a text."""
+    found = fences((ROOT / name).read_text(encoding="utf-8"))
+    return [fence.text for fence in found if part in fence.text and fence.language != "sh"]
 
 
 def test_every_route_has_an_example() -> None:

@@ -1,4 +1,4 @@
-"""The means of these tests can fail: each sees what it is there to see."""
+"""The checks that these tests share can fail."""
 
 import copy
 from pathlib import Path
@@ -19,35 +19,6 @@ PROBLEM = {
     "request_id": "r",
     "errors": [{"field": "f", "reason": "bad"}],
 }
-# path in the golden record → a value it must not have; None: it must not be absent
-BROKEN: list[tuple[tuple[str | int, ...], Any]] = [
-    (("run_id",), None),
-    (("id",), "7"),
-    (("push_id",), "0C8F5B1E-3D52-4C8E-9A57-6F1F0D2B7A44"),
-    (("state",), "RUN_STATE_COMPLETED"),
-    (("received_at",), "2026-02-06T14:30:23Z"),
-    (("extra",), 1),
-    (("repository",), "my-repo"),
-    (("payload",), "{}"),
-    (("payload", "start_time"), "2026-02-06T14:30:02.185+00:00"),
-    (("payload", "end_time"), "2026-02-06T14:30:22.191Z"),
-    (("payload", "duration_seconds"), 20.0051),
-    (("payload", "sample_count"), 4),
-    (("payload", "sample_count"), 30),
-    (("payload", "cpu_total_percent", "peak"), 101),
-    (("payload", "mem_used_bytes", "p75"), None),
-    (("payload", "mem_used_bytes", "p75"), 5368709121),
-    (("payload", "mem_used_bytes", "avg"), 1.5),
-    (("payload", "containers", 0, "cpu_seconds"), -1.0),
-    (("payload", "containers", 0, "sample_count"), 12),
-    (("payload", "containers", 1, "name"), "runner"),
-    (("payload", "containers", 1, "cpu_seconds"), 31.0),
-    (("payload", "top_mem_processes", 1, "peak_mem_bytes"), 2**40),
-    (("payload", "top_mem_processes", 1, "name"), "weird\x01"),
-    (("payload", "host", "cgroup_version"), 3),
-    (("payload", "coverage"), None),
-    (("payload", "percentile_method"), "guess"),
-]
 
 
 def test_golden_record_has_the_shape() -> None:
@@ -55,17 +26,10 @@ def test_golden_record_has_the_shape() -> None:
     check_record(golden_record())
 
 
-@pytest.mark.parametrize(("path", "value"), BROKEN, ids=str)
-def test_broken_record_is_seen(path: tuple[str | int, ...], value: Any) -> None:
-    """A record that differs in one forbidden way is seen."""
+def test_broken_record_is_seen() -> None:
+    """A record whose average is no integer is seen."""
     record = copy.deepcopy(golden_record())
-    inner: Any = record
-    for step in path[:-1]:
-        inner = inner[step]
-    if value is None:
-        del inner[path[-1]]
-    else:
-        inner[path[-1]] = value
+    record["payload"]["mem_used_bytes"]["avg"] = 1.5
     with pytest.raises(AssertionError):
         check_record(record)
 
@@ -77,36 +41,16 @@ def answer(document: dict[str, Any], media: str = "application/problem+json") ->
 
 
 def test_problem_is_read() -> None:
-    """A problem as documented gives its bad fields."""
+    """A problem as documented gives its bad fields; one with a traceback in it is seen."""
     assert problem(answer(PROBLEM), 400) == {"f": "bad"}
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        PROBLEM | {"status": 401},
-        PROBLEM | {"detail": 'File "app.py", line 3'},
-        PROBLEM | {"detail": "grpc._channel"},
-        PROBLEM | {"request_id": "other"},
-        PROBLEM | {"more": 1},
-        PROBLEM | {"errors": [{"field": "f"}]},
-        {name: value for name, value in PROBLEM.items() if name != "title"},
-    ],
-    ids=["status", "traceback", "internal", "request", "more", "reason", "title"],
-)
-def test_broken_problem_is_seen(document: dict[str, Any]) -> None:
-    """An answer that is no such problem is seen."""
     with pytest.raises(AssertionError):
-        problem(answer(document), 400)
-    with pytest.raises(AssertionError):
-        problem(answer(PROBLEM, "application/json"), 400)
+        problem(answer(PROBLEM | {"detail": 'File "app.py", line 3'}), 400)
 
 
-@pytest.mark.parametrize("script", ["echo $0", "echo $0 >&2", "printf 'a%sb' $0"])
-def test_a_secret_in_a_log_is_seen(tmp_path: Path, script: str) -> None:
+def test_a_secret_in_a_log_is_seen(tmp_path: Path) -> None:
     """A secret that a program writes, anywhere in a line, is seen when all have ended."""
     stage = Stage(tmp_path)
-    program = stage.start("sh", "-c", script, stage.secret())
+    program = stage.start("sh", "-c", "printf 'a%sb' $0", stage.secret())
     assert program.wait() == 0
     stage.close()
     assert len(stage.leaks()) == 1

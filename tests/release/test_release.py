@@ -15,6 +15,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from rig.repository import PACKAGES
 from rig.scratch import PERSON, commit_all, git
 
+pytestmark = pytest.mark.slow
+
 RANGES = "runmeter-proto>=0.1,<0.2"
 
 
@@ -248,7 +250,7 @@ def test_only_three_numbers(origin: Path) -> None:
 def test_an_unknown_package(origin: Path) -> None:
     """A name that is no package is answered by those that are."""
     text = refusal(origin, "sender", "1.0.0")
-    assert "collector, gateway, procfs, proto, receiver" in text
+    assert "collector, gateway, procfs, proto, receiver, service" in text
 
 
 def test_a_step_that_fails_says_how_to_go_back(repository: Path) -> None:

@@ -11,9 +11,12 @@ import pytest
 from rig.repository import ROOT
 from rig.scratch import git
 
+pytestmark = pytest.mark.slow
+
 PACKAGES = (
     "proto",
     "libs/procfs",
+    "libs/service",
     "services/collector",
     "services/receiver",
     "services/gateway",

@@ -17,8 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from rig import forks
+
 WAIT_SECONDS = 30.0
 BIN = Path(sys.executable).parent
+FORKED = {BIN / name for name in forks.PROGRAMS}
 
 
 class ProgramEnded(Exception):
@@ -36,7 +39,8 @@ class Program:
         self.output: list[str] = []
         self._changed = threading.Condition()
         self._silent = False  # standard error is closed: no event will come any more
-        self.process = subprocess.Popen(
+        start = forks.Fork if Path(argv[0]) in FORKED else subprocess.Popen
+        self.process = start(
             argv,
             env=dict(environment),
             cwd=folder,

@@ -5,7 +5,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "proto" / "golden"
-PACKAGES = ("proto", "libs/procfs", "services/collector", "services/receiver", "services/gateway")
+PACKAGES = (
+    *("proto", "libs/procfs", "libs/service"),
+    *("services/collector", "services/receiver", "services/gateway"),
+)
 """Folders of the packages."""
 SOURCES = tuple(ROOT / package / "src" for package in PACKAGES)
 """Source folders of the packages; ``proto`` holds generated code."""

@@ -20,7 +20,7 @@ def main() -> int:
     else:
         _start_again()  # or go on as we are
     if sys.argv[1:2] == [PUSHER]:
-        from runmeter.collector.push import main as push
+        from runmeter.collector.push.__main__ import main as push
 
         os._exit(push(sys.argv[2:]))
     from runmeter.collector.cli import main as collect

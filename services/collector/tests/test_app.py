@@ -561,8 +561,10 @@ def test_a_token_flag_is_pushed_and_warned_of(collector: Collector, receiver: An
 
 HEAVY = """
 import sys
-from runmeter.collector import app, cli, config
-code = app.run(config.load(["--interval=100ms", "--", "sleep", "0.25"]), app.Signals())
+from runmeter.collector import app, cli
+from runmeter.collector.config import settings
+from runmeter.collector.run.signals import Signals
+code = app.run(settings.load(["--interval=100ms", "--", "sleep", "0.25"]), Signals())
 heavy = {"grpc", "google.protobuf", "structlog", "asyncio", "subprocess", "logging", "dataclasses",
          "datetime", "decimal", "uuid", "importlib.metadata", "runmeter.v1"}
 print(code, sorted(heavy & set(sys.modules)), sorted(m for m in sys.modules if "push" in m))

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from rig.namespaces import needs_unshare
 
-from runmeter.collector.clock import clock_id, read_process_clock
+from runmeter.collector.processes.clock import clock_id, read_process_clock
 
 WAIT_SECONDS = 30
 PROGRAM = (sys.executable, "-I", "-m", "runmeter.collector", "--interval=100ms")

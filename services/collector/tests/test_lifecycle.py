@@ -23,9 +23,10 @@ import grpc
 import pytest
 from rig.namespaces import needs_unshare
 
-from runmeter.collector import spool
-from runmeter.collector.sources import CGROUP_ROOT, hierarchies
-from runmeter.collector.wire import to_wire
+from runmeter.collector.cgroups.discovery import CGROUP_ROOT, hierarchies
+from runmeter.collector.push.wire import to_wire
+from runmeter.collector.spool.format import decode
+from runmeter.collector.spool.locks import is_held
 from runmeter.v1 import run_pb2
 
 WAIT_SECONDS = 30.0
@@ -118,7 +119,7 @@ class Collectors:
 
     def kept(self) -> list[dict[str, Any]]:
         """Read the runs in the spool."""
-        return [spool.decode(path.read_bytes()) for path in self.files]
+        return [decode(path.read_bytes()) for path in self.files]
 
     def checkpoint(self, revision: int = 1) -> dict[str, Any]:
         """Wait for a checkpoint of a revision or a later one."""
@@ -414,7 +415,7 @@ def test_sigkill_at_any_moment(collectors: Collectors, receiver: Any, seed: int)
 
 def _writers(folder: Path) -> list[Path]:
     """Return the locks that somebody still holds: a checkpoint outlives its collector shortly."""
-    return [lock for lock in folder.glob("*.lock") if spool.is_held(str(folder), lock.stem)]
+    return [lock for lock in folder.glob("*.lock") if is_held(str(folder), lock.stem)]
 
 
 def test_a_stopped_checkpoint_does_not_hold_up_the_end(collectors: Collectors) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from rig import forks
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
 TOKEN = "5ec4e7ba" * 8  # of a push token's form
@@ -24,13 +25,7 @@ BEARER = f"Authorization: Bearer {TOKEN}\r\n"
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the program to its end."""
     base = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
-    return subprocess.run(
-        [sys.executable, "-m", "runmeter.gateway", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        env={**base, **environ},
-    )
+    return forks.run(["gateway", *arguments], text=True, env={**base, **environ})
 
 
 def exchange(address: str, data: bytes) -> bytes:

@@ -19,9 +19,9 @@ import pytest
 import trustme
 from cryptography.x509 import load_pem_x509_certificate
 
-from runmeter.gateway.api.serving import listen
 from runmeter.gateway.config import environment, load
 from runmeter.gateway.values import Address
+from runmeter.gateway.web.server import listen
 from runmeter.gateway.workers import Assignment, CannotStart, Workers
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"

@@ -248,7 +248,7 @@ def sidecar_root(cgroups: Cgroups, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def let_go() -> Iterator[None]:
+def detach_streams() -> Iterator[None]:
     """Close the counters a test leaves open: as many as this machine has containers."""
     before = _open_in(str(ROOT))
     yield

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from runmeter.collector.cgroups import Crowded, Refused
-from runmeter.collector.containers import container_key
-from runmeter.collector.counters import Reading, Source
-from runmeter.collector.sources import Hierarchies, hierarchies, open_source
+from runmeter.collector.cgroups.counters import Reading, Source
+from runmeter.collector.cgroups.discovery import Hierarchies, hierarchies, open_source
+from runmeter.collector.cgroups.files import Crowded, Refused
+from runmeter.collector.processes.containers import container_key
 from runmeter.procfs import ControlGroup, ProcFS
 
 ROOT = "/sys/fs/cgroup"

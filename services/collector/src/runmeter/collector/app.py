@@ -6,76 +6,32 @@ import sys
 from time import monotonic_ns
 from typing import Any
 
-from runmeter.collector import hints, spool
-from runmeter.collector.checkpoints import Checkpoints
-from runmeter.collector.command import Command, CommandError, reap_children, replace, spawn
-from runmeter.collector.config import Config
+from runmeter.collector.config.settings import Config
+from runmeter.collector.display.run import print_run, write_summary_file
 from runmeter.collector.errors import MeasureError
-from runmeter.collector.handover import become_pusher
-from runmeter.collector.keeping import RunFile
-from runmeter.collector.measurement import Measurement
-from runmeter.collector.outcome import KEPT, PUSHER_CODES
-from runmeter.collector.output import Log, write_line
-from runmeter.collector.printing import print_run, write_summary_file
-from runmeter.collector.record import run_record
-from runmeter.collector.subreaper import become_subreaper
+from runmeter.collector.log import Log, write_line
+from runmeter.collector.model import KEPT, PUSHER_CODES
+from runmeter.collector.run.checkpoints import Checkpoints
+from runmeter.collector.run.command import (
+    Command,
+    CommandError,
+    become_subreaper,
+    reap_children,
+    replace,
+    spawn,
+)
+from runmeter.collector.run.handover import become_pusher
+from runmeter.collector.run.measurement import Measurement
+from runmeter.collector.run.record import run_record
+from runmeter.collector.run.run_file import RunFile
+from runmeter.collector.run.signals import ENDING, Signals
+from runmeter.collector.spool import advice
+from runmeter.collector.spool.folder import MEMORY
 
 _NS = 1_000_000_000
-_ENDING = (signal.SIGINT, signal.SIGTERM)
-_PASSED_ON = (*_ENDING, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _BRIEFLY_NS = _NS // 10  # to a child that is killed
 _PATIENCE_NS = 2 * _NS  # to one that hangs; to the pusher, beyond its own deadline
-_SHORTEST_NS = 1_000  # a timer of 0 never comes
 _SI_KERNEL = 0x80  # siginfo si_code: sent by the kernel, here by the terminal to all processes
-
-
-class Signals:
-    """The signals of this process: blocked from the start, taken where it waits.
-
-    Blocked signals are not lost while something else is done, reach even pid 1 of a container
-    and a process started with SIGINT ignored, and stay blocked into the pusher.
-    """
-
-    def __init__(self) -> None:
-        self._awaited: set[signal.Signals] = {*_ENDING, signal.SIGCHLD, signal.SIGALRM}
-        self.inherited = signal.pthread_sigmask(signal.SIG_BLOCK, self._awaited)
-        # inherited as ignored, it would never come, and children would end unseen
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        self.ending_count = 0
-
-    def pass_on(self) -> None:
-        """Take, too, what is meant for a wrapped command."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
-        self._awaited.update(_PASSED_ON)
-
-    def wait(self, until_ns: int) -> "signal.struct_siginfo | None":
-        """Wait for a signal until a time of the monotonic clock; None when it has come.
-
-        By a timer of our own: ``sigtimedwait`` of CPython 3.11 makes up a signal when it was
-        interrupted, as by SIGSTOP and SIGCONT, and its time has passed.
-        """
-        return self._wait(until_ns, self._awaited)
-
-    def wait_for_child(self, until_ns: int) -> None:
-        """Wait for the end of a child, or until a time; other signals stay where they are."""
-        self._wait(until_ns, {signal.SIGCHLD, signal.SIGALRM})
-
-    def _wait(
-        self, until_ns: int, awaited: "set[signal.Signals]"
-    ) -> "signal.struct_siginfo | None":
-        while (left_ns := until_ns - monotonic_ns()) > 0:
-            signal.setitimer(signal.ITIMER_REAL, max(left_ns, _SHORTEST_NS) / _NS)
-            taken = signal.sigwaitinfo(awaited)
-            if taken.si_signo != signal.SIGALRM:
-                self.ending_count += taken.si_signo in _ENDING
-                return taken
-        return None
-
-    def stop_timer(self) -> None:
-        """Leave no alarm behind: timer and pending signal would outlive an exec."""
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        if signal.SIGALRM in signal.sigpending():
-            signal.sigwaitinfo({signal.SIGALRM})
 
 
 def run(config: Config, signals: Signals) -> int:
@@ -235,7 +191,7 @@ def _end(
     write_summary_file(config, log, payload)
     if not config.is_kept:
         if config.unpushed:
-            file.tell_lost(config.unpushed)
+            file.log_lost(config.unpushed)
         return fixed_code or 0
     if path and config.unpushed:
         _log_unpushed(config, log, file, path, config.unpushed)
@@ -275,7 +231,7 @@ def _push_beside(config: Config, log: Log, signals: Signals, file: RunFile, path
             taken = signals.wait(last_ns)
             if taken is None:
                 break
-            if taken.si_signo in _ENDING and not _is_delivered(taken, pusher):
+            if taken.si_signo in ENDING and not _is_delivered(taken, pusher):
                 pusher.send(taken.si_signo)
         else:
             code = pusher.reap()
@@ -290,8 +246,8 @@ def _push_beside(config: Config, log: Log, signals: Signals, file: RunFile, path
 
 def _log_unpushed(config: Config, log: Log, file: RunFile, path: str, reason: str) -> None:
     """Tell where a run is that no pusher has taken care of, if it is anywhere."""
-    if path.startswith(spool.MEMORY):
-        file.tell_lost(reason)
+    if path.startswith(MEMORY):
+        file.log_lost(reason)
     elif os.path.exists(path):
-        hint = hints.kept(config.spool_dir)
+        hint = advice.kept(config.spool_dir)
         log.write("error", "run.kept", reason=reason, path=path, hint=hint)

@@ -9,44 +9,32 @@ import signal
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, BinaryIO, Final
 
 import structlog
-from sanic import Sanic
-from sanic.config import Config
 
 from runmeter.gateway import events, logs
-from runmeter.gateway.api.connection import HEAD_BYTES_MAX
-from runmeter.gateway.api.docs import docs_blueprint
-from runmeter.gateway.api.edge import Edge, edge_of
-from runmeter.gateway.api.headers import finish, preflight
-from runmeter.gateway.api.health import health_blueprint
-from runmeter.gateway.api.media import BodyLimits
-from runmeter.gateway.api.metrics import metrics_blueprint
+from runmeter.gateway.api.app import create_app
 from runmeter.gateway.api.ops import create_ops_app
-from runmeter.gateway.api.repos import repos_blueprint
-from runmeter.gateway.api.request import GatewayRequest
-from runmeter.gateway.api.runs import runs_blueprint
-from runmeter.gateway.api.serving import (
+from runmeter.gateway.config import Settings, environment
+from runmeter.gateway.metrics import FOLDER_VARIABLE, Metrics, WorkersMetrics
+from runmeter.gateway.proxies import Proxies
+from runmeter.gateway.readiness import Readiness
+from runmeter.gateway.receiver.client import Backend
+from runmeter.gateway.rotation import Rotation
+from runmeter.gateway.signals import Signals
+from runmeter.gateway.tls import Served
+from runmeter.gateway.web.body import BodyLimits
+from runmeter.gateway.web.limits import Capacity, Edge, Rates
+from runmeter.gateway.web.server import (
     App,
     CannotListen,
     address_of,
-    context,
     drain,
     listen,
     serve_on,
 )
-from runmeter.gateway.api.tokens import tokens_blueprint
-from runmeter.gateway.backend import Backend
-from runmeter.gateway.config import Settings, environment
-from runmeter.gateway.metrics import FOLDER_VARIABLE, Metrics, WorkersMetrics
-from runmeter.gateway.ops import Readiness
-from runmeter.gateway.problems import ProblemHandler
-from runmeter.gateway.rotation import Rotation
-from runmeter.gateway.signals import Signals
-from runmeter.gateway.tls import Served
 from runmeter.gateway.workers import (
     Assignment,
     CannotStart,
@@ -58,61 +46,8 @@ from runmeter.gateway.workers import (
 )
 
 EXIT_CANNOT_SERVE: Final = 1
-DRAIN_BYTES: Final = 8 * 1024 * 1024
-"""So much of a body that is not wanted is still read: a client that only reads the answer after
-sending gets it. Beyond that the connection is closed."""
 
 _log = structlog.get_logger()
-
-
-def create_app(
-    backend: Backend,
-    limits: BodyLimits,
-    edge: Edge = Edge(),  # noqa: B008 - a constant
-    metrics: Metrics | None = None,
-    *,
-    name: str = "gateway",
-    clock: Callable[[], float] = time.monotonic,
-) -> App:
-    """Compose the application; nothing is opened before the server starts."""
-    settings = Config(env_prefix=None)  # not from SANIC_…: `config` reads the environment
-    settings.update(
-        {
-            "ACCESS_LOG": False,
-            "AUTO_EXTEND": False,
-            "MOTD": False,
-            "KEEP_ALIVE_TIMEOUT": edge.patience.idle_seconds,
-            "REQUEST_MAX_HEADER_SIZE": HEAD_BYTES_MAX,
-            "REQUEST_MAX_SIZE": limits.max_bytes + DRAIN_BYTES,
-        }
-    )
-    app: App = Sanic(
-        name,
-        config=settings,
-        ctx=context(edge, metrics or Metrics(), limits.timeout_seconds, clock),
-        error_handler=ProblemHandler(),
-        request_class=GatewayRequest,
-        configure_logging=False,
-    )
-    app.blueprint(health_blueprint())
-    app.blueprint(metrics_blueprint(backend, limits))
-    app.blueprint(tokens_blueprint(backend, limits))
-    app.blueprint(runs_blueprint(backend))
-    app.blueprint(repos_blueprint(backend))
-    app.blueprint(docs_blueprint())
-
-    async def open_backend(app: App) -> None:
-        backend.open()
-
-    async def close_backend(app: App) -> None:
-        await backend.close()
-
-    app.register_listener(open_backend, "before_server_start")
-    app.register_listener(close_backend, "after_server_stop")
-    if edge.cors_origins:
-        app.register_middleware(preflight, "request")
-    app.register_middleware(finish, "response")
-    return app
 
 
 def run(settings: Settings, version: str) -> int:
@@ -272,7 +207,7 @@ async def _api(
         settings.receiver.target, observe=metrics.call_finished, tls=settings.receiver_tls
     )
     served = None if settings.tls is None else Served(settings.tls)
-    app = create_app(backend, BodyLimits(settings.max_body_bytes), edge_of(settings), metrics)
+    app = create_app(backend, BodyLimits(settings.max_body_bytes), _edge_of(settings), metrics)
     rotation = Rotation(settings, served, backend, metrics.certificate_expires)
     server = await serve_on(app, sock, None if served is None else served.context)
     following = asyncio.create_task(rotation.follow(signals.hung_up))
@@ -293,3 +228,14 @@ async def _ops_pages(app: App, sock: socket.socket | None) -> AsyncIterator[None
         yield
     finally:
         await drain(server, 0, lambda: True)
+
+
+def _edge_of(settings: Settings) -> Edge:
+    """Make of the settings what concerns clients."""
+    return Edge(
+        Proxies(settings.trusted_proxies),
+        settings.cors_origins,
+        settings.tls is not None,
+        None if settings.rate_limit is None else Rates(settings.rate_limit),
+        Capacity(settings.max_connections, settings.max_requests),
+    )

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import structlog
 
 from runmeter.gateway import events
-from runmeter.gateway.backend import Backend
 from runmeter.gateway.config import ConfigError, Settings
+from runmeter.gateway.receiver.client import Backend
 from runmeter.gateway.tls import Served
 
 _log = structlog.get_logger()

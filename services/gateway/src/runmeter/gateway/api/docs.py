@@ -13,10 +13,10 @@ from sanic import Blueprint, HTTPResponse
 from sanic.exceptions import NotFound
 
 from runmeter.gateway.api.paging import is_known, wants_gzip
-from runmeter.gateway.api.request import GatewayRequest
-from runmeter.gateway.codings import Gzip
-from runmeter.gateway.operations import describe
-from runmeter.gateway.schemas import encode
+from runmeter.gateway.openapi.routes import describe
+from runmeter.gateway.schemas.api import encode
+from runmeter.gateway.web.encoding import Gzip
+from runmeter.gateway.web.request import GatewayRequest
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sanic import Blueprint, HTTPResponse
 
-from runmeter.gateway.api.request import GatewayRequest
-from runmeter.gateway.schemas import Health, encode
+from runmeter.gateway.schemas.api import Health, encode
+from runmeter.gateway.web.request import GatewayRequest
 
 
 def health_blueprint() -> Blueprint:

@@ -9,12 +9,12 @@ from typing import Final
 from sanic import HTTPResponse, Sanic
 from sanic.config import Config
 
-from runmeter.gateway.api.edge import Capacity, Edge
-from runmeter.gateway.api.request import GatewayRequest
-from runmeter.gateway.api.serving import App, context
 from runmeter.gateway.metrics import CONTENT_TYPE, Metrics
-from runmeter.gateway.ops import Readiness
-from runmeter.gateway.problems import ProblemHandler
+from runmeter.gateway.readiness import Readiness
+from runmeter.gateway.web.limits import Capacity, Edge
+from runmeter.gateway.web.problems import ProblemHandler
+from runmeter.gateway.web.request import GatewayRequest
+from runmeter.gateway.web.server import App, context
 
 _EDGE: Final = Edge(capacity=Capacity(connections=64, requests=64))
 BODY_SECONDS: Final = 1.0

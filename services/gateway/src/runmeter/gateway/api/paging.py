@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runmeter.gateway.api.request import GatewayRequest
-from runmeter.gateway.codings import accepts_gzip
+from runmeter.gateway.web.encoding import accepts_gzip
+from runmeter.gateway.web.request import GatewayRequest
 
 
 def listing_headers(etag: str, following: str | None) -> dict[str, str]:

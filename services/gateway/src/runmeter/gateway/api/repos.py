@@ -9,16 +9,11 @@ from typing import Any, Final
 from sanic import Blueprint, HTTPResponse
 
 from runmeter.gateway.api.paging import is_known, listing_headers
-from runmeter.gateway.api.request import GatewayRequest
-from runmeter.gateway.backend import Backend, Page
-from runmeter.gateway.query import (
-    PAGE_PARAMETERS,
-    PageQuery,
-    asked,
-    next_page,
-    path_of,
-)
-from runmeter.gateway.schemas import encode
+from runmeter.gateway.api.query import PAGE_PARAMETERS, asked, next_page, path_of
+from runmeter.gateway.model import PageQuery
+from runmeter.gateway.receiver.client import Backend, Page
+from runmeter.gateway.schemas.api import encode
+from runmeter.gateway.web.request import GatewayRequest
 
 REPOS: Final = "/api/v1/repos"
 JSON: Final = "application/json"

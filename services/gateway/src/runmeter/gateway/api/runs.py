@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Final, NoReturn, cast
+from typing import Final
 
 from sanic import Blueprint, HTTPResponse
-from sanic.http import Http
 
 from runmeter.gateway.api.paging import is_known, listing_headers, wants_gzip
-from runmeter.gateway.api.request import GatewayRequest
-from runmeter.gateway.backend import Backend, Listing
-from runmeter.gateway.codings import Buffer, Coder, Gzip, Identity
-from runmeter.gateway.problems import log_failed
-from runmeter.gateway.query import (
-    RUN_PARAMETERS,
-    RunQuery,
-    asked,
-    next_page,
-    path_of,
-)
-from runmeter.gateway.schemas import RunRecord, Scope, encode_into
+from runmeter.gateway.api.query import RUN_PARAMETERS, asked, next_page, path_of
+from runmeter.gateway.model import RunQuery
+from runmeter.gateway.receiver.client import Backend, Listing
+from runmeter.gateway.schemas.api import RunRecord, Scope, encode_into
+from runmeter.gateway.web.encoding import Buffer, Coder, Gzip, Identity
+from runmeter.gateway.web.problems import log_failed
+from runmeter.gateway.web.request import GatewayRequest
 
 REPO: Final = "/api/v1/metrics/repo"
 JSON: Final = "application/json"
@@ -93,7 +87,7 @@ async def _stream(
     try:
         if request.method == "HEAD":
             await response.send(b"", end_stream=False)
-            _end_head(request)
+            request.end_head()
         else:
             async for part in _parts(first, others, coder):
                 await response.send(part, end_stream=False)
@@ -105,7 +99,7 @@ async def _stream(
     except Exception as error:
         log_failed(error, request.request_id, request.route_template)
         request.log_finished(200, broken=True)
-        _break(request)
+        request.abort()
     request.log_finished(200)
 
 
@@ -128,19 +122,6 @@ async def _coded(coder: Coder, data: Buffer) -> Buffer:
     if isinstance(coder, Identity) or len(data) < _SMALL_BYTES:
         return coder.part(data)
     return await asyncio.to_thread(coder.part, data)
-
-
-def _end_head(request: GatewayRequest) -> None:
-    """End an answer to HEAD behind its headers; Sanic would await what cannot be awaited."""
-    if isinstance(request.stream, Http):
-        request.stream.head_response_ignored(b"", True)
-
-
-def _break(request: GatewayRequest) -> NoReturn:
-    """Cut the connection, so that the last chunk never comes, and end the handler quietly."""
-    if request.transport is not None:
-        cast(asyncio.Transport, request.transport).abort()
-    raise asyncio.CancelledError
 
 
 def _items(opening: bytes, page: list[RunRecord], buffer: bytearray) -> bytearray:

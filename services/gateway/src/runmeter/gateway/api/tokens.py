@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sanic import Blueprint, HTTPResponse
 
-from runmeter.gateway.api.media import BodyLimits, read_body
-from runmeter.gateway.api.request import GatewayRequest
-from runmeter.gateway.backend import Backend
-from runmeter.gateway.schemas import TokenBody, encode
+from runmeter.gateway.receiver.client import Backend
+from runmeter.gateway.schemas.api import TokenBody, encode
+from runmeter.gateway.web.body import BodyLimits, read_body
+from runmeter.gateway.web.request import GatewayRequest
 
 
 def tokens_blueprint(backend: Backend, limits: BodyLimits) -> Blueprint:

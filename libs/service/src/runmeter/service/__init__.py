@@ -1,0 +1,1 @@
+"""What the receiver and the gateway share: settings, TLS, logs, signals, ops pages."""

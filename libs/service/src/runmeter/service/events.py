@@ -1,0 +1,34 @@
+"""Log events: a service has one table of what it logs, from which docs/events.md is generated.
+
+::
+
+    SERVER_STARTED = "server.started"
+
+    EVENTS = {
+        SERVER_STARTED: Event("info", "Calls are taken.", ("address", "version")),
+        **LIBRARY_EVENTS,
+    }
+
+Every line has ``event``, ``level`` and ``timestamp`` beside the keys of its event.
+"""
+
+from typing import NamedTuple
+
+LIBRARY_WARNED = "library.warned"
+
+
+class Event(NamedTuple):
+    """The level of an event, what it means, and the keys it may carry."""
+
+    level: str
+    meaning: str
+    keys: tuple[str, ...]
+
+
+LIBRARY_EVENTS = {
+    LIBRARY_WARNED: Event(
+        "warning, error",
+        "A library logged a warning or an error.",
+        ("logger", "message", "exception"),
+    ),
+}

@@ -1,0 +1,75 @@
+"""Signals of a server, sent to processes of their own."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import asyncio, os, signal, sys
+from runmeter.service.signals import Signals
+
+async def serve():
+    with Signals(lambda number: print("second", number, flush=True)) as signals:
+        print("started", flush=True)
+        print(await signals.first(), flush=True)
+        await signals.hurried.wait()
+        await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGTERM)  # changes nothing any more
+    os.kill(os.getpid(), signal.SIGHUP)
+    os.kill(os.getpid(), signal.SIGINT)
+
+{run}(serve())
+os.kill(os.getpid(), signal.SIGTERM)
+print("ended", flush=True)
+"""
+HANGUPS = """
+import asyncio
+from runmeter.service.signals import Signals
+
+async def serve():
+    with Signals() as signals:
+        for _ in range(2):
+            print("waits", flush=True)
+            await signals.hung_up.wait()
+            signals.hung_up.clear()
+        signals.end("orphaned")
+        print(await signals.first(), signals.hurried.is_set(), flush=True)
+
+asyncio.run(serve())
+"""
+
+
+def started(code: str) -> subprocess.Popen[str]:
+    """Start a program that writes what happens to it."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_first_second_late(first: signal.Signals) -> None:
+    """The first is named, the second is reported, one after the end changes nothing."""
+    with started(PROGRAM.format(run="asyncio.run")) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(first)
+        assert process.stdout.readline() == f"{first.name}\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == f"second {signal.SIGTERM.value}\nended\n"
+    assert process.returncode == 0
+
+
+def test_hangups() -> None:
+    """SIGHUP ends nothing and may come again; a program may end itself."""
+    with started(HANGUPS) as process:
+        assert process.stdout is not None
+        for _ in range(2):
+            assert process.stdout.readline() == "waits\n"
+            process.send_signal(signal.SIGHUP)
+        assert process.stdout.read() == "orphaned False\n"
+    assert process.returncode == 0

@@ -1,0 +1,167 @@
+"""The kernel's own counters of a container's cgroup, once they are open."""
+
+import errno
+import os
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from runmeter.collector.cgroups.files import Folder, Refused, close_all, open_file
+from runmeter.procfs import (
+    ProcfsError,
+    parse_cpu_stat_v1,
+    parse_cpu_stat_v2,
+    parse_cpuacct_usage,
+    parse_memory_current,
+    parse_memory_events,
+    parse_memory_max_usage_in_bytes,
+    parse_memory_oom_control,
+    parse_memory_peak,
+    parse_memory_stat_v1,
+    parse_memory_stat_v2,
+    parse_memory_usage_in_bytes,
+)
+
+T = TypeVar("T")
+_READ_BYTES = 65536
+_LEAF_LINKS = 2  # of a folder without folders in it
+
+
+class Reading(NamedTuple):
+    """Counters of one cgroup, each None where it could not be read.
+
+    Times in nanoseconds and ``oom_kills`` count since the cgroup was made; sizes in bytes.
+    """
+
+    cpu_ns: int | None = None
+    throttled_ns: int | None = None
+    memory_bytes: int | None = None
+    working_set_bytes: int | None = None
+    peak_bytes: int | None = None
+    oom_kills: int | None = None
+
+
+class Source:
+    """Open counters of one cgroup.
+
+    ``keep_below``: descriptors below this number stay open, of other counters than that of CPU
+    time; the others are opened for each reading.
+    """
+
+    __slots__ = (
+        "_cpu_file",
+        "_files",
+        "_folders",
+        "_is_v2",
+        "_keep_below",
+        "is_gone",
+        "needs_leaf",
+    )
+
+    def __init__(
+        self,
+        folders: dict[str, Folder],
+        cpu_file: int,
+        *,
+        is_v2: bool,
+        needs_leaf: bool,
+        keep_below: int,
+    ) -> None:
+        self._folders = folders  # by v1 controller; v2: the one under ""
+        self._cpu_file = cpu_file
+        self._is_v2 = is_v2
+        self._files: dict[tuple[str, str], int] = {}
+        self._keep_below = keep_below
+        self.needs_leaf = needs_leaf
+        self.is_gone = False  # the cgroup has been removed
+
+    def read(self) -> Reading:
+        """Read all counters; what cannot be read, or not any more, is None."""
+        if self.needs_leaf and not self._is_leaf():
+            return Reading()
+        return self._read_v2() if self._is_v2 else self._read_v1()
+
+    def close(self) -> None:
+        """Close all descriptors."""
+        close_all(self._folders.values())
+        for descriptor in (self._cpu_file, *self._files.values()):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _is_leaf(self) -> bool:
+        """Tell whether the cgroup has none below it, whose use would be counted with its own."""
+        try:
+            links = [os.fstat(folder.descriptor).st_nlink for folder in self._folders.values()]
+        except OSError:
+            return False
+        return all(count == _LEAF_LINKS for count in links)
+
+    def _read_v2(self) -> Reading:
+        cpu = _parsed(parse_cpu_stat_v2, self._cpu())
+        memory = _parsed(parse_memory_current, self._file("", "memory.current"))
+        details = _parsed(parse_memory_stat_v2, self._file("", "memory.stat"))
+        events = _parsed(parse_memory_events, self._file("", "memory.events"))
+        return Reading(
+            cpu_ns=cpu.usage_usec * 1000 if cpu else None,
+            throttled_ns=_times(cpu.throttled_usec if cpu else None, 1000),
+            memory_bytes=memory,
+            working_set_bytes=_less(memory, details.inactive_file if details else None),
+            peak_bytes=_parsed(parse_memory_peak, self._file("", "memory.peak")),
+            oom_kills=events.oom_kill if events else None,
+        )
+
+    def _read_v1(self) -> Reading:
+        throttled = _parsed(parse_cpu_stat_v1, self._file("cpu", "cpu.stat"))
+        memory = _parsed(parse_memory_usage_in_bytes, self._file("memory", "memory.usage_in_bytes"))
+        details = _parsed(parse_memory_stat_v1, self._file("memory", "memory.stat"))
+        control = _parsed(parse_memory_oom_control, self._file("memory", "memory.oom_control"))
+        peak = self._file("memory", "memory.max_usage_in_bytes")
+        return Reading(
+            cpu_ns=_parsed(parse_cpuacct_usage, self._cpu()),
+            throttled_ns=throttled.throttled_time if throttled else None,
+            memory_bytes=memory,
+            working_set_bytes=_less(memory, details.total_inactive_file if details else None),
+            peak_bytes=_parsed(parse_memory_max_usage_in_bytes, peak),
+            oom_kills=control.oom_kill if control else None,
+        )
+
+    def _cpu(self) -> bytes | None:
+        if self._cpu_file < 0:
+            return None
+        try:
+            return os.pread(self._cpu_file, _READ_BYTES, 0)
+        except OSError as error:
+            self.is_gone = error.errno == errno.ENODEV
+            return None
+
+    def _file(self, folder: str, name: str) -> bytes | None:
+        if folder not in self._folders:
+            return None
+        descriptor = self._files.get((folder, name), -1)
+        try:
+            if descriptor < 0:
+                descriptor = open_file(self._folders[folder], name)
+                if descriptor < self._keep_below:
+                    self._files[folder, name] = descriptor
+            return os.pread(descriptor, _READ_BYTES, 0)
+        except (OSError, Refused):
+            return None
+        finally:
+            if descriptor >= self._keep_below:
+                os.close(descriptor)
+
+
+def _parsed(parse: Callable[[bytes], T], raw: bytes | None) -> T | None:
+    if raw is None:
+        return None
+    try:
+        return parse(raw)
+    except ProcfsError:
+        return None
+
+
+def _times(count: int | None, factor: int) -> int | None:
+    return None if count is None else count * factor
+
+
+def _less(whole: int | None, part: int | None) -> int | None:
+    return None if whole is None or part is None else max(0, whole - part)

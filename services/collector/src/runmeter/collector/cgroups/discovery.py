@@ -1,0 +1,160 @@
+"""Finding the counters of a container's cgroup, and whether they can be trusted.
+
+Looked for in the collector's own view of the cgroup file systems, then in the view of a process
+of the container, under ``/proc/<pid>/root``. That second view is made by the job: whatever is
+opened must be a regular file on the collector's own cgroup file system, and lie in the cgroup
+that really holds the process. Nothing read there is ever logged.
+"""
+
+import errno
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from runmeter.collector.cgroups.counters import Source
+from runmeter.collector.cgroups.files import (
+    Crowded,
+    Folder,
+    Refused,
+    close_all,
+    holds,
+    mount_id,
+    open_file,
+)
+from runmeter.collector.model import Key
+from runmeter.collector.processes.containers import is_node
+from runmeter.procfs import ControlGroup
+
+CGROUP_ROOT = "/sys/fs/cgroup"
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_DETAILS_BELOW = 600  # so many descriptors at most, however many there may be
+
+
+class Hierarchies(NamedTuple):
+    """The collector's own mounts of cgroup file systems.
+
+    ``v1``: device by controller. ``v2``: device of the unified one, None if it does not count
+    (beside v1 it has no memory and no CPU controller).
+    """
+
+    root: str
+    v1: dict[str, int]
+    v2: int | None
+
+
+def hierarchies(root: str) -> Hierarchies:
+    """Look at the mounts under ``/sys/fs/cgroup``; what is not there is left out."""
+    v1: dict[str, int] = {}
+    for controller in ("cpuacct", "cpu", "memory"):
+        device = _device(f"{root}/{controller}/cgroup.procs")
+        if device is not None:
+            v1[controller] = device
+    return Hierarchies(root, v1, None if v1 else _device(f"{root}/cgroup.controllers"))
+
+
+def _device(path: str) -> int | None:
+    try:
+        return os.stat(path).st_dev
+    except OSError:
+        return None
+
+
+def open_source(
+    own: Hierarchies,
+    process_root: str,
+    pid: int,
+    key: Key,
+    groups: Iterable[ControlGroup],
+    keep_below: int,
+) -> Source | None:
+    """Open the counters of the cgroup of a process that sits at the node of its container.
+
+    ``process_root``: ``/proc/<pid>/root``. ``keep_below``: no descriptor of this number or a
+    higher one stays open; a half of them is for the details of the first cgroups. None: there
+    are no counters, or they belong to another node.
+
+    Raises:
+        Refused: they are there, and not readable or not trusted.
+        Crowded: their descriptors would be too high.
+    """
+    paths = _paths(own, key, groups)
+    folders: dict[str, Folder] = {}
+    refused = False
+    try:
+        for name, (device, path) in paths.items():
+            try:
+                folders[name] = _open_folder(
+                    own.root, process_root, name, path, device, pid, keep_below
+                )
+            except (OSError, Refused) as error:
+                refused = refused or not isinstance(error, FileNotFoundError)
+        cpu_folder, cpu_name = (
+            ("", "cpu.stat") if own.v2 is not None else ("cpuacct", "cpuacct.usage")
+        )
+        cpu_file = -1
+        if cpu_folder in folders:
+            cpu_file = open_file(folders[cpu_folder], cpu_name)
+    except Crowded:
+        close_all(folders.values())
+        raise
+    except (OSError, Refused) as error:
+        close_all(folders.values())
+        raise Refused from error
+    if folders:
+        return Source(
+            folders,
+            cpu_file,
+            is_v2=own.v2 is not None,
+            needs_leaf=not key.container_id,
+            keep_below=min(_DETAILS_BELOW, keep_below // 2),
+        )
+    if refused:
+        raise Refused
+    return None
+
+
+def _paths(
+    own: Hierarchies, key: Key, groups: Iterable[ControlGroup]
+) -> dict[str, tuple[int, str]]:
+    """Return device and path of each hierarchy in which the process sits at the key's node."""
+    paths: dict[str, tuple[int, str]] = {}
+    for group in groups:
+        if not is_node(key, group.path):
+            continue
+        if not group.controllers and own.v2 is not None:
+            paths[""] = (own.v2, group.path)
+        for controller in group.controllers:
+            if controller in own.v1:
+                paths[controller] = (own.v1[controller], group.path)
+    return paths
+
+
+def _open_folder(
+    root: str, process_root: str, name: str, path: str, device: int, pid: int, keep_below: int
+) -> Folder:
+    """Open the folder of a cgroup in the first view that shows the one that holds the process."""
+    inner = f"{process_root}/sys/fs/cgroup"
+    candidates = [f"{inner}/{name}"]
+    if ".." not in path.split("/"):
+        candidates = [f"{root}/{name}{path}", f"{inner}/{name}{path}", *candidates]
+    failure: Exception = FileNotFoundError()
+    for candidate in candidates:
+        try:
+            descriptor = os.open(candidate, _FOLDER)
+        except OSError as error:
+            if error.errno == errno.EMFILE:
+                raise Crowded from error
+            failure = (
+                failure if isinstance(error, (FileNotFoundError, NotADirectoryError)) else error
+            )
+            continue
+        if descriptor >= keep_below:
+            os.close(descriptor)
+            raise Crowded
+        is_ours = not candidate.startswith(inner)
+        folder = Folder(descriptor, None if is_ours else mount_id(descriptor))
+        if os.fstat(descriptor).st_dev == device and holds(folder, pid):
+            return folder
+        os.close(descriptor)
+        failure = Refused()
+    raise failure

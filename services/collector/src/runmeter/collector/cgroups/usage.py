@@ -1,0 +1,199 @@
+"""Exact figures of containers, interval by interval, from the kernel's counters.
+
+A container's interval counts as exact when its counters could be read at both ends and say no
+less than its living processes used: then nothing of a process tree that the ledger cannot see
+is missing. Every other interval is left to the ledger, so that a source which appears or
+vanishes in the middle of a run makes no jump.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from runmeter.collector.cgroups.counters import Reading, Source
+from runmeter.collector.cgroups.discovery import Hierarchies, open_source
+from runmeter.collector.cgroups.files import Crowded, Refused
+from runmeter.collector.model import CgroupFigures, Group, Key
+from runmeter.collector.processes.process import Process
+from runmeter.procfs import ProcFS, ProcfsError
+
+_TRIES = 5  # refusals before a container's counters count as not readable
+_QUESTIONS = 64  # processes asked at all: many may sit in cgroups inside the container's
+_TOLERATED_TICKS = 4
+
+
+class _Node:
+    """What is known of the counters of one key."""
+
+    __slots__ = ("before", "is_new", "is_over", "now", "questions", "read_count", "source", "tries")
+
+    def __init__(self, is_new: bool) -> None:
+        self.source: Source | None = None
+        self.before: Reading | None = None
+        self.now: Reading | None = None
+        self.questions = 0
+        self.tries = 0
+        self.read_count = 0  # at snapshots, since the counters were found
+        self.is_over = False  # its cgroup has been removed: known since the interval before
+        self.is_new = is_new  # first seen in this interval: its counters started in it
+
+
+class CgroupUsage:
+    """Finds, keeps and reads the counters of all containers of a run.
+
+    ``cpu_count``: bounds what a container can have used in an interval. ``keep_below``: no
+    descriptor of this number or a higher one stays open.
+    """
+
+    def __init__(
+        self, proc: ProcFS, own: Hierarchies, tick_ns: int, cpu_count: int, keep_below: int
+    ) -> None:
+        self._proc = proc
+        self._own = own
+        self._tolerated_ns = _TOLERATED_TICKS * tick_ns
+        self._cpu_count = cpu_count
+        self._keep_below = keep_below
+        self._nodes: dict[Key, _Node] = {}
+        self._started = False
+        self._is_searching = True  # for counters of keys that are known
+        self.denied_count = 0
+        self.crowded_count = 0  # containers whose counters too few files may be open for
+
+    def read(self) -> None:
+        """Read the counters of all keys known: at the very time of a snapshot."""
+        for key, node in list(self._nodes.items()):
+            node.before, node.now = node.now, node.source.read() if node.source else None
+            node.is_new = False
+            node.read_count += 1
+            if node.source is not None and node.source.is_gone:
+                if node.is_over:
+                    node.source.close()
+                    del self._nodes[key]
+                node.is_over = True
+
+    def discover(self, processes: Iterable[Process], newly_placed: Iterable[Process]) -> None:
+        """Look for the counters of keys that have none yet, and read those.
+
+        ``newly_placed``: those of the processes whose key was not there the last time.
+        """
+        asked = processes if self._is_searching else newly_placed
+        self._is_searching = False
+        for process in asked:
+            if process.is_zombie:  # has left its cgroup
+                self._is_searching = True
+                continue
+            node = self._nodes.get(process.key)
+            if node is None:
+                node = self._nodes[process.key] = _Node(is_new=self._started)
+            if node.source is None and node.tries < _TRIES and node.questions < _QUESTIONS:
+                self._open(node, process)
+                if node.source is not None:
+                    node.now = node.source.read()
+                    node.read_count = 0
+                else:
+                    self._is_searching = True
+        self._started = True
+
+    def _open(self, node: _Node, process: Process) -> None:
+        node.questions += 1
+        root = f"{self._proc.mount}/{process.pid}/root"
+        try:
+            groups = self._proc.proc_cgroup(process.pid)
+            node.source = open_source(
+                self._own, root, process.pid, process.key, groups, self._keep_below
+            )
+        except ProcfsError:
+            pass
+        except Crowded:
+            node.tries = _TRIES
+            self.crowded_count += 1
+        except Refused:
+            node.tries += 1
+            if node.tries == _TRIES:
+                self.denied_count += 1
+
+    def figures(
+        self,
+        group_of: Callable[[Key], Group],
+        live_ns: Mapping[Group, int],
+        elapsed_ns: int,
+        without: frozenset[Key],
+    ) -> dict[Group, CgroupFigures]:
+        """Return the figures of groups since the reading before.
+
+        ``live_ns``: what the living processes of a group used: counters that say less are not
+        what they claim to be, and are dropped. ``without``: keys whose counters hold the wrapped
+        command, which is a group of its own.
+        """
+        members: dict[Group, list[_Node]] = {}
+        for key, node in self._nodes.items():
+            members.setdefault(group_of(key), []).append(node)
+        for key in without:
+            members.pop(group_of(key), None)
+        found: dict[Group, CgroupFigures] = {}
+        for group, nodes in members.items():
+            if any(node.now is None for node in nodes):
+                continue
+            cpu_ns = self._growth(nodes, "cpu_ns")
+            if any(node.is_new for node in nodes) and not self._plausible(cpu_ns, elapsed_ns):
+                continue
+            if cpu_ns is not None and not self._holds(nodes, cpu_ns, live_ns.get(group, 0)):
+                self._drop(nodes)
+                continue
+            found[group] = CgroupFigures(
+                cpu_ns,
+                self._growth(nodes, "throttled_ns"),
+                self._growth(nodes, "oom_kills"),
+                _sum(nodes, "memory_bytes"),
+                _sum(nodes, "working_set_bytes"),
+                _sum(nodes, "peak_bytes"),
+            )
+        return found
+
+    def _growth(self, nodes: list[_Node], name: str) -> int | None:
+        """Sum what a counter grew by; None unless every node has it at both ends.
+
+        The counters of a container that is new in this interval started at zero in it.
+        """
+        total = 0
+        for node in nodes:
+            now = getattr(node.now, name)
+            before = getattr(node.before, name) if node.before else 0 if node.is_new else None
+            if now is None or before is None or now < before:
+                return None
+            total += now - before
+        return total
+
+    def _holds(self, nodes: list[_Node], cpu_ns: int, live_ns: int) -> bool:
+        """Tell whether counters say no less than living processes used.
+
+        Those were read after the counters; whoever was held up in between reads them again: by
+        now they hold all that the processes had used when they were read.
+        """
+        if cpu_ns >= live_ns - self._tolerated_ns:
+            return True
+        if any(node.read_count == 1 for node in nodes):  # found after the processes were read
+            return True
+        later = [node.source.read().cpu_ns if node.source else None for node in nodes]
+        before = [node.before.cpu_ns if node.before else 0 for node in nodes]
+        growth_ns = sum((now or 0) - (then or 0) for now, then in zip(later, before, strict=True))
+        return growth_ns >= live_ns - self._tolerated_ns
+
+    def _plausible(self, cpu_ns: int | None, elapsed_ns: int) -> bool:
+        """Tell whether a container can have used that much in the interval, all CPUs at work.
+
+        A cgroup of a bare machine may be older than the first process seen in it.
+        """
+        return cpu_ns is not None and cpu_ns <= elapsed_ns * self._cpu_count + self._tolerated_ns
+
+    def _drop(self, nodes: list[_Node]) -> None:
+        for node in nodes:
+            if node.source is not None:
+                node.source.close()
+                node.source = None
+            node.tries = _TRIES
+            node.now = None
+        self.denied_count += 1
+
+
+def _sum(nodes: list[_Node], name: str) -> int | None:
+    values = [getattr(node.now, name) for node in nodes]
+    return None if None in values else sum(values)

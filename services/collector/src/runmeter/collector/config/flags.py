@@ -1,0 +1,248 @@
+"""The command line of the collector: its flags, and what ``--help`` says."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from runmeter.collector.errors import UsageError
+from runmeter.collector.version import VERSION
+
+EPILOG = """\
+commands:
+  push   push the runs that wait in the spool; see collector push --help
+  spool  list them; see collector spool --help
+
+variables (each flag has one too, named after it: COLLECTOR_INTERVAL, COLLECTOR_TOP, …):
+  GITHUB_REPOSITORY_OWNER, GITHUB_REPOSITORY, GITHUB_WORKFLOW, GITHUB_JOB
+                          what the run belongs to; needed to push
+  GITHUB_RUN_ID, GITHUB_RUN_ATTEMPT, RUNNER_NAME
+                          stored with the run
+  COLLECTOR_LABELS        key=value,… stored with the run
+  CGROUP_PROCESS_MAP      {"node":"runner"}: process name to container name
+  CGROUP_LIMITS           {"runner":{"cpu":"2","memory":"1Gi"}}: what each may use
+
+examples:
+  collector --interval=2s --push-endpoint=grpc://receiver:50051     until SIGTERM, then push
+  collector -- make test                                            around one command
+
+exit codes:
+  without a command: 0 pushed, or nothing to push to; 2 bad configuration; 3 kept, the
+  receiver could not be reached; 4 rejected by the receiver; always 0 with --exit-zero
+  with a command: the command's own; 126 not executable, 127 not found, 128+n by signal n
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises what is wrong with a command line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def split_command(argv: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Split at the first ``--``: flags before, the wrapped command behind it."""
+    arguments = list(argv)
+    if "--" not in arguments:
+        return arguments, ()
+    at = arguments.index("--")
+    if at + 1 == len(arguments):
+        raise UsageError("-- must be followed by the command to run; see collector --help")
+    return arguments[:at], tuple(arguments[at + 1 :])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="collector",
+        usage="collector [flags] [-- command ...]\n       collector push | spool [flags]",
+        description="Measures CPU and memory of a CI job, container by container, and pushes "
+        "one summary when it ends.",
+        epilog=EPILOG,
+        allow_abbrev=False,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=96),
+    )
+    add = parser.add_argument
+    add("--version", action="version", version=f"collector {VERSION}")
+    add("--interval", metavar="D", help="time between snapshots, 100ms to 1h (default 2s)")
+    add("--proc-path", metavar="DIR", help="mount of the proc file system (default /proc)")
+    add("--top", metavar="N", help="entries of each top list, 0 to 1000 (default 10)")
+    add(
+        "--push-endpoint",
+        metavar="URL",
+        help="grpc://host:port or grpcs://host:port of the receiver, or "
+        "http(s)://host:port/api/v1/metrics of the gateway (default: none, only print)",
+    )
+    add(
+        "--push-token",
+        metavar="TOKEN",
+        help="token of this scope; other processes of the pod can read a flag: prefer "
+        "COLLECTOR_PUSH_TOKEN or --push-token-file",
+    )
+    add("--push-token-file", metavar="FILE", help="file that holds the token")
+    add("--log-level", metavar="LEVEL", help="debug (every sample), info, warning, error")
+    add("--log-format", metavar="FORMAT", help="json or text (default json)")
+    add(
+        "--spool-dir",
+        metavar="DIR",
+        help="where the run waits until it is acknowledged "
+        "(default $XDG_STATE_HOME/runmeter or ~/.local/state/runmeter)",
+    )
+    add(
+        "--spool-max",
+        metavar="MAX",
+        help="what the spool may hold, the oldest is dropped: a number of runs, a size such as "
+        "64Mi, or both with a comma between (default 100,64Mi)",
+    )
+    add(
+        "--checkpoint-interval",
+        metavar="D",
+        help="how often the run so far goes to the spool: a killed collector loses at most this "
+        "much, 100ms to 24h, 0 never (default 30s)",
+    )
+    add(
+        "--checkpoint-push",
+        metavar="D",
+        help="how often it goes to the receiver, too, so that even a lost machine leaves a "
+        "record, 1s to 24h, 0 never (default 5m)",
+    )
+    add(
+        "--shutdown-timeout",
+        metavar="D",
+        help="budget for the push, 1s to 1h (default 25s)",
+    )
+    add("--summary-file", metavar="FILE", help="also write the payload here, as JSON")
+    add(
+        "--all-containers",
+        action="store_const",
+        const="true",
+        help="with a command: list every cgroup, not containers only",
+    )
+    add(
+        "--exit-zero",
+        action="store_const",
+        const="true",
+        help="without a command: exit 0 even if the push failed",
+    )
+    add("--tls-ca", metavar="FILE", help="CAs for grpcs and https (default: the system's)")
+    add("--tls-cert", metavar="FILE", help="client certificate for grpcs and https")
+    add("--tls-key", metavar="FILE", help="key of the client certificate")
+    add(
+        "--tls-server-name",
+        metavar="NAME",
+        help="name the receiver's certificate is for, if it is not the endpoint's host",
+    )
+    return parser
+
+
+def parse_flags(arguments: list[str]) -> dict[str, Any]:
+    """Return the texts of the flags that were given, by setting.
+
+    Raises:
+        UsageError: a flag is unknown, or an argument is none.
+    """
+    known, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        # a misspelt flag may have a token behind it: its name alone is shown
+        named = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        what = f"unknown flag {named[0]!r}" if named else f"unexpected argument {unknown[0]!r}"
+        raise UsageError(f"{what}; a command stands behind --, see collector --help")
+    return vars(known)
+
+
+_PUSH_EPILOG = """\
+Runs that a collector still measures are left alone. A run whose collector died is pushed as
+interrupted. A run leaves the spool only when the receiver has acknowledged it; pushed twice it
+is stored once. The token counts for one scope (organization, repository, workflow, job): runs of
+others are refused and kept for their own.
+
+variables: flags with a value have one, named after them: COLLECTOR_PUSH_ENDPOINT, …
+
+examples:
+  collector spool                                                   what is there
+  collector push --push-endpoint=grpc://receiver:50051              with COLLECTOR_PUSH_TOKEN
+  collector push --push-token-file=/run/secrets/push-token --json
+
+exit codes: 0 all are pushed, or nothing was there; 2 bad configuration; 3 some are kept: the
+receiver could not be reached; 4 some are rejected: this report says why, and collector spool again
+"""
+_SPOOL_EPILOG = """\
+live        a collector or pusher owns it now
+waiting     collector push delivers it, or the next collector of the same scope when it ends;
+            one whose last token was refused is named below the table, with the reason
+rejected    the receiver will not take it as it is; the reason stands below the table;
+            collector push --rejected tries again
+later       a later version wrote it and will read it
+unreadable  not a run: the next push moves it to the folder aside/ in the spool
+"""
+
+
+def parse_push(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the flags of ``collector push``.
+
+    Raises:
+        UsageError: the command line is malformed.
+    """
+    parser = _spool_parser("push", "Pushes the runs that wait in the spool.", _PUSH_EPILOG)
+    add = parser.add_argument
+    add(
+        "--push-endpoint",
+        metavar="URL",
+        help="grpc://host:port or grpcs://host:port of the receiver, or "
+        "http(s)://host:port/api/v1/metrics of the gateway",
+    )
+    add(
+        "--push-token",
+        metavar="TOKEN",
+        help="token of the runs' scope; other processes can read a flag: prefer "
+        "COLLECTOR_PUSH_TOKEN or --push-token-file",
+    )
+    add("--push-token-file", metavar="FILE", help="file that holds the token")
+    add("--timeout", metavar="D", help="how long one run is tried, 1s to 1h (default 25s)")
+    add("--rejected", action="store_true", help="also what was rejected before")
+    add("--log-level", metavar="LEVEL", help="debug, info, warning (default), error")
+    add("--log-format", metavar="FORMAT", help="json or text (default text)")
+    add("--tls-ca", metavar="FILE", help="CAs for grpcs and https (default: the system's)")
+    add("--tls-cert", metavar="FILE", help="client certificate for grpcs and https")
+    add("--tls-key", metavar="FILE", help="key of the client certificate")
+    add(
+        "--tls-server-name",
+        metavar="NAME",
+        help="name the receiver's certificate is for (default: the endpoint's host)",
+    )
+    return _parse(parser, arguments)
+
+
+def parse_spool(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the flags of ``collector spool``.
+
+    Raises:
+        UsageError: the command line is malformed.
+    """
+    return _parse(_spool_parser("spool", "Lists the runs in the spool.", _SPOOL_EPILOG), arguments)
+
+
+def _spool_parser(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    parser = Parser(
+        prog=f"collector {name}",
+        usage=f"collector {name} [flags]",
+        description=description,
+        epilog=epilog,
+        allow_abbrev=False,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=96),
+    )
+    parser.add_argument(
+        "--spool-dir",
+        metavar="DIR",
+        help="where runs wait (default $XDG_STATE_HOME/runmeter or ~/.local/state/runmeter)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
+    known, unknown = parser.parse_known_args(list(arguments))
+    if unknown:
+        named = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        what = f"unknown flag {named[0]!r}" if named else "unexpected argument"
+        raise UsageError(f"{what}; see {parser.prog} --help")
+    return vars(known)

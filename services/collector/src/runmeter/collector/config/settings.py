@@ -1,0 +1,287 @@
+"""Flags and variables: the only reader of ``os.environ``.
+
+A flag counts over its variable, a variable over the default. With a wrapped command the job
+never fails because of us: what is wrong with a variable, the endpoint or the token becomes a
+warning, and measuring goes on without it.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn, TypeVar
+
+from runmeter.collector.config import values
+from runmeter.collector.config.endpoint import Endpoint, parse_endpoint
+from runmeter.collector.config.flags import parse_flags, split_command
+from runmeter.collector.config.lookup import Source, parsed
+from runmeter.collector.errors import UsageError
+from runmeter.collector.model import Limit, Scope
+
+T = TypeVar("T")
+_MS = 1_000_000
+_HOUR_NS = 3_600_000_000_000
+_UNPUSHED = "the run will not be pushed"
+_KEPT = "the run will be kept, not pushed"
+_TOKEN_SHOWN = (
+    "--push-token: other processes of the pod can read it from the command line; "
+    "use COLLECTOR_PUSH_TOKEN or --push-token-file"
+)
+_TOKEN_NEEDED = (
+    "COLLECTOR_PUSH_TOKEN (or --push-token-file) must hold the push token of this scope: "
+    "without it the receiver rejects the run"
+)
+
+
+class Destination(NamedTuple):
+    """Where a run goes.
+
+    ``is_kept``: it goes to the spool, as there is somewhere to push it, now or later.
+    ``unpushed``: why it is not pushed now, although an endpoint was given; empty: it is.
+    """
+
+    endpoint: Endpoint | None
+    push_token: str
+    is_kept: bool
+    unpushed: str
+
+
+class Config(NamedTuple):
+    """Everything a run is configured by; ``is_kept`` and ``unpushed`` as in `Destination`."""
+
+    command: tuple[str, ...]
+    interval_ns: int
+    proc_path: str
+    top: int
+    endpoint: Endpoint | None
+    push_token: str
+    is_kept: bool
+    unpushed: str
+    log_level: str
+    log_format: str
+    spool_dir: str
+    spool_max: values.SpoolMax
+    checkpoint_interval_ns: int
+    checkpoint_push_ns: int
+    shutdown_timeout_ns: int
+    summary_file: str
+    all_containers: bool
+    exit_zero: bool
+    tls_ca: str
+    tls_cert: str
+    tls_key: str
+    tls_server_name: str
+    scope: Scope
+    run_id: str
+    run_attempt: int | None
+    runner_name: str
+    labels: dict[str, str]
+    process_map: dict[str, str]
+    limits: dict[str, Limit]
+    command_environment: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Config:
+    """Read flags and environment.
+
+    Raises:
+        UsageError: one sentence that names flag or variable, value and what is allowed.
+    """
+    arguments, command = split_command(argv)
+    flags = parse_flags(arguments)
+    source = Source(flags, environment, forgiving=bool(command))
+    scope = _scope(environment)
+    destination = _destination(source, scope)
+    if flags["push_token"] is not None:
+        source.warnings.append(_TOKEN_SHOWN)
+    return Config(
+        command=command,
+        interval_ns=source.value(
+            "interval", values.duration(100 * _MS, _HOUR_NS, "100ms to 1h"), 2000 * _MS
+        ),
+        proc_path=source.value("proc-path", values.text, "/proc"),
+        top=source.value("top", values.count(1000), 10),
+        **destination._asdict(),
+        log_level=source.value(
+            "log-level", values.one_of("debug", "info", "warning", "error"), "info"
+        ),
+        log_format=source.value("log-format", values.one_of("json", "text"), "json"),
+        spool_dir=source.value("spool-dir", values.text, _default_spool(environment)),
+        spool_max=source.value("spool-max", values.spool_max, values.SPOOL_MAX),
+        checkpoint_interval_ns=source.value(
+            "checkpoint-interval",
+            values.duration_or_never(100 * _MS, 24 * _HOUR_NS, "100ms to 24h"),
+            30_000 * _MS,
+        ),
+        checkpoint_push_ns=source.value(
+            "checkpoint-push",
+            values.duration_or_never(1000 * _MS, 24 * _HOUR_NS, "1s to 24h"),
+            300_000 * _MS,
+        ),
+        shutdown_timeout_ns=source.value(
+            "shutdown-timeout", values.duration(1000 * _MS, _HOUR_NS, "1s to 1h"), 25_000 * _MS
+        ),
+        summary_file=source.value("summary-file", values.text, ""),
+        all_containers=source.value("all-containers", values.switch, False),
+        exit_zero=source.value("exit-zero", values.switch, False),
+        tls_ca=source.value("tls-ca", values.text, ""),
+        tls_cert=source.value("tls-cert", values.text, ""),
+        tls_key=source.value("tls-key", values.text, ""),
+        tls_server_name=source.value("tls-server-name", values.text, ""),
+        scope=scope,
+        run_id=environment.get("GITHUB_RUN_ID", ""),
+        run_attempt=source.variable("GITHUB_RUN_ATTEMPT", values.attempt, None),
+        runner_name=environment.get("RUNNER_NAME", ""),
+        labels=source.variable("COLLECTOR_LABELS", values.labels, {}),
+        process_map=source.variable("CGROUP_PROCESS_MAP", values.process_map, {}),
+        limits=source.variable("CGROUP_LIMITS", values.limits, {}),
+        command_environment=_without_secrets(environment),
+        warnings=tuple(source.warnings),
+    )
+
+
+class SpoolConfig(NamedTuple):
+    """Everything ``collector push`` and ``collector spool`` are configured by."""
+
+    spool_dir: str
+    endpoint: Endpoint | None
+    push_token: str
+    timeout_ns: int
+    log_level: str
+    log_format: str
+    tls_ca: str
+    tls_cert: str
+    tls_key: str
+    tls_server_name: str
+    warnings: tuple[str, ...]
+
+
+def load_spool(
+    flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+) -> SpoolConfig:
+    """Read what says where the spool is, and where its runs go.
+
+    Raises:
+        UsageError: one sentence that names flag or variable, value and what is allowed.
+    """
+    source = Source(flags, environment, forgiving=False)
+    spool_dir = source.value("spool-dir", values.text, _default_spool(environment))
+    if not spool_dir:
+        raise UsageError("there is no home folder; give --spool-dir")
+    if "push_endpoint" not in flags:  # of a command that only looks
+        return SpoolConfig(spool_dir, None, "", 0, "warning", "text", "", "", "", "", ())
+    endpoint = source.value("push-endpoint", parse_endpoint, None)
+    if endpoint is None:
+        raise UsageError("--push-endpoint (or COLLECTOR_PUSH_ENDPOINT) must say where to push")
+    token = _needed_token(source)
+    levels = values.one_of("debug", "info", "warning", "error")
+    timeout = values.duration(1000 * _MS, _HOUR_NS, "1s to 1h")
+    warnings = (_TOKEN_SHOWN,) if flags["push_token"] is not None else ()
+    return SpoolConfig(
+        spool_dir,
+        endpoint,
+        token,
+        source.value("timeout", timeout, 25_000 * _MS),
+        source.value("log-level", levels, "warning"),
+        source.value("log-format", values.one_of("json", "text"), "text"),
+        source.value("tls-ca", values.text, ""),
+        source.value("tls-cert", values.text, ""),
+        source.value("tls-key", values.text, ""),
+        source.value("tls-server-name", values.text, ""),
+        warnings,
+    )
+
+
+def silence_grpc() -> None:
+    """Keep gRPC, once it is imported, from lines of its own among ours on standard error."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
+def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    ours = ("COLLECTOR_PUSH_TOKEN", "COLLECTOR_PUSH_TOKEN_FILE")
+    # an empty name cannot be handed on
+    return {name: value for name, value in environment.items() if name and name not in ours}
+
+
+def _scope(environment: Mapping[str, str]) -> Scope:
+    repository = environment.get("GITHUB_REPOSITORY", "")
+    owner = environment.get("GITHUB_REPOSITORY_OWNER", "") or repository.partition("/")[0]
+    return Scope(
+        owner, repository, environment.get("GITHUB_WORKFLOW", ""), environment.get("GITHUB_JOB", "")
+    )
+
+
+def _destination(source: Source, scope: Scope) -> Destination:
+    """Return endpoint and token, both usable, or no endpoint if none was given.
+
+    Around a command the run is kept for a later push if one of the two cannot be used; without
+    a scope it cannot be pushed at any time.
+    """
+    if not source.is_given("push-endpoint"):
+        token = source.forgive(lambda: _push_token(source), "", _UNPUSHED)
+        return Destination(None, token, is_kept=False, unpushed="")
+    faults: list[UsageError] = []
+
+    def checked(make: Callable[[], T], default: T) -> T:
+        try:
+            return make()
+        except UsageError as error:
+            faults.append(error)
+            return default
+
+    endpoint = checked(lambda: source.strictly("push-endpoint", parse_endpoint, None), None)
+    has_scope = checked(lambda: _has_scope(scope), False)
+    token = checked(lambda: _needed_token(source), "")
+    unpushed = "; ".join(map(str, faults))
+    if faults:
+        source.forgive(lambda: _refuse(unpushed), None, _KEPT if has_scope else _UNPUSHED)
+    return Destination(endpoint, token, is_kept=has_scope, unpushed=unpushed)
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise UsageError(reason)
+
+
+def _has_scope(scope: Scope) -> bool:
+    needed = (
+        ("GITHUB_REPOSITORY", scope.repository),
+        ("GITHUB_REPOSITORY_OWNER", scope.organization),
+        ("GITHUB_WORKFLOW", scope.workflow),
+        ("GITHUB_JOB", scope.job),
+    )
+    missing = [name for name, value in needed if not value]
+    if missing:
+        raise UsageError(
+            f"{', '.join(missing)} must be set to push: they say what the run belongs to"
+        )
+    return True
+
+
+def _needed_token(source: Source) -> str:
+    token = _push_token(source)
+    if not token:
+        raise UsageError(_TOKEN_NEEDED)
+    return token
+
+
+def _push_token(source: Source) -> str:
+    token = source.strictly("push-token", values.token, "")
+    path = source.strictly("push-token-file", values.text, "")
+    is_flag = source.has_flag("push-token-file")
+    if not path or (token and (not is_flag or source.has_flag("push-token"))):
+        return token
+    name = "--push-token-file" if is_flag else "COLLECTOR_PUSH_TOKEN_FILE"
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = file.read(65536).removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UsageError(f"{name}={path!r} cannot be read: {reason}") from error
+    return parsed(name, content, values.token)
+
+
+def _default_spool(environment: Mapping[str, str]) -> str:
+    state = environment.get("XDG_STATE_HOME", "")
+    home = environment.get("HOME", "")
+    if state.startswith("/"):
+        return f"{state}/runmeter"
+    return f"{home}/.local/state/runmeter" if home.startswith("/") else ""

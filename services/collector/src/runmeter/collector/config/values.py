@@ -1,0 +1,202 @@
+"""Texts of flags and variables, checked: each function takes one text and returns its value.
+
+All raise UsageError; QuantityError says what would have been allowed.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from runmeter.collector.config.quantities import parse_cpu, parse_duration, parse_memory
+from runmeter.collector.errors import QuantityError, UsageError
+from runmeter.collector.model import Limit
+
+_NAME_BYTES = 255
+_SHOWN = 80  # characters of a bad value in its error
+
+
+def text(text: str) -> str:
+    """Return any text as it is."""
+    return text
+
+
+def is_name(text: str, most_bytes: int = _NAME_BYTES) -> bool:
+    """Tell whether a text can be stored: UTF-8, no control characters, not too long."""
+    try:
+        return len(text.encode()) <= most_bytes and all(ord(c) > 31 and c != "\x7f" for c in text)
+    except UnicodeEncodeError:
+        return False
+
+
+def duration(low_ns: int, high_ns: int, allowed: str) -> Callable[[str], int]:
+    """Return a parser of durations in a range, to nanoseconds."""
+
+    def parse(text: str) -> int:
+        value = parse_duration(text)
+        if not low_ns <= value <= high_ns:
+            raise QuantityError(text, f"a duration from {allowed}")
+        return value
+
+    return parse
+
+
+def duration_or_never(low_ns: int, high_ns: int, allowed: str) -> Callable[[str], int]:
+    """Return a parser of durations in a range, or 0, to nanoseconds."""
+
+    def parse(text: str) -> int:
+        value = parse_duration(text)
+        if value and not low_ns <= value <= high_ns:
+            raise QuantityError(text, f"a duration from {allowed}, or 0 for never")
+        return value
+
+    return parse
+
+
+class SpoolMax(NamedTuple):
+    """What the spool may hold."""
+
+    run_count: int
+    size_bytes: int
+
+
+SPOOL_MAX = SpoolMax(100, 64 * 1024 * 1024)
+
+
+def spool_max(text: str) -> SpoolMax:
+    """Return limits of the spool from ``100``, ``64Mi`` or ``100,64Mi``.
+
+    A bare number counts runs, one with a suffix is a size; what is not given is the default.
+    """
+    found = SPOOL_MAX
+    first, comma, second = text.partition(",")
+    for part in (first, second) if comma else (first,):
+        if part.isascii() and part.isdigit():
+            found = found._replace(run_count=_run_count(part, text))
+        else:
+            found = found._replace(size_bytes=_size_bytes(part, text))
+    if comma and first.isdigit() == second.isdigit():
+        raise _spool_max_error(text)
+    return found
+
+
+def _run_count(part: str, text: str) -> int:
+    if len(part) > 6 or int(part) == 0:
+        raise _spool_max_error(text)
+    return int(part)
+
+
+def _size_bytes(part: str, text: str) -> int:
+    try:
+        return parse_memory(part)
+    except QuantityError as error:
+        raise _spool_max_error(text) from error
+
+
+def _spool_max_error(text: str) -> QuantityError:
+    return QuantityError(text, "runs (1 to 999999), a size such as 64Mi, or both as in 100,64Mi")
+
+
+def count(high: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers from 0."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= high):
+            raise QuantityError(text, f"a whole number from 0 to {high}")
+        return int(text)
+
+    return parse
+
+
+def attempt(text: str) -> int:
+    """Return the attempt of a CI run, from 1."""
+    if not (text.isascii() and text.isdigit() and 0 < len(text) < 10 and int(text) > 0):
+        raise QuantityError(text, "a whole number from 1")
+    return int(text)
+
+
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """Return a parser that takes only these words."""
+
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise QuantityError(text, f"one of {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
+def switch(text: str) -> bool:
+    """Return whether something is turned on."""
+    lowered = text.lower()
+    if lowered not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+        raise QuantityError(text, "true or false")
+    return lowered in ("1", "true", "yes", "on")
+
+
+def labels(text: str) -> dict[str, str]:
+    """Return labels from ``key=value,…``; a value holds no comma."""
+    found: dict[str, str] = {}
+    for pair in text.split(","):
+        key, equals, value = pair.strip().partition("=")
+        if not key or not equals or not is_name(key, 63) or not is_name(value):
+            raise QuantityError(
+                text, "key=value pairs with commas between, keys to 63 bytes, values to 255"
+            )
+        found[key] = value
+    if len(found) > 32:
+        raise QuantityError(text, "at most 32 labels")
+    return found
+
+
+def _json_object(text: str, shape: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{text[:_SHOWN]!r} is not JSON ({error}); give {shape}") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"{text[:_SHOWN]!r} must be a JSON object such as {shape}")
+    return value
+
+
+def process_map(text: str) -> dict[str, str]:
+    """Return container name by process name from a JSON object."""
+    shape = '{"node":"runner"}'
+    value = _json_object(text, shape)
+    for process, container in value.items():
+        named = isinstance(container, str) and container and is_name(container)
+        if not process or not is_name(process) or not named:
+            raise UsageError(
+                f"{process!r} must map a process name to a container name, both to "
+                f"{_NAME_BYTES} bytes without control characters, as in {shape}"
+            )
+    return value
+
+
+def limits(text: str) -> dict[str, Limit]:
+    """Return limits by container name from a JSON object of Kubernetes quantities."""
+    shape = '{"runner":{"cpu":"2","memory":"1Gi"}}'
+    return {name: _limit(name, given, shape) for name, given in _json_object(text, shape).items()}
+
+
+def _limit(name: str, given: object, shape: str) -> Limit:
+    if not isinstance(given, dict) or not given.keys() <= {"cpu", "memory"}:
+        raise UsageError(f"{name!r} must have cpu, memory or both, as in {shape}")
+    texts = {}
+    for resource, quantity in given.items():
+        if isinstance(quantity, bool) or not isinstance(quantity, str | int | float):
+            raise UsageError(f"{resource} of {name!r} must be a quantity, as in {shape}")
+        texts[resource] = str(quantity)
+    try:
+        return Limit(
+            parse_cpu(texts["cpu"]) if "cpu" in texts else None,
+            parse_memory(texts["memory"]) if "memory" in texts else None,
+        )
+    except QuantityError as error:
+        raise UsageError(f"limit of {name!r}: {error}") from error
+
+
+def token(text: str) -> str:
+    """Return a bearer token; its value is never shown."""
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise UsageError("a token is printable ASCII without spaces (its value is not shown)")
+    return text

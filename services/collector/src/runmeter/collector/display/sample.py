@@ -1,0 +1,110 @@
+"""One sample: the fields of its log event, and a line for a person."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from runmeter.collector.model import Group, Limit, Sample
+from runmeter.collector.processes.process import Process
+from runmeter.collector.text import size
+
+
+def sample_fields(
+    sample: "Sample",
+    before: "Sample | None",
+    names: "Mapping[Group, str]",
+    limits: Mapping[str, Limit],
+    processes: "Iterable[Process]",
+    top: int,
+) -> dict[str, Any]:
+    """Return one sample: the machine, containers with their share of limits, top processes.
+
+    Rates are since the sample before; the first sample has none.
+    """
+    elapsed_ns = sample.monotonic_ns - before.monotonic_ns if before else 0
+    containers = []
+    for group, found in sample.groups.items():
+        if group in names:
+            name = names[group]
+            limit = limits.get(name.partition("#")[0])
+            containers.append(_container(name, found, elapsed_ns, limit))
+    return {
+        "system": _system(sample, before),
+        "containers": containers,
+        "top_processes": _top(names, processes, elapsed_ns, top),
+    }
+
+
+def _container(name: str, found: Any, elapsed_ns: int, limit: Limit | None) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": name}
+    if elapsed_ns > 0:
+        entry["cpu_cores"] = round(found.cpu_ns / elapsed_ns, 4)
+    if found.rss_bytes is not None:
+        entry["memory_bytes"] = found.rss_bytes
+    if limit and limit.cpu_cores is not None and "cpu_cores" in entry:
+        entry["cpu_limit_percent"] = round(100 * entry["cpu_cores"] / limit.cpu_cores, 2)
+    if limit and limit.memory_bytes is not None and "memory_bytes" in entry:
+        entry["memory_limit_percent"] = round(100 * entry["memory_bytes"] / limit.memory_bytes, 2)
+    return entry
+
+
+def _system(sample: "Sample", before: "Sample | None") -> dict[str, Any]:
+    system: dict[str, Any] = {}
+    now, then = sample.system, before.system if before else None
+    if now.busy_ticks is not None and then is not None and then.busy_ticks is not None:
+        total = (now.total_ticks or 0) - (then.total_ticks or 0)
+        if total > 0:
+            busy = 100 * (now.busy_ticks - then.busy_ticks) / total
+            system["cpu_total_percent"] = round(min(100.0, max(0.0, busy)), 2)
+    if now.mem_used_bytes is not None:
+        system["mem_used_bytes"] = now.mem_used_bytes
+    return system
+
+
+def _top(
+    names: "Mapping[Group, str]", processes: "Iterable[Process]", elapsed_ns: int, top: int
+) -> list[dict[str, Any]]:
+    listed = [p for p in processes if p.group in names and (p.interval_ns or p.rss_bytes)]
+    listed.sort(key=lambda p: (-p.interval_ns, -p.rss_bytes, p.pid))
+    entries = []
+    for process in listed[:top]:
+        entry: dict[str, Any] = {
+            "pid": process.pid,
+            "name": process.comm,
+            "container": names[process.group],
+        }
+        if elapsed_ns > 0:
+            entry["cpu_percent"] = round(100 * process.interval_ns / elapsed_ns, 2)
+        entry["memory_bytes"] = process.rss_bytes
+        entries.append(entry)
+    return entries
+
+
+def sample_text(fields: Mapping[str, Any]) -> str:
+    """Return one sample as a line for a person."""
+    system = fields["system"]
+    parts = []
+    if "cpu_total_percent" in system:
+        parts.append(f"cpu {system['cpu_total_percent']:.1f} %")
+    if "mem_used_bytes" in system:
+        parts.append(f"mem {size(system['mem_used_bytes'])}")
+    parts.extend(_container_text(found) for found in fields["containers"])
+    if fields["top_processes"]:
+        shown = (
+            f"{p['name']}[{p['pid']}] {p.get('cpu_percent', 0):.1f} % {size(p['memory_bytes'])}"
+            for p in fields["top_processes"]
+        )
+        parts.append("top: " + ", ".join(shown))
+    return "; ".join(parts)
+
+
+def _container_text(found: Mapping[str, Any]) -> str:
+    text = f"{found['name']}:"
+    if "cpu_cores" in found:
+        text += f" {found['cpu_cores']:.3f} cores"
+        if "cpu_limit_percent" in found:
+            text += f" ({found['cpu_limit_percent']:.0f} % of limit)"
+    if "memory_bytes" in found:
+        text += f" {size(found['memory_bytes'])}"
+        if "memory_limit_percent" in found:
+            text += f" ({found['memory_limit_percent']:.0f} % of limit)"
+    return text

@@ -1,0 +1,83 @@
+"""What a person reads: log lines, one line per sample, the table at the end.
+
+One renderer makes the log lines of the sampling process, which has no structlog, and of the
+pusher, which has it: both look alike.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from select import POLLOUT, poll
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from runmeter.collector.text import rfc3339
+
+if TYPE_CHECKING:
+    pass
+
+LEVELS = ("debug", "info", "warning", "error")
+_NS = 1_000_000_000
+PATIENCE_MS = 250
+_PIPE_BYTES = 4096  # a pipe that is ready takes so much without blocking
+_FIRST_KEYS = ("timestamp", "level", "event")
+
+
+def render(log_format: str, fields: Mapping[str, Any]) -> str:
+    """Return one log line: JSON, or text as ``time level event key=value …``."""
+    if log_format == "json":
+        ordered = {name: fields[name] for name in _FIRST_KEYS if name in fields}
+        ordered.update(fields)
+        return json.dumps(ordered, separators=(",", ":"))
+    head = f"{fields['timestamp']} {fields['level']:7} {fields['event']}"
+    rest = [f"{k}={_text(v)}" for k, v in fields.items() if k not in _FIRST_KEYS]
+    return " ".join([head, *rest])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str) and value.isprintable() and not set(value) & set(' "='):
+        return value or '""'
+    return json.dumps(value, separators=(",", ":"))
+
+
+def write_line(descriptor: int, text: str, patience_ms: int = PATIENCE_MS) -> None:
+    """Write a whole line; a closed, full or stalled descriptor loses the line, never the run.
+
+    ``patience_ms``: how long to wait for a reader that does not read; -1: for ever.
+    """
+    left = memoryview(f"{text}\n".encode("utf-8", "backslashreplace"))
+    writable = poll()
+    writable.register(descriptor, POLLOUT)
+    try:
+        while left and writable.poll(patience_ms):
+            left = left[os.write(descriptor, left[:_PIPE_BYTES]) :]
+    except OSError:
+        pass
+
+
+class Log:
+    """The log of the sampling process: one line per event, on one descriptor."""
+
+    def __init__(self, log_format: str, level: str, descriptor: int = 2) -> None:
+        self.format = log_format
+        self._least = LEVELS.index(level)
+        self._descriptor = descriptor
+
+    @property
+    def is_debug(self) -> bool:
+        """Whether samples are logged."""
+        return self._least == 0
+
+    def write(self, level: str, event: str, **fields: Any) -> None:
+        """Write one event."""
+        if LEVELS.index(level) < self._least:
+            return
+        stamp = rfc3339(time_ns() // 1_000_000)
+        line = {"timestamp": stamp, "level": level, "event": event, **fields}
+        write_line(self._descriptor, render(self.format, line))
+
+
+# -- one sample ---------------------------------------------------------------------------
+
+
+# -- the table at the end -----------------------------------------------------------------

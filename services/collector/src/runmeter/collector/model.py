@@ -1,0 +1,109 @@
+"""Records that several folders share; plain values, nothing that measures."""
+
+from typing import Any, NamedTuple
+
+PUSHED, KEPT, REJECTED = PUSHER_CODES = 0, 3, 4  # exit codes
+
+
+class Scope(NamedTuple):
+    """What the run belongs to; texts as the CI system gives them, possibly empty."""
+
+    organization: str
+    repository: str
+    workflow: str
+    job: str
+
+
+class Limit(NamedTuple):
+    """What a container may use; None where nothing was said."""
+
+    cpu_cores: float | None
+    memory_bytes: int | None
+
+
+class Key(NamedTuple):
+    """Place of a process: ``container_id`` (64 hex digits) or, without one, ``path``."""
+
+    container_id: str
+    path: str
+
+
+class Group(NamedTuple):
+    """What is measured as one container; exactly one field is set."""
+
+    key: Key | None = None
+    mapped_name: str = ""
+    is_command: bool = False
+
+
+COMMAND_GROUP = Group(is_command=True)
+ROOT_KEY = Key("", "/")
+
+
+class SystemReading(NamedTuple):
+    """Counters of the machine, each None if it could not be read.
+
+    ``busy_ticks`` and ``total_ticks`` count from boot; sizes in bytes, now.
+    """
+
+    busy_ticks: int | None
+    total_ticks: int | None
+    mem_used_bytes: int | None
+    mem_total_bytes: int | None
+
+
+class CgroupFigures(NamedTuple):
+    """Exact figures of a group, each None where there is none.
+
+    ``cpu_ns`` and ``throttled_ns``, ``oom_kills``: since the reading before. Sizes: now.
+    """
+
+    cpu_ns: int | None
+    throttled_ns: int | None
+    oom_kills: int | None
+    memory_bytes: int | None
+    working_set_bytes: int | None
+    peak_bytes: int | None
+
+
+class GroupSample(NamedTuple):
+    """One group at one snapshot; sizes are None when no process of it lives.
+
+    ``cpu_ns``: CPU time since the snapshot before. ``figures``: what the kernel's counters say,
+    None where there are none.
+    """
+
+    cpu_ns: int
+    rss_bytes: int | None
+    anon_bytes: int | None
+    figures: CgroupFigures | None = None
+
+
+class Sample(NamedTuple):
+    """What one step found; ``groups`` holds all that live or used CPU."""
+
+    monotonic_ns: int
+    system: SystemReading
+    groups: dict[Group, GroupSample]
+
+
+class Acknowledgement(NamedTuple):
+    """What the receiver answered."""
+
+    id: int
+    duplicate: bool
+
+
+class Outcome(NamedTuple):
+    """What became of one waiting run: ``pushed``, ``kept``, ``rejected`` or ``live``.
+
+    ``hint``: what to do, if it is known.
+    """
+
+    what: str
+    push_id: str
+    path: str
+    run: dict[str, Any] | None
+    reason: str
+    stored: Acknowledgement | None
+    hint: str = ""

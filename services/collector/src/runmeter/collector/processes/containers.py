@@ -1,0 +1,184 @@
+"""Which container a process belongs to, and what the container is called.
+
+A *key* is a process's place: the container id, or the path of its cgroup on a bare host. A
+*group* is what is measured as one container: a key, several keys that the process map gives
+one name, or the tree of the wrapped command. Names are made when the run is summed up, so
+that nothing is renamed while it is measured.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+
+from runmeter.collector.model import ROOT_KEY, Group, Key
+from runmeter.procfs import ControlGroup, Mount
+
+# the hierarchy that names the container best comes first; v2 is the one without controllers
+_HIERARCHIES = ("cpuacct", "cpu", "memory", "", "name=systemd", "pids", "devices", "freezer")
+_PREFIXES = ("cri-containerd-", "docker-", "crio-", "libpod-")
+_ID_DIGITS = 64
+_SHORT_ID_DIGITS = 12
+_COMM_BYTES = 15  # TASK_COMM_LEN less the terminating zero
+_HEX = frozenset("0123456789abcdef")
+
+COMMAND = "command"
+
+
+@lru_cache(maxsize=256)
+def container_key(groups: tuple[ControlGroup, ...]) -> Key:
+    """Return the place of a process from the lines of ``/proc/<pid>/cgroup``.
+
+    The container id is the outermost segment, of any hierarchy, that is one: limits apply to
+    the outer container, so what runs in Docker inside of it counts to it. Without one: the
+    path in the first hierarchy that does not say ``/``.
+    """
+    ordered = sorted(groups, key=_preference)
+    for group in ordered:
+        found = _container_id(group.path)
+        if found:
+            return Key(found, "")
+    return next((Key("", group.path) for group in ordered if group.path != "/"), ROOT_KEY)
+
+
+def is_node(key: Key, path: str) -> bool:
+    """Tell whether a path is the very cgroup of a key, not one below it."""
+    if not key.container_id:
+        return path == key.path
+    return _container_id(path.rstrip("/").rpartition("/")[2]) == key.container_id
+
+
+def _preference(group: ControlGroup) -> int:
+    names = group.controllers or ("",)
+    ranks = [_HIERARCHIES.index(name) for name in names if name in _HIERARCHIES]
+    return min(ranks, default=len(_HIERARCHIES))
+
+
+def _container_id(path: str) -> str:
+    segments = path.split("/")
+    for index, segment in enumerate(segments):
+        bare = segment.removesuffix(".scope")
+        for prefix in _PREFIXES:
+            if bare.startswith(prefix):
+                bare = bare[len(prefix) :]
+                break
+        else:
+            bare = segment
+        if len(bare) == _ID_DIGITS and _HEX.issuperset(bare) and not _is_pod(segments, index):
+            return bare
+    return ""
+
+
+def _is_pod(segments: list[str], index: int) -> bool:
+    """Tell Podman's pods, which have such an id too, from containers (its driver cgroupfs)."""
+    return segments[index - 1] == "libpod_parent" and any(
+        segment.startswith("libpod-") for segment in segments[index + 1 : index + 2]
+    )
+
+
+def kubernetes_name(mounts: Iterable[Mount]) -> str:
+    """Return the container's name from the mounts of one of its processes, or an empty text.
+
+    The kubelet mounts ``/dev/termination-log`` from ``…/pods/<uid>/containers/<name>/…`` (on
+    some machines the root of the mount starts at ``/containers/``).
+    """
+    for mount in mounts:
+        if mount.mount_point in ("/dev/termination-log", "/etc/hosts"):
+            parts = mount.root.split("/")
+            for index, part in enumerate(parts[:-2]):
+                if part == "containers" and (index == 1 or parts[index - 2] == "pods"):
+                    return parts[index + 1]
+    return ""
+
+
+class Containers:
+    """Groups of a run by key; learns names as processes are seen.
+
+    ``process_map``: process name to container name. ``read_mounts(pid)`` returns the mounts of
+    a process or None when they cannot be read.
+    """
+
+    def __init__(
+        self,
+        process_map: Mapping[str, str],
+        read_mounts: Callable[[int], Iterable[Mount] | None],
+    ) -> None:
+        self._by_comm = {
+            _cut(process): container for process, container in process_map.items() if process
+        }
+        self._by_argv0 = dict(process_map)
+        self._read_mounts = read_mounts
+        self._groups: dict[Key, Group] = {}
+        self._plain: dict[Key, Group] = {}
+        self._identified: dict[Group, Group] = {}
+        self._kubernetes: dict[str, str] = {}
+        self._mount_tries: dict[str, int] = {}
+
+    @property
+    def wants_argv0(self) -> bool:
+        """Whether the process map needs the first word of command lines at all."""
+        return bool(self._by_argv0)
+
+    def see(self, key: Key, pid: int, comm: str, argv0: str) -> None:
+        """Learn from a process: the map may identify its key, its mounts may name it."""
+        if key.container_id and key.container_id not in self._kubernetes:
+            self._ask_mounts(key.container_id, pid)
+        if self._by_argv0 and key not in self._groups:
+            name = self._by_comm.get(comm) or self._by_argv0.get(argv0.rpartition("/")[2])
+            if name:
+                self._groups[key] = Group(mapped_name=name)
+                self._identified[Group(key=key)] = self._groups[key]
+
+    def take_identified(self) -> dict[Group, Group]:
+        """Return, once, what the map identified since the last call: old group to new."""
+        taken, self._identified = self._identified, {}
+        return taken
+
+    def group(self, key: Key) -> Group:
+        """Return what is measured as one container with this key, as known now."""
+        found = self._groups.get(key) or self._plain.get(key)
+        if found is None:
+            found = self._plain[key] = Group(key=key)  # one object: compared by identity first
+        return found
+
+    def _ask_mounts(self, container_id: str, pid: int) -> None:
+        tries = self._mount_tries.get(container_id, 0)
+        if tries >= 8:  # not a Kubernetes container, or its processes hide their mounts
+            return
+        self._mount_tries[container_id] = tries + 1
+        name = kubernetes_name(self._read_mounts(pid) or ())
+        if name:
+            self._kubernetes[container_id] = name
+
+    def base_name(self, group: Group) -> str:
+        """Return the name of a group before clashes are numbered."""
+        if group.key is None:
+            return group.mapped_name or COMMAND
+        identifier = group.key.container_id
+        if identifier:
+            return self._kubernetes.get(identifier) or identifier[:_SHORT_ID_DIGITS]
+        return group.key.path.rstrip("/").rpartition("/")[2] or "/"
+
+    def names(self, groups: Iterable[Group]) -> dict[Group, str]:
+        """Return a unique name for each group, in the order given (by first sight).
+
+        The first of several with one name keeps it, the others become ``name#2``, ``name#3``.
+        """
+        names: dict[Group, str] = {}
+        taken: set[str] = set()
+        for group in groups:
+            base = self.base_name(group)
+            name, number = base, 1
+            while name in taken:
+                number += 1
+                name = f"{base}#{number}"
+            taken.add(name)
+            names[group] = name
+        return names
+
+
+def is_real(group: Group) -> bool:
+    """Tell a container (an id, a mapped name, the command) from a bare cgroup of the host."""
+    return group.key is None or bool(group.key.container_id)
+
+
+def _cut(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape")[:_COMM_BYTES].decode("utf-8", "backslashreplace")

@@ -1,0 +1,73 @@
+"""Where processes are: the cgroup of each one, and what its names say of its container."""
+
+from runmeter.collector.model import ROOT_KEY, Key
+from runmeter.collector.processes.containers import Containers, container_key
+from runmeter.collector.processes.process import ZOMBIES, Process
+from runmeter.procfs import ProcFS, ProcfsError, ProcStat
+
+CGROUP_SCANS = 128  # now and then somebody moves a process between cgroups
+_YOUNG_SCANS = 2  # a runtime may still do
+
+
+class Placement:
+    """Reads and teaches ``containers`` the places of processes under one proc mount.
+
+    ``newly_placed``: those that are new or in another cgroup since it was last emptied.
+    """
+
+    def __init__(self, proc: ProcFS, containers: Containers) -> None:
+        self._proc = proc
+        self._containers = containers
+        self.newly_placed: list[Process] = []
+
+    def first_key(self, stat: ProcStat, parent: Process | None) -> Key:
+        """Read the key of a new process.
+
+        Raises:
+            ProcfsError: its cgroup cannot be read.
+        """
+        key = self._key(stat.pid)
+        if parent is not None and stat.ppid != 1:
+            # an exiting task reads `/` as its cgroup in a v1 hierarchy; what v2 says beside it
+            # (on a hybrid host the service of the runtime) is not the container
+            ended = stat.state in ZOMBIES and not key.container_id
+            if key == ROOT_KEY or (ended and parent.key.container_id):
+                return parent.key
+        return key
+
+    def enter(self, process: Process) -> None:
+        """Take a new process in."""
+        self.newly_placed.append(process)
+        self._learn(process)
+
+    def look_again(self, process: Process, stat: ProcStat) -> None:
+        """Read anew what may change in a living process: its cgroup and its name."""
+        is_due = process.seen_scans <= _YOUNG_SCANS or process.seen_scans % CGROUP_SCANS == 0
+        if is_due and stat.state not in ZOMBIES:
+            self.relocate(process)
+        if process.comm != stat.comm:
+            process.comm = stat.comm
+            self._learn(process)
+
+    def relocate(self, process: Process) -> None:
+        """Read the cgroup of a process anew."""
+        try:
+            key = self._key(process.pid)
+        except ProcfsError:
+            return
+        if key not in (ROOT_KEY, process.key):
+            process.key = key
+            self.newly_placed.append(process)
+            self._learn(process)
+
+    def _learn(self, process: Process) -> None:
+        argv0 = ""
+        if self._containers.wants_argv0:
+            try:
+                argv0 = self._proc.proc_argv0(process.pid)
+            except ProcfsError:
+                argv0 = ""
+        self._containers.see(process.key, process.pid, process.comm, argv0)
+
+    def _key(self, pid: int) -> Key:
+        return container_key(self._proc.proc_cgroup(pid))

@@ -1,0 +1,50 @@
+"""What is kept of one process between two scans."""
+
+from runmeter.collector.model import Group, Key
+from runmeter.collector.processes.clock import clock_id
+from runmeter.procfs import ProcStat
+
+ZOMBIES = "ZX"  # states of one that has ended
+
+
+class Process:
+    """One pid with one start time. Times in nanoseconds, sizes in bytes."""
+
+    __slots__ = (
+        "anon_bytes",
+        "clock_id",
+        "comm",
+        "cpu_ns",
+        "group",
+        "interval_ns",
+        "is_zombie",
+        "key",
+        "own_ns",
+        "peak_cores",
+        "peak_rss_bytes",
+        "pid",
+        "ppid",
+        "rss_bytes",
+        "seen_scans",
+        "start_ticks",
+        "waited_ns",
+    )
+
+    def __init__(self, stat: ProcStat, key: Key) -> None:
+        self.pid = stat.pid
+        self.clock_id = clock_id(stat.pid)
+        self.ppid = stat.ppid
+        self.start_ticks = stat.starttime
+        self.comm = stat.comm
+        self.key = key
+        self.group = Group(key=key)
+        self.is_zombie = False
+        self.own_ns = 0  # own CPU time since it started
+        self.waited_ns = 0  # CPU time of children it waited for
+        self.cpu_ns = 0  # own CPU time during the run
+        self.interval_ns = 0  # own CPU time in the interval that is still open
+        self.peak_cores: float | None = None
+        self.rss_bytes = 0
+        self.anon_bytes = 0
+        self.peak_rss_bytes: int | None = None
+        self.seen_scans = 0

@@ -1,0 +1,317 @@
+"""The table of processes: what is read of each one per scan, and what it used since.
+
+A process whose CPU clock has not moved has run nothing: nothing else of it is read, but its
+memory now and then (it can change from outside). Processes are scanned in the order of their
+birth, parents first: a race then counts too little for one scan instead of counting twice.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from runmeter.collector.model import COMMAND_GROUP, Group
+from runmeter.collector.open_files import keep_below
+from runmeter.collector.processes.clock import NO_CLOCK, Clock, clock_id, read_clocks
+from runmeter.collector.processes.containers import Containers
+from runmeter.collector.processes.placement import CGROUP_SCANS, Placement
+from runmeter.collector.processes.process import ZOMBIES, Process
+from runmeter.procfs import (
+    KeptFile,
+    ParseError,
+    ProcFS,
+    ProcfsError,
+    ProcStat,
+    VanishedError,
+    parse_loadavg,
+)
+
+_IDLE_SCANS = 16  # the memory of an idle process is read once in so many scans
+_LISTING_SCANS = 16  # a process may get its pid a moment before it can be seen
+
+_Entered = tuple[Process, ProcStat, int | None]
+
+
+class Scan(NamedTuple):
+    """What one scan of all processes found.
+
+    ``own_ns``: growth of living processes' own time by group. ``waited_ns``: growth of
+    children's time by pid. ``vanished``: processes of the scan before that are no more.
+    """
+
+    own_ns: dict[Group, int]
+    waited_ns: dict[int, int]
+    vanished: list[Process]
+
+
+class ProcessTable:
+    """All processes visible under one proc mount.
+
+    ``clock``: reads the CPU clock of a process by clock id; None to use ``stat`` alone.
+    ``command_parent_pid``: whose new children, with all below them, are the command, but for
+    those in ``own_pids``. Counts what vanished while it was read and what the kernel refused.
+    """
+
+    def __init__(self, proc: ProcFS, containers: Containers, clock: Clock | None = None) -> None:
+        self._proc = proc
+        self._containers = containers
+        self._places = Placement(proc, containers)
+        self._clock = clock
+        self._loadavg = KeptFile(f"{proc.mount}/loadavg", keep_below())
+        self.processes: dict[int, Process] = {}
+        self.command_parent_pid: int | None = None
+        self.own_pids: set[int] = set()  # living children of the collector that work for it
+        self.own: set[Process] = set()  # of them, and of ended ones, what has been seen
+        self.vanished_count = 0
+        self.denied_count = 0
+        self.active: list[Process] = []  # new, or used CPU, since this was last emptied
+        self.has_changed = True  # in sizes, groups or processes, in the last scan
+        self._scan_count = 0
+        self._last_pid: int | None = None
+        self._idle_slots: list[dict[int, Process]] = [{} for _ in range(_IDLE_SCANS)]
+        self._line: Line | None = None  # of all processes; None when they have changed
+
+    @property
+    def newly_placed(self) -> list[Process]:
+        """Return the processes that are new, or in another cgroup, in the last scan."""
+        return self._places.newly_placed
+
+    def scan(self) -> Scan:
+        """Read every process once.
+
+        In the very first scan processes only enter the table: what they used before does not
+        belong to the run.
+        """
+        last_pid = self._read_last_pid()
+        scan = Scan({}, {}, [])
+        self._scan_count += 1
+        self._places.newly_placed = []
+        self.has_changed = False
+        if self._clock is None:
+            for process in self.processes.values():
+                self._revisit(process, None, scan)
+        else:
+            self._revisit_moved(scan, self._clock)
+        for process in scan.vanished:
+            self._leave(process)
+        is_due = last_pid is None or self._scan_count % _LISTING_SCANS == 0
+        if is_due or scan.vanished or last_pid != self._last_pid:
+            denied_count = self.denied_count
+            self._enter_new(scan)
+            # whoever could not be read is looked for again
+            self._last_pid = last_pid if self.denied_count == denied_count else None
+        return scan
+
+    def _read_last_pid(self) -> int | None:
+        """Return the pid made last in our pid namespace: nothing was born while it stays."""
+        if self._clock is None:  # the mount shows another one
+            return None
+        try:
+            return parse_loadavg(self._loadavg.read()).last_pid
+        except ProcfsError:
+            return None
+
+    def _revisit_moved(self, scan: Scan, clock: Clock) -> None:
+        """Read all clocks, and more of the processes whose clock has moved."""
+        line = self._line
+        if line is None:
+            line = self._line = Line(self.processes.values())
+        clocks_ns = read_clocks(clock, line.clock_ids)
+        ended: set[int] = set()
+        moved = differences(clocks_ns, line.clocks_ns)
+        for index in moved:
+            process = line.order[index]
+            if clocks_ns[index] == NO_CLOCK:
+                scan.vanished.append(process)
+                continue
+            was_zombie = process.is_zombie
+            self._revisit(process, clocks_ns[index], scan)
+            clocks_ns[index] = process.own_ns  # of one that could not be read: as before
+            if process.is_zombie and not was_zombie:
+                ended.add(process.pid)
+        line.clocks_ns = clocks_ns
+        self._look_at_some({line.order[index].pid for index in moved})
+        ended.update(process.pid for process in scan.vanished)
+        if ended:
+            gone = {process.pid for process in scan.vanished}
+            for process in line.order:
+                if process.ppid in ended and process.pid not in gone:
+                    self._guard(self._adopt, process)
+
+    def _look_at_some(self, without: set[int]) -> None:
+        """Look at those of the idle processes whose turn it is."""
+        for pid, process in self._idle_slots[self._scan_count % _IDLE_SCANS].items():
+            if pid not in without:
+                self._guard(self._look_at_idle, process)
+
+    def _adopt(self, process: Process) -> None:
+        """Learn who has taken over a process whose parent has ended: its clock does not tell."""
+        stat = self._proc.proc_stat(process.pid)
+        if stat.starttime == process.start_ticks:
+            process.ppid = stat.ppid
+
+    def _look_at_idle(self, process: Process) -> None:
+        """Read what may change from outside in a process that does not run."""
+        # every process once in so many scans, and not all of them in the same few
+        turn = self._scan_count // _IDLE_SCANS + process.pid // _IDLE_SCANS
+        if turn % (CGROUP_SCANS // _IDLE_SCANS) == 0 and not process.is_zombie:
+            self._places.relocate(process)
+            self._regroup(process)
+        self._size(process)
+
+    def _revisit(self, process: Process, own_ns: int | None, scan: Scan) -> None:
+        """Read a process of the scan before again; note it if it is no more."""
+        try:
+            stat = self._proc.proc_stat(process.pid)
+        except VanishedError:
+            self.vanished_count += 1
+            scan.vanished.append(process)
+            return
+        except ParseError:  # cut short: it is going away; counted if it is still listed
+            scan.vanished.append(process)
+            return
+        except ProcfsError:  # it stays in the table: entered anew it would count from zero
+            self.denied_count += 1
+            return
+        if stat.starttime != process.start_ticks:  # the pid has been given to another process
+            scan.vanished.append(process)
+            return
+        self._places.look_again(process, stat)
+        self._regroup(process)
+        self._take(process, stat, own_ns, scan)
+
+    def _regroup(self, process: Process) -> None:
+        if not process.group.is_command:  # once part of the command's tree, always part of it
+            self._place(process, self._containers.group(process.key))
+
+    def _place(self, process: Process, group: Group) -> None:
+        if process.group is not group:
+            process.group = group
+            self.has_changed = True
+
+    def _leave(self, process: Process) -> None:
+        del self.processes[process.pid]
+        self._idle_slots[process.pid % _IDLE_SCANS].pop(process.pid, None)
+        self._line = None
+        self.has_changed = True
+
+    def _enter_new(self, scan: Scan) -> None:
+        """Enter the processes that were not there in the scan before.
+
+        All are read before any is accounted: the parent of one, which says whether it belongs
+        to the command, may be as new and, once pids have wrapped, have a higher pid.
+        """
+        entered: list[_Entered] = []
+        for pid in self._proc.pids():
+            if pid not in self.processes:
+                self._guard(self._enter, pid, entered)
+        command = {process.pid for process, _, _ in entered if self._starts_command(process)}
+        while more := {p.pid for p, _, _ in entered if p.ppid in command} - command:
+            command |= more
+        for process, stat, own_ns in entered:
+            if process.pid in self.own_pids:
+                self.own.add(process)
+            process.group = self._containers.group(process.key)
+            if process.pid in command:
+                process.group = COMMAND_GROUP
+            self._take(process, stat, own_ns, scan)
+
+    def _starts_command(self, process: Process) -> bool:
+        if process.pid in self.own_pids:
+            return False
+        parent = self.processes.get(process.ppid)
+        below = parent is not None and parent.group.is_command
+        return process.ppid == self.command_parent_pid or below
+
+    def _guard(self, read: Callable[..., None], *arguments: Any) -> None:
+        """Count what vanishes while it is read, and what the kernel refuses."""
+        try:
+            read(*arguments)
+        except (VanishedError, ParseError):  # cut short: the process is going away
+            self.vanished_count += 1
+        except ProcfsError:
+            self.denied_count += 1
+
+    def _enter(self, pid: int, entered: list[_Entered]) -> None:
+        own_ns = self._own_clock(pid)
+        stat = self._proc.proc_stat(pid)
+        process = Process(stat, self._places.first_key(stat, self.processes.get(stat.ppid)))
+        if self._scan_count == 1:
+            process.own_ns, process.waited_ns = self._times(stat)
+            process.own_ns = process.own_ns if own_ns is None else own_ns
+        self.processes[pid] = process
+        self._idle_slots[pid % _IDLE_SCANS][pid] = process
+        self._line = None
+        self.has_changed = True
+        self.active.append(process)
+        entered.append((process, stat, own_ns))
+        self._places.enter(process)
+
+    def _own_clock(self, pid: int) -> int | None:
+        if self._clock is None:
+            return None
+        try:
+            return self._clock(clock_id(pid))
+        except OSError as error:
+            raise VanishedError(f"clock of {pid}") from error
+
+    def _take(self, process: Process, stat: ProcStat, own_ns: int | None, scan: Scan) -> None:
+        """Take over what was read of a process: its place, its times, its memory."""
+        process.seen_scans += 1
+        process.ppid = stat.ppid
+        self._account(process, stat, own_ns, scan)
+        is_zombie = stat.state in ZOMBIES
+        self.has_changed = self.has_changed or is_zombie != process.is_zombie
+        process.is_zombie = is_zombie
+        self._guard(self._size, process)
+
+    def _times(self, stat: ProcStat) -> tuple[int, int]:
+        return (
+            self._proc.ticks_nanoseconds(stat.utime + stat.stime),
+            self._proc.ticks_nanoseconds(stat.cutime + stat.cstime),
+        )
+
+    def _account(self, process: Process, stat: ProcStat, clock_ns: int | None, scan: Scan) -> None:
+        stat_ns, waited_ns = self._times(stat)
+        own_ns = stat_ns if clock_ns is None else clock_ns
+        used = max(0, own_ns - process.own_ns)
+        if used:
+            scan.own_ns[process.group] = scan.own_ns.get(process.group, 0) + used
+            process.cpu_ns += used
+            if not process.interval_ns:
+                self.active.append(process)
+            process.interval_ns += used
+            process.own_ns = own_ns
+        waited = max(0, waited_ns - process.waited_ns)
+        if waited:
+            scan.waited_ns[process.pid] = waited
+            process.waited_ns = waited_ns
+
+    def _size(self, process: Process) -> None:
+        if process.is_zombie:
+            process.rss_bytes = process.anon_bytes = 0
+            return
+        statm = self._proc.proc_statm(process.pid)
+        rss_bytes = self._proc.pages_bytes(statm.resident)
+        anon_bytes = self._proc.pages_bytes(max(0, statm.resident - statm.shared))
+        if (rss_bytes, anon_bytes) != (process.rss_bytes, process.anon_bytes):
+            process.rss_bytes, process.anon_bytes = rss_bytes, anon_bytes
+            self.has_changed = True
+        if process.peak_rss_bytes is None or rss_bytes > process.peak_rss_bytes:
+            process.peak_rss_bytes = rss_bytes
+
+
+class Line:
+    """Processes in one order, the ids of their clocks, and the nanoseconds accounted of each."""
+
+    def __init__(self, processes: Iterable[Process]) -> None:
+        self.order = list(processes)
+        self.clock_ids = [process.clock_id for process in self.order]
+        self.clocks_ns = [process.own_ns for process in self.order]
+
+
+def differences(first: list[int], second: list[int]) -> list[int]:
+    """Return where two lists of one length differ."""
+    if first == second:
+        return []
+    return [
+        index for index, pair in enumerate(zip(first, second, strict=True)) if pair[0] != pair[1]
+    ]

@@ -1,0 +1,282 @@
+"""One run while it is measured: sampler, schedule, what is printed of samples, the payload."""
+
+import os
+from collections.abc import Iterable
+from time import monotonic_ns, process_time_ns, time_ns
+from typing import Any
+
+from runmeter.collector.cgroups.discovery import CGROUP_ROOT, hierarchies
+from runmeter.collector.cgroups.usage import CgroupUsage
+from runmeter.collector.config.settings import Config
+from runmeter.collector.display.sample import sample_fields, sample_text
+from runmeter.collector.errors import MeasureError
+from runmeter.collector.log import Log
+from runmeter.collector.model import Group, Limit, Sample
+from runmeter.collector.open_files import keep_below
+from runmeter.collector.processes.clock import (
+    PROCESS_CLOCK,
+    clock_id,
+    clock_source,
+    read_process_clock,
+)
+from runmeter.collector.processes.containers import Containers, is_real
+from runmeter.collector.processes.hidepid import hides_processes
+from runmeter.collector.run.record import new_push_id, times
+from runmeter.collector.sampling.sampler import Sampler
+from runmeter.collector.summary.summary import Summary
+from runmeter.procfs import Mount, ProcFS, ProcfsError
+
+_NS = 1_000_000_000
+
+
+class Measurement:
+    """One run while it is measured: sampler, schedule and what is printed of samples.
+
+    Raises:
+        MeasureError: the proc mount cannot be read.
+    """
+
+    def __init__(self, config: Config, log: Log) -> None:
+        self._config = config
+        self._log = log
+        self.push_id = new_push_id()
+        self._proc = _proc(config.proc_path)
+        self._containers = Containers(config.process_map, self._mounts)
+        self._summary = Summary(
+            config.interval_ns, config.top, self._lists, merges=bool(config.process_map)
+        )
+        own_pid = _own_pid(config.proc_path)
+        self._own_pid = own_pid
+        self._own_clock_id = clock_id(os.getpid())  # ours in a forked child, too
+        self._children_ns = 0
+        self.clock_source = clock_source(config.proc_path)
+        has_clock = self.clock_source == PROCESS_CLOCK
+        self._hides_processes = has_clock and hides_processes(self._proc, own_pid)
+        self._exact = _exact_counters(self._proc) if has_clock else None
+        self._sampler = Sampler(
+            self._proc,
+            self._containers,
+            self._summary,
+            own_pid=own_pid,
+            # around a command all orphans below the collector are the command's
+            reaper_pid=0 if config.command and own_pid == 1 else 1,
+            clock=read_process_clock if has_clock else None,
+            exact=self._exact,
+            show=self._show if log.is_debug else None,
+        )
+        self._before: Sample | None = None
+        self._failed_count = 0
+        start_ns = monotonic_ns()
+        self._start_unix_ms = time_ns() // 1_000_000
+        self._schedule = Schedule(start_ns, config.interval_ns)
+        try:
+            self._sampler.start(start_ns)
+        except ProcfsError as error:
+            raise MeasureError(f"{config.proc_path!r} cannot be measured: {error}") from error
+        if not self._sampler.table.processes:
+            raise MeasureError(f"{config.proc_path!r} cannot be measured: it shows no process")
+
+    @property
+    def next_ns(self) -> int:
+        """Return when the next snapshot is due, on the monotonic clock."""
+        return self._schedule.next_ns
+
+    def follow_command(self) -> None:
+        """Measure what is started from now on, and all below it, as one container."""
+        self._sampler.table.command_parent_pid = self._own_pid
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the mount shows processes under other pids than we know them by."""
+        return self._own_pid != os.getpid()
+
+    def seen_pid(self) -> int:
+        """Return the calling process's pid as the mount shows it; 0 if it does not show it."""
+        return _own_pid(self._config.proc_path)
+
+    def add_child(self, seen_pid: int) -> None:
+        """Know a child that works for us, by its pid as the mount shows it."""
+        self._sampler.add_own(seen_pid)
+
+    def end_child(self, seen_pid: int, cpu_ns: int) -> None:
+        """Know that it has been waited for, and what it has used."""
+        self._children_ns += cpu_ns
+        self._sampler.end_own(seen_pid, cpu_ns)
+
+    def conclude(self) -> None:
+        """Sum up in a forked child, as if the run had ended with the last snapshot."""
+        self._sampler.conclude()
+
+    def tick(self) -> None:
+        """Take the snapshot that is due."""
+        now_ns = monotonic_ns()
+        try:
+            self._sampler.tick(now_ns)
+        except ProcfsError as error:
+            self._failed_count += 1
+            self._log.write("warning", "sample.failed", reason=str(error))
+        self._schedule.ticked(monotonic_ns())
+
+    def finish(self) -> None:
+        """Take the last reading."""
+        try:
+            self._sampler.finish(monotonic_ns())
+        except ProcfsError as error:
+            self._failed_count += 1
+            self._log.write("warning", "sample.failed", reason=str(error))
+
+    def _show(self, sample: Sample) -> None:
+        """Log one sample."""
+        before, self._before = self._before, sample
+        config = self._config
+        names = self._containers.names(self._summary.groups)
+        processes = self._sampler.table.processes.values()
+        fields = sample_fields(sample, before, names, config.limits, processes, config.top)
+        if self._log.format == "text":
+            fields = {"sample": sample_text(fields)}
+        self._log.write("debug", "sample.taken", **fields)
+
+    def _lists(self, group: Group) -> bool:
+        return not self._config.command or self._config.all_containers or is_real(group)
+
+    def _limit(self, group: Group) -> Limit | None:
+        return self._config.limits.get(self._containers.base_name(group))
+
+    def _mounts(self, pid: int) -> Iterable[Mount] | None:
+        try:
+            return self._proc.proc_mountinfo(pid)
+        except ProcfsError:
+            return None
+
+    def payload(self) -> dict[str, Any]:
+        """Return the payload of the run that is finished or concluded."""
+        names = self._containers.names(self._summary.groups)
+        measured = self._summary.payload(names, self._limit)
+        return {
+            **times(self._start_unix_ms, measured["duration_seconds"]),
+            **measured,
+            "host": self._host(),
+            "coverage": self._coverage(),
+        }
+
+    def limitation(self) -> str:
+        """Return one sentence on what could not be seen; empty if nothing."""
+        found = []
+        if self.clock_source != PROCESS_CLOCK:
+            found.append(
+                f"{self._config.proc_path} shows another pid namespace: CPU time is read in clock "
+                "ticks, the kernel's counters of containers not at all"
+            )
+        elif self._exact is not None and self._exact.denied_count:
+            found.append(
+                f"the kernel's counters of {self._exact.denied_count} containers cannot be read "
+                "(they run as another user or hide their cgroup): their CPU time is accounted "
+                "from processes, their cgroup's memory is unknown"
+            )
+        if self._exact is not None and self._exact.crowded_count:
+            found.append(
+                f"too few files may be open (ulimit -n) to read the kernel's counters of "
+                f"{self._exact.crowded_count} containers: their CPU time is accounted from "
+                "processes, their cgroup's memory is unknown"
+            )
+        if self._hides_processes:
+            found.append(
+                f"{self._config.proc_path} hides processes of other users (hidepid): they are not "
+                "measured"
+            )
+        if self._sampler.table.denied_count:
+            found.append(f"{self._sampler.table.denied_count} reads of processes were refused")
+        if self._schedule.missed_count + self._failed_count:
+            found.append(
+                f"{self._schedule.missed_count + self._failed_count} snapshots could not be taken "
+                "in time"
+            )
+        return "; ".join(found)
+
+    def _host(self) -> dict[str, Any]:
+        host: dict[str, Any] = {"kernel": os.uname().release, "clock_source": self.clock_source}
+        try:
+            host["cpu_count"] = self._proc.stat().cpu_count
+        except ProcfsError:
+            pass
+        if self._summary.mem_total_bytes is not None:
+            host["memory_total_bytes"] = self._summary.mem_total_bytes
+        version = _cgroup_version(self._proc, self._own_pid)
+        if version is not None:
+            host["cgroup_version"] = version
+        return host
+
+    def _coverage(self) -> dict[str, Any]:
+        table = self._sampler.table
+        coverage: dict[str, Any] = {
+            "interval_seconds": self._config.interval_ns / _NS,
+            "missed_samples": self._schedule.missed_count + self._failed_count,
+            "vanished": table.vanished_count,
+            "denied": table.denied_count + (self._exact.denied_count if self._exact else 0),
+            "self_cpu_seconds": round(self._own_cpu_ns() / _NS, 6),
+        }
+        try:
+            peak_kb = self._proc.proc_status(self._own_pid).vm_hwm_kb
+        except ProcfsError:
+            peak_kb = None
+        if peak_kb is not None:
+            coverage["self_peak_rss_bytes"] = peak_kb * 1024
+        return coverage
+
+    def _own_cpu_ns(self) -> int:
+        """Return what the measuring process and its children have used."""
+        try:
+            return read_process_clock(self._own_clock_id) + self._children_ns
+        except OSError:  # it is no more, and this its forked child
+            return process_time_ns() + self._children_ns
+
+
+def _proc(mount: str) -> ProcFS:
+    return ProcFS(mount, os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK"))
+
+
+def _exact_counters(proc: ProcFS) -> CgroupUsage | None:
+    try:
+        cpu_count = proc.stat().cpu_count
+    except ProcfsError:
+        return None
+    own = hierarchies(CGROUP_ROOT)
+    return CgroupUsage(proc, own, proc.ticks_nanoseconds(1), cpu_count, keep_below())
+
+
+def _own_pid(mount: str) -> int:
+    """Return this process's pid as the mount shows it; 0 if it does not show it."""
+    try:
+        return int(os.readlink(f"{mount}/self"))
+    except (OSError, ValueError):
+        return 0
+
+
+def _cgroup_version(proc: ProcFS, pid: int) -> int | None:
+    try:
+        groups = proc.proc_cgroup(pid)
+    except ProcfsError:
+        return None
+    has_v1 = any({"memory", "cpu", "cpuacct"} & set(group.controllers) for group in groups)
+    return 1 if has_v1 else 2
+
+
+class Schedule:
+    """Ticks on an absolute grid: no drift, and a tick that could not be kept is counted."""
+
+    def __init__(self, start_ns: int, interval_ns: int) -> None:
+        self._start_ns = start_ns
+        self._interval_ns = interval_ns
+        self._passed = 0
+        self.missed_count = 0
+
+    @property
+    def next_ns(self) -> int:
+        """Return when the next tick is due, on the clock of ``start_ns``."""
+        return self._start_ns + (self._passed + 1) * self._interval_ns
+
+    def ticked(self, now_ns: int) -> None:
+        """Note that the tick that was due was taken; ``now_ns``: when that was done."""
+        due = max(self._passed + 1, (now_ns - self._start_ns) // self._interval_ns)
+        self.missed_count += due - self._passed - 1
+        self._passed = due

@@ -1,0 +1,245 @@
+"""The loop's one step: read the machine, settle the ledger, hand a sample to the summary.
+
+Nothing here waits, reads a clock of its own or knows of signals: ``app`` calls ``start``,
+``tick`` and ``finish`` with the time it is.
+"""
+
+from collections.abc import Callable, Iterable
+
+from runmeter.collector.cgroups.usage import CgroupUsage
+from runmeter.collector.model import COMMAND_GROUP, CgroupFigures, Group, GroupSample, Key, Sample
+from runmeter.collector.processes.clock import Clock
+from runmeter.collector.processes.containers import Containers
+from runmeter.collector.processes.process import Process
+from runmeter.collector.processes.table import ProcessTable, Scan
+from runmeter.collector.sampling.ledger import Ledger, Vanished
+from runmeter.collector.sampling.machine import Machine
+from runmeter.collector.summary.summary import Summary
+from runmeter.procfs import ProcFS, ProcfsError
+
+_SIGCHLD_BIT = 16
+
+_Sizes = tuple[dict[Group, tuple[int, int]], bool]
+
+
+class Sampler:
+    """Takes snapshots of one machine for one run."""
+
+    def __init__(
+        self,
+        proc: ProcFS,
+        containers: Containers,
+        summary: Summary,
+        *,
+        own_pid: int,
+        reaper_pid: int = 1,
+        clock: Clock | None = None,
+        exact: CgroupUsage | None = None,
+        show: Callable[[Sample], None] | None = None,
+    ) -> None:
+        self._proc = proc
+        self._machine = Machine(proc.mount)
+        self._containers = containers
+        self._summary = summary
+        self._own_pid = own_pid
+        self._reaper_pid = reaper_pid
+        self.table = ProcessTable(proc, containers, clock)
+        self._exact = exact
+        self._show = show
+        self._command_keys: set[Key] = set()
+        self._last_ns = 0
+        self._sizes_by_group: _Sizes | None = None
+        self._own_ended_ns = 0  # of the collector's own children, since the scan before
+        self._own_waited_ns = 0  # of them, not yet taken out of what the collector waited for
+        self._ledger: Ledger[Group] = Ledger(
+            proc.ticks_nanoseconds(1), reaper_pid, self._ignores_children
+        )
+
+    def start(self, now_ns: int) -> Sample:
+        """Take the first snapshot: what was used before does not count."""
+        self.table.scan()
+        self._regroup({}, ())
+        figures = self._figures({}, now_ns, ())
+        sample = Sample(now_ns, self._machine.read(), self._sizes({}, figures))
+        self._summary.start(sample)
+        return self._shown(sample)
+
+    def tick(self, now_ns: int) -> Sample:
+        """Take a snapshot."""
+        self._close_interval()
+        sample, vanished = self._step(now_ns)
+        self._summary.snapshot(sample)
+        self._summary.retire(vanished)
+        return self._shown(sample)
+
+    def finish(self, now_ns: int) -> Sample:
+        """Take the last reading: a snapshot, or merged into the interval before if it is short."""
+        if not self._summary.merges_tail(now_ns):
+            sample = self.tick(now_ns)
+            self._close_interval()
+        else:
+            sample, vanished = self._step(now_ns)
+            self._summary.merge_tail(sample)
+            self._close_interval()
+            self._summary.retire(vanished)
+        self._summary.retire(self.table.processes.values())
+        return sample
+
+    def _close_interval(self) -> None:
+        if self._summary.close_interval(self.table.active):
+            self.table.active.clear()
+
+    def conclude(self) -> None:
+        """Sum up as if the run had ended with the last snapshot; then nothing else may follow."""
+        self._close_interval()
+        self._summary.retire(self.table.processes.values())
+
+    def add_own(self, pid: int) -> None:
+        """Know a child of the collector that works for it: it is not the command."""
+        self.table.own_pids.add(pid)
+
+    def end_own(self, pid: int, cpu_ns: int) -> None:
+        """Know that it has been waited for, and what it has used."""
+        self.table.own_pids.discard(pid)
+        self._own_ended_ns += cpu_ns
+        self._own_waited_ns += cpu_ns
+
+    def _shown(self, sample: Sample) -> Sample:
+        """Show a snapshot while the interval before it is still open in the processes."""
+        if self._show is not None:
+            self._show(sample)
+        return sample
+
+    def _step(self, now_ns: int) -> tuple[Sample, list[Process]]:
+        system = self._machine.read()
+        if self._exact is not None:
+            self._exact.read()
+        scan = self.table.scan()
+        own_ns = self._regroup(scan.own_ns, scan.vanished)
+        used_ns = self._settle(scan, own_ns)
+        figures = self._figures(own_ns, now_ns, scan.vanished)
+        for group, found in figures.items():
+            if found.cpu_ns is not None:
+                used_ns[group] = found.cpu_ns
+        return Sample(now_ns, system, self._sizes(used_ns, figures)), scan.vanished
+
+    def _figures(
+        self, own_ns: dict[Group, int], now_ns: int, vanished: Iterable[Process]
+    ) -> dict[Group, CgroupFigures]:
+        elapsed_ns, self._last_ns = now_ns - self._last_ns, now_ns
+        if self._exact is None:
+            return {}
+        processes = self.table.processes.values()
+        self._exact.discover(processes, self.table.newly_placed)
+        parent = self.table.processes.get(self.table.command_parent_pid or 0)
+        if parent is not None:
+            self._command_keys.add(parent.key)
+            # counters keep what the command used after it has ended, and of what was never seen
+            self._command_keys.update(p.key for p in (*processes, *vanished) if p.group.is_command)
+        without = frozenset(self._command_keys)
+        return self._exact.figures(self._containers.group, own_ns, elapsed_ns, without)
+
+    def _settle(self, scan: Scan, own_ns: dict[Group, int]) -> dict[Group, int]:
+        ended = self._set_own_apart(scan, own_ns)
+        moved = bool(scan.waited_ns or scan.vanished)
+        groups = self.table.processes.items() if moved else ()
+        living = {pid: process.group for pid, process in groups}
+        if self.table.command_parent_pid in living:
+            # what the collector waited for are the command's orphans
+            living[self.table.command_parent_pid] = COMMAND_GROUP
+        return self._ledger.settle(
+            own_ns,
+            scan.waited_ns,
+            [as_vanished(process) for process in scan.vanished if process not in ended],
+            living,
+            self._without_orphans() if moved or self._ledger.unassigned_ns else frozenset(),
+            frozenset(pid for pid in living if self.table.processes[pid].is_zombie),
+        )
+
+    def _set_own_apart(self, scan: Scan, own_ns: dict[Group, int]) -> set[Process]:
+        """Count what the collector's own children used to its container, never to orphans'.
+
+        Returns those that have ended. What the kernel has in ticks may show a scan later.
+        """
+        ended = self.table.own.intersection(scan.vanished)
+        collector = self.table.processes.get(self._own_pid)
+        if collector is not None and (ended or self._own_ended_ns or self._own_waited_ns):
+            counted_ns = sum(process.own_ns + process.waited_ns for process in ended)
+            rest_ns = max(0, self._own_ended_ns - counted_ns)
+            own_ns[collector.group] = own_ns.get(collector.group, 0) + rest_ns
+            waited_ns = scan.waited_ns.get(self._own_pid, 0)
+            taken_ns = min(waited_ns, self._own_waited_ns)
+            scan.waited_ns[self._own_pid] = waited_ns - taken_ns
+            self._own_waited_ns -= taken_ns
+        self._own_ended_ns = 0
+        self.table.own -= ended
+        return ended
+
+    def _without_orphans(self) -> frozenset[Group]:
+        """Return the groups of the reaper and the collector, if nothing else lives in them."""
+        special = {self._reaper_pid, self._own_pid, *self.table.own_pids}
+        own = {p.group for pid, p in self.table.processes.items() if pid in special}
+        shared = {p.group for pid, p in self.table.processes.items() if pid not in special}
+        return frozenset(own - shared)
+
+    def _regroup(self, own_ns: dict[Group, int], vanished: Iterable[Process]) -> dict[Group, int]:
+        """Carry over what was counted before the process map identified its cgroup."""
+        renamed = self._containers.take_identified()
+        for old, new in renamed.items():
+            self._summary.rename(old, new)
+            if old in own_ns:
+                own_ns[new] = own_ns.get(new, 0) + own_ns.pop(old)
+        if renamed:
+            for process in (*self.table.processes.values(), *vanished):
+                process.group = renamed.get(process.group, process.group)
+        return own_ns
+
+    def _sizes(
+        self, used_ns: dict[Group, int], figures: dict[Group, CgroupFigures]
+    ) -> dict[Group, GroupSample]:
+        if self._sizes_by_group is None or self.table.has_changed:
+            self._sizes_by_group = self._living_sizes()
+        sizes, has_command = self._sizes_by_group
+        groups = dict.fromkeys((*sizes, *used_ns))
+        if has_command:
+            groups[COMMAND_GROUP] = None  # listed however short it was
+        found: dict[Group, GroupSample] = {}
+        for group in groups:
+            rss_bytes, anon_bytes = sizes.get(group, (None, None))
+            cpu_ns = used_ns.get(group, 0)
+            found[group] = GroupSample(cpu_ns, rss_bytes, anon_bytes, figures.get(group))
+        return found
+
+    def _living_sizes(self) -> _Sizes:
+        """Sum RSS and its anonymous part by group; tell, too, whether the command is there."""
+        has_command = False
+        # by identity first: hashing a group for every process would cost more than reading it
+        sums: dict[int, tuple[Group, list[int]]] = {}
+        for process in self.table.processes.values():
+            group = process.group
+            entry = sums.get(id(group))
+            if entry is None:
+                entry = sums[id(group)] = (group, [0, 0, 0])
+                has_command = has_command or group.is_command
+            if not process.is_zombie:
+                found = entry[1]
+                found[0] += process.rss_bytes
+                found[1] += process.anon_bytes
+                found[2] += 1
+        sizes: dict[Group, tuple[int, int]] = {}
+        for group, (rss_bytes, anon_bytes, count) in sums.values():
+            if count:
+                before = sizes.get(group, (0, 0))
+                sizes[group] = (before[0] + rss_bytes, before[1] + anon_bytes)
+        return sizes, has_command
+
+    def _ignores_children(self, pid: int) -> bool:
+        try:
+            return bool(self._proc.proc_status(pid).sig_ign >> _SIGCHLD_BIT & 1)
+        except ProcfsError:
+            return False
+
+
+def as_vanished(process: Process) -> Vanished[Group]:
+    """Return what the ledger needs of a process that is no more."""
+    return Vanished(process.pid, process.ppid, process.group, process.own_ns + process.waited_ns)

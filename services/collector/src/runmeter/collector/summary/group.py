@@ -1,0 +1,83 @@
+"""What is kept of one container, or other group, while a run goes."""
+
+from typing import TYPE_CHECKING
+
+from runmeter.collector.summary.series import Series, SeriesSet
+
+if TYPE_CHECKING:
+    from runmeter.collector.model import CgroupFigures
+
+_EXACT_SHARE = 100  # one part in so many may come from the ledger
+
+
+class GroupRecord:
+    """Everything kept of one group."""
+
+    __slots__ = (
+        "anon",
+        "cgroup",
+        "cores",
+        "cpu_ns",
+        "exact_ns",
+        "is_exact",
+        "oom_kills",
+        "peak_bytes",
+        "rss",
+        "snapshot_count",
+        "throttled_ns",
+        "working_set",
+    )
+
+    def __init__(self, series: SeriesSet) -> None:
+        self.cpu_ns = 0
+        self.exact_ns = 0  # of it, from the kernel's counter
+        self.is_exact = False  # the counter could be read over an interval at least
+        self.snapshot_count = 0
+        self.throttled_ns: int | None = None
+        self.oom_kills: int | None = None
+        self.peak_bytes: int | None = None
+        self.cgroup = series.new()
+        self.working_set = series.new()
+        self.cores = series.new()
+        self.rss = series.new()
+        self.anon = series.new()
+
+    @property
+    def _all_series(self) -> tuple[Series, ...]:
+        return (self.cores, self.rss, self.anon, self.cgroup, self.working_set)
+
+    def merge(self, other: "GroupRecord") -> bool:
+        """Add what was kept of another cgroup of the same container; False: not possible.
+
+        That needs every value with its tick: a run too long for that keeps the other apart.
+        """
+        if not all(series.can_merge for series in (*self._all_series, *other._all_series)):
+            return False
+        for mine, theirs in zip(self._all_series, other._all_series, strict=True):
+            mine.merge(theirs)
+        self.cpu_ns += other.cpu_ns
+        self.exact_ns += other.exact_ns
+        self.is_exact = self.is_exact or other.is_exact
+        self.snapshot_count = self.rss.count
+        for name in ("throttled_ns", "oom_kills", "peak_bytes"):
+            values = [v for v in (getattr(self, name), getattr(other, name)) if v is not None]
+            setattr(self, name, sum(values) if values else None)
+        return True
+
+    def count(self, figures: "CgroupFigures") -> None:
+        """Add what counters grew by in an interval."""
+        if figures.cpu_ns is not None:
+            self.is_exact = True
+            self.exact_ns += figures.cpu_ns
+        if figures.throttled_ns is not None:
+            self.throttled_ns = (self.throttled_ns or 0) + figures.throttled_ns
+        if figures.oom_kills is not None:
+            self.oom_kills = (self.oom_kills or 0) + figures.oom_kills
+        if figures.peak_bytes is not None:
+            self.peak_bytes = max(self.peak_bytes or 0, figures.peak_bytes)
+
+    @property
+    def cpu_is_exact(self) -> bool:
+        """Tell whether all CPU time, but for the last moments of a container, was counted."""
+        rest_ns = self.cpu_ns - self.exact_ns
+        return self.is_exact and rest_ns * _EXACT_SHARE <= self.cpu_ns

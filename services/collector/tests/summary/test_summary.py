@@ -1,0 +1,395 @@
+"""What becomes of samples, each of them made by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runmeter.collector.model import (
+    CgroupFigures,
+    Group,
+    GroupSample,
+    Key,
+    Limit,
+    Sample,
+    SystemReading,
+)
+from runmeter.collector.processes.process import Process
+from runmeter.collector.summary.series import BUDGET_BYTES
+from runmeter.collector.summary.summary import Summary
+from runmeter.procfs import parse_proc_stat
+
+SECOND = 1_000_000_000
+A, B, C = (Group(key=Key(letter * 64, "")) for letter in "abc")
+NAMES = {A: "a", B: "b", C: "c"}
+NOTHING = SystemReading(None, None, None, None)
+NO_FIGURES = CgroupFigures(None, None, None, None, None, None)
+
+
+def summary(top: int = 5, merges: bool = False) -> Summary:
+    """Return a summary of a run with a snapshot each second, which lists every group but C."""
+    return Summary(SECOND, top, lambda group: group != C, merges)
+
+
+def sample(
+    at_seconds: float,
+    groups: dict[Group, GroupSample] | None = None,
+    system: SystemReading = NOTHING,
+) -> Sample:
+    """Return what a scan at a time of the run found."""
+    return Sample(round(at_seconds * SECOND), system, groups or {})
+
+
+def used(cpu_seconds: float, rss_bytes: int | None = 0, **figures: int) -> GroupSample:
+    """Return a group that lives, or, without RSS, has ended."""
+    found = NO_FIGURES._replace(**figures) if figures else None
+    return GroupSample(round(cpu_seconds * SECOND), rss_bytes, rss_bytes, found)
+
+
+def process(pid: int, group: Group = A, **fields: Any) -> Process:
+    """Return a process of a container with these fields."""
+    stat = f"{pid} (make) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 1 0 0 0 0\n"
+    made = Process(parse_proc_stat(stat.encode()), Key("", "/"))
+    made.group = group
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+def payload(found: Summary, names: dict[Group, str] | None = None) -> dict[str, Any]:
+    """Return the payload, with a limit for one container."""
+    names = {group: NAMES[group] for group in found.groups} if names is None else names
+    return found.payload(names, lambda group: Limit(2.0, None) if group == B else None)
+
+
+def containers(found: Summary, names: dict[Group, str] | None = None) -> dict[str, Any]:
+    """Return the containers of the payload by name."""
+    return {entry["name"]: entry for entry in payload(found, names)["containers"]}
+
+
+def test_a_summary_of_nothing() -> None:
+    """Before the first snapshot nothing is known, and there is no interval to close."""
+    found = summary()
+    assert (found.start_ns, found.end_ns, found.snapshot_count) == (0, 0, 0)
+    assert found.mem_total_bytes is None
+    assert found.groups == []
+    assert found.close_interval([]) is False
+    assert not found.merges_tail(0)
+    assert payload(found) == {
+        "duration_seconds": 0.0,
+        "sample_count": 0,
+        "containers": [],
+        "top_cpu_processes": [],
+        "top_mem_processes": [],
+        "percentile_method": "nearest_rank",
+    }
+
+
+def test_the_first_snapshot_has_sizes_only() -> None:
+    """One snapshot: sizes of one tick, no CPU rate; limits where there are some."""
+    found = summary()
+    found.start(sample(7, {A: used(1, 100), B: used(0, 50)}))
+    assert (found.start_ns, found.end_ns, found.snapshot_count) == (7 * SECOND, 7 * SECOND, 1)
+    assert found.groups == [A, B]
+    by_name = containers(found)
+    assert by_name["a"]["memory_bytes"]["peak"] == 100
+    assert by_name["a"]["memory_anon_bytes"]["p50"] == 100
+    assert by_name["a"]["sample_count"] == 1
+    assert by_name["a"]["cpu_seconds"] == 0.0
+    assert "cpu_cores" not in by_name["a"]
+    assert "limits" not in by_name["a"]
+    assert by_name["b"]["limits"] == {"cpu_cores": 2.0}
+
+
+def test_an_interval_is_one_rate() -> None:
+    """CPU time of an interval over its length is one value; time and snapshots are counted."""
+    found = summary()
+    found.start(sample(10, {A: used(0)}))
+    found.snapshot(sample(12, {A: used(3), B: used(1)}))
+    assert found.close_interval([]) is True
+    assert found.close_interval([]) is False
+    found.snapshot(sample(13, {A: used(0.5), B: used(0, None)}))
+    assert found.close_interval([]) is True
+    by_name = containers(found)
+    assert by_name["a"]["cpu_cores"]["peak"] == 1.5
+    assert by_name["a"]["cpu_cores"]["p50"] == 0.5
+    assert by_name["a"]["cpu_seconds"] == 3.5
+    assert by_name["b"]["cpu_cores"]["avg"] == 0.5
+    assert by_name["b"]["sample_count"] == 1
+    assert (payload(found)["duration_seconds"], payload(found)["sample_count"]) == (3.0, 3)
+
+
+def test_a_size_that_is_half_known_is_none() -> None:
+    """A group whose anonymous memory could not be read has no sizes at that snapshot."""
+    found = summary()
+    found.start(sample(0, {A: GroupSample(0, 5, None), B: used(0, 5)}))
+    found.snapshot(sample(1.23456, {A: GroupSample(0, None, 5), B: used(0, 5)}))
+    by_name = containers(found)
+    assert "memory_bytes" not in by_name["a"]
+    assert (by_name["a"]["sample_count"], by_name["b"]["sample_count"]) == (0, 2)
+    assert payload(found)["duration_seconds"] == 1.235
+
+
+def test_what_has_ended_and_used_nothing_adds_nothing() -> None:
+    """A group without memory counts in an interval only if it used CPU."""
+    found = summary()
+    found.start(sample(0, {A: used(0), B: used(0)}))
+    found.snapshot(sample(1, {A: used(0, None), B: used(0.25, None)}))
+    found.close_interval([])
+    by_name = containers(found)
+    assert "cpu_cores" not in by_name["a"]
+    assert by_name["b"]["cpu_cores"]["peak"] == 0.25
+    assert by_name["b"]["memory_bytes"]["peak"] == 0
+    assert by_name["b"]["sample_count"] == 1
+
+
+def test_an_interval_of_no_length() -> None:
+    """A clock that stood still divides by one nanosecond, not by none."""
+    found = summary()
+    found.start(sample(1))
+    found.snapshot(sample(1, {A: GroupSample(4, 0, 0)}))
+    found.close_interval([])
+    assert containers(found)["a"]["cpu_cores"]["peak"] == 4.0
+
+
+@pytest.mark.parametrize(
+    ("after_ns", "merges"), [(0, True), (499_999_999, True), (SECOND // 2, False)]
+)
+def test_a_short_tail_belongs_to_the_last_interval(after_ns: int, merges: bool) -> None:
+    """An end less than half an interval after a snapshot extends its interval."""
+    found = summary()
+    found.start(sample(0))
+    assert not found.merges_tail(after_ns)
+    found.snapshot(sample(1))
+    assert found.merges_tail(SECOND + after_ns) is merges
+
+
+def test_a_merged_tail() -> None:
+    """The tail adds CPU time and length to the open interval, and is no snapshot."""
+    found = summary()
+    system = SystemReading(0, 0, None, None)
+    found.start(sample(0, {A: used(0, 10)}, system))
+    found.snapshot(sample(1, {A: used(1, 20)}, SystemReading(90, 100, None, None)))
+    found.merge_tail(
+        sample(1.25, {A: used(1, 99), B: used(0.5, None)}, SystemReading(90, 200, 1, 1))
+    )
+    assert found.end_ns == 1.25 * SECOND
+    assert found.snapshot_count == 2
+    found.close_interval([])
+    told = payload(found)
+    assert told["duration_seconds"] == 1.25
+    assert told["cpu_total_percent"]["peak"] == 45.0
+    assert "mem_used_bytes" not in told
+    by_name = containers(found)
+    assert by_name["a"]["cpu_cores"]["peak"] == 1.6
+    assert by_name["a"]["memory_bytes"]["peak"] == 20
+    assert by_name["b"]["cpu_cores"]["peak"] == 0.4
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "percent"),
+    [
+        ((10, 100), (35, 200), 25.0),
+        ((10, 100), (300, 200), 100.0),
+        ((10, 100), (5, 200), 0.0),
+        ((10, 100), (10, 101), 0.0),
+        ((10, 100), (11, 101), 100.0),
+        ((10, 100), (11, 100), None),
+        ((10, 100), (11, 99), None),
+        ((None, 100), (11, 200), None),
+        ((10, None), (11, 200), None),
+        ((10, 100), (None, 200), None),
+        ((10, 100), (11, None), None),
+    ],
+)
+def test_percent_of_the_machine(
+    before: tuple[int | None, int | None],
+    after: tuple[int | None, int | None],
+    percent: float | None,
+) -> None:
+    """Busy ticks of all ticks, between 0 and 100; nothing where one could not be read."""
+    found = summary()
+    found.start(sample(0, system=SystemReading(*before, None, None)))
+    found.snapshot(sample(1, system=SystemReading(*after, None, None)))
+    found.close_interval([])
+    told = payload(found).get("cpu_total_percent")
+    assert (told and told["peak"]) == percent
+
+
+def test_memory_of_the_machine() -> None:
+    """Used memory in bytes and percent, at most 100; a reading that failed changes nothing."""
+    found = summary()
+    found.start(sample(0, system=SystemReading(None, None, 250, 1000)))
+    found.snapshot(sample(1, system=SystemReading(None, None, 2000, 1000)))
+    found.snapshot(sample(2, system=SystemReading(None, None, 1, 0)))
+    found.snapshot(sample(3, system=SystemReading(None, None, None, 1001)))
+    assert found.mem_total_bytes == 1001
+    found.snapshot(sample(4))
+    assert found.mem_total_bytes == 1001
+    told = payload(found)
+    assert (told["mem_used_bytes"]["peak"], told["mem_used_bytes"]["avg"]) == (2000, 1125)
+    assert (told["mem_used_percent"]["peak"], told["mem_used_percent"]["p50"]) == (100.0, 25.0)
+
+
+def test_figures_of_the_kernel() -> None:
+    """Counters of a cgroup add up, its sizes have statistics, its highest peak stays."""
+    found = summary()
+    found.start(sample(0, {A: used(0, 1, memory_bytes=10, working_set_bytes=5, peak_bytes=70)}))
+    grown = {"cpu_ns": 2 * SECOND, "throttled_ns": SECOND, "oom_kills": 1, "peak_bytes": 60}
+    found.snapshot(sample(1, {A: used(2, 1, memory_bytes=30, **grown), B: used(1, 1)}))
+    found.close_interval([])
+    by_name = containers(found)
+    told = by_name["a"]
+    assert told["cpu_source"] == "cgroup"
+    assert told["memory_cgroup_bytes"]["peak"] == 30
+    assert told["memory_cgroup_bytes"]["p50"] == 10
+    assert told["memory_working_set_bytes"] == dict.fromkeys(told["memory_bytes"], 5)
+    assert told["memory_peak_bytes"] == 70
+    assert (told["oom_kills"], told["cpu_throttled_seconds"]) == (1, 1.0)
+    assert by_name["b"]["cpu_source"] == "ledger"
+    assert by_name["b"].keys().isdisjoint({"memory_cgroup_bytes", "memory_peak_bytes", "oom_kills"})
+
+
+def test_a_peak_that_comes_with_sizes_only() -> None:
+    """The first snapshot has no interval: its peak counts, and a lower one later does not."""
+    found = summary()
+    found.start(sample(0, {A: used(0, 1, peak_bytes=0)}))
+    assert containers(found)["a"]["memory_peak_bytes"] == 0
+    found = summary()
+    found.start(sample(0, {A: used(0, 1, peak_bytes=9)}))
+    found.snapshot(sample(1, {A: used(0, 1, peak_bytes=8)}))
+    assert containers(found)["a"]["memory_peak_bytes"] == 9
+
+
+def test_processes_have_the_peak_of_their_intervals() -> None:
+    """A process keeps its highest rate; one that is new and did nothing has one of zero."""
+    found = summary()
+    busy, new, idle = process(1, interval_ns=SECOND), process(2), process(3, peak_cores=0.75)
+    found.start(sample(0))
+    found.snapshot(sample(2))
+    found.close_interval([busy, new, idle])
+    assert (busy.peak_cores, new.peak_cores, idle.peak_cores) == (0.5, 0.0, 0.75)
+    assert busy.interval_ns == 0
+    busy.interval_ns = SECOND // 10
+    found.snapshot(sample(3))
+    found.close_interval([busy])
+    assert (busy.peak_cores, busy.interval_ns) == (0.5, 0)
+    busy.interval_ns = SECOND
+    found.snapshot(sample(4))
+    found.close_interval([busy])
+    assert busy.peak_cores == 1.0
+
+
+def test_top_lists() -> None:
+    """Each list has its own order and length, and leaves out what is no container."""
+    found = summary(top=2)
+    found.start(sample(0, {A: used(0), B: used(0), C: used(0)}))
+    found.retire(
+        [
+            process(1, A, peak_cores=0.1, peak_rss_bytes=300, cpu_ns=SECOND),
+            process(2, B, peak_cores=0.3, peak_rss_bytes=100),
+            process(3, A, peak_cores=0.2, peak_rss_bytes=200),
+            process(4, C, peak_cores=9.0, peak_rss_bytes=900),
+        ]
+    )
+    told = payload(found)
+    assert [entry["pid"] for entry in told["top_cpu_processes"]] == [2, 3]
+    assert [entry["pid"] for entry in told["top_mem_processes"]] == [1, 3]
+    assert [entry["container"] for entry in told["top_cpu_processes"]] == ["b", "a"]
+    assert [entry["name"] for entry in told["containers"]] == ["a", "b"]
+
+
+def test_containers_by_cpu_then_name() -> None:
+    """The one that used most comes first, equal ones go by name; a name without record is none."""
+    found = summary()
+    found.start(sample(0, {B: used(0), A: used(0)}))
+    assert [entry["name"] for entry in payload(found)["containers"]] == ["a", "b"]
+    found.snapshot(sample(1, {B: used(1), A: used(0.5)}))
+    assert [entry["name"] for entry in payload(found)["containers"]] == ["b", "a"]
+    assert containers(found, {A: "a", C: "c"}).keys() == {"a"}
+
+
+def test_a_group_gets_another_name() -> None:
+    """Renamed before there is anything else of that name: everything goes on under it, in place."""
+    found = summary(merges=True)
+    found.start(sample(0, {A: used(0, 7), B: used(0)}))
+    found.snapshot(sample(1, {A: used(1, 7), B: used(1)}))
+    new = Group(mapped_name="new")
+    found.rename(A, new)
+    found.rename(Group(mapped_name="unseen"), new)
+    assert found.groups == [new, B]
+    found.close_interval([])
+    found.retire([process(1, A, peak_cores=1.0)])
+    told = payload(found, {new: "new", B: "b"})
+    by_name = {entry["name"]: entry for entry in told["containers"]}
+    assert by_name["new"]["cpu_cores"]["peak"] == 1.0
+    assert by_name["new"]["cpu_seconds"] == 1.0
+    assert by_name["b"]["cpu_cores"]["peak"] == 1.0
+    assert [entry["container"] for entry in told["top_cpu_processes"]] == ["new"]
+
+
+def test_open_time_goes_to_the_new_name_as_it_is() -> None:
+    """CPU time of the open interval is moved to the nanosecond."""
+    found = summary()
+    found.start(sample(1))
+    found.snapshot(sample(1, {A: GroupSample(4, 0, 0)}))
+    found.rename(A, B)
+    found.close_interval([])
+    assert containers(found)["b"]["cpu_cores"]["peak"] == 4.0
+
+
+def test_every_figure_of_two_groups_is_added_by_its_tick() -> None:
+    """Values of the same tick are one value, those of different ticks are two."""
+    found = summary(merges=True)
+    low = {"memory_bytes": 10, "working_set_bytes": 4}
+    high = {"memory_bytes": 30, "working_set_bytes": 8}
+    found.start(sample(0, {A: used(0, 10, **low), B: used(0, 20, **low)}))
+    for second, cores, figures in ((1, 0.25, low), (2, 1.0, high)):
+        found.snapshot(sample(second, {A: used(cores, 10, **figures), B: used(0.5, 20, **figures)}))
+        found.close_interval([])
+    found.rename(A, B)
+    entry = containers(found)["b"]
+    assert (entry["cpu_cores"]["peak"], entry["cpu_cores"]["p50"]) == (1.5, 0.75)
+    assert (entry["memory_anon_bytes"]["peak"], entry["memory_anon_bytes"]["avg"]) == (30, 30)
+    told = [entry[f"memory_{name}_bytes"] for name in ("cgroup", "working_set")]
+    assert [(one["peak"], one["p50"]) for one in told] == [(60, 20), (16, 8)]
+
+
+def test_two_groups_become_one() -> None:
+    """Renamed to one that is there: their values are added tick by tick, also those still open."""
+    found = summary(merges=True)
+    found.start(sample(0, {A: used(0, 10), B: used(0, 20)}))
+    found.snapshot(sample(1, {A: used(0.25, 10), B: used(0.5, 30)}))
+    found.close_interval([])
+    found.snapshot(sample(2, {A: used(0.5, 10), B: used(0.25, 30)}))
+    found.rename(A, B)
+    found.close_interval([])
+    assert found.groups == [B]
+    entry = containers(found)["b"]
+    assert entry["memory_bytes"]["peak"] == 40
+    assert entry["sample_count"] == 3
+    assert (entry["cpu_cores"]["peak"], entry["cpu_cores"]["avg"]) == (0.75, 0.75)
+    assert entry["cpu_seconds"] == 1.5
+
+
+def test_groups_that_cannot_become_one_stay_two() -> None:
+    """Without the tick of each value two cgroups stay two entries, and two names."""
+    found = Summary(SECOND, 5, lambda group: True)
+    found.start(sample(0, {A: used(0, 10), B: used(0, 20)}))
+    found.rename(A, B)
+    assert found.groups == [A, B]
+    found.retire([process(1, A, peak_cores=1.0)])
+    told = payload(found, {A: "a", B: "b"})
+    assert [entry["container"] for entry in told["top_cpu_processes"]] == ["a"]
+
+
+def test_too_many_values_make_percentiles_coarse() -> None:
+    """Beyond the budget of memory the payload says by which method its percentiles are."""
+    found = summary()
+    groups = {Group(mapped_name=str(number)): used(0, 10) for number in range(1000)}
+    found.start(sample(0, groups))
+    for second in range(BUDGET_BYTES // 8 // 2000):
+        assert payload(found, {})["percentile_method"] == "nearest_rank"
+        found.snapshot(sample(second, groups))
+    assert payload(found, {})["percentile_method"] == "log_buckets"

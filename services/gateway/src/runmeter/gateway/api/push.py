@@ -1,0 +1,29 @@
+"""``/api/v1/metrics``: take in the summary of a run."""
+
+from __future__ import annotations
+
+from sanic import Blueprint, HTTPResponse
+
+from runmeter.gateway.receiver.client import Backend
+from runmeter.gateway.schemas.api import RunBody, encode
+from runmeter.gateway.web.body import BodyLimits, read_body
+from runmeter.gateway.web.request import GatewayRequest
+
+
+def metrics_blueprint(backend: Backend, limits: BodyLimits) -> Blueprint:
+    """Make the routes that take runs in."""
+    blueprint = Blueprint("metrics")
+
+    @blueprint.post("/api/v1/metrics", stream=True)
+    async def push_run(request: GatewayRequest) -> HTTPResponse:
+        caller = request.pusher()
+        body = await read_body(request, RunBody, limits)
+        pushed = await backend.push_run(body, caller)
+        return HTTPResponse(
+            encode(pushed),
+            status=200 if pushed.duplicate else 201,
+            headers={"Cache-Control": "no-store"},
+            content_type="application/json",
+        )
+
+    return blueprint

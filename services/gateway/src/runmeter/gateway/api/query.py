@@ -1,0 +1,209 @@
+"""Paths and query strings: raw text to names and a query, each part decoded exactly once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import quote, unquote_to_bytes, urlencode
+
+from runmeter.gateway.errors import FieldError, InvalidRequest
+from runmeter.gateway.schemas.api import RunState
+from runmeter.gateway.schemas.describe import AFTER, INT64_MAX, LIMIT_MAX, LOOSE_PATH, PATH, TEXT
+from runmeter.gateway.schemas.instant import Instant, parse_instant
+
+_BROKEN_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
+
+STATES: Final[Mapping[str, tuple[RunState, ...]]] = {
+    "running": ("running",),
+    "interrupted": ("interrupted",),
+    "completed": ("completed",),
+    "all": ("running", "interrupted", "completed"),
+}
+
+
+Parameters: TypeAlias = Mapping[str, tuple[str, Callable[[str], Any]]]
+"""What a path takes: name of a parameter → field of the query, and what reads its text (or raises
+ValueError, whose text is the reason)."""
+
+
+class Asked(NamedTuple):
+    """What a request asks for: names by field, parameters as they were written, and as read."""
+
+    names: dict[str, str]
+    parameters: dict[str, str]
+    values: dict[str, Any]
+
+
+def decode_component(raw: str) -> str:
+    """Decode one percent-encoded part of a URL, once: ``%252F`` becomes ``%2F``.
+
+    Raises:
+        ValueError: a ``%`` without two hex digits, or bytes that are not UTF-8; the text says so.
+    """
+    if _BROKEN_PERCENT.search(raw):
+        raise ValueError("has a % that is not followed by two hex digits")
+    try:
+        return unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8 once it is percent-decoded") from None
+
+
+def asked(names: Mapping[str, str], query_string: str, known: Parameters) -> Asked:
+    """Read raw path parts, each under its field, and a query string.
+
+    Only their form is checked: whether a limit is allowed is the receiver's to say, after it
+    has checked the token. Of a request that is refused here it never hears: so what it would
+    refuse is told as well.
+
+    Raises:
+        InvalidRequest: with all that is wrong, at most `ERRORS_MAX` entries.
+    """
+    errors: list[FieldError] = []
+    decoded = _decoded(names, errors)
+    parameters = _split(query_string, known, errors)
+    values = _parsed(parameters, known, errors)
+    if errors:
+        errors += out_of_range(decoded | {n: values.get(known[n][0]) for n in parameters})
+        raise InvalidRequest("The path or the query string is not as it must be.", *errors)
+    return Asked(decoded, parameters, values)
+
+
+def _decoded(raw: Mapping[str, str], errors: list[FieldError]) -> dict[str, str]:
+    """Decode path parts."""
+    names: dict[str, str] = {}
+    for field, part in raw.items():
+        try:
+            names[field] = decode_component(part)
+        except ValueError as error:
+            errors.append(FieldError(field, str(error)))
+    return names
+
+
+def path_of(*names: str) -> str:
+    """Write names as parts of a path; each stays one part, whatever it holds."""
+    return "/".join(quote(name, safe="") for name in names)
+
+
+def _split(query_string: str, known: Parameters, errors: list[FieldError]) -> dict[str, str]:
+    """Split a query string into the texts of known parameters."""
+    found: dict[str, str] = {}
+    for item in query_string.split("&"):
+        if not item:
+            continue
+        raw_name, _, raw_value = item.replace("+", " ").partition("=")
+        try:
+            name = decode_component(raw_name)
+            value = decode_component(raw_value)
+        except ValueError as error:
+            errors.append(FieldError(raw_name, str(error)))
+            continue
+        if name not in known:
+            there = ", ".join(known)
+            errors.append(FieldError(name, f"is not a parameter of this path; there are {there}"))
+        elif name in found:
+            errors.append(FieldError(name, "is given twice"))
+        else:
+            found[name] = value
+    return found
+
+
+def _parsed(
+    parameters: Mapping[str, str], known: Parameters, errors: list[FieldError]
+) -> dict[str, Any]:
+    """Read texts of known parameters as the fields of the query."""
+    found: dict[str, Any] = {}
+    for name, text in parameters.items():
+        field, parse = known[name]
+        try:
+            found[field] = parse(text)
+        except ValueError as error:
+            errors.append(FieldError(name, str(error)))
+    return found
+
+
+def next_page(path: str, parameters: Mapping[str, str], **cursor: str) -> str:
+    """Write the address of the page that follows: the same question from the cursor on."""
+    return f"{path}?{urlencode({**parameters, **cursor}, quote_via=quote)}"
+
+
+def _integer(bits: int, allowed: str) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not _INTEGER.fullmatch(text) or not -(2 ** (bits - 1)) <= int(text) < 2 ** (bits - 1):
+            raise ValueError(f"is not {allowed}")
+        return int(text)
+
+    return parse
+
+
+def _instant(text: str) -> Instant:
+    # a "+" that was not written as %2B has become a space: before an offset it is clear
+    return parse_instant(re.sub(r" (?=\d\d:\d\d$)", "+", text) if text.count(":") > 2 else text)
+
+
+def _states(text: str) -> tuple[RunState, ...]:
+    if text not in STATES:
+        raise ValueError(f"is not one of {', '.join(STATES)}")
+    return STATES[text]
+
+
+_LIMIT: Final = ("limit", _integer(32, f"a whole number, 1 to {LIMIT_MAX}"))
+RUN_PARAMETERS: Final[Parameters] = {
+    "state": ("states", _states),
+    "limit": _LIMIT,
+    "before": ("before_id", _integer(64, "a whole number, at least 1")),
+    "since": ("since", _instant),
+    "until": ("until", _instant),
+    "run_id": ("run_id", str),
+}
+PAGE_PARAMETERS: Final[Parameters] = {"limit": _LIMIT, "after": ("after", str)}
+
+
+_Check: TypeAlias = Callable[[Any], str | None]
+"""Takes a value; returns why it is refused, None if it is not."""
+
+
+def out_of_range(values: Mapping[str, Any]) -> Iterator[FieldError]:
+    """Find what is out of its range, by name; what is None could not be read, or is not there."""
+    for name, value in values.items():
+        reason = None if value is None or name not in _CHECKS else _CHECKS[name](value)
+        if reason is not None:
+            yield FieldError(name, reason)
+
+
+def _text(form: str, allowed: str, most_bytes: int = 255) -> _Check:
+    pattern = re.compile(form)
+
+    def check(value: str) -> str | None:
+        length = len(value.encode())
+        if length > most_bytes:
+            return f"has {length} bytes; at most {most_bytes} are allowed"
+        return None if pattern.fullmatch(value) else f"must be {allowed}"
+
+    return check
+
+
+def _whole(least: int, most: int) -> _Check:
+    def check(value: int) -> str | None:
+        if least <= value <= most:
+            return None
+        most_text = f"at least {least}" if most == INT64_MAX else f"{least} to {most}"
+        return f"is {value}; must be {most_text}"
+
+    return check
+
+
+_NAME: Final = "without control characters and without a part `.` or `..` between slashes"
+_FULL: Final = _text(PATH, f"{_NAME}, none of them empty")
+_LOOSE: Final = _text(LOOSE_PATH, _NAME)
+_CHECKS: Final[Mapping[str, _Check]] = {
+    "organization": _FULL,
+    "repository": _FULL,
+    "workflow": _LOOSE,
+    "job": _LOOSE,
+    "limit": _whole(1, LIMIT_MAX),
+    "before": _whole(1, INT64_MAX),
+    "run_id": _text(TEXT, "without control characters"),
+    "after": _text(AFTER, "what the Link of an answer has", 1024),
+}

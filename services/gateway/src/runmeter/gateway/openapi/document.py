@@ -1,0 +1,238 @@
+"""An OpenAPI 3.1 document, made of a table of operations and the types they speak.
+
+Schemas come from msgspec, titles and details of problems from `problems.KINDS`.
+
+Source: OpenAPI 3.1.1; JSON Schema 2020-12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from inspect import cleandoc
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from runmeter.gateway.errors import FieldError
+from runmeter.gateway.schemas.describe import BOUNDS
+from runmeter.gateway.schemas.instant import Instant
+from runmeter.gateway.schemas.problem import Problem
+from runmeter.gateway.web.problems import CONTENT_TYPE, KINDS, Outcome, problem_of
+
+Json = dict[str, Any]
+
+_REFS: Final = "#/components/schemas/"
+_BAD_FIELD: Final = FieldError("payload.sample_count", "is -1; must be at least 0")
+_REQUEST_ID: Final = "6f1c1b0e-5c0b-4a55-8f3e-0d6b8a3a2a11"
+
+
+class Parameter(NamedTuple):
+    """A part of the path, of the query, or a header of the request; its type says the rest."""
+
+    name: str
+    place: str
+    type: Any
+
+
+class Answer(NamedTuple):
+    """A success: what it means, the type of its JSON (or its media type), its headers by name."""
+
+    description: str
+    type: Any = None
+    media: str | None = "application/json"
+    headers: tuple[str, ...] = ()
+
+
+class Operation(NamedTuple):
+    """One route. GET stands for GET and HEAD, which answers the same headers."""
+
+    path: str
+    method: str
+    name: str
+    tag: str
+    summary: str
+    description: str
+    answers: Mapping[int, Answer]
+    problems: Mapping[int, str]
+    """By status, when it happens; empty: as the table of problems says."""
+    parameters: tuple[Parameter, ...] = ()
+    token: str | None = None
+    body: type[msgspec.Struct] | None = None
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What the route takes."""
+        return ("GET", "HEAD") if self.method == "GET" else (self.method,)
+
+
+class Head(NamedTuple):
+    """What a document says besides its operations."""
+
+    info: Json
+    tags: Mapping[str, str]
+    tokens: Mapping[str, str]
+    """Security schemes by name; all of them are bearers."""
+    headers: Mapping[str, Json]
+    everywhere: tuple[str, ...]
+    """Those of ``headers`` that every answer has."""
+    problem_headers: Mapping[int, tuple[str, ...]]
+    parameters: tuple[Parameter, ...]
+    """Those of every operation."""
+
+
+def document(head: Head, operations: Iterable[Operation]) -> Json:
+    """Return the document, as values that can be written as JSON."""
+    operations = tuple(operations)
+    types = [a.type for o in operations for a in o.answers.values() if a.type is not None]
+    types += [Problem, *(o.body for o in operations if o.body is not None)]
+    refs, found = msgspec.json.schema_components(
+        types, schema_hook=_schema_of, ref_template=_REFS + "{name}"
+    )
+    schemas = {name: _tidy(schema) for name, schema in sorted(found.items())}
+    for schema in schemas.values():
+        schema["description"] = cleandoc(schema["description"])
+        schema["examples"] = [_example_of(schema, schemas)]
+    writer = _Writer(head, schemas, dict(zip(map(repr, types), refs, strict=True)))
+    paths: Json = {}
+    for operation in operations:
+        for method in operation.methods:
+            entry = writer.operation(operation, with_bodies=method != "HEAD")
+            paths.setdefault(operation.path, {})[method.lower()] = entry
+    statuses = sorted({status for o in operations for status in o.problems})
+    return {
+        "openapi": "3.1.1",
+        "info": head.info,
+        "tags": [{"name": name, "description": text} for name, text in head.tags.items()],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "responses": {f"Problem{status}": writer.problem(status) for status in statuses},
+            "headers": dict(head.headers),
+            "securitySchemes": {
+                name: {"type": "http", "scheme": "bearer", "description": text}
+                for name, text in head.tokens.items()
+            },
+        },
+    }
+
+
+class _Writer(NamedTuple):
+    """Writes what refers to components."""
+
+    head: Head
+    schemas: Json
+    refs: Mapping[str, Json]
+
+    def operation(self, operation: Operation, *, with_bodies: bool) -> Json:
+        """Write an Operation Object."""
+        answers = {}
+        for status, answer in operation.answers.items():
+            content = self.content(answer) if with_bodies and answer.media is not None else {}
+            answers[str(status)] = {
+                "description": answer.description,
+                "headers": self.headers(answer.headers),
+            } | content
+        for status, when in operation.problems.items():
+            answers[str(status)] = self.reference(status, when, with_bodies=with_bodies)
+        body = {} if operation.body is None else {"requestBody": self.body(operation.body)}
+        return {
+            "operationId": operation.name if with_bodies else f"{operation.name}Head",
+            "tags": [operation.tag],
+            "summary": operation.summary if with_bodies else f"{operation.summary}: headers only",
+            "description": operation.description,
+            "security": [] if operation.token is None else [{operation.token: []}],
+            "parameters": [
+                _parameter(parameter)
+                for parameter in (*operation.parameters, *self.head.parameters)
+            ],
+            **body,
+            "responses": dict(sorted(answers.items())),
+        }
+
+    def body(self, kind: type[msgspec.Struct]) -> Json:
+        """Write a Request Body Object."""
+        return {"required": True} | self.content(Answer("", kind))
+
+    def content(self, answer: Answer) -> Json:
+        """Write what an answer holds."""
+        entry: Json = {"schema": {"type": "string"}}
+        if answer.type is not None:
+            schema = _tidy(self.refs[repr(answer.type)])
+            entry = {"schema": schema, "example": _example_of(schema, self.schemas)}
+        return {"content": {answer.media: entry}}
+
+    def headers(self, names: Iterable[str]) -> Json:
+        """Write the headers of an answer."""
+        every = (*names, *self.head.everywhere)
+        return {name: {"$ref": f"#/components/headers/{name}"} for name in every}
+
+    def problem(self, status: int, when: str = "", *, with_bodies: bool = True) -> Json:
+        """Write the response of a status, with its title and an example."""
+        bad = (_BAD_FIELD,) if status == 400 else ()
+        outcome = Outcome(status, errors=bad)
+        example = msgspec.to_builtins(problem_of(outcome, _REQUEST_ID))
+        entry = {"schema": self.refs[repr(Problem)], "example": example}
+        return {
+            "description": when or f"{KINDS[status].title}: {KINDS[status].detail}",
+            "headers": self.headers(self.head.problem_headers.get(status, ())),
+        } | ({"content": {CONTENT_TYPE: entry}} if with_bodies else {})
+
+    def reference(self, status: int, when: str, *, with_bodies: bool) -> Json:
+        """Write what one operation says of a status."""
+        if not with_bodies:
+            return self.problem(status, when, with_bodies=False)
+        said = {"description": when} if when else {}
+        return {"$ref": f"#/components/responses/Problem{status}"} | said
+
+
+def _parameter(parameter: Parameter) -> Json:
+    schema = _tidy(msgspec.json.schema(parameter.type, schema_hook=_schema_of))
+    return {
+        "name": parameter.name,
+        "in": parameter.place,
+        "required": parameter.place == "path",
+        "description": schema.pop("description"),
+        "example": schema.pop("examples")[0],
+        "schema": schema,
+    }
+
+
+def _schema_of(custom: type) -> Json:
+    if custom is Instant:
+        return {"type": "string", "format": "date-time"}
+    raise NotImplementedError(custom)
+
+
+def _tidy(node: Any) -> Any:
+    """Move bounds to where JSON Schema has them; write what may be null as one schema."""
+    if isinstance(node, list):
+        return [_tidy(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    tidied = {name: _tidy(value) for name, value in node.items() if name != BOUNDS}
+    if tidied.get("default", ...) is None:
+        del tidied["default"]
+    match tidied.get("anyOf"):
+        case [{"type": str(kind)} as inner, {"type": "null"}]:
+            del tidied["anyOf"]
+            tidied = inner | tidied | {"type": [kind, "null"]}
+        case [{"enum": list(values)} as inner, {"type": "null"}]:
+            del tidied["anyOf"]
+            tidied = inner | tidied | {"enum": [*values, None]}
+    return tidied | node.get(BOUNDS, {})
+
+
+def _example_of(schema: Json, schemas: Json) -> Any:
+    """Return the example a schema has, or one made of those of its parts."""
+    match schema:
+        case {"$ref": str(ref)}:
+            return _example_of(schemas[ref.removeprefix(_REFS)], schemas)
+        case {"examples": [example, *_]}:
+            return example
+        case {"anyOf": [first, *_]}:
+            return _example_of(first, schemas)
+        case {"items": dict(item)}:
+            return [_example_of(item, schemas)]
+        case {"properties": dict(fields)}:
+            return {name: _example_of(field, schemas) for name, field in fields.items()}
+    raise LookupError(f"no example in {schema}")

@@ -1,0 +1,267 @@
+"""The receiver, seen from here: its three services over one gRPC channel.
+
+Speaks REST types and `ReceiverError` to the rest of the gateway; nothing else imports grpc. The
+channel reconnects by itself when the receiver restarts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, Generic, NamedTuple, TypeVar
+from uuid import uuid4
+
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+
+from runmeter.gateway.errors import ReceiverError
+from runmeter.gateway.model import Caller, PageQuery, RunQuery
+from runmeter.gateway.receiver import groups, statuses
+from runmeter.gateway.receiver import runs as wire
+from runmeter.gateway.receiver.observed import Ending, Observe, observed, observing
+from runmeter.gateway.schemas import api as schemas
+from runmeter.gateway.tls import ClientTls
+from runmeter.v1 import ingest_service_pb2_grpc as ingest_grpc
+from runmeter.v1 import run_service_pb2 as query_pb
+from runmeter.v1 import run_service_pb2_grpc as query_grpc
+from runmeter.v1 import token_service_pb2_grpc as token_grpc
+
+T = TypeVar("T")
+
+HEALTH_SECONDS: Final = 5.0
+_OPTIONS: Final = (
+    ("grpc.max_send_message_length", 8 * 1024 * 1024),
+    ("grpc.max_receive_message_length", 8 * 1024 * 1024),
+    # a receiver that restarts is found again within about two seconds
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.min_reconnect_backoff_ms", 5_000),  # in spite of its name: what connecting may take
+    # one that is gone without a word is noticed while a call waits, and the next connection may
+    # find another
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    # the receiver is reached directly, whatever http_proxy says
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class Timeouts(NamedTuple):
+    """How long the receiver may take."""
+
+    unary_seconds: float = 10.0
+    """For a whole call that is not a stream, and for the first page of a stream."""
+    stream_seconds: float = 300.0
+    """For a whole stream, at the pace of whoever reads it."""
+
+
+class Listing(NamedTuple):
+    """A listing whose first page has arrived.
+
+    ``pages`` yields each page once, newest run first, none if there is no run. It raises
+    `ReceiverError` when the stream breaks; only when it ends quietly was it complete.
+    """
+
+    etag: str
+    next_before_id: int | None
+    pages: AsyncIterator[list[schemas.RunRecord]]
+
+
+class Page(NamedTuple, Generic[T]):
+    """Some of what is sorted by name, and where the next page begins; None: these are all."""
+
+    entries: list[T]
+    next_after: str | None
+
+
+class Backend:
+    """Client of one receiver. Make it anywhere, `open` and `close` it in the serving loop."""
+
+    def __init__(
+        self,
+        target: str,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008
+        observe: Observe = lambda method, code: None,
+        tls: ClientTls | None = None,
+    ) -> None:
+        self._target = target
+        self._timeouts = timeouts
+        self._tls = tls
+        self.observe = observe
+        self._channel: grpc.aio.Channel | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def open(self) -> None:
+        """Make the channel; it connects with the first call."""
+        self._channel = _channel(self._target, self._tls)
+        self._ingest = ingest_grpc.IngestServiceStub(self._channel)
+        self._tokens = token_grpc.TokenServiceStub(self._channel)
+        self._runs = query_grpc.RunServiceStub(self._channel)
+        self._health = health_pb2_grpc.HealthStub(self._channel)
+
+    def use_certificates(self, tls: ClientTls) -> None:
+        """Meet the receiver with these from the next call on; calls that run go on."""
+        self._tls = tls
+        if self._channel is not None:
+            closing = asyncio.create_task(self._channel.close(self._timeouts.stream_seconds))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            self.open()
+
+    async def close(self) -> None:
+        """Close the channel; calls still open are cancelled."""
+        for closing in self._closing:
+            closing.cancel()
+        if self._channel is not None:
+            await self._channel.close()
+            self._channel = None
+
+    async def check_serving(self) -> None:
+        """Ask the receiver for its health.
+
+        Raises:
+            ReceiverError: it is not reached, or does not serve.
+        """
+        request = health_pb2.HealthCheckRequest()
+        try:
+            answer = await self._health.Check(request, timeout=HEALTH_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise _receiver_error(error) from None
+        if answer.status != health_pb2.HealthCheckResponse.SERVING:
+            raise ReceiverError("UNAVAILABLE", "not serving")
+
+    @observed("PushRun")
+    async def push_run(self, body: schemas.RunBody, caller: Caller) -> schemas.Pushed:
+        """PushRun. Raises `ReceiverError`."""
+        request = wire.push_to_wire(body, str(uuid4()))
+        try:
+            answer = await self._ingest.PushRun(
+                request, timeout=self._timeouts.unary_seconds, metadata=_metadata(caller)
+            )
+        except grpc.aio.AioRpcError as error:
+            # the contract has one meaning for this code without a retry hint here: too large
+            raise _receiver_error(error, sized=True) from None
+        return schemas.Pushed(answer.id, answer.duplicate)
+
+    @observed("CreatePushToken")
+    async def create_push_token(self, body: schemas.TokenBody, caller: Caller) -> schemas.Token:
+        """CreatePushToken. Raises `ReceiverError`."""
+        try:
+            answer = await self._tokens.CreatePushToken(
+                wire.token_to_wire(body),
+                timeout=self._timeouts.unary_seconds,
+                metadata=_metadata(caller),
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _receiver_error(error) from None
+        return wire.token_from_wire(answer)
+
+    @observed("ListRepositories")
+    async def list_repositories(self, query: PageQuery, caller: Caller) -> Page[schemas.Repository]:
+        """ListRepositories. Raises `ReceiverError`."""
+        try:
+            answer = await self._runs.ListRepositories(
+                groups.repositories_to_wire(query),
+                timeout=self._timeouts.unary_seconds,
+                metadata=_metadata(caller),
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _receiver_error(error) from None
+        found = [groups.repository_from_wire(one) for one in answer.repositories]
+        return Page(found, groups.next_after(answer))
+
+    @observed("ListJobs")
+    async def list_jobs(
+        self, organization: str, repository: str, query: PageQuery, caller: Caller
+    ) -> Page[schemas.Job]:
+        """ListJobs. Raises `ReceiverError`."""
+        try:
+            answer = await self._runs.ListJobs(
+                groups.jobs_to_wire(organization, repository, query),
+                timeout=self._timeouts.unary_seconds,
+                metadata=_metadata(caller),
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _receiver_error(error) from None
+        return Page([groups.job_from_wire(one) for one in answer.jobs], groups.next_after(answer))
+
+    @asynccontextmanager
+    async def list_runs(self, query: RunQuery, caller: Caller) -> AsyncIterator[Listing]:
+        """ListRuns, read up to its first page; leaving the context cancels what is left of it.
+
+        Raises:
+            ReceiverError: no header and first page (or end) in time.
+        """
+        with observing(self.observe, "ListRuns") as ending:
+            call: _RunStream = self._runs.ListRuns(
+                wire.query_to_wire(query),
+                timeout=self._timeouts.stream_seconds,
+                metadata=_metadata(caller),
+            )
+            try:
+                header, first = await _opening(call, self._timeouts.unary_seconds)
+                next_id = header.next_before_id if header.HasField("next_before_id") else None
+                yield Listing(header.etag, next_id, _pages(call, first, ending))
+            finally:
+                call.cancel()
+
+
+def _channel(target: str, tls: ClientTls | None) -> grpc.aio.Channel:
+    if tls is None:
+        return grpc.aio.insecure_channel(target, options=_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.chain)
+    return grpc.aio.secure_channel(target, credentials, options=_OPTIONS)
+
+
+_RunStream = grpc.aio.UnaryStreamCall[query_pb.ListRunsRequest, query_pb.ListRunsResponse]
+
+
+async def _opening(
+    call: _RunStream, timeout_seconds: float
+) -> tuple[query_pb.ListRunsHeader, query_pb.ListRunsResponse | None]:
+    """Read the header and the first page, or None where the stream ends without one."""
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return _header(await _read(call)), await _read(call)
+    except TimeoutError:
+        raise ReceiverError("DEADLINE_EXCEEDED", "no first page in time") from None
+
+
+async def _read(call: _RunStream) -> query_pb.ListRunsResponse | None:
+    """Read one message; None at the end of a stream that succeeded."""
+    try:
+        message = await call.read()
+    except grpc.aio.AioRpcError as error:
+        raise _receiver_error(error) from None
+    return message if isinstance(message, query_pb.ListRunsResponse) else None
+
+
+def _header(message: query_pb.ListRunsResponse | None) -> query_pb.ListRunsHeader:
+    if message is None or message.WhichOneof("part") != "header":
+        raise ReceiverError("INTERNAL", "a listing without header")
+    return message.header
+
+
+async def _pages(
+    call: _RunStream, message: query_pb.ListRunsResponse | None, ending: Ending
+) -> AsyncIterator[list[schemas.RunRecord]]:
+    while message is not None:
+        yield [wire.record_from_wire(stored) for stored in message.page.runs]
+        try:
+            message = await _read(call)
+        except ReceiverError as error:
+            ending.code = error.code  # whoever reads may end in another way because of it
+            raise
+
+
+def _receiver_error(error: grpc.aio.AioRpcError, *, sized: bool = False) -> ReceiverError:
+    status = statuses.Status(error.code().name, error.details() or "", error.trailing_metadata())
+    return statuses.error_from_wire(status, sized=sized)
+
+
+def _metadata(caller: Caller) -> tuple[tuple[str, str], ...]:
+    sent = (("authorization", caller.authorization), ("x-request-id", caller.request_id))
+    if caller.client_address is None:
+        return sent
+    # one address: the receiver has no use for the way there
+    return (*sent, ("x-forwarded-for", caller.client_address))

@@ -1,0 +1,65 @@
+"""What an error looks like in JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Struct
+
+from runmeter.gateway.errors import ERRORS_MAX
+from runmeter.gateway.schemas.describe import about
+
+TEXT_MAX: Final = 1000
+"""Characters of each text."""
+
+
+class Bad(Struct):
+    """One entry of ``errors`` in a problem."""
+
+    field: Annotated[
+        str,
+        about(
+            "Its name; of what is in the body, its path.",
+            "payload.sample_count",
+            maxLength=TEXT_MAX,
+        ),
+    ]
+    reason: Annotated[
+        str,
+        about("What is wrong with it.", "is -1; must be at least 0", maxLength=TEXT_MAX),
+    ]
+
+
+class Problem(Struct, omit_defaults=True):
+    """An error, as RFC 9457 lays it out."""
+
+    type: Annotated[
+        str,
+        about(
+            "The kind of problem: a name, not an address.",
+            "urn:runmeter:problem:conflict",
+            maxLength=63,
+        ),
+    ]
+    title: Annotated[str, about("The kind of problem, for people.", "Conflict", maxLength=63)]
+    status: Annotated[int, about("The HTTP status.", 409, minimum=400, maximum=599)]
+    detail: Annotated[
+        str,
+        about(
+            "What to know or do.",
+            "The run is stored with other content.",
+            maxLength=TEXT_MAX,
+        ),
+    ]
+    request_id: Annotated[
+        str,
+        about(
+            "As in X-Request-ID and in the log.",
+            "6f1c1b0e-5c0b-4a55-8f3e-0d6b8a3a2a11",
+            minLength=1,
+            maxLength=64,
+        ),
+    ]
+    errors: Annotated[
+        list[Bad] | None, about("Every bad field; at most 100.", maxItems=ERRORS_MAX)
+    ] = None

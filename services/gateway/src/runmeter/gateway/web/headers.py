@@ -1,0 +1,87 @@
+"""What every answer carries: its request id, and what browsers are told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from email.utils import formatdate
+from typing import Final
+
+from sanic import HTTPResponse
+from sanic.http import Http
+from sanic.response import BaseHTTPResponse
+
+from runmeter.gateway.web.request import REQUEST_ID_HEADER, GatewayRequest
+
+SECURITY: Final[Mapping[str, str]] = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""Where the route has said nothing else."""
+HSTS: Final = "max-age=31536000"
+
+EXPOSED: Final = "Link, ETag, X-Request-ID, Retry-After"
+_PREFLIGHT: Final[Mapping[str, str]] = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, If-None-Match, X-Request-ID",
+    "Access-Control-Max-Age": "600",
+}
+
+
+def date(response: BaseHTTPResponse) -> None:
+    """Add when it was made.
+
+    Source: RFC 9110, 6.6.1.
+    """
+    response.headers["Date"] = formatdate(usegmt=True)
+
+
+def secure(response: BaseHTTPResponse, has_tls: bool) -> None:
+    """Add the security headers that are not there."""
+    for name, value in SECURITY.items():
+        response.headers.setdefault(name, value)
+    if has_tls:
+        response.headers["Strict-Transport-Security"] = HSTS
+
+
+def share(request: GatewayRequest, response: BaseHTTPResponse, origins: Collection[str]) -> None:
+    """Let the request's origin read the answer if it is one of these; none of them: do nothing."""
+    if not origins:
+        return
+    vary = response.headers.get("Vary")
+    response.headers["Vary"] = "Origin" if vary is None else f"{vary}, Origin"
+    origin = _origin(request)
+    if origin in origins:
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Expose-Headers"] = EXPOSED
+
+
+async def preflight(request: GatewayRequest) -> HTTPResponse | None:
+    """Answer what a browser asks before it sends a request for another origin; None: not that."""
+    if (
+        request.method != "OPTIONS"
+        or _origin(request) not in request.app.ctx.edge.cors_origins
+        or "access-control-request-method" not in request.headers
+    ):
+        return None
+    return HTTPResponse(status=204, headers=dict(_PREFLIGHT))
+
+
+async def finish(request: GatewayRequest, response: BaseHTTPResponse) -> None:
+    """Complete every answer, whoever made it, and note it; a streamed one is not over yet."""
+    context = request.app.ctx
+    response.headers[REQUEST_ID_HEADER] = request.request_id
+    secure(response, context.edge.has_tls)
+    share(request, response, context.edge.cors_origins)
+    if context.stopping and isinstance(request.stream, Http):
+        request.stream.keep_alive = False
+    if not request.streams:
+        if request.method != "HEAD":
+            context.metrics.body_sent(len(response.body or b""))
+        request.log_finished(response.status)
+
+
+def _origin(request: GatewayRequest) -> str:
+    return request.headers.getone("origin", "")

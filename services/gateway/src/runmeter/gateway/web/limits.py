@@ -1,0 +1,145 @@
+"""Limits for clients: requests by rate and number, connections by number, time of each step."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
+
+import structlog
+from throttled import MemoryStore, RateLimiterType, Throttled, rate_limiter
+
+from runmeter.gateway import events
+from runmeter.gateway.errors import GatewayError, Overloaded, TooManyAtOnce, TooManyRequests
+from runmeter.gateway.metrics import Metrics
+from runmeter.gateway.proxies import Proxies, client_key
+from runmeter.gateway.web.request import GatewayRequest
+
+CLIENTS_MAX: Final = 50_000
+"""About 25 MiB. Beyond it those that asked least lately are forgotten, and begin anew."""
+BURST: Final = 2
+"""So many seconds' worth at once."""
+
+
+OPEN_PATH: Final = "/health"
+"""Always answered: it costs nothing, and who asks wants to know whether we live."""
+_QUIET_SECONDS: Final = 60.0
+
+_log = structlog.get_logger()
+
+
+class Rates:
+    """Counts requests by client, in memory of bounded size and without a thread."""
+
+    def __init__(self, per_second: int, clients_max: int = CLIENTS_MAX) -> None:
+        self.per_second = per_second
+        self._store = MemoryStore(options={"MAX_SIZE": clients_max})
+        self._limiter = Throttled(
+            using=RateLimiterType.GCRA.value,
+            quota=rate_limiter.per_sec(per_second, burst=per_second * BURST),
+            store=self._store,
+        )
+
+    def wait_seconds(self, client: str) -> float:
+        """Count a request of this client; return 0 if it may be answered, else how long to wait.
+
+        A request that may not be answered does not make the wait longer.
+        """
+        found = self._limiter.limit(client)
+        return found.state.retry_after if found.limited else 0.0
+
+
+class Patience(NamedTuple):
+    """How long clients may take."""
+
+    head_seconds: float = 10.0
+    """From the first byte of a request to the end of its headers."""
+    idle_seconds: float = 75.0
+    """Between requests."""
+    drain_seconds: float = 10.0
+    """To send the rest of a body that is answered already."""
+    write_seconds: float = 30.0
+    """To take each 64 KiB of an answer."""
+    refusal_seconds: float = 0.5
+    """What a client waits for its 429 or 503."""
+
+
+class Capacity(NamedTuple):
+    """How many may come at once."""
+
+    connections: int = 1000
+    requests: int = 128
+    """Being answered; half of them of one client."""
+
+
+class Edge(NamedTuple):
+    """How requests are taken from strangers."""
+
+    proxies: Proxies = Proxies()
+    cors_origins: frozenset[str] = frozenset()
+    """Origins whose pages may read answers."""
+    has_tls: bool = False
+    rates: Rates | None = None
+    """None: clients may ask as often as they like."""
+    capacity: Capacity = Capacity()
+    patience: Patience = Patience()
+
+
+class Gate:
+    """Counts what is let in and what is not."""
+
+    def __init__(self, edge: Edge, metrics: Metrics, clock: Callable[[], float]) -> None:
+        self._edge = edge
+        self._metrics = metrics
+        self._clock = clock
+        self._requests_by_client: Counter[str] = Counter()  # of those that are answered now
+        self._refusal_logged_seconds: float | None = None
+
+    @asynccontextmanager
+    async def admitted(self, request: GatewayRequest) -> AsyncIterator[None]:
+        """Let a request in while it is answered.
+
+        Raises:
+            TooManyRequests, TooManyAtOnce, Overloaded: after a pause. Clients that ask again at
+                once would otherwise take the time that the others' answers need.
+        """
+        if request.path == OPEN_PATH:
+            yield
+            return
+        client = client_key(request.client_address)
+        try:
+            self._check(client)
+        except GatewayError:
+            await asyncio.sleep(self._edge.patience.refusal_seconds)
+            raise
+        self._requests_by_client[client] += 1
+        self._metrics.requests_in_flight.inc()
+        try:
+            yield
+        finally:
+            self._metrics.requests_in_flight.dec()
+            self._requests_by_client[client] -= 1
+            if not self._requests_by_client[client]:
+                del self._requests_by_client[client]
+
+    def _check(self, client: str) -> None:
+        rates, limit = self._edge.rates, self._edge.capacity.requests
+        if rates is not None and (wait_seconds := rates.wait_seconds(client)):
+            self._metrics.request_refused("rate")
+            raise TooManyRequests(rates.per_second, wait_seconds)
+        if self._requests_by_client[client] >= (limit + 1) // 2:
+            self._metrics.request_refused("client")
+            raise TooManyAtOnce
+        if self._requests_by_client.total() >= limit:
+            self._metrics.request_refused("capacity")
+            raise Overloaded
+
+    def connection_refused(self) -> None:
+        """Count a connection for which there is no room; log the first of a minute."""
+        self._metrics.connections_refused.inc()
+        now, last = self._clock(), self._refusal_logged_seconds
+        if last is None or now - last >= _QUIET_SECONDS:
+            self._refusal_logged_seconds = now
+            _log.warning(events.CONNECTION_REFUSED, limit=self._edge.capacity.connections)

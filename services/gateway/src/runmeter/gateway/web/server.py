@@ -1,0 +1,136 @@
+"""Listening sockets, and the servers on them: start, drain, end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable
+from ssl import SSLContext
+from types import SimpleNamespace
+from typing import Any, Final, TypeAlias
+
+from sanic import Sanic
+from sanic.application.state import ApplicationServerInfo
+from sanic.config import Config
+from sanic.http.constants import HTTP
+
+from runmeter.gateway.metrics import Metrics
+from runmeter.gateway.values import Address
+from runmeter.gateway.web.connection import GatewayProtocol
+from runmeter.gateway.web.limits import Edge, Gate
+
+App: TypeAlias = Sanic[Config, SimpleNamespace]
+
+BACKLOG: Final = 1024
+_POLL_SECONDS: Final = 0.02
+_TLS: Final = {"ssl_handshake_timeout": 10.0, "ssl_shutdown_timeout": 5.0}
+
+
+def context(
+    edge: Edge, metrics: Metrics, body_seconds: float, clock: Callable[[], float]
+) -> SimpleNamespace:
+    """Make the context of an application, with all that its connections look for."""
+    return SimpleNamespace(
+        clock=clock,
+        stopping=False,
+        edge=edge,
+        metrics=metrics,
+        gate=Gate(edge, metrics, clock),
+        body_seconds=body_seconds,
+        refused=set(),
+    )
+
+
+class CannotListen(Exception):
+    """The address is taken, not ours, or not allowed; the text says so, and what to do."""
+
+    def __init__(self, address: Address, flag: str, error: OSError) -> None:
+        is_taken = error.errno == errno.EADDRINUSE
+        advice = f"{'stop what listens there or ' * is_taken}choose another {flag}"
+        super().__init__(f"cannot listen on {address}: {_reason(error)}; {advice}")
+
+
+def listen(address: Address, flag: str) -> socket.socket:
+    """Bind the listening socket; without a host on IPv6 and IPv4 alike where there is IPv6.
+
+    ``flag``: what the address is from, said if it cannot be had.
+
+    Raises:
+        CannotListen
+    """
+    try:
+        sock = _bind(address)
+    except OSError as error:
+        raise CannotListen(address, flag, error) from error
+    # connections inherit it; asyncio sets it only where the protocol was named. Without it the
+    # second part of every streamed answer waits 40 ms for an acknowledgement
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def _bind(address: Address) -> socket.socket:
+    if address.host is None and socket.has_dualstack_ipv6():
+        return socket.create_server(
+            ("::", address.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
+        )
+    host = address.host or "0.0.0.0"
+    family = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)[0][0]
+    return socket.create_server((host, address.port), family=family, backlog=BACKLOG)
+
+
+def _reason(error: OSError) -> str:
+    # asyncio and socket put the address into strerror; names that do not resolve have no errno
+    known = isinstance(error, socket.gaierror) or error.errno is None
+    return (str(error.strerror) if known else os.strerror(error.errno or 0)).lower()
+
+
+def address_of(sock: socket.socket) -> str:
+    """Return where a socket really listens."""
+    return str(Address(*sock.getsockname()[:2]))
+
+
+async def serve_on(app: App, sock: socket.socket, tls: SSLContext | None = None) -> Any:
+    """Start to take requests; returns Sanic's AsyncioServer, whose methods have no types.
+
+    The context of the application is one of `context`.
+    """
+    # create_server leaves this out; without it every answer has an empty alt-svc header
+    app.state.server_info.append(ApplicationServerInfo({"version": HTTP.VERSION_1}))
+    server: Any = await app.create_server(
+        sock=sock,
+        ssl=tls,
+        protocol=GatewayProtocol,
+        backlog=1,  # so many are accepted at a time: of several workers the idle ones take more
+        return_asyncio_server=True,
+        asyncio_server_kwargs={"start_serving": False, **({} if tls is None else _TLS)},
+    )
+    await server.startup()
+    await server.before_start()
+    await server.start_serving()
+    sock.listen(BACKLOG)  # asyncio has set it to the other
+    await server.after_start()
+    return server
+
+
+async def drain(server: Any, timeout_seconds: float, is_hurried: Callable[[], bool]) -> int:
+    """Take no more connections and let requests end; returns how many had to be cut off.
+
+    The waiting ends early where ``is_hurried``. Idle connections are closed again and again: one
+    that was busy becomes idle when its request ends.
+    """
+    server.close()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_seconds
+    while server.connections and loop.time() < deadline and not is_hurried():
+        for connection in tuple(server.connections):
+            connection.close_if_idle()
+        await asyncio.sleep(_POLL_SECONDS)
+    left = tuple(server.connections)
+    for connection in left:
+        connection.abort()
+    await asyncio.sleep(0)  # their tasks see the end of the connection
+    await server.before_stop()
+    await server.after_stop()
+    return len(left)

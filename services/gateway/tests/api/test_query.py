@@ -1,0 +1,214 @@
+"""Paths and query strings."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, unquote, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runmeter.gateway.api.query import (
+    PAGE_PARAMETERS,
+    RUN_PARAMETERS,
+    asked,
+    decode_component,
+    next_page,
+    path_of,
+)
+from runmeter.gateway.errors import FieldError, InvalidRequest
+from runmeter.gateway.model import PageQuery, RunQuery
+from runmeter.gateway.schemas.api import Scope
+from runmeter.gateway.schemas.instant import parse_instant
+
+SCOPE = Scope(organization="o", repository="o/r", workflow="w", job="j")
+NAMES = st.text(min_size=1).filter(lambda text: len(text.encode()) <= 255)
+
+
+def read(query_string: str) -> RunQuery:
+    return RunQuery(SCOPE, **asked({}, query_string, RUN_PARAMETERS).values)
+
+
+def scope_of(*parts: str) -> Scope:
+    """The scope that the parts of a path name."""
+    raw = dict(zip(Scope.__struct_fields__, parts, strict=True))
+    return Scope(**asked(raw, "", RUN_PARAMETERS).names)
+
+
+def refused(query_string: str) -> dict[str, str]:
+    with pytest.raises(InvalidRequest) as caught:
+        read(query_string)
+    return dict(caught.value.errors)
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        ("ci.yml", "ci.yml"),
+        ("a%2Fb", "a/b"),
+        ("a%252Fb", "a%2Fb"),
+        ("%25", "%"),
+        ("a+b", "a+b"),
+        ("%C3%B6", "ö"),
+        ("%00", "\0"),
+        ("..", ".."),
+    ],
+)
+def test_decoded_once(raw: str, name: str) -> None:
+    """A part is percent-decoded exactly once; a plus is a plus in a path."""
+    assert decode_component(raw) == name
+
+
+@pytest.mark.parametrize("raw", ["%", "%2", "%zz", "a%", "%ff", "%C3", "%ED%A0%80", "%c0%af"])
+def test_not_decodable(raw: str) -> None:
+    """Broken percent-encoding and what is not UTF-8 are refused, with the part's name."""
+    with pytest.raises(InvalidRequest) as caught:
+        scope_of("o", raw, "w", raw)
+    assert [field for field, _ in caught.value.errors] == ["repository", "job"]
+
+
+@given(NAMES, NAMES, NAMES, NAMES)
+def test_any_names(organization: str, repository: str, workflow: str, job: str) -> None:
+    """Any names written as a path are read back as exactly these names."""
+    scope = Scope(organization=organization, repository=repository, workflow=workflow, job=job)
+    parts = path_of(organization, repository, workflow, job).split("/")
+    assert len(parts) == 4
+    assert scope_of(*parts) == scope
+
+
+def test_defaults() -> None:
+    """Without parameters nothing is asked for."""
+    assert read("") == RunQuery(SCOPE)
+
+
+def test_all_parameters() -> None:
+    """Every parameter arrives."""
+    query = read(
+        "state=running&limit=5&before=9223372036854775807&since=2026-02-06T14:30:02%2B01:00"
+        "&until=2026-02-06T14:30:02Z&run_id=run%2D1+x"
+    )
+    assert query == RunQuery(
+        SCOPE,
+        5,
+        2**63 - 1,
+        parse_instant("2026-02-06T13:30:02Z"),
+        parse_instant("2026-02-06T14:30:02Z"),
+        "run-1 x",
+        ("running",),
+    )
+
+
+def test_plus_of_an_offset() -> None:
+    """An offset's plus that was not percent-encoded is understood all the same."""
+    assert read("since=2026-02-06T14:30:02+01:00").since == parse_instant("2026-02-06T13:30:02Z")
+
+
+@pytest.mark.parametrize(
+    ("state", "states"),
+    [
+        ("running", ("running",)),
+        ("interrupted", ("interrupted",)),
+        ("completed", ("completed",)),
+        ("all", ("running", "interrupted", "completed")),
+    ],
+)
+def test_states(state: str, states: tuple[str, ...]) -> None:
+    """Each state, and all."""
+    assert read(f"state={state}").states == states
+
+
+@pytest.mark.parametrize(
+    ("query_string", "fields"),
+    [
+        ("limits=1", ["limits"]),
+        ("limits=1&Before=2", ["limits", "Before"]),
+        ("limit=1&limit=1", ["limit"]),
+        ("limit=", ["limit"]),
+        ("limit", ["limit"]),
+        ("limit=1.0", ["limit"]),
+        ("limit=2147483648", ["limit"]),
+        ("limit=%D9%A1", ["limit"]),
+        ("before=9223372036854775808", ["before"]),
+        ("before=x&since=yesterday&state=RUNNING", ["before", "since", "state"]),
+        ("until=2026-02-06T14:30:02", ["until"]),
+        ("state=", ["state"]),
+        ("run_id=%ff", ["run_id"]),
+        ("%zz=1", ["%zz"]),
+    ],
+)
+def test_refused(query_string: str, fields: list[str]) -> None:
+    """Unknown, repeated and malformed parameters are refused, all of a kind, by name."""
+    assert list(refused(query_string)) == fields
+
+
+def test_all_that_is_wrong() -> None:
+    """Path and query are refused at once: what cannot be read, and what the receiver would refuse
+    in the rest, which never gets there."""
+    names = {"organization": "o", "repository": "%zz", "workflow": "%2E%2E", "job": "j" * 256}
+    query_string = "limits=1&limit=0&since=x&before=-1&run_id=%09&until=2026-02-06T14:30:02Z"
+    with pytest.raises(InvalidRequest) as caught:
+        asked(names, query_string, RUN_PARAMETERS)
+    assert dict(caught.value.errors) == {
+        "repository": "has a % that is not followed by two hex digits",
+        "limits": "is not a parameter of this path; there are state, limit, before, since, until, "
+        "run_id",
+        "since": "is not an RFC 3339 time with offset, such as 2026-02-06T14:30:02.185Z",
+        "workflow": "must be without control characters and without a part `.` or `..` between "
+        "slashes",
+        "job": "has 256 bytes; at most 255 are allowed",
+        "limit": "is 0; must be 1 to 10000",
+        "before": "is -1; must be at least 1",
+        "run_id": "must be without control characters",
+    }
+    with pytest.raises(InvalidRequest) as caught:
+        asked({}, "&".join(f"x{number}=" for number in range(1000)), PAGE_PARAMETERS)
+    assert len(caught.value.errors) == 100
+
+
+def test_ranges_are_the_receivers() -> None:
+    """A limit of 0 is of the right form: only the receiver may refuse it, behind the token."""
+    assert (read("limit=0").limit, read("before=-1").before_id) == (0, -1)
+
+
+@given(
+    NAMES,
+    st.dictionaries(st.sampled_from(["state", "run_id", "limit", "since"]), st.text(max_size=20)),
+)
+def test_next_page(job: str, parameters: dict[str, str]) -> None:
+    """The next page asks the same of the same scope, from the given id on, in plain ASCII."""
+    path = f"/api/v1/metrics/repo/{path_of('o', 'o/r', 'w/x', job)}"
+    target = next_page(path, {**parameters, "before": "99"}, before="7")
+    assert target.isascii()
+    assert not set(target) & set('<>" \r\n')
+    parts = urlsplit(target)
+    assert parts.path == f"/api/v1/metrics/repo/o/o%2Fr/w%2Fx/{quote(job, safe='')}"
+    assert unquote(parts.path.rpartition("/")[2]) == job
+    everything = {**RUN_PARAMETERS, **dict.fromkeys(parameters, ("any", str))}
+    assert asked({}, parts.query, everything).parameters == {**parameters, "before": "7"}
+
+
+def test_each_path_has_its_own_parameters() -> None:
+    """What one path takes, another refuses, and says what it takes."""
+    found = asked({}, "limit=5&after=a%2Bb", PAGE_PARAMETERS)
+    assert PageQuery(**found.values) == PageQuery(5, "a+b")
+    assert refused("after=x") == {
+        "after": "is not a parameter of this path; there are state, limit, before, since, until, "
+        "run_id"
+    }
+    with pytest.raises(InvalidRequest) as caught:
+        asked({}, "before=1&run_id=x", PAGE_PARAMETERS)
+    reason = "is not a parameter of this path; there are limit, after"
+    assert dict(caught.value.errors) == {"before": reason, "run_id": reason}
+
+
+@given(st.text(st.characters(max_codepoint=126), max_size=60))
+def test_any_query_string(query_string: str) -> None:
+    """Any query string is a query or an InvalidRequest that names a field."""
+    assert read_or_refuse(query_string)
+
+
+def read_or_refuse(query_string: str) -> RunQuery | tuple[FieldError, ...]:
+    try:
+        return read(query_string)
+    except InvalidRequest as error:
+        return error.errors

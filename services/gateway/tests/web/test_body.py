@@ -1,0 +1,229 @@
+"""JSON bodies to types, or every bad field by name."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Struct
+
+from runmeter.gateway.errors import ERRORS_MAX, InvalidRequest
+from runmeter.gateway.schemas.api import RunBody, TokenBody
+from runmeter.gateway.web.body import VISITS_MAX, decode_body
+
+SCOPE = {"organization": "o", "repository": "r", "workflow": "w", "job": "j"}
+
+
+def refused(value: Any) -> dict[str, str]:
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    with pytest.raises(InvalidRequest) as caught:
+        decode_body(RunBody, body)
+    return dict(caught.value.errors)
+
+
+def test_all_bad_fields_at_once(golden_run: Any) -> None:
+    """Every field that is missing or of the wrong type is named, with its path."""
+    del golden_run["organization"]
+    golden_run["labels"]["os"] = 1
+    payload = golden_run["payload"]
+    del payload["containers"][0]["cpu_cores"]["p95"]
+    payload["containers"][1]["name"] = None
+    payload["start_time"] = 1770388202
+    payload["end_time"] = "2026-02-06T14:30:22.190"
+    payload["sample_count"] = 5.0
+    payload["duration_seconds"] = "20"
+    payload["host"] = []
+    payload["top_cpu_processes"] = {}
+    payload["top_mem_processes"][1]["pid"] = True
+    payload["percentile_method"] = "guess"
+    assert sorted(refused(golden_run)) == [
+        "labels[os]",
+        "organization",
+        "payload.containers[0].cpu_cores.p95",
+        "payload.containers[1].name",
+        "payload.duration_seconds",
+        "payload.end_time",
+        "payload.host",
+        "payload.percentile_method",
+        "payload.sample_count",
+        "payload.start_time",
+        "payload.top_cpu_processes",
+        "payload.top_mem_processes[1].pid",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("revision",), 2**63),
+        (("revision",), -(2**63) - 1),
+        (("revision",), 10**30),
+        (("run_attempt",), 2**31),
+        (("exit_code",), -(2**31) - 1),
+        (("payload", "sample_count"), 2**63),
+        (("payload", "mem_used_bytes", "peak"), 2**64),
+        (("payload", "mem_used_bytes", "peak"), 1.5),
+        (("payload", "duration_seconds"), 10**400),
+    ],
+)
+def test_numbers_that_do_not_fit(golden_run: Any, path: tuple[str, ...], value: Any) -> None:
+    """Numbers no field can hold are refused with the field's name."""
+    inner = golden_run
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = value
+    assert list(refused(golden_run)) == [".".join(path)]
+
+
+def test_numbers_that_fit(golden_run: Any) -> None:
+    """Whole numbers stand for floats, and 64 bits are kept to the last one."""
+    golden_run["revision"] = 2**63 - 1
+    golden_run["payload"]["duration_seconds"] = 20
+    body = decode_body(RunBody, json.dumps(golden_run).encode())
+    assert (body.revision, body.payload.duration_seconds) == (2**63 - 1, 20.0)
+
+
+def test_unknown_fields_are_ignored(golden_run: Any) -> None:
+    """Fields nobody knows are ignored, on every level, as are those only an answer has."""
+    known = decode_body(RunBody, json.dumps(golden_run).encode())
+    golden_run["flavour"] = golden_run["payload"]["host"]["colour"] = {"deep": [1, None]}
+    golden_run["id"] = "not even a number"
+    assert decode_body(RunBody, json.dumps(golden_run).encode()) == known
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"",
+        b"nonsense",
+        b"{} {}",
+        b"\xef\xbb\xbf{}",
+        b'{"job": NaN}',
+        b'{"revision": Infinity}',
+        b'{"job": "\xff"}',
+        b'{"ignored": "\xff"}',
+        b'{"job": "\\ud800"}',
+        b'{"job": "\\ud800\\u0041"}',
+        b'{"labels": {"\\udfff": ""}}',
+        b'{"job": 1, "x": [',
+        b'{"x":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        b'{"job": 1, "x":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        b"[]",
+        b"null",
+        b'"text"',
+    ],
+    ids=lambda body: body[:24].decode(errors="backslashreplace"),
+)
+def test_malformed(body: bytes) -> None:
+    """What is not one JSON object in UTF-8 is refused, without naming a field."""
+    assert refused(body) == {}
+
+
+def test_malformed_message_tells_nothing_of_us() -> None:
+    """The text says what is wrong with the body in its own terms."""
+    with pytest.raises(InvalidRequest) as caught:
+        decode_body(TokenBody, b'{"job": tru}')
+    assert "byte" in caught.value.detail
+    assert "msgspec" not in caught.value.detail
+
+
+def test_overlong_number_beside_a_bad_field() -> None:
+    """A number no float holds does not hide the first bad field."""
+    assert refused(b'{"organization": 1, "ignored": 1e999}') == {
+        "organization": "expected str, got int"
+    }
+
+
+def test_list_of_errors_is_bounded(golden_run: Any) -> None:
+    """A body that is wrong in very many places is told about the first hundred."""
+    golden_run["payload"]["containers"] = [{}] * 1000
+    assert len(refused(golden_run)) == ERRORS_MAX
+
+
+def test_search_is_bounded(golden_run: Any) -> None:
+    """Behind very many good values only the first bad field is named."""
+    container = golden_run["payload"]["containers"][1]
+    golden_run["payload"]["containers"] = [container] * VISITS_MAX + [{}, {}]
+    found = refused(golden_run)
+    assert list(found) == [f"payload.containers[{VISITS_MAX}]"]
+    assert "name" in found[f"payload.containers[{VISITS_MAX}]"]
+
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+@given(value=JSON_VALUES, chance=st.randoms(use_true_random=False))
+def test_any_value_anywhere(golden: dict[str, Any], value: object, chance: random.Random) -> None:
+    """Whatever JSON stands in the place of a field, it is taken or refused, by its name."""
+    record = json.loads(json.dumps(golden))
+    places: list[tuple[Any, Any, str]] = []
+    collect(record, "", places.append)
+    holder, key, path = chance.choice(places)
+    holder[key] = value
+    outcome = read_or_refuse(RunBody, json.dumps(record).encode())
+    if isinstance(outcome, InvalidRequest):
+        assert outcome.errors
+        top = path.split(".")[0].split("[")[0]
+        assert all(field.startswith(top) for field, _ in outcome.errors)
+
+
+def read_or_refuse(expected: type[Struct], body: bytes) -> Struct | InvalidRequest:
+    try:
+        return decode_body(expected, body)
+    except InvalidRequest as error:
+        return error
+
+
+def collect(value: Any, path: str, place: Callable[[tuple[Any, Any, str]], None]) -> None:
+    if isinstance(value, dict):
+        for key in value:
+            here = f"{path}.{key}" if path else key
+            place((value, key, here))
+            collect(value[key], here, place)
+    elif isinstance(value, list):
+        for index in range(len(value)):
+            here = f"{path}[{index}]"
+            place((value, index, here))
+            collect(value[index], here, place)
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, Any]:
+    """The documented scope with a payload that has something of everything."""
+    rates = dict.fromkeys(("peak", "p99", "p95", "p75", "p50", "avg"), 1.5)
+    return {
+        **SCOPE,
+        "run_id": "",
+        "labels": {"a": "b"},
+        "payload": {
+            "start_time": "2026-02-06T14:30:02.185Z",
+            "end_time": "2026-02-06T14:30:22.190Z",
+            "duration_seconds": 20.0,
+            "sample_count": 11,
+            "cpu_total_percent": rates,
+            "containers": [{"name": "runner", "cpu_cores": rates}],
+            "top_cpu_processes": [{"pid": 1, "name": "a", "container": "runner"}],
+        },
+    }
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes(body: bytes) -> None:
+    """Any bytes are a token request or an InvalidRequest."""
+    assert isinstance(read_or_refuse(TokenBody, body), TokenBody | InvalidRequest)

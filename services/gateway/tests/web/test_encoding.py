@@ -1,0 +1,171 @@
+"""Listings compressed where a client asks for it."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import json
+import socket
+import zlib
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runmeter.gateway.web.encoding import Gzip, accepts_gzip
+
+RUNS = "/api/v1/metrics/repo/o/r/w/j"
+TOKEN = "5ec4e7ba" * 8  # of a push token's form
+GZIP = {"Accept-Encoding": "gzip"}
+PLAIN = {"Accept-Encoding": "identity"}
+
+
+@pytest.mark.parametrize(
+    ("value", "accepted"),
+    [
+        ("gzip", True),
+        ("GZIP", True),
+        ("x-gzip", True),
+        ("deflate, gzip;q=1.0, *;q=0.5", True),
+        ("gzip;q=0.001", True),
+        ("gzip ; q = 0.5", True),
+        ("*", True),
+        ("br, *;q=0.1", True),
+        ("gzip;q=0.5, identity;q=0.5", True),
+        ("", False),
+        ("identity", False),
+        ("br, zstd", False),
+        ("gzip;q=0", False),
+        ("gzip;q=0.000, *", False),
+        ("*;q=0", False),
+        ("gzip;q=0.5, identity", False),
+        ("gzip;q=2", False),
+        ("gzip;level=9", False),
+        ("notgzip", False),
+    ],
+)
+def test_accepts_gzip(value: str, accepted: bool) -> None:
+    """gzip is used where it is asked for, and liked no less than nothing."""
+    assert accepts_gzip([value]) is accepted
+
+
+def test_headers_add_up() -> None:
+    """Several headers are one list; none asks for nothing."""
+    assert accepts_gzip(["br", "gzip"])
+    assert not accepts_gzip([])
+
+
+@given(st.lists(st.text()))
+def test_any_header(values: list[str]) -> None:
+    """No header is an error."""
+    assert accepts_gzip(values) in (True, False)
+
+
+@given(st.lists(st.binary(max_size=200), max_size=5))
+def test_each_part_can_be_read(parts: list[bytes]) -> None:
+    """What was returned so far holds all that came so far; with the last part it is whole."""
+    coder, reader = Gzip(), zlib.decompressobj(31)
+    for part in parts:
+        assert reader.decompress(coder.part(part)) == part
+        assert not reader.eof
+    assert reader.decompress(coder.last(b"end")) == b"end"
+    assert reader.eof
+
+
+def test_listing(client: httpx.Client, double: Any, golden_stored: Any, golden_run: Any) -> None:
+    """The same array, a fraction of the bytes; each variant has its tag."""
+    double.listing = double.streams([[golden_stored] * 100] * 3)
+    with client.stream("GET", RUNS, headers=GZIP) as coded:
+        sent = b"".join(coded.iter_raw())
+    plain = client.get(RUNS, headers=PLAIN)
+    assert coded.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert coded.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+    assert (coded.headers["etag"], plain.headers["etag"]) == ('"etag-1-gzip"', '"etag-1"')
+    assert gzip.decompress(sent) == plain.content
+    assert len(sent) < len(plain.content) / 5
+    assert json.loads(plain.content) == [golden_run] * 300
+
+
+def test_known_variants(client: httpx.Client) -> None:
+    """A client that has this variant need not get it again; another variant is another answer."""
+    for coding, own, other in (
+        (GZIP, '"etag-1-gzip"', '"etag-1"'),
+        (PLAIN, '"etag-1"', '"etag-1-gzip"'),
+    ):
+        known = client.get(RUNS, headers=coding | {"If-None-Match": own})
+        assert (known.status_code, known.headers["etag"]) == (304, own)
+        assert known.headers["vary"] == "Accept-Encoding"
+        assert "content-encoding" not in known.headers
+        assert client.get(RUNS, headers=coding | {"If-None-Match": other}).status_code == 200
+
+
+def test_empty_listing(client: httpx.Client) -> None:
+    """An empty array is coded as well."""
+    answer = client.get(RUNS, headers=GZIP)
+    assert (answer.headers["content-encoding"], answer.text) == ("gzip", "[]")
+
+
+def test_problems_are_plain(client: httpx.Client, double: Any) -> None:
+    """What cannot be listed is a problem that everyone can read."""
+    double.listing = double.streams([], then=double.fails(grpc.StatusCode.UNAVAILABLE))
+    with client.stream("GET", RUNS, headers=GZIP) as answer:
+        assert json.loads(b"".join(answer.iter_raw()))["status"] == 503
+    assert "content-encoding" not in answer.headers
+
+
+def test_head(client: httpx.Client, double: Any, golden_stored: Any) -> None:
+    """HEAD tells of the variant that GET would answer."""
+    double.listing = double.streams([[golden_stored]])
+    answer = client.head(RUNS, headers=GZIP)
+    assert (answer.headers["content-encoding"], answer.content) == ("gzip", b"")
+    assert answer.headers["etag"] == '"etag-1-gzip"'
+
+
+def test_pages_come_one_by_one(client: httpx.Client, double: Any, golden_stored: Any) -> None:
+    """A page can be read before the next one is there."""
+    open_gate, gate = double.gate()
+    double.listing = double.streams([[golden_stored]], then=gate)
+    reader = zlib.decompressobj(31)
+    with client.stream("GET", RUNS, headers=GZIP) as response:
+        chunks = response.iter_raw()
+        received = b""
+        while not received.endswith(b"}"):
+            received += reader.decompress(next(chunks))
+        assert received.startswith(b'[{"id":7,')
+        open_gate()
+        received += reader.decompress(b"".join(chunks))
+    assert reader.eof
+    assert len(json.loads(received)) == 1
+
+
+def test_broken_listing(client: httpx.Client, double: Any, golden_stored: Any) -> None:
+    """A stream that fails is a broken transfer, and what came of it no whole gzip."""
+    then = double.fails(grpc.StatusCode.UNAVAILABLE)
+    double.listing = double.streams([[golden_stored]], then=then)
+    reader = zlib.decompressobj(31)
+    with client.stream("GET", RUNS, headers=GZIP) as response:
+        chunks = response.iter_raw()
+        received = reader.decompress(next(chunks))
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+            received += reader.decompress(b"".join(chunks))
+    assert received.startswith(b'[{"id":7,')
+    assert not reader.eof
+
+
+def test_http_1_0(gateway: Any, double: Any, golden_run: Any, golden_stored: Any) -> None:
+    """An HTTP/1.0 client may ask for gzip, too, and gets it with its length."""
+    double.listing = double.streams([[golden_stored]] * 3)
+    host, _, port = gateway.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        head = (
+            f"GET {RUNS} HTTP/1.0\r\nAuthorization: Bearer {TOKEN}\r\nAccept-Encoding: gzip\r\n\r\n"
+        )
+        connection.sendall(head.encode())
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert response.getheader("content-encoding") == "gzip"
+        assert json.loads(gzip.decompress(response.read())) == [golden_run] * 3

@@ -1,0 +1,316 @@
+"""What one client may take: requests a second, requests and connections at once, and time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
+from typing import Any
+
+import httpx
+import pytest
+
+from runmeter.gateway.api.app import create_app
+from runmeter.gateway.receiver.client import Backend
+from runmeter.gateway.values import Address
+from runmeter.gateway.web.body import BodyLimits
+from runmeter.gateway.web.limits import Edge, Patience, Rates
+from runmeter.gateway.web.server import drain, listen, serve_on
+from runmeter.v1 import run_service_pb2
+
+RUNS = "/api/v1/metrics/repo/o/r/w/j"
+TOKEN = "5ec4e7ba" * 8  # of a push token's form
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+HEAD = f"GET {RUNS} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+WAIT_SECONDS = 20.0
+
+
+def problem(response: httpx.Response, status: int) -> str:
+    """Check a refusal; what it says."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert int(response.headers["retry-after"]) >= 1
+    assert response.json()["status"] == status
+    return str(response.json()["detail"])
+
+
+def client_of(address: str) -> dict[str, str]:
+    """Headers of another client, as a trusted proxy sends them."""
+    return HEADERS | {"X-Forwarded-For": address}
+
+
+# -- requests a second --------------------------------------------------------------------
+
+
+def test_rate(start: Any, own_double: Any) -> None:
+    """Beyond its rate a client gets 429 and when to come back; others, and /health, do not."""
+    program = start(
+        f"--receiver=grpc://127.0.0.1:{own_double.port}",
+        "--rate-limit=1",
+        "--trusted-proxies=127.0.0.1",
+    )
+    with httpx.Client(base_url=program.url, trust_env=False) as client:
+        one, other = client_of("2001:db8::1"), client_of("2001:db8:0:1::1")
+        answers = [client.get(RUNS, headers=one) for _ in range(6)]
+        assert [answer.status_code for answer in answers[:2]] == [200, 200]
+        assert answers[-1].headers["retry-after"] == "1"
+        assert problem(answers[-1], 429) == "A client may send 1 requests a second."
+        # of IPv6 the network counts
+        assert client.get(RUNS, headers=client_of("2001:db8::2")).status_code == 429
+        assert client.get(RUNS, headers=other).status_code == 200
+        assert {client.get("/health", headers=one).status_code for _ in range(9)} == {200}
+        statuses = (client.get(RUNS, headers=one).status_code for _ in itertools.count())
+        assert 200 in itertools.islice(statuses, 20_000)
+    text = httpx.get(f"{program.ops_url}/metrics", trust_env=False).text
+    assert 'runmeter_gateway_requests_refused_total{reason="rate"}' in text
+
+
+def test_rate_of_everything(start: Any) -> None:
+    """What is no route, and what is refused at once, counts as well."""
+    program = start("--rate-limit=1")
+    with httpx.Client(base_url=program.url, trust_env=False) as client:
+        assert [client.get("/nowhere").status_code for _ in range(2)] == [404, 404]
+        assert client.post("/api/v1/token", content=b"x" * 1000).status_code == 429
+
+
+def test_rates_of_many_clients() -> None:
+    """Clients beyond the greatest number take no more memory, and no thread."""
+    script = """if True:
+        import resource, threading
+        from runmeter.gateway.web.limits import CLIENTS_MAX, Rates
+        rates = Rates(100)
+        def ask(numbers):
+            for number in numbers:
+                rates.wait_seconds(f"2001:db8:{number >> 16:x}:{number & 65535:x}::/64")
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        first = ask(range(CLIENTS_MAX))
+        print(ask(range(CLIENTS_MAX, 3 * CLIENTS_MAX)) - first, threading.active_count())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=True
+    )
+    more_kib, threads = map(int, done.stdout.split())
+    assert more_kib < 8 * 1024
+    assert threads == 1
+
+
+def test_a_client_is_not_forgotten_by_asking() -> None:
+    """Who asks all the time stays known, however many others come."""
+    rates = Rates(1, clients_max=10)
+    found = []
+    for number in range(100):
+        found.append(rates.wait_seconds("busy") > 0)
+        rates.wait_seconds(f"other-{number}")
+    assert found[:3] == [False, False, True]
+    assert sum(not refused for refused in found) < 50
+
+
+# -- requests at once ---------------------------------------------------------------------
+
+
+def test_requests_at_once(start: Any, own_double: Any) -> None:
+    """One client may have half of what may be answered at once, all together all of it; what
+    waits for its turn elsewhere is told so, and afterwards all is as before."""
+    program = start(
+        f"--receiver=grpc://127.0.0.1:{own_double.port}",
+        "--max-requests=4",
+        "--trusted-proxies=127.0.0.1",
+    )
+    own_double.listing = own_double.streams([], then=own_double.hang)
+    host, _, port = program.address.rpartition(":")
+    with httpx.Client(base_url=program.url, trust_env=False) as client, ExitStack() as open_ones:
+        for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.2"):
+            connection = socket.create_connection((host, int(port)), timeout=WAIT_SECONDS)
+            open_ones.enter_context(connection)
+            head = HEAD.replace(b"\r\n\r\n", f"\r\nX-Forwarded-For: {address}\r\n\r\n".encode())
+            connection.sendall(head)
+            own_double.call()
+            if address == "192.0.2.1":
+                continue
+            assert "at once" in problem(client.get(RUNS, headers=client_of("192.0.2.1")), 429)
+        assert "busy" in problem(client.get(RUNS, headers=client_of("192.0.2.3")), 503)
+        assert client.get("/health").status_code == 200
+        open_ones.close()
+        own_double.listing = own_double.streams([])
+        statuses = (
+            client.get(RUNS, headers=client_of("192.0.2.1")).status_code for _ in itertools.count()
+        )
+        assert 200 in itertools.islice(statuses, 20_000)
+
+
+# -- connections --------------------------------------------------------------------------
+
+
+def test_connections_at_once(start: Any, own_double: Any) -> None:
+    """A new connection takes the place of one that waits; where all are busy it gets 503."""
+    program = start(f"--receiver=grpc://127.0.0.1:{own_double.port}", "--max-connections=3")
+    own_double.listing = own_double.streams([], then=own_double.hang)
+    host, _, port = program.address.rpartition(":")
+
+    def connect(data: bytes) -> socket.socket:
+        connection = socket.create_connection((host, int(port)), timeout=WAIT_SECONDS)
+        connection.sendall(data)
+        return connection
+
+    with ExitStack() as open_ones:
+        idle = open_ones.enter_context(connect(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n"))
+        assert idle.recv(65536).startswith(b"HTTP/1.1 200 ")
+        half = open_ones.enter_context(connect(b"GET /hea"))
+        for _ in range(3):  # the second and third put the others out
+            open_ones.enter_context(connect(HEAD))
+            own_double.call()
+        for waiting in (idle, half):
+            with suppress(ConnectionResetError):  # as good
+                assert waiting.recv(100) == b""
+        refused = httpx.get(f"{program.url}/health", trust_env=False)
+        assert "busy" in problem(refused, 503)
+        assert refused.headers["connection"] == "close"
+        assert refused.headers["x-content-type-options"] == "nosniff"
+        assert refused.headers["x-request-id"] == refused.json()["request_id"]
+        assert program.event("connection.refused")["limit"] == 3
+        text = httpx.get(f"{program.ops_url}/metrics", trust_env=False).text
+        assert "runmeter_gateway_connections_refused_total 1.0" in text
+        assert "runmeter_gateway_connections 3.0" in text
+    statuses = set()
+    for _ in range(20_000):
+        statuses.add(httpx.get(f"{program.url}/health", trust_env=False).status_code)
+        if 200 in statuses:
+            break
+    assert 200 in statuses
+
+
+# -- time ---------------------------------------------------------------------------------
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@asynccontextmanager
+async def served(
+    name: str, patience: Patience, target: str = "127.0.0.1:1", body_seconds: float = 30.0
+) -> AsyncIterator[Callable[[], Awaitable[Connection]]]:
+    """Serve with little patience; what opens a connection."""
+    sock = listen(Address("127.0.0.1", 0), "--addr")
+    edge = Edge(patience=patience)
+    app = create_app(Backend(target), BodyLimits(1_000_000, body_seconds), edge, name=name)
+    app.config.TOUCHUP = False  # Sanic does it for one application of a process
+    server = await serve_on(app, sock)
+    try:
+        yield lambda: asyncio.open_connection(*sock.getsockname())
+    finally:
+        await drain(server, 0, lambda: True)
+
+
+async def trickle(writer: asyncio.StreamWriter, part: bytes) -> None:
+    """Send a little now and then, until nobody takes it any more."""
+    while not writer.is_closing():
+        writer.write(part)
+        try:
+            await writer.drain()
+        except ConnectionError:
+            return
+        await asyncio.sleep(0.02)
+
+
+def answer(patience: Patience, name: str, head: bytes, part: bytes, seconds: float = 30.0) -> Any:
+    """What a client gets that sends ``head``, and then ``part`` for ever; and that it ends."""
+
+    async def exchange() -> tuple[int, Any]:
+        async with served(name, patience, body_seconds=seconds) as connect:
+            reader, writer = await connect()
+            writer.write(head)
+            trickling = asyncio.create_task(trickle(writer, part))
+            try:
+                text = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WAIT_SECONDS)
+                length = int(text.lower().partition(b"content-length: ")[2].split()[0])
+                body = await reader.readexactly(length)
+                with suppress(ConnectionError):  # as good: nothing is taken any more
+                    assert await asyncio.wait_for(reader.read(), WAIT_SECONDS) == b""
+                return int(text.split()[1]), json.loads(body)
+            finally:
+                trickling.cancel()
+                writer.close()
+
+    return asyncio.run(exchange())
+
+
+def test_head_that_never_ends() -> None:
+    """Headers that trickle in are a 408, however busy the client looks."""
+    head = b"GET /health HTTP/1.1\r\nHost: h\r\n"
+    status, body = answer(Patience(head_seconds=0.3), "slow-head", head, b"X: y\r\n")
+    assert (status, body["status"]) == (408, 408)
+    assert "headers" in body["detail"]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/token", "/health"])
+def test_body_that_trickles(path: str) -> None:
+    """A body that trickles in is a 408, of a route that wants one and of one that does not."""
+    method = "GET" if path == "/health" else "POST"
+    head = f"{method} {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer x\r\n"
+    head += "Content-Type: application/json"
+    head += "\r\nContent-Length: 900000\r\n\r\n"
+    name = f"slow-body-{method}"
+    status, body = answer(Patience(), name, head.encode(), b" ", seconds=0.3)
+    assert (status, body["status"]) == (408, 408)
+    assert "body" in body["detail"]
+
+
+def test_body_that_nobody_wants() -> None:
+    """A client that goes on sending after its answer is cut off."""
+    head = b"POST /api/v1/token HTTP/1.1\r\nHost: h\r\nContent-Length: 900000\r\n\r\n"
+    status, _ = answer(Patience(drain_seconds=0.3), "slow-drain", head, b" ")
+    assert status == 401
+
+
+def test_idle_connection() -> None:
+    """A connection without requests is closed."""
+
+    async def wait() -> bytes:
+        async with served("idle", Patience(idle_seconds=0.3)) as connect:
+            reader, writer = await connect()
+            try:
+                return await asyncio.wait_for(reader.read(), WAIT_SECONDS)
+            finally:
+                writer.close()
+
+    assert asyncio.run(wait()) == b""
+
+
+def test_reader_that_stops(own_double: Any, golden_stored: Any) -> None:
+    """A client that takes nothing of its answer any more is cut off, and the query ends."""
+    cancelled = own_double.cancelled
+
+    async def endless(request: Any, context: Any) -> Any:
+        try:
+            yield run_service_pb2.ListRunsResponse(header={"etag": "e"})
+            while True:
+                yield page
+        except (asyncio.CancelledError, GeneratorExit):
+            cancelled.set()
+            raise
+
+    page = run_service_pb2.ListRunsResponse(page={"runs": [golden_stored] * 100})
+    own_double.listing = endless
+
+    async def stall() -> bytes:
+        target = f"127.0.0.1:{own_double.port}"
+        async with served("stall", Patience(write_seconds=0.3), target) as connect:
+            reader, writer = await connect()
+            try:
+                writer.write(HEAD)
+                begin = await asyncio.wait_for(reader.readexactly(1000), WAIT_SECONDS)
+                assert await asyncio.to_thread(cancelled.wait, WAIT_SECONDS)
+                with suppress(ConnectionError):
+                    while part := await asyncio.wait_for(reader.read(1 << 20), WAIT_SECONDS):
+                        begin += part
+                return begin
+            finally:
+                writer.close()
+
+    received = asyncio.run(stall())
+    assert b"200 OK" in received[:20]
+    assert not received.endswith(b"0\r\n\r\n")

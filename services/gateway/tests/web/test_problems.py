@@ -1,0 +1,177 @@
+"""Every error in terms of HTTP."""
+
+from __future__ import annotations
+
+import inspect
+import json
+
+import grpc
+import pytest
+import sanic.exceptions
+from sanic.exceptions import MethodNotAllowed, RequestCancelled, SanicException, ServiceUnavailable
+
+from runmeter.gateway import errors
+from runmeter.gateway.errors import FieldError, ReceiverError
+from runmeter.gateway.web.problems import KINDS, outcome_of, problem_response
+
+EXPECTED = {
+    "INVALID_ARGUMENT": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "ALREADY_EXISTS": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "UNAVAILABLE": 503,
+    "CANCELLED": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+SECRET = "ipv4:10.0.0.7:50051 is our address"
+
+OWN = [
+    (errors.InvalidRequest("x", FieldError("a", "b")), 400),
+    (errors.MissingBearer(), 401),
+    (errors.NoPushToken(), 401),
+    (errors.BodyTooLarge(10), 413),
+    (errors.BodyTooSlow(30.0), 408),
+    (errors.UnsupportedMediaType("x"), 415),
+    (errors.AddressTooLong(), 414),
+    (errors.HeadTooLarge(10), 431),
+    (errors.HeadTooSlow(10.0), 408),
+    (errors.TooManyRequests(100, 0.01), 429),
+    (errors.TooManyAtOnce(), 429),
+    (errors.Overloaded(), 503),
+    (ReceiverError("INTERNAL", SECRET), 500),
+]
+
+
+@pytest.mark.parametrize("code", list(grpc.StatusCode), ids=lambda code: code.name)
+def test_every_grpc_code(code: grpc.StatusCode) -> None:
+    """Each gRPC code has its status; what is not foreseen is a 500."""
+    assert outcome_of(ReceiverError(code.name, "")).status == EXPECTED.get(code.name, 500)
+
+
+@pytest.mark.parametrize(("error", "status"), OWN, ids=lambda value: type(value).__name__)
+def test_own_errors(error: errors.GatewayError, status: int) -> None:
+    """Each of our errors has its status."""
+    assert outcome_of(error).status == status
+
+
+def test_no_own_error_is_forgotten() -> None:
+    """The list above holds every class of the tree."""
+    tree = {
+        c for _, c in inspect.getmembers(errors, inspect.isclass) if c.__module__ == errors.__name__
+    }
+    tree -= {errors.GatewayError, FieldError}
+    assert {type(error) for error, _ in OWN} == tree
+
+
+@pytest.mark.parametrize(
+    "kind",
+    sorted(
+        {
+            cls
+            for _, cls in inspect.getmembers(sanic.exceptions, inspect.isclass)
+            if issubclass(cls, SanicException) and cls is not MethodNotAllowed
+        },
+        key=lambda cls: cls.__name__,
+    ),
+    ids=lambda cls: cls.__name__,
+)
+def test_every_error_of_the_http_layer(kind: type[SanicException]) -> None:
+    """Whatever Sanic raises has a status that is named here."""
+    error = kind.__new__(kind)
+    SanicException.__init__(error, "text")
+    assert outcome_of(error).status in KINDS
+
+
+def test_client_gone() -> None:
+    """A client that left is not an error of the server."""
+    assert outcome_of(RequestCancelled()).status == 499
+
+
+def test_unknown_errors_say_nothing() -> None:
+    """A defect is a 500 without its text."""
+    outcome = outcome_of(ZeroDivisionError(SECRET))
+    assert (outcome.status, outcome.detail) == (500, None)
+
+
+@pytest.mark.parametrize("code", list(grpc.StatusCode), ids=lambda code: code.name)
+def test_texts_of_grpc_itself_are_not_told(code: grpc.StatusCode) -> None:
+    """Only codes that the receiver itself answers for keep their text."""
+    body = problem_response(outcome_of(ReceiverError(code.name, SECRET)), "id").body or b""
+    told = code.name in (
+        "INVALID_ARGUMENT",
+        "UNAUTHENTICATED",
+        "PERMISSION_DENIED",
+        "ALREADY_EXISTS",
+    )
+    assert (SECRET in body.decode()) == told
+
+
+def test_field_violations() -> None:
+    """Bad fields are listed; the receiver's summary of them is replaced."""
+    error = ReceiverError(
+        "INVALID_ARGUMENT", "run.payload.x: bad", errors=(FieldError("payload.x", "bad"),)
+    )
+    response = problem_response(outcome_of(error), "id-1")
+    assert response.content_type == "application/problem+json"
+    assert json.loads(response.body or b"") == {
+        "type": "urn:runmeter:problem:invalid-request",
+        "title": "Invalid request",
+        "status": 400,
+        "detail": "The receiver refused these fields.",
+        "request_id": "id-1",
+        "errors": [{"field": "payload.x", "reason": "bad"}],
+    }
+
+
+def test_texts_are_bounded() -> None:
+    """What a stranger has sent comes back cut: a key of a mebibyte is no answer."""
+    error = errors.InvalidRequest("x" * 2000, FieldError("k" * 2**20, "r" * 1001))
+    found = json.loads(problem_response(outcome_of(error), "id-1").body or b"")
+    (bad,) = found["errors"]
+    assert [len(text) for text in (found["detail"], bad["field"], bad["reason"])] == [1000] * 3
+    assert bad["field"] == "k" * 999 + "\u2026"
+
+
+@pytest.mark.parametrize(
+    ("code", "seconds", "expected"),
+    [
+        ("RESOURCE_EXHAUSTED", 2.4, "3"),
+        ("RESOURCE_EXHAUSTED", 0.0, "1"),
+        ("RESOURCE_EXHAUSTED", None, "1"),
+        ("UNAVAILABLE", 5.0, "5"),
+        ("UNAVAILABLE", None, "1"),
+        ("ALREADY_EXISTS", 5.0, None),
+    ],
+)
+def test_retry_after(code: str, seconds: float | None, expected: str | None) -> None:
+    """Retry-After is in whole seconds, rounded up, at least one."""
+    outcome = outcome_of(ReceiverError(code, "", retry_after_seconds=seconds))
+    assert outcome.headers.get("Retry-After") == expected
+
+
+def test_too_large_for_the_receiver() -> None:
+    """RESOURCE_EXHAUSTED about the size of a push is a 413, without Retry-After."""
+    outcome = outcome_of(ReceiverError("RESOURCE_EXHAUSTED", SECRET, too_large=True))
+    assert (outcome.status, dict(outcome.headers)) == (413, {})
+
+
+def test_allow_is_in_order() -> None:
+    """405 names the methods in a fixed order."""
+    error = MethodNotAllowed("x", "PUT", ("POST", "GET", "HEAD"))
+    assert outcome_of(error).headers == {"Allow": "GET, HEAD, POST"}
+
+
+def test_busy_http_layer() -> None:
+    """503 says when to come back, whoever found out."""
+    assert outcome_of(ServiceUnavailable("x")).headers == {"Retry-After": "1"}
+
+
+def test_unauthenticated_asks_for_a_bearer() -> None:
+    """401 says how to authenticate, whoever found out."""
+    for error in (
+        errors.MissingBearer(),
+        errors.NoPushToken(),
+        ReceiverError("UNAUTHENTICATED", "expired"),
+    ):
+        assert outcome_of(error).headers == {"WWW-Authenticate": "Bearer"}

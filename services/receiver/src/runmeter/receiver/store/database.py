@@ -1,0 +1,114 @@
+"""What ``--db`` may name."""
+
+import os
+import re
+from pathlib import Path
+from typing import Literal, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+from runmeter.receiver.errors import DatabaseUnusable
+from runmeter.service.values import is_host_name
+
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_NAME_MAX_BYTES = 255  # of every usual file system
+_SCHEME = re.compile(r"(sqlite|postgres|postgresql)://", re.IGNORECASE)
+# a slip in a URL, and libpq's host=… password=…, would be names of files too: and shown
+_PLAIN_PATH = re.compile(r"\.{0,2}/(?!/)|(?!\s)[^\"'\ufeff:@=\\]*(?<!\s)\Z")
+
+
+class Database(NamedTuple):
+    """A database: `location` is a SQLite path or a PostgreSQL URL, `label` has no password."""
+
+    kind: Literal["sqlite", "postgres"]
+    location: str
+    label: str
+
+    def require(self) -> None:
+        """Check that a SQLite file is there: opening one makes it.
+
+        Raises:
+            DatabaseUnusable: it is not.
+        """
+        if self.kind == "sqlite" and not Path(self.location).exists():
+            raise DatabaseUnusable(self.label, "there is no such file; name another in --db")
+
+    @property
+    def ssl_mode(self) -> str:
+        """The ``sslmode`` of a PostgreSQL URL; empty if none is given."""
+        return parse_qs(urlsplit(self.location).query).get("sslmode", [""])[-1]
+
+    def advice(self) -> str:
+        """Say what to look at when the database cannot be used."""
+        if self.kind == "postgres":
+            return "check that the server runs and that --db names host, user and database"
+        path = Path(self.location)
+        if path.is_dir():
+            return "it is a folder; name a file in --db"
+        if not path.parent.is_dir():
+            return f"there is no folder {path.parent}; make it or name another path in --db"
+        if path.exists():
+            return (
+                "--db must name a SQLite file, and this user must be able to write it and to "
+                "create files beside it"
+            )
+        return f"this user must be able to create files in the folder {path.parent}"
+
+
+def parse_database(text: str) -> Database:
+    """Parse a path, ``sqlite://path`` or ``postgres://user:password@host:port/name``.
+
+    Raises:
+        ValueError: the text says what is allowed instead, and nothing of what was given: that
+            may hold a password.
+    """
+    found = _SCHEME.match(text)
+    if found is not None:
+        is_file = found[1].lower() == "sqlite"
+        return _sqlite(text[found.end() :]) if is_file else _postgres(text)
+    if text.startswith(":memory:") or _PLAIN_PATH.match(text):
+        return _sqlite(text)
+    raise ValueError(
+        "must be a path (./ in front of one with : @ = \\ or quotes, or with a space at an end), "
+        "sqlite://path or postgres://user@host/name"
+    )
+
+
+def _sqlite(path: str) -> Database:
+    if not path or path.startswith(":memory:"):
+        raise ValueError("must name a file: what is stored has to last")
+    if "\0" in path:
+        raise ValueError("must not hold NUL")
+    if any(len(os.fsencode(part)) > _NAME_MAX_BYTES for part in Path(path).parts):
+        raise ValueError(f"must not have a name of more than {_NAME_MAX_BYTES} bytes in it")
+    return Database("sqlite", path, path)
+
+
+def _postgres(url: str) -> Database:
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+        options = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError as error:
+        raise ValueError(
+            "must be a valid URL: postgres://user@host:port/name, with %2F for / in a password, "
+            "%23 for #, %3F for ? and %40 for @"
+        ) from error
+    if not is_host_name(parts.hostname or ""):
+        raise ValueError("must have a valid name of a host: postgres://user@host:port/name")
+    if not parts.path.strip("/"):
+        raise ValueError("must name a database: postgres://user@host:port/name")
+    if "@" in parts.path + parts.query + parts.fragment:  # what stands before it is a password
+        raise ValueError("must have %40 for @, %2F for /, %23 for # and %3F for ? in a password")
+    _check_options(options)
+    return Database("postgres", url, f"postgres://{parts.hostname or ''}{port}{parts.path}")
+
+
+def _check_options(options: dict[str, list[str]]) -> None:
+    unknown = options.keys() - {"sslmode"}
+    if unknown:
+        raise ValueError(
+            "may have ?sslmode=… only; certificates are named by PGSSLROOTCERT, PGSSLCERT and "
+            "PGSSLKEY"
+        )
+    if not {*options.get("sslmode", ())} <= {*SSL_MODES}:
+        raise ValueError(f"must have an sslmode of {', '.join(SSL_MODES)}")
