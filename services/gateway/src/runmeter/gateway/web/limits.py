@@ -14,7 +14,7 @@ from throttled import MemoryStore, RateLimiterType, Throttled, rate_limiter
 from runmeter.gateway import events
 from runmeter.gateway.errors import GatewayError, Overloaded, TooManyAtOnce, TooManyRequests
 from runmeter.gateway.metrics import Metrics
-from runmeter.gateway.proxies import Proxies, client_key
+from runmeter.gateway.web.clients import Proxies, client_key
 from runmeter.gateway.web.request import GatewayRequest
 
 CLIENTS_MAX: Final = 50_000
