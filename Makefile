@@ -44,7 +44,7 @@ soak: setup ## end RUNS=1000 collectors in each way at random moments, every rec
 	LOSSES_RUNS=$(RUNS) LOSSES_SEED=$(SEED) LOSSES_SECONDS=$(LOAD_SECONDS) $(VENV)/bin/pytest \
 	  tests/e2e/test_losses.py tests/e2e/test_faults.py tests/e2e/test_gateway_load.py tests/e2e/test_receiver_faults*.py \
 	  tests/contract/test_order.py tests/contract/test_fuzzed.py tests/contract/test_any_names.py \
-	  services/receiver/tests/test_transfer.py::test_runs_make_the_round_trip --durations=0
+	  services/receiver/tests/admin/test_transfer.py::test_runs_make_the_round_trip --durations=0
 
 coverage: setup ## which lines and branches of each package its tests reach; fails below 95 % where it matters most
 	$(VENV)/bin/tox run -e coverage

@@ -13,7 +13,7 @@ from bench.receivers import Load, Receiver, receiver
 from bench.report import Claim, Result, at_least, show
 from bench.runs import example_run
 from runmeter.receiver.model import Push, content_digest
-from runmeter.receiver.records import CONTAINER_COLUMNS, container_row, run_columns
+from runmeter.receiver.store.records import CONTAINER_COLUMNS, container_row, run_columns
 from runmeter.receiver.wire import reading
 from runmeter.v1 import ingest_service_pb2
 
@@ -102,7 +102,7 @@ def _raw_rate(path: Path, seconds: float) -> float:
     connection = sqlite3.connect(path)
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
-    schema = Path(__file__).parent.parent / "services/receiver/tests/schema_0001.sql"
+    schema = Path(__file__).parent.parent / "services/receiver/tests/store/schema_0001.sql"
     connection.executescript(schema.read_text())
     insert = f"INSERT INTO run ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     marks = ", ".join("?" * len(CONTAINER_COLUMNS))

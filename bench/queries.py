@@ -17,7 +17,7 @@ from bench.receivers import READ_TOKEN, ROOT, Receiver, receiver
 from bench.report import Claim, Result, at_least, show
 from bench.runs import SCOPE, example_run
 from runmeter.receiver.model import Push, content_digest
-from runmeter.receiver.records import CONTAINER_COLUMNS, container_row, run_columns
+from runmeter.receiver.store.records import CONTAINER_COLUMNS, container_row, run_columns
 from runmeter.receiver.wire import reading
 from runmeter.v1 import ingest_service_pb2
 

@@ -22,8 +22,8 @@ import uvloop
 from bench.runs import SCOPE
 from runmeter.receiver import app, config, logs
 from runmeter.receiver.model import Push, Receipt, Scope
+from runmeter.receiver.store.writer import Writer
 from runmeter.receiver.tokens import Keyring
-from runmeter.receiver.writer import Writer
 
 ROOT = Path(__file__).parent.parent
 KEY = "hmac-key-of-benchmarks"

@@ -29,12 +29,13 @@ from hypothesis import settings
 from rig.postgres import running_postgres as running_postgres
 from tortoise.backends.base.executor import EXECUTOR_CACHE
 
-from runmeter.receiver import store
-from runmeter.receiver.databases import Database, parse_database
+from runmeter.receiver.admin import lines
 from runmeter.receiver.model import ArchivedRun, Push, Run, content_digest
+from runmeter.receiver.store import connections
+from runmeter.receiver.store.database import Database, parse_database
+from runmeter.receiver.store.writer import Writer
 from runmeter.receiver.tokens import Keyring
-from runmeter.receiver.wire import lines, reading, writing
-from runmeter.receiver.writer import Writer
+from runmeter.receiver.wire import reading, writing
 from runmeter.v1 import (
     ingest_service_pb2,
     ingest_service_pb2_grpc,
@@ -179,8 +180,8 @@ def with_writer() -> Callable[..., None]:
         EXECUTOR_CACHE.clear()
 
         async def run() -> None:
-            await store.migrate_database(database)
-            async with store.open_store(database):
+            await connections.migrate_database(database)
+            async with connections.open_store(database):
                 writer = Writer(**limits)
                 task = asyncio.create_task(writer.run())
                 try:

@@ -39,7 +39,7 @@ def ask(rows: Rows) -> tuple[int | None, str, list[list[int]]]:
     """Return next_before_id, etag and the ids of each page."""
 
     async def run() -> tuple[int | None, str, list[list[int]]]:
-        query = RunQuery(rows, lambda: 1.0)
+        query = RunQuery(rows.find_runs, rows.read_runs, lambda: 1.0)
         listing = await query.find(WANTED)
         assert rows.reads == []
         pages = [[run.id for run in page] async for page in query.pages(listing)]

@@ -14,7 +14,9 @@ from typing import Any, NoReturn, TypeVar
 
 import structlog
 
-from runmeter.receiver import commands, events, pruning, store
+from runmeter.receiver import events
+from runmeter.receiver.admin import commands
+from runmeter.receiver.admin.streams import Stop
 from runmeter.receiver.config import (
     ExportConfig,
     ImportConfig,
@@ -22,27 +24,26 @@ from runmeter.receiver.config import (
     PruneConfig,
     ServeConfig,
 )
-from runmeter.receiver.databases import Database
-from runmeter.receiver.failures import Failures
 from runmeter.receiver.ingest import Ingest
-from runmeter.receiver.interceptors import Policy
 from runmeter.receiver.metrics import Metrics
-from runmeter.receiver.ops import Ops, serving
 from runmeter.receiver.peers import Callers
-from runmeter.receiver.pruning import keep_retention
 from runmeter.receiver.query import GroupQuery, RunQuery
+from runmeter.receiver.readiness import Ops, serving
+from runmeter.receiver.retention import Clocks, keep_retention
 from runmeter.receiver.rotation import Rotation, warn_of_short_keys
-from runmeter.receiver.server import CONNECTION_LIMITS, ConnectionLimits, Server, check_address
-from runmeter.receiver.servicers import PUSH_METHODS, READ_METHODS, UseCases
-from runmeter.receiver.store import expiry, groups, probes, runs
-from runmeter.receiver.streams import Stop
+from runmeter.receiver.rpc.failures import Failures
+from runmeter.receiver.rpc.interceptors import Policy
+from runmeter.receiver.rpc.server import CONNECTION_LIMITS, ConnectionLimits, Server, check_address
+from runmeter.receiver.rpc.servicers import PUSH_METHODS, READ_METHODS, UseCases
+from runmeter.receiver.store import connections, expiry, groups, probes, runs
+from runmeter.receiver.store.database import Database
+from runmeter.receiver.store.writer import Writer
 from runmeter.receiver.tokens import Keyring, ReadToken
-from runmeter.receiver.writer import Writer
 
 WRITER_END_SECONDS = 1.0
 COMMAND_END_SECONDS = 3.0
 _T = TypeVar("_T")
-CLOCKS = pruning.Clocks(time.time, time.monotonic)
+CLOCKS = Clocks(time.time, time.monotonic)
 
 
 async def migrate(config: MigrateConfig) -> int:
@@ -53,20 +54,20 @@ async def migrate(config: MigrateConfig) -> int:
 
 async def prune(config: PruneConfig) -> int:
     """Delete what is old; return the exit status."""
-    return await commands.prune(config, _heeding, CLOCKS)
+    return await commands.prune(config, _run_command, CLOCKS)
 
 
 async def export_runs(config: ExportConfig) -> int:
     """Write all runs to standard output; return the exit status."""
-    return await commands.export_runs(config, _heeding, CLOCKS)
+    return await commands.export_runs(config, _run_command, CLOCKS)
 
 
 async def import_runs(config: ImportConfig) -> int:
     """Store what a file or standard input holds; return the exit status."""
-    return await commands.import_runs(config, _heeding, CLOCKS, _writing)
+    return await commands.import_runs(config, _run_command, CLOCKS, _writing)
 
 
-async def _heeding(work: commands.Work) -> int:
+async def _run_command(work: commands.Work) -> int:
     """Do the work of a command, and tell it of the first signal; return the exit status.
 
     A statement that still waits for a lock or a server some seconds later is not waited for.
@@ -97,7 +98,7 @@ async def serve(
     warn_of_short_keys(config.hmac_keys)
     _allow_many_connections()
     metrics = Metrics(version("runmeter-receiver"), (*PUSH_METHODS, *READ_METHODS))
-    writer = make_writer(observer=metrics)
+    writer = make_writer(on_commit=metrics.committed)
     ops = Ops(
         metrics,
         lambda: probes.check_writable(config.database, writer.refused_bytes),
@@ -112,7 +113,7 @@ async def serve(
         server = Server(use_cases, config.address, config.tls, policy, connection_limits)
         # the database before calls are taken, in one task: its context is that of every handler
         async with (
-            store.open_store(config.database),
+            connections.open_store(config.database),
             _writing(writer),
             _keeping(config.retention_seconds, writer),
         ):
@@ -176,8 +177,8 @@ def _allow_many_connections() -> None:
 def _use_cases(config: ServeConfig, writer: Writer) -> UseCases:
     return UseCases(
         ingest=Ingest(writer, time.time),
-        query=RunQuery(runs, time.time),
-        groups=GroupQuery(groups, time.time),
+        query=RunQuery(runs.find_runs, runs.read_runs, time.time),
+        groups=GroupQuery(groups.list_groups, time.time),
         keyring=Keyring(config.hmac_keys),
         read_token=ReadToken(config.read_token),
         max_token_ttl_seconds=config.max_token_ttl_seconds,

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from runmeter.receiver import values
-from runmeter.receiver.databases import Database, parse_database
 from runmeter.receiver.errors import ConfigurationError
 from runmeter.receiver.layers import Flags, Layers
 from runmeter.receiver.logs import FORMATS, LEVELS
 from runmeter.receiver.peers import Networks, parse_networks
+from runmeter.receiver.store.database import Database, parse_database
 from runmeter.receiver.tls import Tls, UnusableFile, load_tls
 
 _TOKEN = re.compile(r"[!-~]{1,4096}", re.ASCII)  # half of what headers may hold

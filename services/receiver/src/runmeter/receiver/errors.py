@@ -8,7 +8,7 @@ ReceiverError
 │   └── StreamUnusable          exit 1: what is exported cannot be written, or imported read
 ├── LineRejected                a line of an import holds no run that can be stored
 ├── Interrupted                 a signal ends a command before its end
-└── CallError                   ends one call; `interceptors.handling.CODES` says with which status
+└── CallError                   ends one call; `rpc.handling.CODES` says with which status
     ├── InvalidRequest          fields are bad, all of them are named
     ├── MalformedRequest        the bytes are no message
     ├── MessageTooLarge         larger than --max-message-bytes

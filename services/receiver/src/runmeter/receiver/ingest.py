@@ -1,23 +1,15 @@
 """Use case: take a run in."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 from runmeter.receiver.model import Push, Receipt, Run, content_digest
-
-
-class WritesPushes(Protocol):
-    """What `writer.Writer` does."""
-
-    async def write(self, push: Push) -> Receipt:
-        """Store a push and return when it is durable."""
-        ...
+from runmeter.receiver.store.writer import Writer
 
 
 class Ingest:
     """Stores validated runs. `clock` returns unix seconds."""
 
-    def __init__(self, writer: WritesPushes, clock: Callable[[], float]) -> None:
+    def __init__(self, writer: Writer, clock: Callable[[], float]) -> None:
         self._writer = writer
         self._clock = clock
 

@@ -285,3 +285,31 @@ def reads_as(state: int, silent_after: int | None, now_ms: int) -> RunState:
     if state == RunState.RUNNING and silent_after is not None and silent_after < now_ms:
         return RunState.INTERRUPTED
     return RunState(state)
+
+
+class GroupFilter(NamedTuple):
+    """What to list: repositories (`within` is empty), or the jobs within a repository.
+
+    `within` and `after` are names in the order of a scope.
+    """
+
+    within: tuple[()] | tuple[str, str]
+    limit: int
+    after: tuple[str, str] | None
+
+
+class RunGroup(NamedTuple):
+    """The runs of one repository or job, counted; the last one has the highest id."""
+
+    names: tuple[str, str]
+    run_count: int
+    last_id: int
+    last_received_at_ms: int
+    last_state: RunState
+
+
+class GroupPage(NamedTuple):
+    """Some repositories or jobs; what follows them, if anything does, comes after `next_after`."""
+
+    groups: list[RunGroup]
+    next_after: tuple[str, str] | None

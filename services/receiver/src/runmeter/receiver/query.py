@@ -2,27 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from typing import NamedTuple
 
-from runmeter.receiver.model import ListedRun, RunFilter, RunState, StoredRun
+from runmeter.receiver.model import (
+    GroupFilter,
+    GroupPage,
+    ListedRun,
+    RunFilter,
+    RunGroup,
+    StoredRun,
+)
 
-LIMIT_DEFAULT = 1000
-LIMIT_MAX = 10000
 PAGE_MAX_RUNS = 100
 PAGE_MAX_BYTES = 2**20
 
-
-class ReadsRuns(Protocol):
-    """What the module `store` does."""
-
-    async def find_runs(self, wanted: RunFilter, now_ms: int) -> list[ListedRun]:
-        """Return up to ``limit + 1`` runs, newest first."""
-        ...
-
-    async def read_runs(self, ids: Iterable[int], now_ms: int) -> dict[int, StoredRun]:
-        """Return stored runs by id."""
-        ...
+FindRuns = Callable[[RunFilter, int], Awaitable[list[ListedRun]]]
+ReadRuns = Callable[[Iterable[int], int], Awaitable[dict[int, StoredRun]]]
+ListGroups = Callable[[GroupFilter, int], Awaitable[list[RunGroup]]]
 
 
 class Listing(NamedTuple):
@@ -38,14 +35,17 @@ class Listing(NamedTuple):
 class RunQuery:
     """Answers queries. `clock` returns unix seconds."""
 
-    def __init__(self, store: ReadsRuns, clock: Callable[[], float]) -> None:
-        self._store = store
+    def __init__(
+        self, find_runs: FindRuns, read_runs: ReadRuns, clock: Callable[[], float]
+    ) -> None:
+        self._find_runs = find_runs
+        self._read_runs = read_runs
         self._clock = clock
 
     async def find(self, wanted: RunFilter) -> Listing:
         """Find what answers a query, without reading a payload."""
         now_ms = int(self._clock() * 1000)
-        runs = await self._store.find_runs(wanted, now_ms)
+        runs = await self._find_runs(wanted, now_ms)
         more = len(runs) > wanted.limit
         runs = runs[: wanted.limit]
         next_before_id = runs[-1].id if more else None
@@ -57,7 +57,7 @@ class RunQuery:
         A run that a push moved out of the wanted states since the listing is left out.
         """
         for page in pages_of(listing.runs):
-            stored = await self._store.read_runs((run.id for run in page), listing.now_ms)
+            stored = await self._read_runs((run.id for run in page), listing.now_ms)
             found = tuple(
                 stored[run.id]
                 for run in page
@@ -67,52 +67,16 @@ class RunQuery:
                 yield found
 
 
-class GroupFilter(NamedTuple):
-    """What to list: repositories (`within` is empty), or the jobs within a repository.
-
-    `within` and `after` are names in the order of a scope.
-    """
-
-    within: tuple[()] | tuple[str, str]
-    limit: int
-    after: tuple[str, str] | None
-
-
-class RunGroup(NamedTuple):
-    """The runs of one repository or job, counted; the last one has the highest id."""
-
-    names: tuple[str, str]
-    run_count: int
-    last_id: int
-    last_received_at_ms: int
-    last_state: RunState
-
-
-class ReadsGroups(Protocol):
-    """What the module `store.groups` does."""
-
-    async def list_groups(self, wanted: GroupFilter, now_ms: int) -> list[RunGroup]:
-        """Return up to ``limit + 1`` groups, sorted by name."""
-        ...
-
-
-class GroupPage(NamedTuple):
-    """Some repositories or jobs; what follows them, if anything does, comes after `next_after`."""
-
-    groups: list[RunGroup]
-    next_after: tuple[str, str] | None
-
-
 class GroupQuery:
     """Answers which repositories and jobs have runs. `clock` returns unix seconds."""
 
-    def __init__(self, store: ReadsGroups, clock: Callable[[], float]) -> None:
-        self._store = store
+    def __init__(self, list_groups: ListGroups, clock: Callable[[], float]) -> None:
+        self._list_groups = list_groups
         self._clock = clock
 
     async def find(self, wanted: GroupFilter) -> GroupPage:
         """Find one page; what is not known has none."""
-        groups = await self._store.list_groups(wanted, int(self._clock() * 1000))
+        groups = await self._list_groups(wanted, int(self._clock() * 1000))
         more = len(groups) > wanted.limit
         groups = groups[: wanted.limit]
         return GroupPage(groups, groups[-1].names if more else None)

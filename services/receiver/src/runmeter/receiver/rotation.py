@@ -9,8 +9,8 @@ from runmeter.receiver import events
 from runmeter.receiver.config import ServeConfig
 from runmeter.receiver.errors import ConfigurationError
 from runmeter.receiver.metrics import Metrics
-from runmeter.receiver.server import Server
-from runmeter.receiver.servicers import UseCases
+from runmeter.receiver.rpc.server import Server
+from runmeter.receiver.rpc.servicers import UseCases
 
 KEY_MIN_BYTES = 16
 

@@ -5,7 +5,7 @@ from typing import Any
 from tortoise.connection import get_connection
 
 from runmeter.receiver.model import ArchivedRun
-from runmeter.receiver.store import READING, reopen
+from runmeter.receiver.store.connections import READING, reopen
 from runmeter.receiver.store.reasons import DATABASE_ERRORS, unavailable
 
 PAGE_RUNS = 64

@@ -9,9 +9,9 @@ on at the bound.
 from tortoise.connection import get_connection
 from tortoise.transactions import in_transaction
 
-from runmeter.receiver.records import ContainerRecord, RunRecord
-from runmeter.receiver.store import READING, WRITING, reopen
+from runmeter.receiver.store.connections import READING, WRITING, reopen
 from runmeter.receiver.store.reasons import DATABASE_ERRORS, unavailable
+from runmeter.receiver.store.records import ContainerRecord, RunRecord
 
 DELETED_MAX = 500
 DELETED_MAX_BYTES = 4 * 2**20  # of payload: a run may have thousands of containers

@@ -9,9 +9,8 @@ from typing import Any
 
 from tortoise.connection import get_connection
 
-from runmeter.receiver.model import Scope, reads_as
-from runmeter.receiver.query import GroupFilter, RunGroup
-from runmeter.receiver.store import READING, reopen
+from runmeter.receiver.model import GroupFilter, RunGroup, Scope, reads_as
+from runmeter.receiver.store.connections import READING, reopen
 from runmeter.receiver.store.reasons import DATABASE_ERRORS, unavailable
 
 

@@ -11,10 +11,11 @@ from tortoise.connection import get_connection
 from tortoise.exceptions import BaseORMException
 from tortoise.transactions import in_transaction
 
-from runmeter.receiver.databases import Database
 from runmeter.receiver.errors import StoreUnavailable
-from runmeter.receiver.store import READING, files, reopen
+from runmeter.receiver.store.connections import READING, reopen
+from runmeter.receiver.store.database import Database
 from runmeter.receiver.store.reasons import DATABASE_ERRORS, reason_of
+from runmeter.receiver.store.sqlite import files
 from runmeter.receiver.store.statements import insert_runs
 
 PUSH_BYTES = 2**16  # SQLite writes less than that to the disk, if anything, only when it commits

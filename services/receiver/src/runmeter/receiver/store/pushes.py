@@ -7,8 +7,8 @@ from tortoise.transactions import in_transaction
 
 from runmeter.receiver.errors import CallError, PushConflict
 from runmeter.receiver.model import Push, PushKey, Receipt, Verdict, push_rank, weigh
-from runmeter.receiver.records import ContainerRecord, RunRecord, container_row, run_columns
-from runmeter.receiver.store import WRITING
+from runmeter.receiver.store.connections import WRITING
+from runmeter.receiver.store.records import ContainerRecord, RunRecord, container_row, run_columns
 from runmeter.receiver.store.statements import (
     StoredPush,
     find_pushes,

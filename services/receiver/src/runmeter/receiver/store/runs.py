@@ -7,9 +7,9 @@ from tortoise.connection import get_connection
 from tortoise.expressions import Q
 
 from runmeter.receiver.model import ListedRun, RunFilter, RunState, StoredRun, reads_as
-from runmeter.receiver.records import RunRecord
-from runmeter.receiver.store import READING, reopen
+from runmeter.receiver.store.connections import READING, reopen
 from runmeter.receiver.store.reasons import DATABASE_ERRORS, unavailable
+from runmeter.receiver.store.records import RunRecord
 
 
 async def find_runs(wanted: RunFilter, now_ms: int) -> list[ListedRun]:

@@ -12,7 +12,7 @@ from tortoise.backends.base.client import BaseDBAsyncClient
 from tortoise.models import Model
 
 from runmeter.receiver.model import PushKey
-from runmeter.receiver.records import CONTAINER_COLUMNS, ContainerRecord, RunRecord, key_of
+from runmeter.receiver.store.records import CONTAINER_COLUMNS, ContainerRecord, RunRecord, key_of
 
 _KEY = "push_id, organization, repository, workflow, job"
 

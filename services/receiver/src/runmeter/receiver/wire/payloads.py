@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from runmeter.receiver.checks import WHOLE_MAX, Checks
 from runmeter.receiver.model import (
     ByteStatistics,
     Container,
@@ -16,6 +15,7 @@ from runmeter.receiver.model import (
     RateStatistics,
     Summary,
 )
+from runmeter.receiver.wire.checks import WHOLE_MAX, Checks
 from runmeter.v1 import run_pb2
 
 CONTAINERS_MAX = 4096

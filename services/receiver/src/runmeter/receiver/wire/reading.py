@@ -9,17 +9,18 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from runmeter.receiver.checks import Checks
-from runmeter.receiver.model import Run, RunFilter, RunState, Scope
-from runmeter.receiver.query import LIMIT_DEFAULT, LIMIT_MAX, GroupFilter
-from runmeter.receiver.scopes import canonical_repository, canonical_scope
+from runmeter.receiver.model import GroupFilter, Run, RunFilter, RunState, Scope
+from runmeter.receiver.wire.checks import Checks
 from runmeter.receiver.wire.cursors import names_of
 from runmeter.receiver.wire.payloads import bound_ms, payload_from_wire
+from runmeter.receiver.wire.scopes import canonical_repository, canonical_scope
 from runmeter.receiver.wire.writing import run_bytes, scope_to_wire
 from runmeter.v1 import run_pb2, run_service_pb2, token_service_pb2
 
 _GroupRequest: TypeAlias = run_service_pb2.ListRepositoriesRequest | run_service_pb2.ListJobsRequest
 
+LIMIT_DEFAULT = 1000
+LIMIT_MAX = 10000
 LABELS_MAX = 32
 EXPIRY_MAX_SECONDS = 3153600000
 STATES_MAX = 32

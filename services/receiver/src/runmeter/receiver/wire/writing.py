@@ -8,15 +8,16 @@ from runmeter.receiver.model import (
     ByteStatistics,
     Container,
     Coverage,
+    GroupPage,
     Host,
     Process,
     RateStatistics,
     Run,
+    RunGroup,
     Scope,
     StoredRun,
     Summary,
 )
-from runmeter.receiver.query import GroupPage, RunGroup
 from runmeter.receiver.wire.cursors import cursor_of
 from runmeter.v1 import run_pb2, run_service_pb2
 

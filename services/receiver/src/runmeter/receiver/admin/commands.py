@@ -1,0 +1,170 @@
+"""What the program does beside serving: migrate, prune, export, import; each to its end.
+
+Each but the first returns the exit status, and ends in order when it is asked to, if the database
+lets it.
+"""
+
+import os
+import signal
+import stat
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any, NamedTuple, TextIO
+
+import structlog
+
+from runmeter.receiver import events
+from runmeter.receiver.admin.exporting import Exporting
+from runmeter.receiver.admin.importing import Importing
+from runmeter.receiver.admin.progress import Progress
+from runmeter.receiver.admin.pruning import Pruning
+from runmeter.receiver.admin.streams import Lines, Stop, wait_or_stop
+from runmeter.receiver.config import ExportConfig, ImportConfig, PruneConfig
+from runmeter.receiver.errors import (
+    ConfigurationError,
+    Interrupted,
+    StoreUnavailable,
+    StreamUnusable,
+)
+from runmeter.receiver.retention import Clocks, bounds
+from runmeter.receiver.store import connections, expiry
+from runmeter.receiver.store.database import Database
+from runmeter.receiver.store.writer import Writer
+
+Work = Callable[[Stop], Coroutine[Any, Any, int]]
+"""Returns the exit status."""
+Heed = Callable[[Work], Awaitable[int]]
+"""Does some work; from the call on, it is told of the signal that ends the program."""
+Writing = Callable[[Writer], AbstractAsyncContextManager[Writer]]
+"""Runs the writer's task as long as the context is open."""
+_UNREAD = 128 + signal.SIGPIPE
+
+
+async def migrate(database: Database) -> None:
+    """Bring the schema up to date, and log what was applied."""
+    applied = await connections.migrate_database(database)
+    if applied:
+        structlog.get_logger().info(
+            events.DATABASE_MIGRATED, database=database.kind, applied=applied
+        )
+
+
+async def prune(config: PruneConfig, heed: Heed, clocks: Clocks) -> int:
+    """Delete what is old; return the exit status."""
+    progress = Progress("deleting", _terminal(), clocks.monotonic)
+
+    async def work(stop: Stop) -> int:
+        async with connections.open_store(config.database, serving=False):
+            if config.dry_run:
+                count = wait_or_stop(stop, _count(config.older_than_seconds, clocks))
+                return (await _finished(count, progress, clocks)).status
+            job = Pruning(expiry.delete_expired, clocks, progress)
+            outcome = await _finished(job.run(config.older_than_seconds, stop), progress, clocks)
+        structlog.get_logger().info(
+            events.RUNS_DELETED,
+            **job.deleted._asdict(),
+            older_than_seconds=config.older_than_seconds,
+            **outcome.facts,
+        )
+        return outcome.status
+
+    return await heed(work)
+
+
+async def _count(older_than_seconds: float, clocks: Clocks) -> None:
+    run_count = await expiry.count_expired(*bounds(older_than_seconds, clocks.wall()))
+    structlog.get_logger().info(
+        events.RUNS_COUNTED, run_count=run_count, older_than_seconds=older_than_seconds
+    )
+
+
+async def export_runs(config: ExportConfig, heed: Heed, clocks: Clocks) -> int:
+    """Write all runs to standard output; return the exit status."""
+    if sys.stdout is None:  # the database would be opened in its place, and written to
+        raise StreamUnusable("write standard output", "it is closed")
+    # in a pipe the one who reads shows progress
+    shown = _terminal() if stat.S_ISREG(os.fstat(1).st_mode) else None
+    progress = Progress("exporting", shown, clocks.monotonic)
+
+    async def work(stop: Stop) -> int:
+        async with connections.open_store(config.database, serving=False):
+            job = Exporting(1, progress)
+            outcome = await _finished(job.run(stop), progress, clocks)
+        if outcome.status != _UNREAD:
+            structlog.get_logger().info(
+                events.RUNS_EXPORTED, run_count=job.run_count, **outcome.facts
+            )
+        return outcome.status
+
+    return await heed(work)
+
+
+async def import_runs(config: ImportConfig, heed: Heed, clocks: Clocks, writing: Writing) -> int:
+    """Store what a file or standard input holds; return the exit status."""
+    descriptor = _opened(config.source)
+    if config.migrate:
+        await migrate(config.database)
+    progress = Progress("importing", _terminal(), clocks.monotonic)
+
+    async def work(stop: Stop) -> int:
+        async with (
+            connections.open_store(config.database, serving=False),
+            writing(Writer()) as writer,
+        ):
+            read = Lines(descriptor).read
+            job = Importing(read, writer, config.skip_bad, progress, clocks.monotonic)
+            outcome = await _finished(job.run(stop), progress, clocks)
+        structlog.get_logger().info(
+            events.RUNS_IMPORTED, **job.counts._asdict(), complete=job.complete, **outcome.facts
+        )
+        return outcome.status or (0 if job.complete else 1)
+
+    return await heed(work)
+
+
+class _Outcome(NamedTuple):
+    status: int
+    facts: dict[str, object]
+
+
+async def _finished(
+    work: Coroutine[Any, Any, None], progress: Progress, clocks: Clocks
+) -> _Outcome:
+    """Do the work of a command; return its exit status and what the log says of it."""
+    started_seconds = clocks.monotonic()
+    status = 0
+    facts: dict[str, object] = {}
+    try:
+        await work
+    except Interrupted as interrupted:
+        status = 128 + signal.Signals[interrupted.signal_name]
+        facts["signal"] = interrupted.signal_name
+    except StoreUnavailable:
+        status = 1  # the log has it
+    except BrokenPipeError:
+        status = _UNREAD
+    finally:
+        progress.close()
+    facts["duration_seconds"] = round(clocks.monotonic() - started_seconds, 3)
+    return _Outcome(status, facts)
+
+
+def _terminal() -> TextIO | None:
+    return sys.stderr if sys.stderr.isatty() else None
+
+
+def _opened(source: str | None) -> int:
+    """Return a descriptor to read from; it stays open until the program ends."""
+    if source is None:
+        if sys.stdin is None:
+            raise StreamUnusable("read standard input", "it is closed")
+        if os.isatty(0):
+            raise ConfigurationError(
+                "name the file to import, or pipe an export in: receiver import runs.jsonl"
+            )
+        return 0
+    try:
+        return os.open(source, os.O_RDONLY)
+    except OSError as error:
+        raise StreamUnusable(f"read {source}", error.strerror or str(error)) from error

@@ -1,0 +1,113 @@
+"""Standard input and output, without keeping the event loop or a signal waiting."""
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from runmeter.receiver.errors import Interrupted
+
+LINES_MAX = 64
+GROUP_MAX_BYTES = 4 * 2**20
+READ_BYTES = 2**18
+LINE_MAX_BYTES = 96 * 2**20  # the largest message that --max-message-bytes allows, in base64
+
+_T = TypeVar("_T")
+Stop = asyncio.Future[str]
+
+
+class Lines:
+    """Reads a descriptor by lines."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._rest = b""
+        self._ended = False
+
+    def read(self) -> list[bytes]:
+        """Return the next lines without their newlines, up to 64 or 4 MiB; none at the end.
+
+        Blocks. The last line may lack its newline; a line over 96 MiB comes in pieces.
+        """
+        parts = self._rest.split(b"\n")
+        size_bytes = len(self._rest)
+        while len(parts) <= LINES_MAX and not self._ended:
+            if len(parts) > 1 and size_bytes > GROUP_MAX_BYTES:
+                break
+            if len(parts[-1]) > LINE_MAX_BYTES:
+                parts.append(b"")
+                break
+            first, *others = self._read_some().split(b"\n")
+            size_bytes += len(first) + sum(map(len, others))
+            parts[-1] += first
+            parts += others
+        taken = parts if self._ended and len(parts) <= LINES_MAX and parts[-1] else parts[:-1]
+        taken = taken[:LINES_MAX]
+        self._rest = b"\n".join(parts[len(taken) :])
+        return taken
+
+    def _read_some(self) -> bytes:
+        read = os.read(self._descriptor, READ_BYTES)
+        self._ended = not read
+        return read
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write everything; blocks."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+async def in_thread(work: Callable[[], _T]) -> _T:
+    """Return what a blocking call returns, from a thread that the end of the program leaves.
+
+    An executor's threads are waited for at the end: for ever, if nobody writes to a pipe.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[_T] = loop.create_future()
+
+    def run() -> None:
+        try:
+            result = work()
+        except Exception as error:
+            _tell(loop, _fail, future, error)
+        else:
+            _tell(loop, _finish, future, result)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await future
+
+
+def _tell(loop: asyncio.AbstractEventLoop, what: Callable[..., None], *values: object) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+        loop.call_soon_threadsafe(what, *values)
+
+
+def _finish(future: asyncio.Future[_T], result: _T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[_T], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+async def wait_or_stop(stop: Stop, wanted: Awaitable[_T]) -> _T:
+    """Wait for something, but not longer than until a signal.
+
+    Raises:
+        Interrupted: the signal came first; what was waited for is cancelled.
+    """
+    task = asyncio.ensure_future(wanted)
+    first: set[asyncio.Future[Any]] = {task, stop}
+    await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+    if stop.done():
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task
+        raise Interrupted(stop.result())
+    return task.result()

@@ -1,0 +1,217 @@
+"""The database: open it, bring it up to date. Reading and writing have modules of their own.
+
+Two connections, so that a query does not wait for the writer's transaction. Whatever a database
+raises becomes StoreUnavailable in those modules and in `writer`, and the connection is opened
+anew after it: a COMMIT that failed may leave its transaction open.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from tortoise import Tortoise
+from tortoise.backends.base.config_generator import expand_db_url
+from tortoise.connection import get_connection, get_connections
+from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
+from tortoise.transactions import in_transaction
+
+from runmeter.receiver.errors import DatabaseUnusable
+from runmeter.receiver.store.database import Database
+from runmeter.receiver.store.migrating import advisory_lock, folder_lock
+from runmeter.receiver.store.reasons import DATABASE_ERRORS, explain
+from runmeter.receiver.store.sqlite import files
+from runmeter.receiver.store.sqlite.client import Client as SqliteClient
+
+WRITING = "default"
+READING = "reading"
+CONNECT_SECONDS = 5.0
+STATEMENT_SECONDS = 4.0  # with CONNECT_SECONDS within the ten that callers wait
+READERS_MAX = 5  # connections of a pool
+
+_LOG_ALONE = (
+    "the file is missing or empty, but its log, the file -wal beside it, is there: "
+    "put the database back, or move the log away to begin a new one"
+)
+_ENCODINGS = ("UTF8", "SQL_ASCII")  # the second takes bytes as they are
+_APPS = {
+    "runs": {
+        "models": ["runmeter.receiver.store.records"],
+        "migrations": "runmeter.receiver.store.migrations",
+        "default_connection": WRITING,
+    }
+}
+# opens no database: `tortoise -c runmeter.receiver.store.connections.DEVELOPMENT makemigrations`
+DEVELOPMENT = {"connections": {WRITING: "sqlite://:memory:"}, "apps": _APPS, "use_tz": True}
+
+
+async def reopen(alias: str) -> None:
+    """Drop a connection after a failure; the next statement opens a fresh one."""
+    client = get_connection(alias)
+    if isinstance(client, SqliteClient):
+        await client.drop()
+        return
+    get_connections().discard(alias)
+    with contextlib.suppress(*DATABASE_ERRORS, ValueError):
+        await client.close()
+
+
+def _orm_config(
+    database: Database, patient: bool = False, makes_file: bool = False
+) -> dict[str, Any]:
+    """Return what Tortoise opens; `patient`: statements may take as long as they do."""
+    if database.kind == "postgres":
+        writing, reading = _postgres(database.location, patient)
+    else:
+        writing, reading = _sqlite(database.location, makes_file)
+    return {"connections": {WRITING: writing, READING: reading}, "apps": _APPS, "use_tz": True}
+
+
+def _sqlite(path: str, makes_file: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    credentials = {
+        "file_path": path,
+        "page_size": 8192,  # before journal_mode, or it has no effect
+        "busy_timeout": 5000,
+        "journal_mode": "WAL",
+        "synchronous": "FULL",  # an acknowledged run survives power loss
+        "journal_size_limit": 8 * 2**20,
+        # where nothing but the database's folder can be written, as in a read-only container,
+        # statements that need a temporary file fail as "disk I/O error"
+        "temp_store": "MEMORY",
+    }
+    engine = "runmeter.receiver.store.sqlite.client"
+    return (
+        {"engine": engine, "credentials": {**credentials, "makes_file": makes_file}},
+        {"engine": engine, "credentials": {**credentials, "query_only": "ON"}},
+    )
+
+
+def _postgres(url: str, patient: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    bounds: dict[str, Any] = {"timeout": CONNECT_SECONDS}  # to connect
+    if not patient:
+        server = f"{STATEMENT_SECONDS * 1000:.0f}"
+        # the server's bound ends the work, ours the wait where the server hangs
+        bounds["command_timeout"] = STATEMENT_SECONDS + 1
+        bounds["server_settings"] = {
+            "statement_timeout": server,
+            "idle_in_transaction_session_timeout": server,
+            "application_name": "runmeter-receiver",
+        }
+    given = expand_db_url(url)["credentials"]
+    if "sslmode" in given:  # asyncpg has it under another name
+        given["ssl"] = given.pop("sslmode")
+    credentials = {**bounds, **given}
+    engine = "runmeter.receiver.store.asyncpg_client"
+    return (
+        {"engine": engine, "credentials": {**credentials, "minsize": 0, "maxsize": 1}},
+        {"engine": engine, "credentials": {"minsize": 0, "maxsize": READERS_MAX, **credentials}},
+    )
+
+
+async def migrate_database(database: Database) -> list[str]:
+    """Bring the schema to the newest version; return the names of the migrations applied.
+
+    Waits while another process does.
+
+    Raises:
+        DatabaseUnusable: it cannot be opened or written.
+    """
+    applied: list[str] = []
+
+    def progress(event: str, app: str, name: str) -> None:
+        if event == "apply_done":
+            applied.append(name)
+
+    with _explained(database):
+        async with contextlib.AsyncExitStack() as stack:
+            if database.kind == "sqlite":
+                await stack.enter_async_context(folder_lock(database.location))
+                if files.has_log_alone(database.location):
+                    raise DatabaseUnusable(database.label, _LOG_ALONE)
+            stack.push_async_callback(_close, database)
+            await _reach(database, _orm_config(database, patient=True, makes_file=True))
+            await _check_encoding(database)
+            if database.kind == "postgres":
+                await stack.enter_async_context(advisory_lock(get_connection(READING)))
+            newest = [MigrationTarget(app, "__latest__") for app in _APPS]
+            # only makes the table of notes: reading it while it is missing fails a transaction
+            await MigrationExecutor(get_connection(WRITING), _APPS).migrate([])
+            # steps and the notes of them together: who is killed between them leaves neither
+            async with in_transaction(WRITING) as connection:
+                executor = MigrationExecutor(connection, _APPS)
+                await executor.migrate(newest, direction="forward", progress=progress)
+    return applied
+
+
+@contextlib.asynccontextmanager
+async def open_store(database: Database, serving: bool = True) -> AsyncIterator[None]:
+    """Hold the database open; every use of it happens inside, in this task or its children.
+
+    Who does not serve need not be able to write at once, or at all. A SQLite file is never made.
+
+    Raises:
+        DatabaseUnusable: it cannot be opened or written, or its schema is not up to date.
+    """
+    database.require()
+    try:
+        with _explained(database):
+            await _reach(database, _orm_config(database, patient=not serving))
+            await _check_usable(database, serving)
+        yield
+    finally:
+        await _close(database)
+
+
+async def _close(database: Database) -> None:
+    """Close. A file that was moved away gets all of its log, one in its place nothing of it."""
+    path = database.location
+    if files.is_lost(path):
+        client = get_connection(READING)
+        assert isinstance(client, SqliteClient)
+        await client.empty_log()
+    await Tortoise.close_connections()
+    with contextlib.suppress(*DATABASE_ERRORS):
+        files.prepare(path)
+    files.forget(path)
+
+
+async def _reach(database: Database, config: dict[str, Any]) -> None:
+    """Connect and read: Tortoise's migrations swallow the error of a database that is none."""
+    await Tortoise.init(config=config, _enable_global_fallback=True)
+    catalog = "sqlite_master" if database.kind == "sqlite" else "pg_class"
+    await get_connection(WRITING).execute_query(f"SELECT 1 FROM {catalog} LIMIT 1")
+
+
+async def _check_usable(database: Database, serving: bool) -> None:
+    executor = MigrationExecutor(get_connection(WRITING), _APPS)
+    if await executor.plan():
+        raise DatabaseUnusable(
+            database.label,
+            "its tables are missing or older than this receiver; run `receiver migrate` on it "
+            "first, or serve with --migrate",
+        )
+    if serving:
+        await _check_encoding(database)
+    if serving and database.kind == "sqlite":
+        await get_connection(WRITING).execute_script("BEGIN IMMEDIATE; ROLLBACK")
+    await get_connection(READING).execute_query("SELECT 1")
+
+
+async def _check_encoding(database: Database) -> None:
+    """Refuse a database that cannot store every name: it would fail at some runs for ever."""
+    if database.kind != "postgres":
+        return
+    (row,) = await get_connection(WRITING).execute_query_dict("SHOW server_encoding")
+    if row["server_encoding"] not in _ENCODINGS:
+        raise DatabaseUnusable(
+            database.label,
+            f"its encoding is {row['server_encoding']}, which cannot hold every name: make it with "
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
+        )
+
+
+@contextlib.contextmanager
+def _explained(database: Database) -> Any:
+    try:
+        yield
+    except DATABASE_ERRORS as error:
+        raise DatabaseUnusable(database.label, explain(error, database)) from error

@@ -1,0 +1,1 @@
+"""SQLite for Tortoise, and the files that a database consists of."""

@@ -1,0 +1,169 @@
+"""SQLite for Tortoise, such that a failure does not lock the connection for ever.
+
+Tortoise's own client takes its lock and then opens the connection or begins the transaction; if
+that fails the lock is never given back, and every later statement waits for it. A connection
+whose pragmas failed counts as open there, too. Here what failed leaves nothing behind.
+
+The name of this module has to hold "sqlite": Tortoise's migrations go by it.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import aiosqlite
+from tortoise.backends.base.client import (
+    ConnectionWrapper,
+    NestedTransactionContext,
+    TransactionContext,
+)
+from tortoise.backends.sqlite.client import (
+    SqliteClient,
+    SqliteTransactionContext,
+    SqliteTransactionWrapper,
+)
+from tortoise.connection import get_connections
+from tortoise.exceptions import OperationalError
+
+from runmeter.receiver.store.sqlite import files
+
+
+class Client(SqliteClient):
+    """One connection, used by one statement or transaction at a time.
+
+    `makes_file`: where there is no file it makes one; otherwise that is an error.
+    """
+
+    def __init__(self, file_path: str, makes_file: bool = False, **pragmas: Any) -> None:
+        super().__init__(file_path, **pragmas)
+        self._address = files.address(file_path, "rwc" if makes_file else "rw")
+        self._file: files.Identity | None = None
+
+    async def create_connection(self, with_db: bool) -> None:
+        """Open the file and set the pragmas, or leave the client closed."""
+        if self._connection is not None:
+            return
+        files.prepare(self.filename)
+        found = files.identity(self.filename)
+        # a failed open inside aiosqlite leaves a thread that outlives the event loop
+        await asyncio.to_thread(_try_open, self._address)
+        try:
+            self._connection = await aiosqlite.connect(
+                self._address, uri=True, isolation_level=None
+            )
+            self._connection._conn.row_factory = sqlite3.Row
+            for pragma, value in self.pragmas.items():
+                await self._connection.execute_fetchall(f"PRAGMA {pragma}={value}")
+            await self._post_connect()
+            # only a statement that reads opens the log
+            await self._connection.execute_fetchall("SELECT 1 FROM sqlite_master LIMIT 1")
+            self._file = files.note(self.filename, found)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def current(self) -> aiosqlite.Connection:
+        """Return the connection, to the file that has the name now; open it if need be.
+
+        Raises:
+            OperationalError: the file is gone, or another one nobody has noticed yet: SQLite
+                would go on with the old one, and what is acknowledged would be gone with it.
+        """
+        found = self._file if self._connection is None else files.identity(self.filename)
+        if found != self._file:
+            if found is None:
+                await self.empty_log()
+            if found is None or not files.is_newest(self.filename, found):
+                raise files.moved()
+            await self.close()
+        await self.create_connection(with_db=True)
+        assert self._connection is not None
+        return self._connection
+
+    async def drop(self) -> None:
+        """Close the connection; the next statement opens a fresh one, also of those that wait."""
+        async with self._lock:
+            with contextlib.suppress(sqlite3.Error, OperationalError, ValueError):
+                await self.close()
+
+    async def empty_log(self) -> None:
+        """Move what is in the log into the file that was moved away: then that has everything."""
+        if self._connection is not None and files.is_newest(self.filename, self._file):
+            with contextlib.suppress(sqlite3.Error):
+                await self._connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def acquire_connection(self) -> ConnectionWrapper[Any]:
+        """Return what holds the connection for one statement."""
+        return _Held(self)
+
+    def _in_transaction(self) -> TransactionContext:
+        return _Transaction(_TransactionClient(self), self._lock)
+
+
+def _try_open(address: str) -> None:
+    sqlite3.connect(address, uri=True).close()
+
+
+class _Held(ConnectionWrapper[Any]):
+    def __init__(self, client: Client) -> None:
+        super().__init__(client._lock, client)
+        self._current = client.current
+
+    async def __aenter__(self) -> Any:
+        await self._lock.acquire()
+        try:
+            self.connection = await self._current()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self.connection
+
+
+class _TransactionClient(SqliteTransactionWrapper):
+    async def begin(self) -> None:
+        # IMMEDIATE: a transaction that reads first cannot wait for the lock when it writes
+        try:
+            await self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            raise OperationalError(error) from error
+
+    async def execute_script(self, query: str) -> None:
+        """Run statements one by one: `executescript` would commit the transaction first."""
+        for statement in _statements(query):
+            await self.execute_query(statement)
+
+    def _in_transaction(self) -> TransactionContext:
+        return NestedTransactionContext(_TransactionClient(self))
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script where SQLite says that a statement is complete; the last needs no end."""
+    found = ""
+    for part in script.split(";"):
+        found += f"{part};"
+        if sqlite3.complete_statement(found):
+            if found.strip(" \n;"):
+                yield found
+            found = ""
+    if found.strip(" \n;"):
+        yield found
+
+
+class _Transaction(SqliteTransactionContext):
+    async def __aenter__(self) -> Any:
+        await self._trxlock.acquire()
+        try:
+            client = self.connection._parent
+            assert isinstance(client, Client)
+            self.connection._connection = await client.current()
+            await self.connection.begin()
+        except BaseException:
+            self._trxlock.release()
+            raise
+        self.token = get_connections().set(self.connection_name, self.connection)
+        return self.connection
+
+
+client_class = Client
