@@ -17,7 +17,8 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization as forms
 
-from runmeter.gateway.config import ConfigError, load
+from runmeter.gateway.config import load
+from runmeter.service.errors import ConfigurationError
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
 TOKEN = "5ec4e7ba" * 8  # of a push token's form
@@ -249,7 +250,7 @@ def test_certificate_for_the_receiver(
 
 def refusal(flags: dict[str, Any]) -> str:
     """The sentence that the settings are refused with."""
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         load(flags, {})
     return str(caught.value)
 

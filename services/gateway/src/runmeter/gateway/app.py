@@ -12,7 +12,6 @@ from typing import Any, BinaryIO
 
 import structlog
 
-from runmeter.gateway import events
 from runmeter.gateway.api.app import create_app
 from runmeter.gateway.config import Settings, environment
 from runmeter.gateway.metrics import FOLDER_VARIABLE, Metrics, WorkersMetrics
@@ -33,6 +32,7 @@ from runmeter.gateway.workers import (
     report_ready,
 )
 from runmeter.service import logs, ops
+from runmeter.service.events import SERVER_STARTED, SERVER_STOPPED, SHUTDOWN_REQUESTED
 from runmeter.service.reload import Reload
 from runmeter.service.signals import Signals
 from runmeter.service.sockets import address_of, listen
@@ -95,7 +95,7 @@ async def _serve_alone(
             aborted_count = await drain(
                 server, settings.shutdown_timeout_seconds, signals.hurried.is_set
             )
-    _log.info(events.SERVER_STOPPED, aborted_count=aborted_count)
+    _log.info(SERVER_STOPPED, aborted_count=aborted_count)
     return 0
 
 
@@ -132,7 +132,7 @@ async def _serve_with_workers(
             sock.close()
             aborted_count = await workers.stop(settings.shutdown_timeout_seconds, signals.hurried)
     await backend.close()
-    _log.info(events.SERVER_STOPPED, aborted_count=aborted_count)
+    _log.info(SERVER_STOPPED, aborted_count=aborted_count)
     return code
 
 
@@ -162,9 +162,7 @@ async def _serve_as_worker(
     return 0
 
 
-async def _reload_all(
-    hung_up: asyncio.Event, workers: Workers, reload: Reload[Settings]
-) -> None:
+async def _reload_all(hung_up: asyncio.Event, workers: Workers, reload: Reload[Settings]) -> None:
     """At each SIGHUP make the workers and this process read the certificates again."""
     while True:
         await hung_up.wait()
@@ -177,16 +175,14 @@ async def _shutdown_requested(settings: Settings, signals: Signals, readiness: R
     """Wait for a signal; from then on this gateway is not ready."""
     name = await signals.first()
     readiness.closing_reason = "it is stopping"
-    _log.info(
-        events.SHUTDOWN_REQUESTED, signal=name, grace_seconds=settings.shutdown_timeout_seconds
-    )
+    _log.info(SHUTDOWN_REQUESTED, signal=name, grace_seconds=settings.shutdown_timeout_seconds)
 
 
 def _log_started(
     settings: Settings, version: str, sock: socket.socket, ops_sock: socket.socket | None
 ) -> None:
     _log.info(
-        events.SERVER_STARTED,
+        SERVER_STARTED,
         address=address_of(sock),
         ops_address=ops_sock and address_of(ops_sock),
         version=version,

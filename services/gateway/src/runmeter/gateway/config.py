@@ -106,9 +106,7 @@ def environment(**more: str) -> dict[str, str]:
 def _receiver(text: str) -> Receiver:
     match = _RECEIVER.fullmatch(text)
     if match is None or not 0 < int(match["port"]) <= 65535:
-        raise ValueError(
-            "must be grpc://host:port or grpcs://host:port, with a port of 1 to 65535"
-        )
+        raise ValueError("must be grpc://host:port or grpcs://host:port, with a port of 1 to 65535")
     return Receiver(match["target"], bool(match["tls"]))
 
 

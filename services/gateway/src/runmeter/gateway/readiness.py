@@ -33,7 +33,7 @@ class Readiness:
         self.closing_reason: str | None = None
         self._check = check
         self._lost_by: tuple[str, str] | None = None
-        self._receiver = Cached(
+        self._receiver = Cached[str | None](
             self._ask, FRESH_SECONDS, "the receiver does not answer", ANSWER_SECONDS, clock
         )
 

@@ -199,7 +199,8 @@ class Workers:
             self._processes.discard(process)
 
     async def _read_reports(
-        self, process: asyncio.subprocess.Process, ready: asyncio.Event) -> None:
+        self, process: asyncio.subprocess.Process, ready: asyncio.Event
+    ) -> None:
         """Read what a worker reports, until it has ended."""
         stdout: Any = process.stdout
         while line := await stdout.readline():

@@ -16,9 +16,9 @@ from sanic.config import Config
 from sanic.http.constants import HTTP
 
 from runmeter.gateway.metrics import Metrics
-from runmeter.service.sockets import BACKLOG
 from runmeter.gateway.web.connection import GatewayProtocol
 from runmeter.gateway.web.limits import Edge, Gate
+from runmeter.service.sockets import BACKLOG
 
 App: TypeAlias = Sanic[Config, SimpleNamespace]
 
