@@ -8,7 +8,7 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-containers test-lowest soak coverage mutation lint lock bench docs pyz clean \
+.PHONY: help setup demo up test test-all test-containers test-lowest soak coverage mutation lint lock bench docs generated pyz clean \
   install-hooks change release dist sbom
 
 help: ## list the targets
@@ -28,8 +28,11 @@ demo: setup ## measure a workload, push it, query it, show it; nothing is left b
 up: setup ## run receiver and gateway here until Ctrl-C, print how to use them
 	@$(VENV)/bin/python -I scripts/local.py up
 
-test: setup ## all tests, lint and types
-	$(VENV)/bin/tox run-parallel --parallel auto --parallel-no-spinner $(TOX)
+test: setup ## before each commit: tests, lint, types
+	TOX_SKIP_ENV=containers $(VENV)/bin/tox run-parallel --parallel 4 --parallel-no-spinner $(TOX)
+
+test-all: setup ## test, and the slow ones: faults, loads, pods, containers, browser, releases
+	TIER= $(VENV)/bin/tox run-parallel --parallel 4 --parallel-no-spinner $(TOX)
 
 test-containers: setup ## build the images and run them: needs a Docker engine and compose
 	$(VENV)/bin/tox run -e containers
@@ -79,6 +82,9 @@ bench: setup ## what the services cost, how exact and how fast they are, measure
 docs: setup ## the documents as a site with a search, in site/; every link checked
 	@$(VENV)/bin/mkdocs build --quiet --strict
 	@echo 'site/ is built; to read it: python3 -m http.server --bind 127.0.0.1 --directory site'
+
+generated: setup ## write the generated pages: configuration, events, metrics, openapi.json
+	@for page in configuration events metrics openapi; do $(VENV)/bin/python scripts/$$page.py; done
 
 pyz: setup ## write dist/collector.pyz: the collector in one file that needs nothing but Python
 	@$(VENV)/bin/python -I scripts/pyz.py

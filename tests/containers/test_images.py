@@ -12,6 +12,8 @@ from rig import engine
 from rig.engine import SERVICES, Container
 from rig.repository import ROOT, committed_files
 
+pytestmark = pytest.mark.slow
+
 MEGABYTE = 1_000_000
 SIZE_MAX = {"collector": 30 * MEGABYTE, "receiver": 60 * MEGABYTE, "gateway": 60 * MEGABYTE}
 FOREIGN = {

@@ -12,6 +12,8 @@ from rig.pod import peak_rss_bytes
 from rig.podman import Container, Podman
 from rig.stack import Scope, Stack
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 BUILD_USER, LINK_USER, NOBODY = 1000, 2000, 65532
 LIMIT_CORES, LIMIT_BYTES = 0.5, 48 * 2**20

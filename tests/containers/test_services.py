@@ -15,6 +15,8 @@ from rig.engine import Container, Project
 from rig.repository import ROOT
 from rig.stack import Scope, a_record, bearer
 
+pytestmark = pytest.mark.slow
+
 FAULT_SECONDS = 2.0
 MORE_PUSHES = 20
 _numbers = itertools.count(1)

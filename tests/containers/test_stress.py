@@ -15,6 +15,8 @@ import pytest
 from rig.engine import CGROUPS, Container, Project, compose_command
 from rig.repository import ROOT
 
+pytestmark = pytest.mark.slow
+
 FILE = ROOT / "tests" / "docker" / "docker-compose-stress.yaml"
 CORES = os.cpu_count() or 1
 LIMIT_CORES = 2.0 if CORES >= 4 else CORES / 2

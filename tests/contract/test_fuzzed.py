@@ -9,9 +9,12 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from rig.programs import BIN, Stage
 from rig.repository import ROOT
 from rig.stack import Stack
+
+pytestmark = pytest.mark.slow
 
 CI_COUNT = 40
 CASES_MIN = 300

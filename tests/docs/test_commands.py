@@ -153,8 +153,8 @@ SETTINGS: dict[str, Callable[[Stage], Replaced]] = {
     "services/receiver/README.md": stored,
 }
 
-POSTGRES = {"docs/receiver.md", "services/receiver/README.md"}
-"""Documents that name a database of PostgreSQL."""
+POSTGRES = {"docs/receiver.md"}
+"""Documents that use PostgreSQL."""
 AT_A_TIME = 3
 SURROUNDING = {"no_proxy": "*", "RECEIVER_OPS_ADDR": "none", "GATEWAY_OPS_ADDR": "none"}
 
@@ -196,7 +196,13 @@ def outcome(name: str, folder: Path, server: Postgres | None) -> list[str]:
         return run(commands, stage.folder, stage.environment(SURROUNDING))
 
 
-@pytest.mark.parametrize("name", runnable())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "README.md" else pytest.mark.slow)
+        for name in runnable()
+    ],
+)
 def test_document(name: str, outcomes: dict[str, Future[list[str]]]) -> None:
     """All commands succeed, one after the other, and each answer is the one that stands there."""
     assert name in outcomes, "SETTINGS has to say what its commands need, or a reason why not"

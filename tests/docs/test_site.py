@@ -18,6 +18,8 @@ from rig.browser import browsing
 from rig.documents import documents
 from rig.repository import ROOT
 
+pytestmark = pytest.mark.slow
+
 BROWSER = shutil.which("chromium")
 LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
 ADDRESS = re.compile(r"url\(\s*['\"]?([^'\")]+)|@import\s+['\"]([^'\"]+)")

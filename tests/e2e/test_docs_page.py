@@ -7,6 +7,8 @@ import pytest
 from rig.browser import browsing
 from rig.stack import Stack
 
+pytestmark = pytest.mark.slow
+
 BROWSER = shutil.which("chromium")
 OPENED_COUNT = 4
 OPEN = (

@@ -16,9 +16,11 @@ from rig.programs import Program, Stage
 from rig.proxy import Fault, Proxy
 from rig.stack import Scope, Stack
 
+pytestmark = pytest.mark.slow
+
 PUSHED, KEPT = 0, 3
 BRIEFLY = "--shutdown-timeout=1s"
-LONG_ENOUGH_TO_CONNECT = "--shutdown-timeout=3s"
+LONG_ENOUGH_TO_CONNECT = "--shutdown-timeout=10s"
 
 
 @pytest.fixture

@@ -15,7 +15,10 @@ from rig.programs import Stage
 from rig.repository import ROOT
 from rig.stack import Scope, Stack, a_record
 
-pytestmark = pytest.mark.skipif(shutil.which("wrk") is None, reason="needs the program wrk")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("wrk") is None, reason="needs the program wrk"),
+]
 
 LIMIT = 16
 CLIENTS = 128

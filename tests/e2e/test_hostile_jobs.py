@@ -14,6 +14,8 @@ from rig.namespaces import needs_unshare
 from rig.programs import Program
 from rig.proxy import Proxy
 
+pytestmark = pytest.mark.slow
+
 # becomes `python -m runmeter.collector` with the arguments of the program named before them
 AS_MODULE = """
 import os, sys

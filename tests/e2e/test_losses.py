@@ -12,6 +12,8 @@ import pytest
 from rig.losses import Left, Losses, is_begun, left, names, push_id, settle, together
 from rig.programs import Program
 
+pytestmark = pytest.mark.slow
+
 LATEST_SECONDS = 1.5
 POLL_COUNT = 50_000
 PUSHED, KEPT = 0, 3

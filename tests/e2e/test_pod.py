@@ -16,9 +16,12 @@ from rig.shape import check_record
 from rig.stack import Scope, Stack
 
 MISSING = pods.missing()
-pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"needs root and writable cgroups, version 1: {MISSING}"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        bool(MISSING), reason=f"needs root and writable cgroups, version 1: {MISSING}"
+    ),
+]
 MEASURED_SECONDS = 10.0
 HELD_BYTES = 200 * 2**20
 HOLD = f"import signal; held = b'x' * {HELD_BYTES}; print('holds', flush=True); signal.pause()"

@@ -16,9 +16,12 @@ from rig.pod import Container, Pod
 from rig.programs import BIN, Stage
 
 MISSING = pods.missing()
-pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"needs root and writable cgroups, version 1: {MISSING}"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        bool(MISSING), reason=f"needs root and writable cgroups, version 1: {MISSING}"
+    ),
+]
 INTERVAL_SECONDS = 0.5
 WAIT_SECONDS = 60.0
 BASE: str = sys._base_executable  # type: ignore[attr-defined]

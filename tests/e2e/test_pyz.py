@@ -15,6 +15,8 @@ from rig.programs import Stage
 from rig.shape import check_record
 from rig.stack import Scope, Stack
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 THEN_REMOVE = "import shutil, sys, time\n{}\nshutil.rmtree({!r})\ntime.sleep(2)\nsys.exit(5)"
 WORK = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"

@@ -4,10 +4,13 @@ import random
 import time
 from collections import Counter
 
+import pytest
 from rig.places import Place
 from rig.pushers import BY_DATABASE, Pushers
 from rig.service import Service
 from rig.stack import Scope
+
+pytestmark = pytest.mark.slow
 
 
 def test_killed_again_and_again(

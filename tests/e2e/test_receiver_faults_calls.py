@@ -6,12 +6,15 @@ from collections import Counter, deque
 from typing import Any
 
 import grpc
+import pytest
 from rig.places import Place
 from rig.pushers import a_run
 from rig.service import Client, Service
 from rig.stack import RPC_SECONDS, Scope
 
 from runmeter.v1 import run_pb2
+
+pytestmark = pytest.mark.slow
 
 CHANNEL_COUNT = 6
 IN_FLIGHT_MAX = 200

@@ -22,6 +22,8 @@ from rig.pushers import BY_DATABASE, Pushers, a_run
 from rig.service import Service
 from rig.stack import Scope
 
+pytestmark = pytest.mark.slow
+
 MIB = 2**20
 SOON_SECONDS = 20.0
 STATUSES = (health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING)

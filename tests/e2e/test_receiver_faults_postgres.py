@@ -20,6 +20,8 @@ from rig.pushers import BY_DATABASE, PUSHER_COUNT, Pushers, a_run
 from rig.service import Service
 from rig.stack import Scope
 
+pytestmark = pytest.mark.slow
+
 IN_TIME_SECONDS = 10.0  # the deadline of a collector's try, and of the gateway
 SOON_SECONDS = 20.0  # after the cause has gone
 STATUSES = (health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from rig.places import Place
@@ -16,6 +17,8 @@ from rig.service import Client, Service
 from rig.stack import Scope
 
 from runmeter.v1 import run_pb2
+
+pytestmark = pytest.mark.slow
 
 CLIENT_COUNT = 4
 WAVE = 800  # of 64 KiB each: more than the 32 MiB that wait and the batch that is written

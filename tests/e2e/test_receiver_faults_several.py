@@ -13,6 +13,8 @@ from rig.programs import Stage
 from rig.service import Service
 from rig.stack import Scope
 
+pytestmark = pytest.mark.slow
+
 RECEIVER_COUNT = 3
 AT_ONCE = 24
 

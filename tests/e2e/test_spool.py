@@ -9,6 +9,8 @@ import pytest
 from rig.programs import Program, Stage
 from rig.stack import Scope, Stack
 
+BRIEFLY = "--shutdown-timeout=1s"
+
 
 @pytest.fixture
 def nobody() -> str:
@@ -18,11 +20,11 @@ def nobody() -> str:
         return f"grpc://127.0.0.1:{bound.getsockname()[1]}"
 
 
-def measured(stage: Stage, endpoint: str, variables: dict[str, str]) -> Program:
-    """Let a collector measure for a moment and push within a second; return it ended."""
+def measured(stage: Stage, endpoint: str, variables: dict[str, str], *flags: str) -> Program:
+    """Let a collector measure for a moment and push; return it ended."""
     collector: Program = stage.start(
         "collector",
-        *("--interval=100ms", "--shutdown-timeout=1s", f"--push-endpoint={endpoint}"),
+        *("--interval=100ms", f"--push-endpoint={endpoint}", *flags),
         environment=variables,
     )
     collector.event("run.started")
@@ -41,7 +43,7 @@ def test_what_waits_is_stored_once(own_stack: Stack, scope: Scope, nobody: str, 
     """Kept while nobody listened, delivered by a person, the run is stored under its push_id."""
     stage = own_stack.stage
     variables = scope.environment(own_stack.token(scope))
-    collector = measured(stage, nobody, variables)
+    collector = measured(stage, nobody, variables, BRIEFLY)
     assert collector.wait() == 3
     push_id = collector.event("run.started")["push_id"]
     assert files(stage) == [f"{push_id}.json"]
@@ -65,7 +67,7 @@ def test_the_next_collector_delivers_what_waits(
     """Behind its own run a collector delivers that of the one before."""
     stage = own_stack.stage
     variables = scope.environment(own_stack.token(scope))
-    first = measured(stage, nobody, variables)
+    first = measured(stage, nobody, variables, BRIEFLY)
     second = measured(stage, f"grpc://{own_stack.receiver.address}", variables)
     assert (first.wait(), second.wait()) == (3, 0)
     stored = {run["push_id"] for run in own_stack.listed(scope)}
@@ -77,7 +79,7 @@ def test_a_run_without_its_token_waits_for_it(own_stack: Stack, scope: Scope, no
     """Another scope's token is refused and the run kept; with its own it is stored."""
     stage = own_stack.stage
     variables = scope.environment(own_stack.token(scope))
-    assert measured(stage, nobody, variables).wait() == 3
+    assert measured(stage, nobody, variables, BRIEFLY).wait() == 3
     flags = ("push", f"--push-endpoint=grpc://{own_stack.receiver.address}")
     other = own_stack.token(scope._replace(job="another"))
     refused = stage.start(
@@ -96,7 +98,7 @@ def test_what_the_receiver_calls_invalid_is_rejected(
     """The run moves to rejected/ with the receiver's words, and the list shows them."""
     stage = own_stack.stage
     variables = scope.environment(own_stack.token(scope))
-    assert measured(stage, nobody, variables).wait() == 3
+    assert measured(stage, nobody, variables, BRIEFLY).wait() == 3
     (name,) = files(stage)
     path = Path(stage.folder) / ".local" / "state" / "runmeter" / name
     document = json.loads(path.read_text())

@@ -11,6 +11,8 @@ from rig.places import Place
 from rig.programs import Program, Stage, staged
 from rig.stack import Scope, Stack
 
+pytestmark = pytest.mark.slow
+
 OURS = ("collector", "receiver", "gateway")
 # PYTHONWARNINGS would be ignored: programs are started with -I, as in their images
 STRICT = ("-W", "error", "-I")

@@ -17,6 +17,8 @@ from rig.repository import ROOT
 from rig.shape import check_record
 from rig.stack import Stack
 
+pytestmark = pytest.mark.slow
+
 SCHEMAS = {"github-workflows": ("github", "forgejo"), "gitlab-ci": ("gitlab",)}
 PACKAGES = ("runmeter-proto", "runmeter-procfs", "runmeter-collector")
 MAKE_FAILED = 2  # what make ends with when a command has failed

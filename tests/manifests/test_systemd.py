@@ -20,6 +20,8 @@ from rig.units import FOLDER, INSTALLED, Machine, Unit, nobody
 from runmeter.gateway import settings as gateway_settings
 from runmeter.receiver import settings as receiver_settings
 
+pytestmark = pytest.mark.slow
+
 SERVICES = ("runmeter-receiver.service", "runmeter-gateway.service", "runmeter-push@.service")
 UNITS = sorted(path.name for path in FOLDER.iterdir() if path.suffix in (".service", ".timer"))
 RECEIVER, GATEWAY = (Unit(name) for name in SERVICES[:2])

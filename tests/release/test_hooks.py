@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from rig.scratch import PERSON, git
 
+pytestmark = pytest.mark.slow
+
 FORMATTED = '"""A module."""\n\nNAME = "value"\n'
 # put together here, so that this file passes the check that it tests
 KEY = "AKIA" + "QZ7XJ4T2MNBV6WLD"

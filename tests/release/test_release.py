@@ -15,6 +15,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from rig.repository import PACKAGES
 from rig.scratch import PERSON, commit_all, git
 
+pytestmark = pytest.mark.slow
+
 RANGES = "runmeter-proto>=0.1,<0.2"
 
 

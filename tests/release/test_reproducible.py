@@ -11,6 +11,8 @@ import pytest
 from rig.repository import ROOT
 from rig.scratch import git
 
+pytestmark = pytest.mark.slow
+
 PACKAGES = (
     "proto",
     "libs/procfs",

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from rig.scratch import git
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def repository(everything: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from rig.repository import ROOT
 
+pytestmark = pytest.mark.slow
+
 WORKFLOWS = [
     ROOT / forge / "workflows" / f"{name}.yaml"
     for forge in (".github", ".forgejo")

@@ -78,6 +78,22 @@ class Fork(subprocess.Popen[Any]):
         return self.returncode
 
 
+def run(
+    argv: list[str], *, content: Any = None, timeout_seconds: float = 600, **given: Any
+) -> subprocess.CompletedProcess[Any]:
+    """Run a program to its end, as ``subprocess.run`` does; return what it wrote."""
+    stdin = subprocess.DEVNULL if content is None else subprocess.PIPE
+    with Fork(
+        argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **given
+    ) as process:
+        try:
+            output, errors = process.communicate(content, timeout_seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(argv, process.returncode, output, errors)
+
+
 def _server(program: str) -> socket.socket:
     """Return the socket of the process that forks a program; started when first needed."""
     if program not in _servers:

@@ -28,6 +28,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from hypothesis import settings
+from rig.forks import Fork
 
 from runmeter.v1 import (
     ingest_service_pb2,
@@ -244,10 +245,12 @@ _FLAGS = ("--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--rate-limit=none")
 class Program:
     """A running ``gateway``; its log lines as they come."""
 
-    def __init__(self, *flags: str) -> None:
+    def __init__(self, *flags: str, forked: bool = True) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "runmeter.gateway", *_FLAGS, *flags],
+        start = Fork if forked else subprocess.Popen
+        program = ["gateway"] if forked else [sys.executable, "-m", "runmeter.gateway"]
+        self.process = start(
+            [*program, *_FLAGS, *flags],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -373,8 +376,8 @@ def start() -> Iterator[Callable[..., Program]]:
     """Starts programs that a test may end; none outlives the test, none shows a token."""
     started: list[Program] = []
 
-    def start_program(*flags: str) -> Program:
-        started.append(Program(*flags))
+    def start_program(*flags: str, forked: bool = True) -> Program:
+        started.append(Program(*flags, forked=forked))
         return started[-1]
 
     yield start_program

@@ -111,6 +111,7 @@ def test_lock() -> None:
         assert not name or package["integrity"].startswith("sha512-")
 
 
+@pytest.mark.slow
 def test_wheel(tmp_path: Path) -> None:
     """A wheel of the sources alone, nothing fetched before, has the page and its licences."""
     for name in SOURCES:

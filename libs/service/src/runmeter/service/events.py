@@ -1,22 +1,19 @@
-"""Log events: their names are constants, and each service has one table of what they mean.
+"""Log events: a service has one table of what it logs, from which docs/events.md is generated.
 
 ::
 
+    SERVER_STARTED = "server.started"
+
     EVENTS = {
         SERVER_STARTED: Event("info", "Calls are taken.", ("address", "version")),
-        LIBRARY_WARNED: LIBRARY_WARNING,
+        **LIBRARY_EVENTS,
     }
 
-docs/events.md is generated from these tables. Every line has ``event``, ``level`` and
-``timestamp`` beside the keys of its event.
+Every line has ``event``, ``level`` and ``timestamp`` beside the keys of its event.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
-SERVER_STARTED = "server.started"
-SHUTDOWN_REQUESTED = "shutdown.requested"
-SERVER_STOPPED = "server.stopped"
 LIBRARY_WARNED = "library.warned"
 
 
@@ -28,17 +25,10 @@ class Event(NamedTuple):
     keys: tuple[str, ...]
 
 
-LIBRARY_WARNING = Event(
-    "warning, error",
-    "A library logged a warning or an error.",
-    ("logger", "message", "exception"),
-)
-
-
-def table(events: Mapping[str, Event]) -> str:
-    """Return the events of a service as a table in Markdown."""
-    lines = ["| event | level | meaning | keys |", "|---|---|---|---|"]
-    for name, event in events.items():
-        keys = ", ".join(f"`{key}`" for key in event.keys)
-        lines.append(f"| `{name}` | {event.level} | {event.meaning} | {keys} |")
-    return "\n".join(lines) + "\n"
+LIBRARY_EVENTS = {
+    LIBRARY_WARNED: Event(
+        "warning, error",
+        "A library logged a warning or an error.",
+        ("logger", "message", "exception"),
+    ),
+}

@@ -14,7 +14,7 @@ from runmeter.service.errors import AddressUnusable
 from runmeter.service.values import Address
 
 BACKLOG = 1024
-_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # then the next place is tried
 
 
 def listen(address: Address, flag: str, backlog: int = BACKLOG) -> socket.socket:
@@ -51,17 +51,26 @@ def address_of(sock: socket.socket) -> str:
 
 def _bind(address: Address, flag: str) -> socket.socket:
     try:
-        if address.host is not None:
-            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-            return _bound(found[0][0], found[0][4])
-        try:
-            return _bound(socket.AF_INET6, ("::", address.port))
-        except OSError as error:
-            if error.errno not in _NO_IPV6:
-                raise
-        return _bound(socket.AF_INET, ("0.0.0.0", address.port))
+        *others, (family, at) = _places(address)
+        for one in others:
+            try:
+                return _bound(*one)
+            except OSError as error:
+                if error.errno not in _NO_IPV6:
+                    raise
+        return _bound(family, at)
     except OSError as error:
         raise _unusable(address, flag, error) from error
+
+
+def _places(address: Address) -> list[tuple[int, tuple[object, ...]]]:
+    if address.host is None:
+        return [
+            (socket.AF_INET6, ("::", address.port)),
+            (socket.AF_INET, ("0.0.0.0", address.port)),
+        ]
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    return [(family, at) for family, _, _, _, at in found]
 
 
 def _bound(family: int, at: tuple[object, ...]) -> socket.socket:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import structlog
 
+from runmeter.gateway import events
 from runmeter.gateway.api.app import create_app
 from runmeter.gateway.config import Settings, environment
 from runmeter.gateway.metrics import FOLDER_VARIABLE, Metrics, WorkersMetrics
@@ -32,7 +33,6 @@ from runmeter.gateway.workers import (
     report_ready,
 )
 from runmeter.service import logs, ops
-from runmeter.service.events import SERVER_STARTED, SERVER_STOPPED, SHUTDOWN_REQUESTED
 from runmeter.service.reload import Reload
 from runmeter.service.signals import Signals
 from runmeter.service.sockets import address_of, listen
@@ -88,14 +88,14 @@ async def _serve_alone(
     metrics = Metrics(version)
     async with _api(settings, metrics, sock, signals) as (server, backend):
         readiness = Readiness(backend.check_serving)
-        async with ops.serving(ops_sock, metrics.text, readiness.unready_reason):
+        async with _ops_pages(ops_sock, metrics, readiness):
             _log_started(settings, version, sock, ops_sock)
             await _shutdown_requested(settings, signals, readiness)
             server.app.ctx.stopping = True
             aborted_count = await drain(
                 server, settings.shutdown_timeout_seconds, signals.hurried.is_set
             )
-    _log.info(SERVER_STOPPED, aborted_count=aborted_count)
+    _log.info(events.SERVER_STOPPED, aborted_count=aborted_count)
     return 0
 
 
@@ -117,7 +117,7 @@ async def _serve_with_workers(
             environment(**{FOLDER_VARIABLE: folder}),
             metrics.worker_died,
         )
-        async with ops.serving(ops_sock, metrics.text, readiness.unready_reason):
+        async with _ops_pages(ops_sock, metrics, readiness):
             reload = rotation(settings, None, backend)
             following = asyncio.create_task(_reload_all(signals.hung_up, workers, reload))
             try:
@@ -132,7 +132,7 @@ async def _serve_with_workers(
             sock.close()
             aborted_count = await workers.stop(settings.shutdown_timeout_seconds, signals.hurried)
     await backend.close()
-    _log.info(SERVER_STOPPED, aborted_count=aborted_count)
+    _log.info(events.SERVER_STOPPED, aborted_count=aborted_count)
     return code
 
 
@@ -182,7 +182,7 @@ def _log_started(
     settings: Settings, version: str, sock: socket.socket, ops_sock: socket.socket | None
 ) -> None:
     _log.info(
-        SERVER_STARTED,
+        events.SERVER_STARTED,
         address=address_of(sock),
         ops_address=ops_sock and address_of(ops_sock),
         version=version,
@@ -209,6 +209,15 @@ async def _api(
         yield server, backend
     finally:
         following.cancel()
+
+
+def _ops_pages(
+    sock: socket.socket | None, metrics: Metrics | WorkersMetrics, readiness: Readiness
+) -> contextlib.AbstractAsyncContextManager[None]:
+    async def text() -> bytes:
+        return metrics.text()
+
+    return ops.serving(sock, text, readiness.unready_reason)
 
 
 def _edge(settings: Settings) -> Edge:

@@ -72,7 +72,7 @@ class Metrics:
         """Count a call to the receiver."""
         self._calls.labels(method, code).inc()
 
-    async def text(self) -> bytes:
+    def text(self) -> bytes:
         """Return all of it as Prometheus reads it."""
         return self._registry.text()
 
@@ -99,6 +99,6 @@ class WorkersMetrics:
         self._died.inc()
         mark_process_dead(pid, self._folder)  # type: ignore[no-untyped-call]
 
-    async def text(self) -> bytes:
+    def text(self) -> bytes:
         """Return all of it as Prometheus reads it."""
         return generate_latest(self._workers_registry) + self._registry.text()

@@ -1,10 +1,11 @@
 """All log events: a constant each, and in EVENTS what it means and which keys it may carry.
 
-Every line has event, level and timestamp; a line written during a call also has the keys that
-the call has bound so far (those of `rpc.finished`).
+A line written during a call also has the keys that the call has bound so far (those of
+`rpc.finished`).
 """
 
-from typing import NamedTuple
+from runmeter.service.events import LIBRARY_EVENTS, Event
+from runmeter.service.events import LIBRARY_WARNED as LIBRARY_WARNED
 
 SERVER_STARTED = "server.started"
 SHUTDOWN_REQUESTED = "shutdown.requested"
@@ -27,32 +28,32 @@ LINE_REJECTED = "line.rejected"
 IMPORT_CUT = "import.cut"
 SECRETS_REREAD = "secrets.reread"
 SECRETS_KEPT = "secrets.kept"
-LIBRARY_WARNED = "library.warned"
-
-
-class Event(NamedTuple):
-    """What an event means, and the keys it may carry."""
-
-    meaning: str
-    keys: tuple[str, ...]
-
 
 EVENTS = {
     SERVER_STARTED: Event(
-        "The receiver serves, at the addresses that were bound (0.0.0.0: all interfaces).",
+        "info",
+        "Calls are taken. The addresses are those that were bound (0.0.0.0: all interfaces); "
+        "`ops_address` null: there are no pages for operators.",
         ("address", "ops_address", "database", "version"),
     ),
     SHUTDOWN_REQUESTED: Event(
-        "A signal asked the receiver to end: it takes no more calls.",
+        "info",
+        "A signal was received. No new calls are taken; open ones may take `grace_seconds` to end.",
         ("signal", "grace_seconds"),
     ),
-    SERVER_STOPPED: Event("The receiver has ended in order.", ("uptime_seconds",)),
-    SERVER_KILLED: Event("The receiver ends at once, without order.", ("reason",)),
+    SERVER_STOPPED: Event("info", "The receiver has ended in order.", ("uptime_seconds",)),
+    SERVER_KILLED: Event(
+        "warning",
+        "The receiver ends at once, without order: a second signal came, or the database does not "
+        "end what it was asked.",
+        ("reason",),
+    ),
     RPC_FINISHED: Event(
-        "One call, but of health and reflection. `reason`: why it was refused. The names and "
-        "what follows: as far as they were read and are valid; run_count, repository_count or "
-        "job_count in queries, push_id and the rest in pushes. request_id: the caller's name of "
-        "the call, if it sent a sane one.",
+        "info",
+        "One call is over, health and reflection excluded. `reason`: why it was refused. "
+        "`request_id`: the caller's name of the call, such as the gateway's. `client`: the address "
+        "that a trusted gateway forwarded. The scope, and for pushes `push_id` and what follows, "
+        "as far as they were read and are valid; for queries a count.",
         (
             "request_id",
             "method",
@@ -77,55 +78,68 @@ EVENTS = {
         ),
     ),
     RPC_FAILED: Event(
-        "A defect: a call ended in an error nobody foresaw; the caller saw INTERNAL.",
+        "error",
+        "A defect: a call ended in an unexpected error; the caller saw INTERNAL.",
         ("method", "exception"),
     ),
     CALLER_LIMITED: Event(
-        "Too many bearers of one caller, or one bearer too often, were refused: for so many "
-        "seconds its refused calls are RESOURCE_EXHAUSTED and logged at debug only.",
+        "warning",
+        "Too many bearers of one caller, or one bearer too often, were refused. For `seconds` its "
+        "refused calls are RESOURCE_EXHAUSTED, and logged at debug.",
         ("caller", "seconds"),
     ),
     DATABASE_MIGRATED: Event(
-        "The schema was brought up to date; `applied` names the steps.",
+        "info",
+        "The schema was brought up to date. `applied`: the names of the steps.",
         ("database", "applied"),
     ),
     DATABASE_FAILED: Event(
+        "error",
         "The database could not be read or written; callers saw UNAVAILABLE.",
         ("doing", "reason", "error"),
     ),
     DATABASE_REPLACED: Event(
-        "Another SQLite file took the place of the one that was open. `kept`: where the "
-        "write-ahead log of that is now, if it was left; runs in it are in neither file.",
+        "warning",
+        "Another SQLite file is in the place of the one that was open. `kept`: the new name of the "
+        "write-ahead log of the old one, if it was left; runs in it are in neither file.",
         ("kept",),
     ),
     BATCH_FAILED: Event(
+        "warning",
         "Pushes could not be stored together and are tried one by one.",
         ("push_count", "error"),
     ),
     WRITER_FAILED: Event(
-        "A defect: pushes ended in an error nobody foresaw; their callers saw INTERNAL.",
+        "error",
+        "A defect: pushes ended in an unexpected error; their callers saw INTERNAL.",
         ("push_count", "exception"),
     ),
     KEY_FOUND_SHORT: Event(
+        "warning",
         "An HMAC key has fewer than 16 bytes: it can be guessed. The first key has position 1.",
         ("position", "reason", "min_bytes"),
     ),
     RUNS_DELETED: Event(
-        "Old runs were deleted, by `receiver prune` or by the retention of a receiver that serves. "
-        "`signal`: it ended before everything old was deleted.",
+        "info",
+        "Old runs were deleted, by `receiver prune` or by `--retention`. `signal`: it ended before "
+        "everything old was deleted.",
         ("run_count", "transaction_count", "older_than_seconds", "duration_seconds", "signal"),
     ),
     RUNS_COUNTED: Event(
-        "`receiver prune --dry-run`: so many runs would be deleted.",
+        "info",
+        "`receiver prune --dry-run` would delete `run_count` runs.",
         ("run_count", "older_than_seconds"),
     ),
     RUNS_EXPORTED: Event(
-        "An export has ended; with `signal` it is not complete.",
+        "info",
+        "An export has ended. `signal`: it is not complete.",
         ("run_count", "duration_seconds", "signal"),
     ),
     RUNS_IMPORTED: Event(
-        "An import has ended: lines of runs that were read, and what became of them; lines that "
-        "were rejected. Not `complete`: something is missing, and running it again is safe.",
+        "info",
+        "An import has ended. `read`: lines with a run, of which some were `stored`, `replaced` or "
+        "`duplicates`; `rejected`: lines that were not taken. `complete` false: something is "
+        "missing, and the import can be run again.",
         (
             "read",
             "stored",
@@ -138,22 +152,26 @@ EVENTS = {
         ),
     ),
     LINE_REJECTED: Event(
-        "A line of an import holds no run that can be stored, or is out of place; the first line "
+        "error",
+        "A line of an import holds no run that can be stored, or is out of place. The first line "
         "is 1.",
         ("line", "reason"),
     ),
     IMPORT_CUT: Event(
-        "What was to be imported ended before its end line, after `line` lines.", ("line",)
+        "error",
+        "The imported file ended before its end line. `line`: the last that was read.",
+        ("line",),
     ),
     SECRETS_REREAD: Event(
-        "At SIGHUP the files of secrets and certificates were read; `changed` names what is new.",
+        "info",
+        "After SIGHUP the files of secrets and certificates were read again. `changed`: the names "
+        "of what is new.",
         ("changed",),
     ),
     SECRETS_KEPT: Event(
-        "At SIGHUP a file of secrets or certificates would not do: all of them stay as they were.",
+        "error",
+        "After SIGHUP a file of secrets or certificates could not be used: all stay as they were.",
         ("reason",),
     ),
-    LIBRARY_WARNED: Event(
-        "A library logged a warning or error.", ("logger", "message", "exception")
-    ),
+    **LIBRARY_EVENTS,
 }
