@@ -51,7 +51,7 @@ def exchange(address: str, data: bytes) -> bytes:
         (["--log-level=loud"], {}, "--log-level 'loud' must be one of debug"),
         (["--log-format=xml"], {}, "--log-format 'xml' must be one of json"),
         ([], {"GATEWAY_ADDR": "x"}, "GATEWAY_ADDR 'x' must be host:port"),
-        (["--addr=:0"], {"GATEWAY_LOG_LEVEL": "x"}, "GATEWAY_LOG_LEVEL is 'x', but must be"),
+        (["--addr=:0"], {"GATEWAY_LOG_LEVEL": "x"}, "GATEWAY_LOG_LEVEL 'x' must be"),
     ],
 )
 def test_bad_settings(arguments: list[str], environ: dict[str, str], sentence: str) -> None:

@@ -175,7 +175,9 @@ async def _shutdown_requested(settings: Settings, signals: Signals, readiness: R
     """Wait for a signal; from then on this gateway is not ready."""
     name = await signals.first()
     readiness.closing_reason = "it is stopping"
-    _log.info(SHUTDOWN_REQUESTED, signal=name, grace_seconds=settings.shutdown_timeout_seconds)
+    _log.info(
+        events.SHUTDOWN_REQUESTED, signal=name, grace_seconds=settings.shutdown_timeout_seconds
+    )
 
 
 def _log_started(
