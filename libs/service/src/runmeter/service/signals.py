@@ -19,11 +19,15 @@ class Signals:
     """A context of the main thread, within a running loop.
 
     When it is left everything has ended, and a signal that comes then changes nothing.
-    ``second`` is called with the number of each ending signal after the first.
+    ``second`` is called with the number of each ending signal after the first. Without ``hangup``
+    SIGHUP keeps its default: it ends the program.
     """
 
-    def __init__(self, second: Callable[[int], None] = lambda number: None) -> None:
+    def __init__(
+        self, second: Callable[[int], None] = lambda number: None, hangup: bool = True
+    ) -> None:
         self._second = second
+        self._numbers = (*ENDING, signal.SIGHUP) if hangup else ENDING
         self.stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Resolves to the name of the first signal."""
         self.hurried = asyncio.Event()
@@ -35,15 +39,15 @@ class Signals:
         loop = asyncio.get_running_loop()
         for number in ENDING:
             loop.add_signal_handler(number, self._received, number)
-        loop.add_signal_handler(signal.SIGHUP, self.hung_up.set)
+        if signal.SIGHUP in self._numbers:
+            loop.add_signal_handler(signal.SIGHUP, self.hung_up.set)
         return self
 
     def __exit__(self, *error: object) -> None:
         loop = asyncio.get_running_loop()
-        numbers = (*ENDING, signal.SIGHUP)
         # removing a handler sets the default, which kills: blocked until it is ignored
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-        for number in numbers:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)
+        for number in self._numbers:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

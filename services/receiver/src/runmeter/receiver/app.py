@@ -5,6 +5,7 @@ import functools
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -26,19 +27,29 @@ from runmeter.receiver.config import (
 )
 from runmeter.receiver.ingest import Ingest
 from runmeter.receiver.metrics import Metrics
-from runmeter.receiver.peers import Callers
 from runmeter.receiver.query import GroupQuery, RunQuery
-from runmeter.receiver.readiness import Ops, serving
+from runmeter.receiver.readiness import Readiness
 from runmeter.receiver.retention import Clocks, keep_retention
-from runmeter.receiver.rotation import Rotation, warn_of_short_keys
+from runmeter.receiver.rotation import rotation, warn_of_short_keys
+from runmeter.receiver.rpc.callers import Callers
 from runmeter.receiver.rpc.failures import Failures
 from runmeter.receiver.rpc.interceptors import Policy
-from runmeter.receiver.rpc.server import CONNECTION_LIMITS, ConnectionLimits, Server, check_address
+from runmeter.receiver.rpc.server import (
+    CONNECTION_LIMITS,
+    EVERYWHERE,
+    FLAG,
+    ConnectionLimits,
+    Server,
+)
 from runmeter.receiver.rpc.servicers import PUSH_METHODS, READ_METHODS, UseCases
 from runmeter.receiver.store import connections, expiry, groups, probes, runs
 from runmeter.receiver.store.database import Database
 from runmeter.receiver.store.writer import Writer
 from runmeter.receiver.tokens import Keyring, ReadToken
+from runmeter.service import ops
+from runmeter.service.signals import Signals
+from runmeter.service.sockets import check_free, listen
+from runmeter.service.values import Address
 
 WRITER_END_SECONDS = 1.0
 COMMAND_END_SECONDS = 3.0
@@ -68,17 +79,18 @@ async def import_runs(config: ImportConfig) -> int:
 
 
 async def _run_command(work: commands.Work) -> int:
-    """Do the work of a command, and tell it of the first signal; return the exit status.
+    """Do the work of a command until it ends or a signal comes; return the exit status.
 
-    A statement that still waits for a lock or a server some seconds later is not waited for.
+    After a signal the work has some seconds to end: a statement may wait for a lock or a server.
     """
-    stop = _Signals().stop
+    with Signals(_end_at_second, hangup=False) as signals:
+        stop = signals.stop
 
-    def give_up() -> NoReturn:
-        number = signal.Signals[stop.result()]
-        _end_at_once(f"{number.name}, and a statement does not end", 128 + number)
+        def give_up() -> NoReturn:
+            number = signal.Signals[stop.result()]
+            _end_at_once(f"{number.name}, and a statement does not end", 128 + number)
 
-    return await _unless_it_hangs(work(stop), stop, COMMAND_END_SECONDS, give_up)
+        return await _end_or_give_up(work(stop), stop, COMMAND_END_SECONDS, give_up)
 
 
 async def serve(
@@ -92,22 +104,36 @@ async def serve(
         StartupError: the database or the address cannot be used.
     """
     started_seconds = time.monotonic()
-    signals, hangup = _Signals(), asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
-    log = structlog.get_logger()
     warn_of_short_keys(config.hmac_keys)
     _allow_many_connections()
     metrics = Metrics(version("runmeter-receiver"), (*PUSH_METHODS, *READ_METHODS))
     writer = make_writer(on_commit=metrics.committed)
-    ops = Ops(
+    with Signals(_end_at_second) as signals:
+        await _serve(config, signals, metrics, writer, connection_limits)
+        uptime_seconds = round(time.monotonic() - started_seconds, 3)
+        structlog.get_logger().info(events.SERVER_STOPPED, uptime_seconds=uptime_seconds)
+    return 0
+
+
+async def _serve(
+    config: ServeConfig,
+    signals: Signals,
+    metrics: Metrics,
+    writer: Writer,
+    connection_limits: ConnectionLimits,
+) -> None:
+    log = structlog.get_logger()
+    readiness = Readiness(
         metrics,
         lambda: probes.check_writable(config.database, writer.refused_bytes),
         functools.partial(probes.measure, config.database),
     )
-    async with serving(ops, config.ops_address) as ops_address:
+    ops_socket = None if config.ops_address is None else listen(config.ops_address, "--ops-addr")
+    async with ops.serving(ops_socket, readiness.metrics_text, readiness.unready_reason):
         use_cases = _use_cases(config, writer)
         policy = _policy(config, metrics)
-        check_address(config.address)  # first: who finds it taken leaves the database alone
+        # before the database is opened: if the address is taken, it stays untouched
+        check_free(config.address, FLAG)
         if config.migrate:
             await _migrate_until(signals.stop, config.database)
         server = Server(use_cases, config.address, config.tls, policy, connection_limits)
@@ -118,26 +144,30 @@ async def serve(
             _keeping(config.retention_seconds, writer),
         ):
             metrics.watch_queue(lambda: writer.waiting_count, lambda: writer.waiting_bytes)
-            rotation = Rotation(config, use_cases, server, metrics)
+            reload = rotation(config, use_cases, server, metrics)
             await server.start()
-            ops.unready_reason = None
+            readiness.reason = None
             log.info(
                 events.SERVER_STARTED,
                 address=server.address,
-                ops_address=ops_address,
+                ops_address=_shown(config.ops_address, ops_socket),
                 database=config.database.kind,
                 version=version("runmeter-receiver"),
             )
-            rotating = asyncio.create_task(rotation.follow(hangup))
+            reloading = asyncio.create_task(reload.follow(signals.hung_up))
             name = await signals.first()
-            rotating.cancel()
+            reloading.cancel()
             grace_seconds = config.shutdown_timeout_seconds
             log.info(events.SHUTDOWN_REQUESTED, signal=name, grace_seconds=grace_seconds)
-            ops.unready_reason = "it is shutting down"
+            readiness.reason = "it is shutting down"
             await server.drain(grace_seconds)
-    uptime_seconds = round(time.monotonic() - started_seconds, 3)
-    log.info(events.SERVER_STOPPED, uptime_seconds=uptime_seconds)
-    return 0
+
+
+def _shown(address: Address | None, sock: socket.socket | None) -> str | None:
+    """Return the address of the pages with the port that was bound."""
+    if address is None or sock is None:
+        return None
+    return str(Address(address.host or EVERYWHERE, sock.getsockname()[1]))
 
 
 async def _migrate_until(stop: Stop, database: Database) -> None:
@@ -146,10 +176,10 @@ async def _migrate_until(stop: Stop, database: Database) -> None:
     def give_up() -> NoReturn:
         _end_at_once(f"{stop.result()} before the migration was done", 0)
 
-    await _unless_it_hangs(commands.migrate(database), stop, 0.0, give_up)
+    await _end_or_give_up(commands.migrate(database), stop, 0.0, give_up)
 
 
-async def _unless_it_hangs(
+async def _end_or_give_up(
     work: Coroutine[Any, Any, _T],
     stop: Stop,
     patience_seconds: float,
@@ -230,23 +260,8 @@ async def _keeping(retention_seconds: float | None, writer: Writer) -> AsyncIter
         await asyncio.wait({task})
 
 
-class _Signals:
-    """SIGTERM and SIGINT: the first asks to end, the second ends at once."""
-
-    def __init__(self) -> None:
-        self.stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._received, number)
-
-    async def first(self) -> str:
-        """Wait for a signal; return its name."""
-        return await self.stop
-
-    def _received(self, number: signal.Signals) -> None:
-        if not self.stop.done():
-            self.stop.set_result(number.name)
-            return
-        _end_at_once("a second signal", 128 + number)
+def _end_at_second(number: int) -> NoReturn:
+    _end_at_once("a second signal", 128 + number)
 
 
 def _end_at_once(reason: str, status: int) -> NoReturn:

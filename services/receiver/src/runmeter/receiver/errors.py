@@ -29,37 +29,14 @@ ReceiverError
 
 from typing import NamedTuple
 
+from runmeter.service.errors import StartupError
+
 
 class Violation(NamedTuple):
     """One bad field: its path in the request and what is allowed there."""
 
     field: str
     reason: str
-
-
-class ReceiverError(Exception):
-    """Anything this package raises on purpose."""
-
-
-class StartupError(ReceiverError):
-    """The program cannot start; the text tells the person at the terminal what to do."""
-
-    exit_code = 1
-
-
-class ConfigurationError(StartupError):
-    """A flag or variable is missing or bad."""
-
-    exit_code = 2
-
-
-class AddressUnusable(StartupError):
-    """The address to listen on cannot be bound."""
-
-    def __init__(self, address: str, reason: str) -> None:
-        super().__init__(f"cannot listen on {address}: {reason}")
-        self.address = address
-        self.reason = reason
 
 
 class DatabaseUnusable(StartupError):
@@ -80,7 +57,7 @@ class StreamUnusable(StartupError):
         self.reason = reason
 
 
-class LineRejected(ReceiverError):
+class LineRejected(Exception):
     """A line of an import holds no run that can be stored."""
 
     def __init__(self, reason: str) -> None:
@@ -88,7 +65,7 @@ class LineRejected(ReceiverError):
         self.reason = reason
 
 
-class Interrupted(ReceiverError):
+class Interrupted(Exception):
     """A signal, by its name, ends a command before its end."""
 
     def __init__(self, signal_name: str) -> None:
@@ -96,7 +73,7 @@ class Interrupted(ReceiverError):
         self.signal_name = signal_name
 
 
-class CallError(ReceiverError):
+class CallError(Exception):
     """One call fails; the text is for the caller and says nothing about our inside."""
 
     retry_after_seconds: float | None = None

@@ -22,7 +22,6 @@ from runmeter.receiver.admin.pruning import Pruning
 from runmeter.receiver.admin.streams import Lines, Stop, wait_or_stop
 from runmeter.receiver.config import ExportConfig, ImportConfig, PruneConfig
 from runmeter.receiver.errors import (
-    ConfigurationError,
     Interrupted,
     StoreUnavailable,
     StreamUnusable,
@@ -31,6 +30,7 @@ from runmeter.receiver.retention import Clocks, bounds
 from runmeter.receiver.store import connections, expiry
 from runmeter.receiver.store.database import Database
 from runmeter.receiver.store.writer import Writer
+from runmeter.service.errors import ConfigurationError
 
 Work = Callable[[Stop], Coroutine[Any, Any, int]]
 """Returns the exit status."""

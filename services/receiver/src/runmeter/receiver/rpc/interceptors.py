@@ -17,7 +17,13 @@ from structlog.contextvars import bind_contextvars, bound_contextvars, clear_con
 
 from runmeter.receiver import errors, events
 from runmeter.receiver.metrics import Metrics
-from runmeter.receiver.peers import FORWARDED, REQUEST_ID, Callers, caller_key, parse_request_id
+from runmeter.receiver.rpc.callers import (
+    FORWARDED,
+    REQUEST_ID,
+    Callers,
+    caller_key,
+    parse_request_id,
+)
 from runmeter.receiver.rpc.failures import Failures
 from runmeter.receiver.rpc.handling import (
     Context,

@@ -1,6 +1,5 @@
 """The gRPC server: services, interceptors, health, reflection, where it listens."""
 
-import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,7 +7,6 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
-from runmeter.receiver.errors import AddressUnusable
 from runmeter.receiver.rpc.interceptors import Authentication, Calls, Policy, push_gate
 from runmeter.receiver.rpc.servicers import (
     PUSH_METHODS,
@@ -17,11 +15,15 @@ from runmeter.receiver.rpc.servicers import (
     UseCases,
     add_services,
 )
-from runmeter.receiver.tls import Tls
+from runmeter.service.errors import AddressUnusable
+from runmeter.service.sockets import check_free
+from runmeter.service.tls import ServerTls
+from runmeter.service.values import Address
 
 SEND_MAX_BYTES = 8 * 2**20
 PENDING_MAX = 8192
 EVERYWHERE = "0.0.0.0"
+FLAG = "--addr"
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # or a second receiver binds the same port silently
     ("grpc.max_send_message_length", SEND_MAX_BYTES),
@@ -77,8 +79,8 @@ class Server:
     def __init__(
         self,
         use_cases: UseCases,
-        address: str,
-        tls: Tls | None,
+        address: Address,
+        tls: ServerTls | None,
         policy: Policy,
         connection_limits: ConnectionLimits = CONNECTION_LIMITS,
     ) -> None:
@@ -106,7 +108,7 @@ class Server:
         self._certificates = None if tls is None else _Certificates(tls)
         self.address = _bind(self._server, address, self._certificates)
 
-    def use_certificates(self, tls: Tls) -> None:
+    def use_certificates(self, tls: ServerTls) -> None:
         """Show these to clients that connect from now on; connections that are open stay."""
         if self._certificates is not None:
             self._certificates.replace(tls)
@@ -138,15 +140,15 @@ def _gates(use_cases: UseCases) -> dict[str, Callable[[str], None]]:
 class _Certificates:
     """Certificates as gRPC takes them: asked for at each new connection, by a thread of its own."""
 
-    def __init__(self, tls: Tls) -> None:
-        self._fresh: Tls | None = None
+    def __init__(self, tls: ServerTls) -> None:
+        self._fresh: ServerTls | None = None
         self.credentials = grpc.dynamic_ssl_server_credentials(
             _certificate_configuration(tls),
             self._fetch,  # type: ignore[arg-type]  # None is fine: no change
             require_client_authentication=tls.client_ca is not None,
         )
 
-    def replace(self, tls: Tls) -> None:
+    def replace(self, tls: ServerTls) -> None:
         """Hand these over at the next connection."""
         self._fresh = tls
 
@@ -155,57 +157,19 @@ class _Certificates:
         return None if fresh is None else _certificate_configuration(fresh)
 
 
-def _certificate_configuration(tls: Tls) -> grpc.ServerCertificateConfiguration:
+def _certificate_configuration(tls: ServerTls) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration([(tls.key, tls.chain)], tls.client_ca)
 
 
-def _unusable(address: str) -> AddressUnusable:
-    return AddressUnusable(
-        address,
-        "the port is in use, or the address is not one of this machine; "
-        "stop what listens there or choose another --addr",
-    )
-
-
-def check_address(address: str) -> None:
-    """Bind for a moment, as gRPC will: it would log a line of its own form if that fails.
-
-    Raises:
-        AddressUnusable: the port is taken, or the address is not one of this machine.
-    """
-    host, _, port = address.rpartition(":")
-    try:
-        _check_free(host, int(port))
-    except OSError as error:
-        raise _unusable(address) from error
-
-
-def _check_free(host: str, port: int) -> None:
-    failure: OSError | None = None
-    for one in (host.strip("[]"),) if host else ("::", "0.0.0.0"):
-        for family, kind, _, _, address in socket.getaddrinfo(one, port, type=socket.SOCK_STREAM):
-            try:
-                with socket.socket(family, kind) as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    if one == "::":
-                        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-                    probe.bind(address)
-                    return
-            except OSError as error:
-                failure = error
-    if failure is not None:
-        raise failure
-
-
-def _bind(server: grpc.aio.Server, address: str, certificates: _Certificates | None) -> str:
-    host, _, port = address.rpartition(":")
-    wanted = f"{host or '[::]'}:{port}"
-    check_address(address)
+def _bind(server: grpc.aio.Server, address: Address, certificates: _Certificates | None) -> str:
+    check_free(address, FLAG)
+    wanted = str(Address(address.host or "::", address.port))
     try:
         if certificates is None:
             bound_port = server.add_insecure_port(wanted)
         else:
             bound_port = server.add_secure_port(wanted, certificates.credentials)
     except RuntimeError as error:
-        raise _unusable(address) from error
-    return f"{host or EVERYWHERE}:{bound_port}"
+        reason = f"it cannot be bound; choose another {FLAG}"
+        raise AddressUnusable(str(address), reason) from error
+    return str(Address(address.host or EVERYWHERE, bound_port))

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from runmeter.receiver.errors import DatabaseUnusable
-from runmeter.receiver.values import is_host_name
+from runmeter.service.values import is_host_name
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _NAME_MAX_BYTES = 255  # of every usual file system
