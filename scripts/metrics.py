@@ -64,7 +64,7 @@ def section(name: str, text: bytes) -> str:
         if family.name.startswith("runmeter_") and not family.name.endswith("_created"):
             metric = f"`{family.name}{ending}`"
             rows[family.name] = f"| {metric} | {family.type} | {family.documentation} |"
-    return "\n".join([f"## {name}\n", "| metric | type | |", "|---|---|---|", *rows.values(), ""])
+    return "\n".join([f"## {name}\n", "| metric | type | |", "|---|---|---|", *sorted(rows.values()), ""])
 
 
 def document() -> str:
