@@ -42,7 +42,7 @@ def on_files(files: Files, *, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Insert an empty line above a list: without it mkdocs makes the list a part of the paragraph."""
+    """Insert an empty line above lists: mkdocs needs it to see them."""
     lines: list[str] = []
     is_code = False
     for line in markdown.splitlines():

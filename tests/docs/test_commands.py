@@ -1,7 +1,7 @@
 """Every command in the documents runs, and its answer is the documented one.
 
-A document is run from top to bottom in one shell, in its own folder, with new services. `SETTINGS` has
-what each document needs. Ports and addresses are replaced by free ones.
+A document is run from top to bottom in one shell, in its own folder, with new services.
+``SETTINGS`` has what each document needs. Ports and addresses are replaced by free ones.
 """
 
 import contextlib
