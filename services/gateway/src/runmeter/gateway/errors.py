@@ -16,11 +16,9 @@ GatewayError
 └── ReceiverError          the receiver, or the way to it, answered with a gRPC status
 """
 
-from __future__ import annotations
+from typing import NamedTuple
 
-from typing import Final, NamedTuple
-
-ERRORS_MAX: Final = 100
+ERRORS_MAX = 100
 """No answer lists more bad fields than this."""
 
 

@@ -1,7 +1,5 @@
 """What a request asks for, and for whom: plain records."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from runmeter.gateway.schemas.api import RunState, Scope

@@ -1,10 +1,7 @@
 """The application: the routes, and what every request and answer goes through."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
-from typing import Final
 
 from sanic import Sanic
 from sanic.config import Config
@@ -28,7 +25,7 @@ from runmeter.gateway.web.server import (
     context,
 )
 
-DRAIN_BYTES: Final = 8 * 1024 * 1024
+DRAIN_BYTES = 8 * 1024 * 1024
 """So much of a body that is not wanted is still read: a client that only reads the answer after
 sending gets it. Beyond that the connection is closed."""
 

@@ -1,7 +1,5 @@
 """``/health``: the process serves. Says nothing about the receiver."""
 
-from __future__ import annotations
-
 from sanic import Blueprint, HTTPResponse
 
 from runmeter.gateway.schemas.api import Health, encode

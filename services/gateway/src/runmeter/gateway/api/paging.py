@@ -1,7 +1,5 @@
 """What answers share: headers that lead on, codings, and answers that need not be sent again."""
 
-from __future__ import annotations
-
 from runmeter.gateway.web.encoding import accepts_gzip
 from runmeter.gateway.web.request import GatewayRequest
 

@@ -1,7 +1,5 @@
 """``/api/v1/metrics``: take in the summary of a run."""
 
-from __future__ import annotations
-
 from sanic import Blueprint, HTTPResponse
 
 from runmeter.gateway.receiver.client import Backend

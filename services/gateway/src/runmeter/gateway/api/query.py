@@ -1,10 +1,8 @@
 """Paths and query strings: raw text to names and a query, each part decoded exactly once."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, unquote_to_bytes, urlencode
 
 from runmeter.gateway.errors import FieldError, InvalidRequest
@@ -12,10 +10,10 @@ from runmeter.gateway.schemas.api import RunState
 from runmeter.gateway.schemas.describe import AFTER, INT64_MAX, LIMIT_MAX, LOOSE_PATH, PATH, TEXT
 from runmeter.gateway.schemas.instant import Instant, parse_instant
 
-_BROKEN_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
+_BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
 
-STATES: Final[Mapping[str, tuple[RunState, ...]]] = {
+STATES: Mapping[str, tuple[RunState, ...]] = {
     "running": ("running",),
     "interrupted": ("interrupted",),
     "completed": ("completed",),
@@ -148,8 +146,8 @@ def _states(text: str) -> tuple[RunState, ...]:
     return STATES[text]
 
 
-_LIMIT: Final = ("limit", _integer(32, f"a whole number, 1 to {LIMIT_MAX}"))
-RUN_PARAMETERS: Final[Parameters] = {
+_LIMIT = ("limit", _integer(32, f"a whole number, 1 to {LIMIT_MAX}"))
+RUN_PARAMETERS: Parameters = {
     "state": ("states", _states),
     "limit": _LIMIT,
     "before": ("before_id", _integer(64, "a whole number, at least 1")),
@@ -157,7 +155,7 @@ RUN_PARAMETERS: Final[Parameters] = {
     "until": ("until", _instant),
     "run_id": ("run_id", str),
 }
-PAGE_PARAMETERS: Final[Parameters] = {"limit": _LIMIT, "after": ("after", str)}
+PAGE_PARAMETERS: Parameters = {"limit": _LIMIT, "after": ("after", str)}
 
 
 _Check: TypeAlias = Callable[[Any], str | None]
@@ -194,10 +192,10 @@ def _whole(least: int, most: int) -> _Check:
     return check
 
 
-_NAME: Final = "without control characters and without a part `.` or `..` between slashes"
-_FULL: Final = _text(PATH, f"{_NAME}, none of them empty")
-_LOOSE: Final = _text(LOOSE_PATH, _NAME)
-_CHECKS: Final[Mapping[str, _Check]] = {
+_NAME = "without control characters and without a part `.` or `..` between slashes"
+_FULL = _text(PATH, f"{_NAME}, none of them empty")
+_LOOSE = _text(LOOSE_PATH, _NAME)
+_CHECKS: Mapping[str, _Check] = {
     "organization": _FULL,
     "repository": _FULL,
     "workflow": _LOOSE,

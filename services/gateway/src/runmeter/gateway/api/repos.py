@@ -1,10 +1,8 @@
 """``/api/v1/repos…``: which repositories have runs, and which jobs of one do."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any
 
 from sanic import Blueprint, HTTPResponse
 
@@ -15,8 +13,8 @@ from runmeter.gateway.receiver.client import Backend, Page
 from runmeter.gateway.schemas.api import encode
 from runmeter.gateway.web.request import GatewayRequest
 
-REPOS: Final = "/api/v1/repos"
-JSON: Final = "application/json"
+REPOS = "/api/v1/repos"
+JSON = "application/json"
 
 
 def repos_blueprint(backend: Backend) -> Blueprint:

@@ -1,10 +1,7 @@
 """``/api/v1/metrics/repo/…``: the stored runs of one job, streamed page by page."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Final
 
 from sanic import Blueprint, HTTPResponse
 
@@ -17,9 +14,9 @@ from runmeter.gateway.web.encoding import Buffer, Coder, Gzip, Identity
 from runmeter.gateway.web.problems import log_failed
 from runmeter.gateway.web.request import GatewayRequest
 
-REPO: Final = "/api/v1/metrics/repo"
-JSON: Final = "application/json"
-_SMALL_BYTES: Final = 65_536
+REPO = "/api/v1/metrics/repo"
+JSON = "application/json"
+_SMALL_BYTES = 65_536
 
 
 def runs_blueprint(backend: Backend) -> Blueprint:

@@ -1,7 +1,5 @@
 """``/api/v1/token``: mint a push token."""
 
-from __future__ import annotations
-
 from sanic import Blueprint, HTTPResponse
 
 from runmeter.gateway.receiver.client import Backend

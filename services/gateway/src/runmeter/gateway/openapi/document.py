@@ -5,11 +5,9 @@ Schemas come from msgspec, titles and details of problems from `problems.KINDS`.
 Source: OpenAPI 3.1.1; JSON Schema 2020-12.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from inspect import cleandoc
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,9 +19,9 @@ from runmeter.gateway.web.problems import CONTENT_TYPE, KINDS, Outcome, problem_
 
 Json = dict[str, Any]
 
-_REFS: Final = "#/components/schemas/"
-_BAD_FIELD: Final = FieldError("payload.sample_count", "is -1; must be at least 0")
-_REQUEST_ID: Final = "6f1c1b0e-5c0b-4a55-8f3e-0d6b8a3a2a11"
+_REFS = "#/components/schemas/"
+_BAD_FIELD = FieldError("payload.sample_count", "is -1; must be at least 0")
+_REQUEST_ID = "6f1c1b0e-5c0b-4a55-8f3e-0d6b8a3a2a11"
 
 
 class Parameter(NamedTuple):

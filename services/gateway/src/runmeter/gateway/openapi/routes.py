@@ -1,10 +1,8 @@
 """The routes as their callers see them: one entry each, and the document made of all."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from runmeter.gateway.openapi.document import Answer, Head, Json, Operation, Parameter, document
 from runmeter.gateway.schemas import api as schemas
@@ -18,42 +16,42 @@ from runmeter.gateway.schemas.api import (
 from runmeter.gateway.schemas.describe import AFTER, LIMIT_MAX, PATH, about, moment, text, whole
 from runmeter.gateway.schemas.instant import Instant
 
-READ: Final = "readToken"
-PUSH: Final = "pushToken"
+READ = "readToken"
+PUSH = "pushToken"
 
-_REQUEST_ID: Final = Parameter(
+_REQUEST_ID = Parameter(
     "X-Request-ID",
     "header",
     Annotated[str, about("1 to 64 of `A-Z a-z 0-9 . _ -`; anything else is replaced.", "build-7")],
 )
-_IF_NONE_MATCH: Final = Parameter(
+_IF_NONE_MATCH = Parameter(
     "If-None-Match",
     "header",
     Annotated[str, about("The ETag of an answer before: 304 if it is still so.", '"etag-1"')],
 )
-_ORGANIZATION: Final = Parameter("org", "path", OrganizationName)
-_REPOSITORY: Final = Parameter("repo", "path", RepositoryName)
-_OWNER: Final = Parameter(
+_ORGANIZATION = Parameter("org", "path", OrganizationName)
+_REPOSITORY = Parameter("repo", "path", RepositoryName)
+_OWNER = Parameter(
     "owner",
     "path",
     Annotated[str, text("What stands before the slash.", "my-org", minimum=1, form=PATH)],
 )
-_NAME: Final = Parameter(
+_NAME = Parameter(
     "name",
     "path",
     Annotated[str, text("What stands behind the slash.", "my-repo", minimum=1, form=PATH)],
 )
-_WORKFLOW: Final = Parameter("workflow", "path", WorkflowName)
-_JOB: Final = Parameter("job", "path", JobName)
+_WORKFLOW = Parameter("workflow", "path", WorkflowName)
+_JOB = Parameter("job", "path", JobName)
 _Asset: TypeAlias = Annotated[
     Literal["start.js", "swagger-ui-bundle.js", "swagger-ui.css"], about("Its name.", "start.js")
 ]
-_LIMIT: Final = Parameter(
+_LIMIT = Parameter(
     "limit",
     "query",
     Annotated[int, whole("At most so many; without it 1000.", 20, "entries", 1, LIMIT_MAX)],
 )
-_OF_RUNS: Final = (
+_OF_RUNS = (
     Parameter(
         "state",
         "query",
@@ -78,7 +76,7 @@ _OF_RUNS: Final = (
     ),
     Parameter("run_id", "query", RunId),
 )
-_OF_NAMES: Final = (
+_OF_NAMES = (
     _LIMIT,
     Parameter(
         "after",
@@ -98,25 +96,25 @@ _OF_NAMES: Final = (
 # -- statuses ---------------------------------------------------------------------------------
 
 # of any request that HTTP itself, or the server, cannot take
-_ANY: Final[Mapping[int, str]] = {
+_ANY: Mapping[int, str] = {
     405: "Another method than those of this path; Allow has them.",
     **dict.fromkeys((400, 408, 413, 414, 417, 429, 431, 500, 503), ""),
 }
-_CALL: Final[Mapping[int, str]] = {**_ANY, 504: ""}
-_READ: Final[Mapping[int, str]] = {
+_CALL: Mapping[int, str] = {**_ANY, 504: ""}
+_READ: Mapping[int, str] = {
     **_CALL,
     400: "A name or a parameter is bad, unknown or given twice: all of them are in `errors`.",
     401: "No bearer, or it is not the read token.",
 }
-_LIST: Final[Mapping[int, str]] = {**_READ, 404: "A part of the path is empty."}
-_BODY: Final[Mapping[int, str]] = {
+_LIST: Mapping[int, str] = {**_READ, 404: "A part of the path is empty."}
+_BODY: Mapping[int, str] = {
     **_CALL,
     400: "No JSON object in UTF-8, or fields that are missing or bad: all of them are in `errors`.",
     408: "The body did not arrive in time.",
     413: "The body is larger than the gateway or the receiver takes.",
     415: "The body is not declared as JSON in UTF-8, or it is compressed.",
 }
-_UNCHANGED: Final = Answer("It is still as If-None-Match has it.", media=None, headers=("ETag",))
+_UNCHANGED = Answer("It is still as If-None-Match has it.", media=None, headers=("ETag",))
 
 # -- routes -----------------------------------------------------------------------------------
 
@@ -168,7 +166,7 @@ def _page(path: str, name: str, summary: str, media: str) -> Operation:
     )
 
 
-OPERATIONS: Final = (
+OPERATIONS = (
     Operation(
         "/api/v1/metrics",
         "POST",
@@ -257,7 +255,7 @@ def _header(text: str, example: str, *, required: bool = True) -> Json:
     return {"description": text, "required": required, "schema": schema, "example": example}
 
 
-_HEAD: Final = Head(
+_HEAD = Head(
     info={
         "title": "Runmeter",
         "summary": "What CI jobs really use, measured and kept.",

@@ -4,12 +4,10 @@ Speaks REST types and `ReceiverError` to the rest of the gateway; nothing else i
 channel reconnects by itself when the receiver restarts.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 from uuid import uuid4
 
 import grpc.aio
@@ -29,8 +27,8 @@ from runmeter.v1 import token_service_pb2_grpc as token_grpc
 
 T = TypeVar("T")
 
-HEALTH_SECONDS: Final = 5.0
-_OPTIONS: Final = (
+HEALTH_SECONDS = 5.0
+_OPTIONS = (
     ("grpc.max_send_message_length", 8 * 1024 * 1024),
     ("grpc.max_receive_message_length", 8 * 1024 * 1024),
     # a receiver that restarts is found again within about two seconds

@@ -1,7 +1,5 @@
 """Repositories and jobs: pages of names, each with its runs counted."""
 
-from __future__ import annotations
-
 from runmeter.gateway.model import PageQuery
 from runmeter.gateway.receiver.runs import STATE_NAMES
 from runmeter.gateway.receiver.values import instant_from_wire

@@ -1,7 +1,5 @@
 """How calls to the receiver end, told to whoever counts them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import wraps

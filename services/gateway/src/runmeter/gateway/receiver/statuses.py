@@ -1,10 +1,8 @@
 """How a call failed, as the receiver says it, to `ReceiverError`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
@@ -13,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 from runmeter.gateway.errors import FieldError, ReceiverError
 from runmeter.gateway.receiver.fields import json_field
 
-_STATUS_DETAILS: Final = "grpc-status-details-bin"
+_STATUS_DETAILS = "grpc-status-details-bin"
 
 
 class Status(NamedTuple):

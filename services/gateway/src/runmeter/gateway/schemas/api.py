@@ -6,9 +6,7 @@ hold are the receiver's to check: it reports all of them at once, and only to th
 Output leaves out what is absent.
 """
 
-from __future__ import annotations
-
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Struct, json
 
@@ -29,11 +27,11 @@ from runmeter.gateway.schemas.payload import Int32, Int64, Summary
 
 RunState: TypeAlias = Literal["running", "interrupted", "completed"]
 
-_PUSH_ID: Final = "0c8f5b1e-3d52-4c8e-9a57-6f1f0d2b7a44"
-_RECEIVED: Final = "2026-02-06T14:30:23.056Z"
-_TOKEN: Final = "2aa2cfbe5944440fdd834d3fd6758c5d577234b45b47bf375a298145a2ba6857.1770391823"
-_EITHER_FORM: Final = "Repository, with or without its organization in front."
-_STATE: Final = "How far the run has come; interrupted: its collector died or fell silent."
+_PUSH_ID = "0c8f5b1e-3d52-4c8e-9a57-6f1f0d2b7a44"
+_RECEIVED = "2026-02-06T14:30:23.056Z"
+_TOKEN = "2aa2cfbe5944440fdd834d3fd6758c5d577234b45b47bf375a298145a2ba6857.1770391823"
+_EITHER_FORM = "Repository, with or without its organization in front."
+_STATE = "How far the run has come; interrupted: its collector died or fell silent."
 
 OrganizationName: TypeAlias = Annotated[
     str, text("Owner of the repository.", "my-org", minimum=1, form=PATH)
@@ -236,7 +234,7 @@ def _encode_custom(value: object) -> str:
     raise NotImplementedError(type(value))
 
 
-_ENCODER: Final = json.Encoder(enc_hook=_encode_custom)
+_ENCODER = json.Encoder(enc_hook=_encode_custom)
 
 
 def encode(value: object) -> bytes:

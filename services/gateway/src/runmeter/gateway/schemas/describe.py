@@ -4,39 +4,37 @@ The receiver checks ranges and lengths, all at once, and only for those it trust
 here goes into the JSON Schema alone, under a key that `openapi` moves to where JSON Schema has it.
 """
 
-from __future__ import annotations
-
 import sys
-from typing import Any, Final
+from typing import Any
 
 from msgspec import Meta
 
-BOUNDS: Final = "x-bounds"
-UNIT: Final = "x-unit"
-FLOAT_MAX: Final = sys.float_info.max
-INSTANT_LENGTH: Final = len("2026-02-06T14:30:02.185Z")
-INT32_MAX: Final = 2**31 - 1
-INT64_MAX: Final = 2**63 - 1
+BOUNDS = "x-bounds"
+UNIT = "x-unit"
+FLOAT_MAX = sys.float_info.max
+INSTANT_LENGTH = len("2026-02-06T14:30:02.185Z")
+INT32_MAX = 2**31 - 1
+INT64_MAX = 2**63 - 1
 
-_CONTROL: Final = r"\u0000-\u001f\u007f-\u009f"
-_LINE: Final = rf"[^{_CONTROL}]"
-_OTHER: Final = rf"[^{_CONTROL}/]"
+_CONTROL = r"\u0000-\u001f\u007f-\u009f"
+_LINE = rf"[^{_CONTROL}]"
+_OTHER = rf"[^{_CONTROL}/]"
 # what may stand between slashes: anything but "." and ".."
-_PART: Final = rf"(?:[^{_CONTROL}/.]{_OTHER}*|\.[^{_CONTROL}/.]{_OTHER}*|\.\.{_OTHER}+)"
+_PART = rf"(?:[^{_CONTROL}/.]{_OTHER}*|\.[^{_CONTROL}/.]{_OTHER}*|\.\.{_OTHER}+)"
 
-TEXT: Final = rf"^{_LINE}*$"
+TEXT = rf"^{_LINE}*$"
 """No control characters."""
-PATH: Final = rf"^{_PART}(?:/{_PART})*$"
+PATH = rf"^{_PART}(?:/{_PART})*$"
 """Names between slashes, none of them empty, ``.`` or ``..``; no control characters."""
-LOOSE_PATH: Final = rf"^(?:{_PART})?(?:/(?:{_PART})?)*$"
+LOOSE_PATH = rf"^(?:{_PART})?(?:/(?:{_PART})?)*$"
 """The same, but parts may be empty."""
-PUSH_TOKEN: Final = r"^[0-9a-f]{64}(?:\.(?:0|[1-9][0-9]{0,18}))?$"
+PUSH_TOKEN = r"^[0-9a-f]{64}(?:\.(?:0|[1-9][0-9]{0,18}))?$"
 """A MAC, and if it expires the unix time of that."""
-AFTER: Final = "^[A-Za-z0-9_-]*$"
+AFTER = "^[A-Za-z0-9_-]*$"
 """Where a page begins; opaque."""
-LIMIT_MAX: Final = 10_000
+LIMIT_MAX = 10_000
 """Entries of one listing."""
-UUID: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+UUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 
 def about(text: str, example: Any = None, unit: str = "none", **bounds: Any) -> Meta:

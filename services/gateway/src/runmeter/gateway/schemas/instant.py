@@ -1,17 +1,14 @@
 """Moments as the API writes them: RFC 3339, UTC, whole milliseconds, ``Z``."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY_MILLISECONDS: Final = 86_400_000
-_MINUTES: Final = tuple(f"{hour:02}:{minute:02}" for hour in range(24) for minute in range(60))
-_MILLISECOND: Final = timedelta(milliseconds=1)
-_RFC_3339: Final = re.compile(
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_MILLISECONDS = 86_400_000
+_MINUTES = tuple(f"{hour:02}:{minute:02}" for hour in range(24) for minute in range(60))
+_MILLISECOND = timedelta(milliseconds=1)
+_RFC_3339 = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)[Tt ](?P<minute>\d\d:\d\d):(?P<second>\d\d)"
     r"(?:\.(?P<fraction>\d+))?(?P<offset>[Zz]|[+-]\d\d:\d\d)",
     re.ASCII,

@@ -1,15 +1,13 @@
 """What an error looks like in JSON."""
 
-from __future__ import annotations
-
-from typing import Annotated, Final
+from typing import Annotated
 
 from msgspec import Struct
 
 from runmeter.gateway.errors import ERRORS_MAX
 from runmeter.gateway.schemas.describe import about
 
-TEXT_MAX: Final = 1000
+TEXT_MAX = 1000
 """Characters of each text."""
 
 

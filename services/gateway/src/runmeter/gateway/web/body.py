@@ -1,7 +1,5 @@
 """Bodies of requests: JSON only, in UTF-8, up to a limit, in time; or every bad field by name."""
 
-from __future__ import annotations
-
 import types
 from collections.abc import Iterator
 from functools import cache
@@ -9,7 +7,6 @@ from itertools import islice
 from typing import (
     Annotated,
     Any,
-    Final,
     NamedTuple,
     TypeVar,
     Union,
@@ -34,7 +31,7 @@ from runmeter.gateway.web.request import GatewayRequest
 
 T = TypeVar("T", bound=Struct)
 
-VISITS_MAX: Final = 20_000
+VISITS_MAX = 20_000
 """No search for bad fields looks at more values than this: a body is a stranger's until the
 receiver has checked its token."""
 

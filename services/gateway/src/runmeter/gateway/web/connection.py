@@ -1,10 +1,8 @@
 """One connection of a client: Sanic's protocol, and the bounds that it leaves open."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
 from sanic.exceptions import BadRequest, PayloadTooLarge, RequestCancelled
@@ -25,14 +23,14 @@ from runmeter.gateway.web.limits import Gate, Patience
 from runmeter.gateway.web.problems import outcome_of, problem_response
 from runmeter.gateway.web.request import REQUEST_ID_HEADER, GatewayRequest
 
-HEAD_BYTES_MAX: Final = 16_384
-ADDRESS_BYTES_MAX: Final = 8_192
+HEAD_BYTES_MAX = 16_384
+ADDRESS_BYTES_MAX = 8_192
 """Of a request line in a head that is too large: which of the two was it?"""
-PIECE_BYTES: Final = 65_536
-LINGER_SECONDS: Final = 1.0
+PIECE_BYTES = 65_536
+LINGER_SECONDS = 1.0
 """For a client that still sends to see why it is cut off."""
-_LINGERING_SHARE: Final = 8
-_LINE_END: Final = b"\r\n"
+_LINGERING_SHARE = 8
+_LINE_END = b"\r\n"
 
 
 class GatewayHttp(Http):

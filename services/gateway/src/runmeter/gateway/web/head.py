@@ -5,24 +5,21 @@ places (a space before a colon, digits of any script), so whatever RFC 9112 does
 refused here.
 """
 
-from __future__ import annotations
-
 import re
-from typing import Final
 
 from sanic.exceptions import BadRequest
 
-_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # the target without "#": what follows one is no part of a request
-_REQUEST_LINE: Final = re.compile(_TOKEN + rb" ([\x21\x22\x24-\x7e]+) HTTP/1\.([01])")
-_FIELD: Final = re.compile(rb"(" + _TOKEN + rb"):[ \t]*([\x20-\x7e\x80-\xff\t]*)")
-_HOST: Final = re.compile(
+_REQUEST_LINE = re.compile(_TOKEN + rb" ([\x21\x22\x24-\x7e]+) HTTP/1\.([01])")
+_FIELD = re.compile(rb"(" + _TOKEN + rb"):[ \t]*([\x20-\x7e\x80-\xff\t]*)")
+_HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]{0,5})?"
 )
-_ABSOLUTE: Final = re.compile(rb"([A-Za-z][0-9A-Za-z+.-]*)://([^/?]*)")
-_DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
-_SINGLE: Final = (b"Content-Type", b"Content-Encoding")
-_SIZES: Final = {10: re.compile(r"[0-9]{1,18}"), 16: re.compile(r"[0-9A-Fa-f]{1,16}")}
+_ABSOLUTE = re.compile(rb"([A-Za-z][0-9A-Za-z+.-]*)://([^/?]*)")
+_DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
+_SINGLE = (b"Content-Type", b"Content-Encoding")
+_SIZES = {10: re.compile(r"[0-9]{1,18}"), 16: re.compile(r"[0-9A-Fa-f]{1,16}")}
 
 
 def check_head(head: bytes) -> None:

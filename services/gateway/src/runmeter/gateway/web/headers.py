@@ -1,10 +1,7 @@
 """What every answer carries: its request id, and what browsers are told."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from email.utils import formatdate
-from typing import Final
 
 from sanic import HTTPResponse
 from sanic.http import Http
@@ -12,7 +9,7 @@ from sanic.response import BaseHTTPResponse
 
 from runmeter.gateway.web.request import REQUEST_ID_HEADER, GatewayRequest
 
-SECURITY: Final[Mapping[str, str]] = {
+SECURITY: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -20,10 +17,10 @@ SECURITY: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
 }
 """Where the route has said nothing else."""
-HSTS: Final = "max-age=31536000"
+HSTS = "max-age=31536000"
 
-EXPOSED: Final = "Link, ETag, X-Request-ID, Retry-After"
-_PREFLIGHT: Final[Mapping[str, str]] = {
+EXPOSED = "Link, ETag, X-Request-ID, Retry-After"
+_PREFLIGHT: Mapping[str, str] = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, If-None-Match, X-Request-ID",
     "Access-Control-Max-Age": "600",

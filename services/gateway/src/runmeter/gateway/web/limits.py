@@ -1,12 +1,10 @@
 """Limits for clients: requests by rate and number, connections by number, time of each step."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
@@ -22,9 +20,9 @@ BURST = 2
 """A client may send the requests of so many seconds at once."""
 _ROUNDING_SECONDS = 1e-6
 
-OPEN_PATH: Final = "/health"
+OPEN_PATH = "/health"
 """Always answered: it costs nothing, and who asks wants to know whether we live."""
-_QUIET_SECONDS: Final = 60.0
+_QUIET_SECONDS = 60.0
 
 _log = structlog.get_logger()
 

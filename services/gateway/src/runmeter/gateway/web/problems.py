@@ -3,11 +3,9 @@
 One table says which HTTP status a gRPC code becomes, one what each status is called.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import structlog
 from sanic import HTTPResponse, Request
@@ -35,11 +33,11 @@ from runmeter.gateway.errors import (
 from runmeter.gateway.schemas.api import encode
 from runmeter.gateway.schemas.problem import TEXT_MAX, Bad, Problem
 
-CONTENT_TYPE: Final = "application/problem+json"
-RETRY_AFTER_SECONDS: Final = 1
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 1
 """Where the receiver does not say when to come back."""
 
-STATUS_OF_CODE: Final[Mapping[str, int]] = {
+STATUS_OF_CODE: Mapping[str, int] = {
     "INVALID_ARGUMENT": 400,
     "UNAUTHENTICATED": 401,
     "PERMISSION_DENIED": 403,
@@ -60,7 +58,7 @@ class Kind(NamedTuple):
     detail: str
 
 
-KINDS: Final[Mapping[int, Kind]] = {
+KINDS: Mapping[int, Kind] = {
     400: Kind("invalid-request", "Invalid request", "The request cannot be understood."),
     401: Kind("unauthenticated", "Unauthenticated", "The bearer token is not known."),
     403: Kind("permission-denied", "Permission denied", "The token is not for this scope."),
@@ -85,7 +83,7 @@ KINDS: Final[Mapping[int, Kind]] = {
 }
 
 # statuses whose text the receiver writes for the caller; texts of others may be gRPC's own
-_RECEIVER_TEXTS: Final = frozenset({400, 401, 403, 409})
+_RECEIVER_TEXTS = frozenset({400, 401, 403, 409})
 
 
 class Outcome(NamedTuple):
@@ -156,7 +154,7 @@ def _of_limit(error: GatewayError) -> Outcome:
     return Outcome(500)
 
 
-_BEARER: Final = {"WWW-Authenticate": "Bearer"}
+_BEARER = {"WWW-Authenticate": "Bearer"}
 
 
 def _of_receiver(error: ReceiverError) -> Outcome:

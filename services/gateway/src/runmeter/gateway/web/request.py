@@ -1,12 +1,10 @@
 """The request as the gateway knows it: with an identity, a start, and a line in the log."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import Any, Final, NoReturn, cast
+from typing import Any, NoReturn, cast
 from uuid import uuid4
 
 import structlog
@@ -20,19 +18,19 @@ from runmeter.gateway.errors import MissingBearer, NoPushToken
 from runmeter.gateway.model import Caller
 from runmeter.gateway.schemas.describe import PUSH_TOKEN
 
-REQUEST_ID_HEADER: Final = "X-Request-ID"
-_UNREADABLE: Final = "NONE"
+REQUEST_ID_HEADER = "X-Request-ID"
+_UNREADABLE = "NONE"
 """The method Sanic gives to the stand-in for a request that it could not read."""
-BEARER_BYTES_MAX: Final = 4096
+BEARER_BYTES_MAX = 4096
 """More does not fit into gRPC metadata beside the rest."""
 
-_SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # what gRPC can carry as a metadata value; a space inside is the receiver's to judge
-_BEARER: Final = re.compile(r"bearer +([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?) *", re.IGNORECASE)
-_PUSH_TOKEN: Final = re.compile("Bearer " + PUSH_TOKEN.strip("^$"))
-_PARAMETER: Final = re.compile(r"<(\w+)(?::[^>]*)?>")
+_BEARER = re.compile(r"bearer +([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?) *", re.IGNORECASE)
+_PUSH_TOKEN = re.compile("Bearer " + PUSH_TOKEN.strip("^$"))
+_PARAMETER = re.compile(r"<(\w+)(?::[^>]*)?>")
 
-_ROUTED: Final = ("GET", "POST")
+_ROUTED = ("GET", "POST")
 """One of these is taken by every route."""
 
 _log = structlog.get_logger()

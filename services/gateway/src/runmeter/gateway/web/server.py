@@ -1,14 +1,12 @@
 """Listening sockets, and the servers on them: start, drain, end."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import socket
 from collections.abc import Callable
 from ssl import SSLContext
 from types import SimpleNamespace
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from sanic import Sanic
 from sanic.application.state import ApplicationServerInfo
@@ -23,8 +21,8 @@ from runmeter.service.sockets import BACKLOG
 App: TypeAlias = Sanic[Config, SimpleNamespace]
 
 _SANIC_ADVICE = "Sanic is running in PRODUCTION mode"  # about a flag that we do not have
-_POLL_SECONDS: Final = 0.02
-_TLS: Final = {"ssl_handshake_timeout": 10.0, "ssl_shutdown_timeout": 5.0}
+_POLL_SECONDS = 0.02
+_TLS = {"ssl_handshake_timeout": 10.0, "ssl_shutdown_timeout": 5.0}
 
 
 def context(
