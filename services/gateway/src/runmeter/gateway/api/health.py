@@ -1,4 +1,4 @@
-"""``/health``: the process serves. Says nothing about the receiver."""
+"""``/health``: the process serves; the receiver is not asked."""
 
 from sanic import Blueprint, HTTPResponse
 

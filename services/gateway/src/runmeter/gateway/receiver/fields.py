@@ -1,4 +1,4 @@
-"""Names of fields: as the contract has them → as the JSON API has them."""
+"""Field paths of the contract to those of the JSON API."""
 
 import re
 

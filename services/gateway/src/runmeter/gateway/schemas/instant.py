@@ -1,4 +1,4 @@
-"""Moments as the API writes them: RFC 3339, UTC, whole milliseconds, ``Z``."""
+"""Times of the API: RFC 3339, UTC, whole milliseconds, ``Z``."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -16,13 +16,13 @@ _RFC_3339 = re.compile(
 
 
 class InstantError(ValueError):
-    """The text is no RFC 3339 time with an offset."""
+    """The text is not an RFC 3339 time with an offset."""
 
 
 class Instant:
-    """A moment between the years 1 and 9999, in milliseconds since 1970 (UTC).
+    """A time between the years 1 and 9999, in milliseconds since 1970 (UTC).
 
-    Not a tuple or dataclass: msgspec would write those as arrays or objects by itself.
+    Not a tuple or dataclass: msgspec would write those as arrays or objects.
     """
 
     __slots__ = ("epoch_milliseconds",)
@@ -49,7 +49,7 @@ class Instant:
 
 @lru_cache(1024)
 def _date(days: int) -> str:
-    """Write a day, counted from 1970: most of many moments share theirs."""
+    """Write a day, counted from 1970; cached, as most times of an answer are of few days."""
     return (_EPOCH + timedelta(days=days)).date().isoformat()
 
 

@@ -1,4 +1,4 @@
-"""What every answer carries: its request id, and what browsers are told."""
+"""Headers of every answer: the request id, and security headers for browsers."""
 
 from collections.abc import Collection, Mapping
 from email.utils import formatdate
@@ -16,7 +16,7 @@ SECURITY: Mapping[str, str] = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Where the route has said nothing else."""
+"""Added where the route has not set them."""
 HSTS = "max-age=31536000"
 
 EXPOSED = "Link, ETag, X-Request-ID, Retry-After"
@@ -28,7 +28,7 @@ _PREFLIGHT: Mapping[str, str] = {
 
 
 def date(response: BaseHTTPResponse) -> None:
-    """Add when it was made.
+    """Add the time of the answer.
 
     Source: RFC 9110, 6.6.1.
     """
@@ -36,7 +36,7 @@ def date(response: BaseHTTPResponse) -> None:
 
 
 def secure(response: BaseHTTPResponse, has_tls: bool) -> None:
-    """Add the security headers that are not there."""
+    """Add the security headers that are missing."""
     for name, value in SECURITY.items():
         response.headers.setdefault(name, value)
     if has_tls:
@@ -44,7 +44,7 @@ def secure(response: BaseHTTPResponse, has_tls: bool) -> None:
 
 
 def share(request: GatewayRequest, response: BaseHTTPResponse, origins: Collection[str]) -> None:
-    """Let the request's origin read the answer if it is one of these; none of them: do nothing."""
+    """Let the request's origin read the answer if it is one of ``origins``."""
     if not origins:
         return
     vary = response.headers.get("Vary")
@@ -56,7 +56,7 @@ def share(request: GatewayRequest, response: BaseHTTPResponse, origins: Collecti
 
 
 async def preflight(request: GatewayRequest) -> HTTPResponse | None:
-    """Answer what a browser asks before it sends a request for another origin; None: not that."""
+    """Answer a CORS preflight request of an allowed origin; None: it is another request."""
     if (
         request.method != "OPTIONS"
         or _origin(request) not in request.app.ctx.edge.cors_origins
@@ -67,7 +67,7 @@ async def preflight(request: GatewayRequest) -> HTTPResponse | None:
 
 
 async def finish(request: GatewayRequest, response: BaseHTTPResponse) -> None:
-    """Complete every answer, whoever made it, and note it; a streamed one is not over yet."""
+    """Complete every answer, and log it unless it is streamed: that one is not over yet."""
     context = request.app.ctx
     response.headers[REQUEST_ID_HEADER] = request.request_id
     secure(response, context.edge.has_tls)
