@@ -1,4 +1,4 @@
-"""Composition and life of the program: start, serve until a signal, end in order."""
+"""Put the program together: start, serve until a signal, end in order."""
 
 import asyncio
 import functools
@@ -16,7 +16,6 @@ from typing import Any, NoReturn, TypeVar
 import structlog
 
 from runmeter.receiver import events
-from runmeter.receiver.admin import commands
 from runmeter.receiver.admin.streams import Stop
 from runmeter.receiver.config import (
     ExportConfig,
@@ -59,26 +58,32 @@ CLOCKS = Clocks(time.time, time.monotonic)
 
 async def migrate(config: MigrateConfig) -> int:
     """Bring the schema up to date; return the exit status."""
-    await commands.migrate(config.database)
+    await connections.migrate_database(config.database)
     return 0
 
 
 async def prune(config: PruneConfig) -> int:
     """Delete what is old; return the exit status."""
+    from runmeter.receiver.admin import commands
+
     return await commands.prune(config, _run_command, CLOCKS)
 
 
 async def export_runs(config: ExportConfig) -> int:
     """Write all runs to standard output; return the exit status."""
+    from runmeter.receiver.admin import commands
+
     return await commands.export_runs(config, _run_command, CLOCKS)
 
 
 async def import_runs(config: ImportConfig) -> int:
     """Store what a file or standard input holds; return the exit status."""
+    from runmeter.receiver.admin import commands
+
     return await commands.import_runs(config, _run_command, CLOCKS, _writing)
 
 
-async def _run_command(work: commands.Work) -> int:
+async def _run_command(work: Callable[[Stop], Coroutine[Any, Any, int]]) -> int:
     """Do the work of a command until it ends or a signal comes; return the exit status.
 
     After a signal the work has some seconds to end: a statement may wait for a lock or a server.
@@ -176,7 +181,7 @@ async def _migrate_until(stop: Stop, database: Database) -> None:
     def give_up() -> NoReturn:
         _end_at_once(f"{stop.result()} before the migration was done", 0)
 
-    await _end_or_give_up(commands.migrate(database), stop, 0.0, give_up)
+    await _end_or_give_up(connections.migrate_database(database), stop, 0.0, give_up)
 
 
 async def _end_or_give_up(

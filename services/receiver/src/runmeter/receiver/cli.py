@@ -1,6 +1,7 @@
 """Command line: ``receiver`` serves, ``receiver COMMAND`` does one thing and ends."""
 
 import asyncio
+import gc
 import logging
 import sys
 from collections.abc import Callable, Coroutine
@@ -171,8 +172,12 @@ def _version_option() -> click.Option:
 
 def _end(function: str, load: Callable[[dict[str, object]], Any], flags: dict[str, object]) -> None:
     """Load, run, exit; what cannot start is one sentence on standard error."""
-    from runmeter.receiver import app  # brings gRPC, which has to be quiet by then
+    # nothing of what is imported is garbage: looking for it would be a tenth of a start
+    gc.disable()
+    from runmeter.receiver import app  # imports gRPC, which has to be quiet by then
 
+    gc.freeze()
+    gc.enable()
     run: Callable[[Any], Coroutine[Any, Any, int]] = getattr(app, function)
     try:
         loaded = load(flags)

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
-from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from runmeter.receiver.rpc.interceptors import Authentication, Calls, Policy, push_gate
+from runmeter.receiver.rpc.reflection import SERVICE_NAME, Reflection
 from runmeter.receiver.rpc.servicers import (
     PUSH_METHODS,
     READ_METHODS,
@@ -102,8 +102,8 @@ class Server:
         )
         add_services(self._server, use_cases)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        self._server.add_generic_rpc_handlers(
+            (Reflection((*SERVICES, health.SERVICE_NAME, SERVICE_NAME)),)
         )
         self._certificates = None if tls is None else _Certificates(tls)
         self.address = _bind(self._server, address, self._certificates)

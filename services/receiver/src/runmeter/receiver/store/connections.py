@@ -6,19 +6,22 @@ anew after it: a COMMIT that failed may leave its transaction open.
 """
 
 import contextlib
+import pkgutil
 from collections.abc import AsyncIterator
 from typing import Any
 
+import structlog
 from tortoise import Tortoise
 from tortoise.backends.base.config_generator import expand_db_url
 from tortoise.connection import get_connection, get_connections
-from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
 from tortoise.transactions import in_transaction
 
+from runmeter.receiver import events
 from runmeter.receiver.errors import DatabaseUnusable
+from runmeter.receiver.store import migrations
 from runmeter.receiver.store.database import Database
 from runmeter.receiver.store.migrating import advisory_lock, folder_lock
-from runmeter.receiver.store.reasons import DATABASE_ERRORS, explain
+from runmeter.receiver.store.reasons import database_errors, explain
 from runmeter.receiver.store.sqlite import files
 from runmeter.receiver.store.sqlite.client import Client as SqliteClient
 
@@ -32,6 +35,7 @@ _LOG_ALONE = (
     "the file is missing or empty, but its log, the file -wal beside it, is there: "
     "put the database back, or move the log away to begin a new one"
 )
+_APPLIED = "SELECT name FROM tortoise_migrations WHERE app = 'runs'"
 _ENCODINGS = ("UTF8", "SQL_ASCII")  # the second takes bytes as they are
 _APPS = {
     "runs": {
@@ -51,7 +55,7 @@ async def reopen(alias: str) -> None:
         await client.drop()
         return
     get_connections().discard(alias)
-    with contextlib.suppress(*DATABASE_ERRORS, ValueError):
+    with contextlib.suppress(*database_errors(), ValueError):
         await client.close()
 
 
@@ -116,11 +120,6 @@ async def migrate_database(database: Database) -> list[str]:
         DatabaseUnusable: it cannot be opened or written.
     """
     applied: list[str] = []
-
-    def progress(event: str, app: str, name: str) -> None:
-        if event == "apply_done":
-            applied.append(name)
-
     with _explained(database):
         async with contextlib.AsyncExitStack() as stack:
             if database.kind == "sqlite":
@@ -132,13 +131,43 @@ async def migrate_database(database: Database) -> list[str]:
             await _check_encoding(database)
             if database.kind == "postgres":
                 await stack.enter_async_context(advisory_lock(get_connection(READING)))
-            newest = [MigrationTarget(app, "__latest__") for app in _APPS]
-            # only makes the table of notes: reading it while it is missing fails a transaction
-            await MigrationExecutor(get_connection(WRITING), _APPS).migrate([])
-            # steps and the notes of them together: who is killed between them leaves neither
-            async with in_transaction(WRITING) as connection:
-                executor = MigrationExecutor(connection, _APPS)
-                await executor.migrate(newest, direction="forward", progress=progress)
+            if not await _is_current():
+                applied = await _apply_migrations()
+    if applied:
+        structlog.get_logger().info(
+            events.DATABASE_MIGRATED, database=database.kind, applied=applied
+        )
+    return applied
+
+
+async def _is_current() -> bool:
+    """Tell whether all migrations are noted as applied; where there are no notes none is."""
+    names = {module.name for module in pkgutil.iter_modules(migrations.__path__)}
+    try:
+        rows = await get_connection(WRITING).execute_query_dict(_APPLIED)
+    except database_errors():
+        return False
+    return names <= {row["name"] for row in rows}
+
+
+async def _apply_migrations() -> list[str]:
+    """Apply what is not noted as applied; return the names."""
+    # most starts find nothing to apply, and this import is a tenth of one
+    from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
+
+    applied: list[str] = []
+
+    def progress(event: str, app: str, name: str) -> None:
+        if event == "apply_done":
+            applied.append(name)
+
+    newest = [MigrationTarget(app, "__latest__") for app in _APPS]
+    # only makes the table of notes: reading it while it is missing fails a transaction
+    await MigrationExecutor(get_connection(WRITING), _APPS).migrate([])
+    # steps and the notes of them together: if the process is killed between them neither is there
+    async with in_transaction(WRITING) as connection:
+        executor = MigrationExecutor(connection, _APPS)
+        await executor.migrate(newest, direction="forward", progress=progress)
     return applied
 
 
@@ -169,7 +198,7 @@ async def _close(database: Database) -> None:
         assert isinstance(client, SqliteClient)
         await client.empty_log()
     await Tortoise.close_connections()
-    with contextlib.suppress(*DATABASE_ERRORS):
+    with contextlib.suppress(*database_errors()):
         files.prepare(path)
     files.forget(path)
 
@@ -182,8 +211,7 @@ async def _reach(database: Database, config: dict[str, Any]) -> None:
 
 
 async def _check_usable(database: Database, serving: bool) -> None:
-    executor = MigrationExecutor(get_connection(WRITING), _APPS)
-    if await executor.plan():
+    if not await _is_current():
         raise DatabaseUnusable(
             database.label,
             "its tables are missing or older than this receiver; run `receiver migrate` on it "
@@ -213,5 +241,5 @@ async def _check_encoding(database: Database) -> None:
 def _explained(database: Database) -> Any:
     try:
         yield
-    except DATABASE_ERRORS as error:
+    except database_errors() as error:
         raise DatabaseUnusable(database.label, explain(error, database)) from error

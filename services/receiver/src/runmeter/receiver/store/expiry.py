@@ -10,7 +10,7 @@ from tortoise.connection import get_connection
 from tortoise.transactions import in_transaction
 
 from runmeter.receiver.store.connections import READING, WRITING, reopen
-from runmeter.receiver.store.reasons import DATABASE_ERRORS, unavailable
+from runmeter.receiver.store.reasons import database_errors, unavailable
 from runmeter.receiver.store.records import ContainerRecord, RunRecord
 
 DELETED_MAX = 500
@@ -35,7 +35,7 @@ async def count_expired(before_ms: int, now_ms: int) -> int:
         (row,) = await get_connection(READING).execute_query_dict(
             f"SELECT COUNT(*) AS run_count {_expired(before_ms, now_ms)}"
         )
-    except DATABASE_ERRORS as error:
+    except database_errors() as error:
         await reopen(READING)
         raise unavailable(error, "counting old runs") from error
     return int(row["run_count"])
@@ -51,7 +51,7 @@ async def delete_expired(before_ms: int, now_ms: int) -> int:
     """
     try:
         return await _delete_some(f"{_expired(before_ms, now_ms)} ORDER BY received_at_ms")
-    except DATABASE_ERRORS as error:
+    except database_errors() as error:
         await reopen(WRITING)
         raise unavailable(error, "deleting old runs") from error
 

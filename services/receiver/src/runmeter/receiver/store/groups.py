@@ -11,7 +11,7 @@ from tortoise.connection import get_connection
 
 from runmeter.receiver.model import GroupFilter, RunGroup, Scope, reads_as
 from runmeter.receiver.store.connections import READING, reopen
-from runmeter.receiver.store.reasons import DATABASE_ERRORS, unavailable
+from runmeter.receiver.store.reasons import database_errors, unavailable
 
 
 async def list_groups(wanted: GroupFilter, now_ms: int) -> list[RunGroup]:
@@ -25,7 +25,7 @@ async def list_groups(wanted: GroupFilter, now_ms: int) -> list[RunGroup]:
         is_postgres = connection.capabilities.dialect == "postgres"
         statement, values = statement_of(wanted, "${}" if is_postgres else "?")
         rows = await connection.execute_query_dict(statement, values)
-    except DATABASE_ERRORS as error:
+    except database_errors() as error:
         await reopen(READING)
         raise unavailable(error, "counting runs") from error
     return [

@@ -14,7 +14,7 @@ from tortoise.transactions import in_transaction
 from runmeter.receiver.errors import StoreUnavailable
 from runmeter.receiver.store.connections import READING, reopen
 from runmeter.receiver.store.database import Database
-from runmeter.receiver.store.reasons import DATABASE_ERRORS, reason_of
+from runmeter.receiver.store.reasons import database_errors, reason_of
 from runmeter.receiver.store.sqlite import files
 from runmeter.receiver.store.statements import insert_runs
 
@@ -61,7 +61,7 @@ async def check_writable(database: Database, refused_bytes: int) -> None:
             raise StoreUnavailable("it is read-only")
         if refused_bytes:
             await _write_postgres(size_bytes)
-    except DATABASE_ERRORS as error:
+    except database_errors() as error:
         raise StoreUnavailable(reason_of(error) or "a statement failed") from error
 
 
@@ -79,14 +79,14 @@ async def measure(database: Database) -> Measured:
         return Measured(
             row_count, sum(files.size_bytes(database.location + suffix) for suffix in suffixes)
         )
-    except DATABASE_ERRORS as error:
+    except database_errors() as error:
         raise StoreUnavailable(reason_of(error) or "a statement failed") from error
 
 
 async def _asked(query: str) -> dict[str, int]:
     try:
         _, rows = await get_connection(READING).execute_query(query)
-    except DATABASE_ERRORS:
+    except database_errors():
         await reopen(READING)
         raise
     return dict(rows[0])

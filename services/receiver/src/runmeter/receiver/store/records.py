@@ -17,6 +17,8 @@ from runmeter.receiver.model import Container, Push, PushKey, Scope, silent_afte
 class RunRecord(Model):
     """One run: identity, what decides about pushes, times, figures, payload."""
 
+    _no_comments = True  # or Tortoise reads this file, and tokenizes it
+
     id = fields.BigIntField(primary_key=True)
     organization = fields.CharField(max_length=255)
     repository = fields.CharField(max_length=255)
@@ -55,6 +57,8 @@ class RunRecord(Model):
 
 class ContainerRecord(Model):
     """One container of one run."""
+
+    _no_comments = True
 
     id = fields.BigIntField(primary_key=True)
     run = fields.ForeignKeyField(  # type: ignore[var-annotated]

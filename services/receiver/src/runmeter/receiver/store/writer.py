@@ -27,7 +27,7 @@ from runmeter.receiver.model import (
 from runmeter.receiver.store.connections import WRITING, reopen
 from runmeter.receiver.store.pushes import Answer, RowChanged, commit
 from runmeter.receiver.store.reasons import (
-    DATABASE_ERRORS,
+    database_errors,
     is_transient,
     reason_of,
     unavailable,
@@ -183,7 +183,7 @@ class Writer:
             return await self._commit(pushes)
         except Exception as error:
             await reopen(WRITING)
-            if isinstance(error, DATABASE_ERRORS) and reason_of(error):
+            if isinstance(error, database_errors()) and reason_of(error):
                 refusal = unavailable(error, "storing runs")
                 return [refusal] * len(pushes)
             structlog.get_logger().warning(
@@ -202,7 +202,7 @@ class Writer:
                 raced = isinstance(error, RowChanged) or is_transient(error)
                 if raced and attempt < _ALONE_TRIES:
                     continue
-                if isinstance(error, (*DATABASE_ERRORS, RowChanged)):
+                if isinstance(error, (*database_errors(), RowChanged)):
                     return unavailable(error, "storing a run")
                 return error
         raise AssertionError("every attempt returns or continues")
