@@ -18,7 +18,7 @@ def test_commands_are_marked() -> None:
             where = f"{name}:{fence.line}"
             if fence.language in COMMANDS:
                 assert (fence.language, fence.indent) == ("sh", ""), where
-            elif fence.language in ("", "text") and name != "docs/configuration.md":
+            elif fence.language in ("", "text"):
                 assert not PROMPT.search(fence.text), where
 
 
