@@ -63,7 +63,7 @@ async def migrate(config: MigrateConfig) -> int:
 
 
 async def prune(config: PruneConfig) -> int:
-    """Delete what is old; return the exit status."""
+    """Delete old runs; return the exit status."""
     from runmeter.receiver.admin import commands
 
     return await commands.prune(config, _run_command, CLOCKS)
@@ -77,7 +77,7 @@ async def export_runs(config: ExportConfig) -> int:
 
 
 async def import_runs(config: ImportConfig) -> int:
-    """Store what a file or standard input holds; return the exit status."""
+    """Store the runs of a file or of standard input; return the exit status."""
     from runmeter.receiver.admin import commands
 
     return await commands.import_runs(config, _run_command, CLOCKS, _writing)
@@ -176,7 +176,7 @@ def _shown(address: Address | None, sock: socket.socket | None) -> str | None:
 
 
 async def _migrate_until(stop: Stop, database: Database) -> None:
-    """Migrate; a signal is heeded at once, not when the wait for a lock or a large table ends."""
+    """Migrate; a signal ends it at once, also while it waits for a lock."""
 
     def give_up() -> NoReturn:
         _end_at_once(f"{stop.result()} before the migration was done", 0)
@@ -187,23 +187,23 @@ async def _migrate_until(stop: Stop, database: Database) -> None:
 async def _end_or_give_up(
     work: Coroutine[Any, Any, _T],
     stop: Stop,
-    patience_seconds: float,
+    wait_seconds: float,
     give_up: Callable[[], NoReturn],
 ) -> _T:
-    """Do some work to its end, or give up so long after a signal.
+    """Do some work to its end, or give up some seconds after a signal.
 
-    What was not committed is undone by the database, as after a SIGKILL.
+    The database rolls back what was not committed, as after a SIGKILL.
     """
     task = asyncio.create_task(work)
     either: set[asyncio.Future[Any]] = {task, stop}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    if not (await asyncio.wait({task}, timeout=patience_seconds))[0]:
+    if not (await asyncio.wait({task}, timeout=wait_seconds))[0]:
         give_up()
     return await task
 
 
 def _allow_many_connections() -> None:
-    """Raise the soft limit of open files to the hard one: 1024, as often set, are few here."""
+    """Raise the soft limit of open files to the hard one: the usual 1024 is too low."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -234,10 +234,10 @@ def _policy(config: ServeConfig, metrics: Metrics) -> Policy:
 
 @asynccontextmanager
 async def _writing(writer: Writer) -> AsyncIterator[Writer]:
-    """Run the writer's task, and end it when the calls are over and nobody waits any more.
+    """Run the writer's task; end it when the calls are over.
 
-    A transaction that hangs, on a lock or a slow disk, is not waited for: none of its pushes
-    was acknowledged.
+    If a transaction hangs, on a lock or a slow disk, the program ends without it: none of its
+    pushes was acknowledged.
     """
     task = asyncio.create_task(writer.run())
     try:
@@ -251,7 +251,7 @@ async def _writing(writer: Writer) -> AsyncIterator[Writer]:
 
 @asynccontextmanager
 async def _keeping(retention_seconds: float | None, writer: Writer) -> AsyncIterator[None]:
-    """Delete what is old as long as the receiver serves."""
+    """Delete old runs while the receiver serves."""
     if retention_seconds is None:
         yield
         return
@@ -270,7 +270,7 @@ def _end_at_second(number: int) -> NoReturn:
 
 
 def _end_at_once(reason: str, status: int) -> NoReturn:
-    """End without order: what was acknowledged is committed."""
+    """End immediately: all acknowledged pushes are committed."""
     structlog.get_logger().warning(events.SERVER_KILLED, reason=reason)
     sys.stderr.flush()
     os._exit(status)

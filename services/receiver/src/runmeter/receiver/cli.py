@@ -32,7 +32,7 @@ cannot serve (address or database), 2 bad flags or variables.
 
 
 class _Command(NamedTuple):
-    """One thing to do: its help, how it is configured, which function of `app` does it."""
+    """One thing to do: its help, how it is configured, which function of ``app`` does it."""
 
     help: str
     load: Callable[[dict[str, object]], Any]
@@ -76,7 +76,7 @@ _COMMANDS = {
 
         Receivers may serve the database meanwhile; what arrives after the start is left out.
         Exit status: 0 done, 1 the database cannot be read or the output not written, 2 bad flags
-        or variables, 141 nobody reads the output, 128 + n ended by signal n.
+        or variables, 141 the reader of the output has closed it, 128 + n ended by signal n.
         """,
         config.load_export,
         "export_runs",

@@ -70,9 +70,11 @@ async def _count(older_than_seconds: float, clocks: Clocks) -> None:
 
 async def export_runs(config: ExportConfig, run_work: RunWork, clocks: Clocks) -> int:
     """Write all runs to standard output; return the exit status."""
-    if sys.stdout is None:  # the database would be opened in its place, and written to
+    if (
+        sys.stdout is None
+    ):  # the database would get its descriptor, and the export would overwrite it
         raise StreamUnusable("write standard output", "it is closed")
-    # in a pipe the one who reads shows progress
+    # in a pipe, the reading program shows progress
     shown = _terminal() if stat.S_ISREG(os.fstat(1).st_mode) else None
     progress = Progress("exporting", shown, clocks.monotonic)
 
@@ -122,7 +124,7 @@ class _Outcome(NamedTuple):
 async def _finished(
     work: Coroutine[Any, Any, None], progress: Progress, clocks: Clocks
 ) -> _Outcome:
-    """Do the work of a command; return its exit status and what the log says of it."""
+    """Do the work of a command; return its exit status and facts to log."""
     started_seconds = clocks.monotonic()
     status = 0
     facts: dict[str, object] = {}
@@ -132,7 +134,7 @@ async def _finished(
         status = 128 + signal.Signals[interrupted.signal_name]
         facts["signal"] = interrupted.signal_name
     except StoreUnavailable:
-        status = 1  # the log has it
+        status = 1  # it is logged
     except BrokenPipeError:
         status = _UNREAD
     finally:

@@ -1,4 +1,4 @@
-"""What a database raises, and what that means in plain words."""
+"""Errors of databases, and what they mean in plain words."""
 
 import re
 import sqlite3
@@ -63,7 +63,7 @@ def _unreachable() -> tuple[type[Exception], ...]:
 
 
 def reason_of(error: BaseException) -> str | None:
-    """Say in plain words what is wrong with the whole database; None: only a statement failed."""
+    """Describe what is wrong with the database; None: only a statement failed."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, sqlite3.Error):
@@ -83,13 +83,13 @@ def reason_of(error: BaseException) -> str | None:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether two transactions met, and the same one may pass when tried again."""
+    """Tell whether two transactions conflicted, so that a retry may succeed."""
     asyncpg = _asyncpg()
     return bool(asyncpg) and isinstance(error, asyncpg.TransactionRollbackError)
 
 
 def unavailable(error: BaseException, doing: str) -> StoreUnavailable:
-    """Return what the caller is told about a failed statement; the rest goes to the log."""
+    """Log a failed statement; return the error for the caller, which has only the reason."""
     reason = reason_of(error) or "a statement failed"
     structlog.get_logger().error(
         events.DATABASE_FAILED, doing=doing, reason=reason, error=f"{type(error).__name__}: {error}"
@@ -98,7 +98,7 @@ def unavailable(error: BaseException, doing: str) -> StoreUnavailable:
 
 
 def explain(error: BaseException, database: Database) -> str:
-    """Say what is wrong, and what mends it."""
+    """Describe what is wrong, and what to do."""
     for found in _causes(error):
         reason = _specific_reason(found, database)
         if reason:

@@ -1,7 +1,7 @@
 """Tables: a row per run, a row per container of a run.
 
-The run itself is the `payload` column, protobuf bytes; columns beside it are what queries look
-for, order or rank by. Times are milliseconds since 1970, so that they compare alike everywhere.
+The run itself is the ``payload`` column, protobuf bytes; the other columns are those that queries
+filter or order by. Times are milliseconds since 1970, which all databases compare in the same way.
 """
 
 from collections.abc import Mapping
@@ -95,7 +95,7 @@ def key_of(row: Mapping[str, Any]) -> PushKey:
 
 
 def run_columns(push: Push) -> dict[str, Any]:
-    """Return all columns of a run but `id`, as they are when it is first stored."""
+    """Return all columns of a run but ``id``, as they are when it is first stored."""
     run, payload = push.run, push.run.payload
     cpu, memory = payload.cpu_total_percent, payload.mem_used_bytes
     return {
