@@ -283,12 +283,16 @@ def json_reading(contract: Contract) -> str:
     ]
     for enum in contract.enums_of(read):
         lines.append(f"_{enum.prefix}NUMBERS: dict[str, int] = {dict(enum.values)!r}")
-    for message in read:
+    kept = [m for m in read if m.name in READ or not _only_beside(m, read)]
+    for message in kept:
+        lines += [f"{_fields_name(message)} = frozenset(", "    ("]
+        lines += [f'        "{field.name}",' for field in message.fields]
+        lines += ["    )", ")"]
+    for message in kept:
         if message.name in READ:
             lines += ["", "", *_read_root(message)]
-    for message in read:
-        if message.name in READ or not _only_beside(message, read):
-            lines += ["", "", *_reader(message)]
+    for message in kept:
+        lines += ["", "", *_reader(message)]
     return "\n".join(lines) + "\n"
 
 
@@ -401,20 +405,26 @@ def _written(message: Message, field: Field) -> str:
 
 
 def _read_root(message: Message) -> Iterator[str]:
-    yield f"def {message.function}_from_json(given: object) -> {message.type}:"
+    yield f"def {message.function}_from_json("
+    yield "    given: object, *, exact: bool = False"
+    yield f") -> {message.type}:"
     yield f'    """Return the ``{message.name}`` of a JSON form.'
     yield ""
-    yield "    Fields that are not known are ignored."
+    yield "    Fields that are not known are ignored, or with ``exact`` bad."
     yield "    ``null`` is the same as leaving a field out, where it may be left out."
     yield ""
     yield "    Raises:"
     yield "        BadFields: fields are missing or of the wrong type."
     yield '    """'
-    yield "    found = Found()"
+    yield "    found = Found(exact)"
     yield f"    message = {message.type}()"
     yield f'    _read_{message.function}(found, "", given, message)'
     yield "    found.close()"
     yield "    return message"
+
+
+def _fields_name(message: Message) -> str:
+    return f"_{message.function.upper()}_FIELDS"
 
 
 def _reader(message: Message) -> Iterator[str]:
@@ -424,6 +434,8 @@ def _reader(message: Message) -> Iterator[str]:
     yield "    if not isinstance(given, dict):"
     yield "        found.not_object(path, given)"
     yield "        return"
+    yield "    if found.exact:"
+    yield f"        found.unknown(path, given, {_fields_name(message)})"
     yield "    get = given.get"
     if not any(f.needed and f.kind in ("text", "whole", "number") for f in message.fields):
         yield "    message.SetInParent()"

@@ -29,7 +29,9 @@ class BadFields(ValueError):
     """Fields of a JSON object that are missing or of the wrong type: the first 100."""
 
     def __init__(self, violations: list[Violation]) -> None:
-        super().__init__("; ".join(f"{field} {reason}" for field, reason in violations))
+        field, reason = violations[0]
+        more = f", and {len(violations) - 1} more fields are bad" if violations[1:] else ""
+        super().__init__(f"{field or 'it'} {reason}{more}")
         self.violations = violations
 
 
@@ -38,9 +40,13 @@ class TimeError(ValueError):
 
 
 class Found:
-    """The bad fields of a JSON object, in the order they were found."""
+    """The bad fields of a JSON object, in the order they were found.
 
-    def __init__(self) -> None:
+    ``exact``: fields that are not known are bad.
+    """
+
+    def __init__(self, exact: bool) -> None:
+        self.exact = exact
         self.violations: list[Violation] = []
 
     def add(self, path: Path, name: str, reason: str) -> None:
@@ -65,6 +71,11 @@ class Found:
         else:
             got = "null" if given is None else _KINDS.get(type(given), type(given).__name__)
             self.add(path, name, f"expected {expected}, got {got}")
+
+    def unknown(self, path: Path, given: dict[str, object], known: frozenset[str]) -> None:
+        """Note the fields that are not known."""
+        for name in given.keys() - known:
+            self.add(path, name, "is not known")
 
     def not_object(self, path: Path, given: object) -> None:
         """Note that what should hold fields is something else."""

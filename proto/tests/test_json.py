@@ -47,6 +47,17 @@ def test_null_is_absent(golden: Golden) -> None:
     assert not run.payload.HasField("host")
 
 
+def test_unknown_fields(golden: Golden) -> None:
+    """Fields that are not known are ignored, or refused where a form has to be exact."""
+    record = golden("run.json")
+    record["payload"]["host"]["colour"] = [1]
+    json_reading.run_from_json(record)
+    with pytest.raises(BadFields) as caught:
+        json_reading.run_from_json(record, exact=True)
+    fields = [field for field, _ in caught.value.violations]
+    assert sorted(fields) == ["id", "payload.host.colour", "received_at", "updated_at"]
+
+
 def test_empty_object_is_present(golden: Golden) -> None:
     """An empty object is there: it says that nothing of it is known."""
     record = golden("run.json")

@@ -24,10 +24,10 @@ import pytest
 from rig.namespaces import needs_unshare
 
 from runmeter.collector.cgroups.discovery import CGROUP_ROOT, hierarchies
-from runmeter.collector.push.wire import to_wire
 from runmeter.collector.spool.format import decode
 from runmeter.collector.spool.locks import is_held
 from runmeter.v1 import run_pb2
+from runmeter.v1.json_reading import run_from_json
 
 WAIT_SECONDS = 30.0
 NOWHERE = "grpc://127.0.0.1:1"
@@ -165,7 +165,7 @@ def test_a_killed_collector_leaves_the_run_so_far(collectors: Collectors) -> Non
     assert (run["state"], run["revision"], run["next_push_within_seconds"]) == ("running", 1, 540)
     assert run["payload"]["sample_count"] == 1
     assert run["payload"]["containers"]
-    message = to_wire(run)
+    message = run_from_json(run)
     assert message.state == run_pb2.RUN_STATE_RUNNING
     assert list(collectors.spool.glob("*.tmp")) == []
 
