@@ -24,10 +24,10 @@ import pytest
 from rig.namespaces import needs_unshare
 
 from runmeter.collector.cgroups.discovery import CGROUP_ROOT, hierarchies
-from runmeter.collector.push.wire import to_wire
 from runmeter.collector.spool.format import decode
 from runmeter.collector.spool.locks import is_held
 from runmeter.v1 import run_pb2
+from runmeter.v1.json_reading import run_from_json
 
 WAIT_SECONDS = 30.0
 NOWHERE = "grpc://127.0.0.1:1"
@@ -115,7 +115,7 @@ class Collectors:
     @property
     def files(self) -> list[Path]:
         """The runs in the spool."""
-        return sorted(self.glob("*.json"))
+        return sorted(self.spool.glob("*.json"))
 
     def kept(self) -> list[dict[str, Any]]:
         """Read the runs in the spool."""
@@ -165,9 +165,9 @@ def test_a_killed_collector_leaves_the_run_so_far(collectors: Collectors) -> Non
     assert (run["state"], run["revision"], run["next_push_within_seconds"]) == ("running", 1, 540)
     assert run["payload"]["sample_count"] == 1
     assert run["payload"]["containers"]
-    message = to_wire(run)
+    message = run_from_json(run)
     assert message.state == run_pb2.RUN_STATE_RUNNING
-    assert list(collectors.glob("*.tmp")) == []
+    assert list(collectors.spool.glob("*.tmp")) == []
 
 
 def test_checkpoints_raise_the_revision_and_the_end_is_above(
@@ -238,7 +238,7 @@ def test_a_push_that_hangs_holds_up_neither_checkpoints_nor_the_end(
 def test_nothing_is_kept_of_a_run_that_goes_nowhere(collectors: Collectors) -> None:
     """Without an endpoint there is no spool."""
     collectors.run("", OFTEN, "--", "sleep", "0.3")
-    assert not collectors.exists()
+    assert not collectors.spool.exists()
 
 
 def test_what_cannot_be_pushed_leaves_checkpoints_all_the_same(
@@ -388,7 +388,7 @@ def test_sigterm_at_any_moment(collectors: Collectors, receiver: Any, seed: int)
     assert bool(pushed or states) == began
     if process.returncode == 0:
         assert (states, len(pushed)) == ([], 1)
-    assert list(collectors.glob("*.tmp")) == []
+    assert list(collectors.spool.glob("*.tmp")) == []
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -516,7 +516,7 @@ def test_a_spool_that_takes_nothing_is_one_warning(
     collectors: Collectors, receiver: Any, options: str
 ) -> None:
     """Full or read-only: measured all the same, pushed from memory, exit code kept."""
-    collectors.mkdir()
+    collectors.spool.mkdir()
     script = (
         f'mount -t tmpfs -o {options} none "{collectors.spool}"; '
         f'head -c 64k /dev/zero > "{collectors.spool}/full" 2>&-; exec "$@"'
@@ -618,7 +618,7 @@ def test_a_disk_that_hangs_holds_up_neither_samples_nor_the_end(
     assert collectors.run(receiver.endpoint, "--", "true").returncode == 0
     again = [receiver.pushes.get_nowait().run for _ in range(receiver.pushes.qsize())]
     assert all(run == pushed for run in again if run.push_id == pushed.push_id)
-    assert not list(collectors.glob("*.json*"))
+    assert not list(collectors.spool.glob("*.json*"))
 
 
 def test_too_full_a_spool_drops_the_oldest_by_name(collectors: Collectors) -> None:

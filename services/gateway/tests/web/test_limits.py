@@ -17,10 +17,11 @@ import pytest
 
 from runmeter.gateway.api.app import create_app
 from runmeter.gateway.receiver.client import Backend
-from runmeter.gateway.values import Address
 from runmeter.gateway.web.body import BodyLimits
 from runmeter.gateway.web.limits import Edge, Patience, Rates
-from runmeter.gateway.web.server import drain, listen, serve_on
+from runmeter.gateway.web.server import drain, serve_on
+from runmeter.service.sockets import listen
+from runmeter.service.values import Address
 from runmeter.v1 import run_service_pb2
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
@@ -86,7 +87,7 @@ def test_rates_of_many_clients() -> None:
         rates = Rates(100)
         def ask(numbers):
             for number in numbers:
-                rates.wait_seconds(f"2001:db8:{number >> 16:x}:{number & 65535:x}::/64")
+                rates.wait_seconds(f"2001:db8:{number >> 16:x}:{number & 65535:x}::/64", 0.0)
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         first = ask(range(CLIENTS_MAX))
         print(ask(range(CLIENTS_MAX, 3 * CLIENTS_MAX)) - first, threading.active_count())
@@ -104,8 +105,8 @@ def test_a_client_is_not_forgotten_by_asking() -> None:
     rates = Rates(1, clients_max=10)
     found = []
     for number in range(100):
-        found.append(rates.wait_seconds("busy") > 0)
-        rates.wait_seconds(f"other-{number}")
+        found.append(rates.wait_seconds("busy", 0.0) > 0)
+        rates.wait_seconds(f"other-{number}", 0.0)
     assert found[:3] == [False, False, True]
     assert sum(not refused for refused in found) < 50
 

@@ -281,7 +281,7 @@ def test_a_signal_while_a_statement_waits(
 @pytest.mark.parametrize("until_seconds", [0.3, 60.0])
 def test_patience(monkeypatch: pytest.MonkeyPatch, until_seconds: float) -> None:
     """What is unavailable is tried again for as long as is said, by the clock."""
-    monkeypatch.setattr(retrying, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(retrying, "RETRY_SECONDS", 1.0)
     monkeypatch.setattr(retrying, "REST_SECONDS", 0.01)
     started = time.monotonic()
     tries = []

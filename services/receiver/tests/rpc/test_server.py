@@ -550,7 +550,7 @@ def test_a_port_in_use_is_one_sentence(receiver: Any, tmp_path: Path) -> None:
     done = run_receiver(f"--addr={receiver.address}", "--db=other.db", folder=tmp_path)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"receiver: cannot listen on {receiver.address}: the port is in use")
+    assert line.startswith(f"receiver: cannot listen on {receiver.address}: address already in use")
     assert set(tmp_path.iterdir()) == before
 
 
@@ -573,7 +573,7 @@ def test_an_ops_port_in_use_is_one_sentence(receiver: Any, tmp_path: Path) -> No
     done = run_receiver(*flags, folder=tmp_path)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"receiver: cannot listen on {taken}: the port is in use")
+    assert line.startswith(f"receiver: cannot listen on {taken}: address already in use")
     assert line.endswith("choose another --ops-addr")
     assert not (tmp_path / "other.db").exists()
 

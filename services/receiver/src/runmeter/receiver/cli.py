@@ -1,6 +1,8 @@
 """Command line: ``receiver`` serves, ``receiver COMMAND`` does one thing and ends."""
 
 import asyncio
+import gc
+import logging
 import sys
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
@@ -9,9 +11,11 @@ from typing import Any, NamedTuple
 import click
 import uvloop
 
-from runmeter.receiver import config, logs
-from runmeter.receiver.errors import StartupError
-from runmeter.receiver.settings import SETTINGS, Setting
+from runmeter.receiver import config
+from runmeter.receiver.settings import SETTINGS
+from runmeter.service import logs
+from runmeter.service.errors import StartupError
+from runmeter.service.settings import click_options
 
 _PROLOGUE = """Store the runs that collectors push, and answer queries for them, over gRPC.
 
@@ -28,7 +32,7 @@ cannot serve (address or database), 2 bad flags or variables.
 
 
 class _Command(NamedTuple):
-    """One thing to do: its help, how it is configured, which function of `app` does it."""
+    """One thing to do: its help, how it is configured, which function of ``app`` does it."""
 
     help: str
     load: Callable[[dict[str, object]], Any]
@@ -72,7 +76,7 @@ _COMMANDS = {
 
         Receivers may serve the database meanwhile; what arrives after the start is left out.
         Exit status: 0 done, 1 the database cannot be read or the output not written, 2 bad flags
-        or variables, 141 nobody reads the output, 128 + n ended by signal n.
+        or variables, 141 the reader of the output has closed it, 128 + n ended by signal n.
         """,
         config.load_export,
         "export_runs",
@@ -96,10 +100,20 @@ _COMMANDS = {
 }
 
 
+_UNSENT = "ExecuteBatchError"  # gRPC's, which it exports only as a part of its core
+
+
 def main() -> None:
     """Run the program; never returns."""
     config.quiet_grpc()
     _command().main(prog_name="receiver")
+
+
+def log_level(record: logging.LogRecord) -> int:
+    """Return the level of a library's record: an answer whose caller has left is not a warning."""
+    kind = record.exc_info[0] if record.exc_info else None
+    is_unsent = kind is not None and kind.__name__ == _UNSENT
+    return logging.DEBUG if is_unsent else record.levelno
 
 
 def _command() -> click.Group:
@@ -112,7 +126,7 @@ def _command() -> click.Group:
         help=_PROLOGUE,
         invoke_without_command=True,
         subcommand_metavar=f"[{' | '.join(_COMMANDS)}]",
-        params=[*_options("serve"), _version_option()],
+        params=[*click_options(SETTINGS), _version_option()],
     )
     for name, command in _COMMANDS.items():
         group.add_command(_subcommand(name, command))
@@ -136,26 +150,7 @@ def _subcommand(name: str, command: _Command) -> click.Command:
         name,
         callback=click.pass_context(run),
         help=command.help,
-        params=[*_options(name), *arguments],
-    )
-
-
-def _options(command: str) -> list[click.Parameter]:
-    return [_option(setting) for setting in SETTINGS if command in setting.commands]
-
-
-def _option(setting: Setting) -> click.Option:
-    default = f"; default {setting.default}" if setting.default else ""
-    text = f"{setting.help}  [{setting.variable}{default}]"
-    if not setting.metavar:
-        names = f"{setting.flag}/--no-{setting.flag.removeprefix('--')}"
-        return click.Option([names], default=None, help=text)
-    return click.Option(
-        [setting.flag],
-        metavar=setting.metavar,
-        multiple=setting.repeatable,
-        default=None,
-        help=text,
+        params=[*click_options(SETTINGS, name), *arguments],
     )
 
 
@@ -177,12 +172,16 @@ def _version_option() -> click.Option:
 
 def _end(function: str, load: Callable[[dict[str, object]], Any], flags: dict[str, object]) -> None:
     """Load, run, exit; what cannot start is one sentence on standard error."""
-    from runmeter.receiver import app  # brings gRPC, which has to be quiet by then
+    # nothing of what is imported is garbage: looking for it would be a tenth of a start
+    gc.disable()
+    from runmeter.receiver import app  # imports gRPC, which has to be quiet by then
 
+    gc.freeze()
+    gc.enable()
     run: Callable[[Any], Coroutine[Any, Any, int]] = getattr(app, function)
     try:
         loaded = load(flags)
-        logs.configure(loaded.log.level, loaded.log.format, sys.stderr)
+        logs.configure(loaded.log, sys.stderr, log_level)
         # uvloop is for many calls at once, and does not bear closed standard streams
         sys.exit((uvloop if function == "serve" else asyncio).run(run(loaded)))
     except StartupError as error:

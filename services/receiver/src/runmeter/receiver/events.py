@@ -1,7 +1,7 @@
 """All log events: a constant each, and in EVENTS what it means and which keys it may carry.
 
 A line written during a call also has the keys that the call has bound so far (those of
-`rpc.finished`).
+``rpc.finished``).
 """
 
 from runmeter.service.events import LIBRARY_EVENTS, Event

@@ -21,7 +21,7 @@ from runmeter.gateway.receiver import groups, statuses
 from runmeter.gateway.receiver import runs as wire
 from runmeter.gateway.receiver.observed import Ending, Observe, observed, observing
 from runmeter.gateway.schemas import api as schemas
-from runmeter.gateway.tls import ClientTls
+from runmeter.service.tls import ClientTls
 from runmeter.v1 import ingest_service_pb2_grpc as ingest_grpc
 from runmeter.v1 import run_service_pb2 as query_pb
 from runmeter.v1 import run_service_pb2_grpc as query_grpc

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
 import structlog
-from throttled import MemoryStore, RateLimiterType, Throttled, rate_limiter
 
 from runmeter.gateway import events
 from runmeter.gateway.errors import GatewayError, Overloaded, TooManyAtOnce, TooManyRequests
 from runmeter.gateway.metrics import Metrics
-from runmeter.gateway.proxies import Proxies, client_key
+from runmeter.gateway.web.clients import Proxies, client_key
 from runmeter.gateway.web.request import GatewayRequest
 
-CLIENTS_MAX: Final = 50_000
-"""About 25 MiB. Beyond it those that asked least lately are forgotten, and begin anew."""
-BURST: Final = 2
-"""So many seconds' worth at once."""
-
+CLIENTS_MAX = 50_000
+"""About 10 MiB. Beyond it the clients whose last request is oldest are forgotten."""
+BURST = 2
+"""A client may send the requests of so many seconds at once."""
+_ROUNDING_SECONDS = 1e-6
 
 OPEN_PATH: Final = "/health"
 """Always answered: it costs nothing, and who asks wants to know whether we live."""
@@ -31,24 +30,30 @@ _log = structlog.get_logger()
 
 
 class Rates:
-    """Counts requests by client, in memory of bounded size and without a thread."""
+    """Limits the requests per second of each client (generic cell rate algorithm).
+
+    For each client it keeps the time until which its requests so far are paid for, if one is
+    paid for in ``1 / per_second``. That may lie `BURST` seconds ahead.
+    """
 
     def __init__(self, per_second: int, clients_max: int = CLIENTS_MAX) -> None:
         self.per_second = per_second
-        self._store = MemoryStore(options={"MAX_SIZE": clients_max})
-        self._limiter = Throttled(
-            using=RateLimiterType.GCRA.value,
-            quota=rate_limiter.per_sec(per_second, burst=per_second * BURST),
-            store=self._store,
-        )
+        self._clients_max = clients_max
+        self._paid_until: OrderedDict[str, float] = OrderedDict()  # seconds, oldest request first
 
-    def wait_seconds(self, client: str) -> float:
+    def wait_seconds(self, client: str, now_seconds: float) -> float:
         """Count a request of this client; return 0 if it may be answered, else how long to wait.
 
-        A request that may not be answered does not make the wait longer.
+        A request that is refused does not make the wait longer.
         """
-        found = self._limiter.limit(client)
-        return found.state.retry_after if found.limited else 0.0
+        paid_until = max(self._paid_until.pop(client, now_seconds), now_seconds)
+        fresh = paid_until + 1 / self.per_second
+        wait = fresh - now_seconds - BURST
+        is_refused = wait > _ROUNDING_SECONDS
+        self._paid_until[client] = paid_until if is_refused else fresh
+        if len(self._paid_until) > self._clients_max:
+            self._paid_until.popitem(last=False)
+        return wait if is_refused else 0.0
 
 
 class Patience(NamedTuple):
@@ -126,7 +131,7 @@ class Gate:
 
     def _check(self, client: str) -> None:
         rates, limit = self._edge.rates, self._edge.capacity.requests
-        if rates is not None and (wait_seconds := rates.wait_seconds(client)):
+        if rates is not None and (wait_seconds := rates.wait_seconds(client, self._clock())):
             self._metrics.request_refused("rate")
             raise TooManyRequests(rates.per_second, wait_seconds)
         if self._requests_by_client[client] >= (limit + 1) // 2:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
+import logging
 import socket
 from collections.abc import Callable
 from ssl import SSLContext
@@ -17,13 +16,13 @@ from sanic.config import Config
 from sanic.http.constants import HTTP
 
 from runmeter.gateway.metrics import Metrics
-from runmeter.gateway.values import Address
 from runmeter.gateway.web.connection import GatewayProtocol
 from runmeter.gateway.web.limits import Edge, Gate
+from runmeter.service.sockets import BACKLOG
 
 App: TypeAlias = Sanic[Config, SimpleNamespace]
 
-BACKLOG: Final = 1024
+_SANIC_ADVICE = "Sanic is running in PRODUCTION mode"  # about a flag that we do not have
 _POLL_SECONDS: Final = 0.02
 _TLS: Final = {"ssl_handshake_timeout": 10.0, "ssl_shutdown_timeout": 5.0}
 
@@ -43,52 +42,9 @@ def context(
     )
 
 
-class CannotListen(Exception):
-    """The address is taken, not ours, or not allowed; the text says so, and what to do."""
-
-    def __init__(self, address: Address, flag: str, error: OSError) -> None:
-        is_taken = error.errno == errno.EADDRINUSE
-        advice = f"{'stop what listens there or ' * is_taken}choose another {flag}"
-        super().__init__(f"cannot listen on {address}: {_reason(error)}; {advice}")
-
-
-def listen(address: Address, flag: str) -> socket.socket:
-    """Bind the listening socket; without a host on IPv6 and IPv4 alike where there is IPv6.
-
-    ``flag``: what the address is from, said if it cannot be had.
-
-    Raises:
-        CannotListen
-    """
-    try:
-        sock = _bind(address)
-    except OSError as error:
-        raise CannotListen(address, flag, error) from error
-    # connections inherit it; asyncio sets it only where the protocol was named. Without it the
-    # second part of every streamed answer waits 40 ms for an acknowledgement
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
-
-
-def _bind(address: Address) -> socket.socket:
-    if address.host is None and socket.has_dualstack_ipv6():
-        return socket.create_server(
-            ("::", address.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
-        )
-    host = address.host or "0.0.0.0"
-    family = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)[0][0]
-    return socket.create_server((host, address.port), family=family, backlog=BACKLOG)
-
-
-def _reason(error: OSError) -> str:
-    # asyncio and socket put the address into strerror; names that do not resolve have no errno
-    known = isinstance(error, socket.gaierror) or error.errno is None
-    return (str(error.strerror) if known else os.strerror(error.errno or 0)).lower()
-
-
-def address_of(sock: socket.socket) -> str:
-    """Return where a socket really listens."""
-    return str(Address(*sock.getsockname()[:2]))
+def log_level_of(record: logging.LogRecord) -> int | None:
+    """Return the level to log a library's record at; None for Sanic's advice on --debug."""
+    return None if _SANIC_ADVICE in record.getMessage() else record.levelno
 
 
 async def serve_on(app: App, sock: socket.socket, tls: SSLContext | None = None) -> Any:
