@@ -93,7 +93,7 @@ async def _run_command(work: Callable[[Stop], Coroutine[Any, Any, int]]) -> int:
 
         def give_up() -> NoReturn:
             number = signal.Signals[stop.result()]
-            _end_at_once(f"{number.name}, and a statement does not end", 128 + number)
+            _end_at_once(f"{number.name} was received and a statement does not end", 128 + number)
 
         return await _end_or_give_up(work(stop), stop, COMMAND_END_SECONDS, give_up)
 
@@ -146,7 +146,7 @@ async def _serve(
         async with (
             connections.open_store(config.database),
             _writing(writer),
-            _keeping(config.retention_seconds, writer),
+            _deleting_expired(config.retention_seconds, writer),
         ):
             metrics.watch_queue(lambda: writer.waiting_count, lambda: writer.waiting_bytes)
             reload = rotation(config, use_cases, server, metrics)
@@ -250,7 +250,7 @@ async def _writing(writer: Writer) -> AsyncIterator[Writer]:
 
 
 @asynccontextmanager
-async def _keeping(retention_seconds: float | None, writer: Writer) -> AsyncIterator[None]:
+async def _deleting_expired(retention_seconds: float | None, writer: Writer) -> AsyncIterator[None]:
     """Delete old runs while the receiver serves."""
     if retention_seconds is None:
         yield

@@ -24,16 +24,16 @@ _REASONS = {
     sqlite3.SQLITE_IOERR: "its disk cannot be read or written",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
     sqlite3.SQLITE_CORRUPT: "it is damaged",
-    sqlite3.SQLITE_NOTADB: "it is no SQLite database, or damaged",
+    sqlite3.SQLITE_NOTADB: "it is not a SQLite database, or damaged",
 }
 # of PostgreSQL, by SQLSTATE or its class
 _STATES = {
     "08": "it cannot be reached",
     "25": "it is read-only",
-    "28": "it does not let the receiver in",
+    "28": "it refuses the receiver's login",
     "3D": "it does not exist",
     "42P01": _TABLES_MISSING,
-    "53": "it has no room for more",
+    "53": "it is out of connections, memory or disk space",
     "53100": "its disk is full",
     "57": "it is shutting down, or took too long",
     "58": "its disk cannot be read or written",
@@ -135,7 +135,7 @@ def _specific_reason(error: BaseException, database: Database) -> str | None:
 def _missing_right(said: str) -> str:
     schema = re.fullmatch(r"permission denied for schema (.+)", said)
     if schema is None:
-        return f"the role may not do what is needed: {said}; make it the owner of the tables"
+        return f"the role lacks a right: {said}; make it the owner of the tables"
     return (
         f"the role may not create tables in schema {schema[1]}: make it the owner of the database, "
         f"or GRANT CREATE ON SCHEMA {schema[1]}"
