@@ -133,7 +133,8 @@ def test_requests_at_once(start: Any, own_double: Any) -> None:
             own_double.call()
             if address == "192.0.2.1":
                 continue
-            assert "at the same time" in problem(client.get(RUNS, headers=client_of("192.0.2.1")), 429)
+            refused = client.get(RUNS, headers=client_of("192.0.2.1"))
+            assert "at the same time" in problem(refused, 429)
         assert "busy" in problem(client.get(RUNS, headers=client_of("192.0.2.3")), 503)
         assert client.get("/health").status_code == 200
         open_ones.close()
