@@ -9,6 +9,7 @@ import click
 
 from runmeter.gateway import config
 from runmeter.gateway.settings import SETTINGS
+from runmeter.gateway.web.unused import leave_out
 from runmeter.service.errors import StartupError
 from runmeter.service.settings import click_options
 
@@ -53,6 +54,7 @@ def _serve(**flags: Any) -> None:
     try:
         settings = config.load(flags)
         config.quiet_grpc()
+        leave_out()
         gc.disable()  # nothing of what is imported is garbage; `run` enables it again
         # only now: --help and bad settings need neither Sanic nor gRPC
         from runmeter.gateway.app import run

@@ -1,4 +1,4 @@
-"""Composition and life of the program: start, serve until a signal, end in order."""
+"""Put the program together: start, serve until a signal, end in order."""
 
 import asyncio
 import functools
@@ -16,7 +16,6 @@ from typing import Any, NoReturn, TypeVar
 import structlog
 
 from runmeter.receiver import events
-from runmeter.receiver.admin import commands
 from runmeter.receiver.admin.streams import Stop
 from runmeter.receiver.config import (
     ExportConfig,
@@ -59,26 +58,32 @@ CLOCKS = Clocks(time.time, time.monotonic)
 
 async def migrate(config: MigrateConfig) -> int:
     """Bring the schema up to date; return the exit status."""
-    await commands.migrate(config.database)
+    await connections.migrate_database(config.database)
     return 0
 
 
 async def prune(config: PruneConfig) -> int:
-    """Delete what is old; return the exit status."""
+    """Delete old runs; return the exit status."""
+    from runmeter.receiver.admin import commands
+
     return await commands.prune(config, _run_command, CLOCKS)
 
 
 async def export_runs(config: ExportConfig) -> int:
     """Write all runs to standard output; return the exit status."""
+    from runmeter.receiver.admin import commands
+
     return await commands.export_runs(config, _run_command, CLOCKS)
 
 
 async def import_runs(config: ImportConfig) -> int:
-    """Store what a file or standard input holds; return the exit status."""
+    """Store the runs of a file or of standard input; return the exit status."""
+    from runmeter.receiver.admin import commands
+
     return await commands.import_runs(config, _run_command, CLOCKS, _writing)
 
 
-async def _run_command(work: commands.Work) -> int:
+async def _run_command(work: Callable[[Stop], Coroutine[Any, Any, int]]) -> int:
     """Do the work of a command until it ends or a signal comes; return the exit status.
 
     After a signal the work has some seconds to end: a statement may wait for a lock or a server.
@@ -88,7 +93,7 @@ async def _run_command(work: commands.Work) -> int:
 
         def give_up() -> NoReturn:
             number = signal.Signals[stop.result()]
-            _end_at_once(f"{number.name}, and a statement does not end", 128 + number)
+            _end_at_once(f"{number.name} was received and a statement does not end", 128 + number)
 
         return await _end_or_give_up(work(stop), stop, COMMAND_END_SECONDS, give_up)
 
@@ -141,7 +146,7 @@ async def _serve(
         async with (
             connections.open_store(config.database),
             _writing(writer),
-            _keeping(config.retention_seconds, writer),
+            _deleting_expired(config.retention_seconds, writer),
         ):
             metrics.watch_queue(lambda: writer.waiting_count, lambda: writer.waiting_bytes)
             reload = rotation(config, use_cases, server, metrics)
@@ -171,34 +176,34 @@ def _shown(address: Address | None, sock: socket.socket | None) -> str | None:
 
 
 async def _migrate_until(stop: Stop, database: Database) -> None:
-    """Migrate; a signal is heeded at once, not when the wait for a lock or a large table ends."""
+    """Migrate; a signal ends it at once, also while it waits for a lock."""
 
     def give_up() -> NoReturn:
         _end_at_once(f"{stop.result()} before the migration was done", 0)
 
-    await _end_or_give_up(commands.migrate(database), stop, 0.0, give_up)
+    await _end_or_give_up(connections.migrate_database(database), stop, 0.0, give_up)
 
 
 async def _end_or_give_up(
     work: Coroutine[Any, Any, _T],
     stop: Stop,
-    patience_seconds: float,
+    wait_seconds: float,
     give_up: Callable[[], NoReturn],
 ) -> _T:
-    """Do some work to its end, or give up so long after a signal.
+    """Do some work to its end, or give up some seconds after a signal.
 
-    What was not committed is undone by the database, as after a SIGKILL.
+    The database rolls back what was not committed, as after a SIGKILL.
     """
     task = asyncio.create_task(work)
     either: set[asyncio.Future[Any]] = {task, stop}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    if not (await asyncio.wait({task}, timeout=patience_seconds))[0]:
+    if not (await asyncio.wait({task}, timeout=wait_seconds))[0]:
         give_up()
     return await task
 
 
 def _allow_many_connections() -> None:
-    """Raise the soft limit of open files to the hard one: 1024, as often set, are few here."""
+    """Raise the soft limit of open files to the hard one: the usual 1024 is too low."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -229,10 +234,10 @@ def _policy(config: ServeConfig, metrics: Metrics) -> Policy:
 
 @asynccontextmanager
 async def _writing(writer: Writer) -> AsyncIterator[Writer]:
-    """Run the writer's task, and end it when the calls are over and nobody waits any more.
+    """Run the writer's task; end it when the calls are over.
 
-    A transaction that hangs, on a lock or a slow disk, is not waited for: none of its pushes
-    was acknowledged.
+    If a transaction hangs, on a lock or a slow disk, the program ends without it: none of its
+    pushes was acknowledged.
     """
     task = asyncio.create_task(writer.run())
     try:
@@ -245,8 +250,8 @@ async def _writing(writer: Writer) -> AsyncIterator[Writer]:
 
 
 @asynccontextmanager
-async def _keeping(retention_seconds: float | None, writer: Writer) -> AsyncIterator[None]:
-    """Delete what is old as long as the receiver serves."""
+async def _deleting_expired(retention_seconds: float | None, writer: Writer) -> AsyncIterator[None]:
+    """Delete old runs while the receiver serves."""
     if retention_seconds is None:
         yield
         return
@@ -265,7 +270,7 @@ def _end_at_second(number: int) -> NoReturn:
 
 
 def _end_at_once(reason: str, status: int) -> NoReturn:
-    """End without order: what was acknowledged is committed."""
+    """End immediately: all acknowledged pushes are committed."""
     structlog.get_logger().warning(events.SERVER_KILLED, reason=reason)
     sys.stderr.flush()
     os._exit(status)

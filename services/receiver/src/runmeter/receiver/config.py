@@ -29,14 +29,14 @@ _DAY_SECONDS = 86400.0
 
 
 class MigrateConfig(NamedTuple):
-    """What ``receiver migrate`` needs."""
+    """The configuration of ``receiver migrate``."""
 
     database: Database
     log: LogConfig
 
 
 class PruneConfig(NamedTuple):
-    """What ``receiver prune`` needs."""
+    """The configuration of ``receiver prune``."""
 
     database: Database
     older_than_seconds: float
@@ -45,14 +45,14 @@ class PruneConfig(NamedTuple):
 
 
 class ExportConfig(NamedTuple):
-    """What ``receiver export`` needs."""
+    """The configuration of ``receiver export``."""
 
     database: Database
     log: LogConfig
 
 
 class ImportConfig(NamedTuple):
-    """What ``receiver import`` needs; ``source`` None is standard input."""
+    """The configuration of ``receiver import``; ``source`` None is standard input."""
 
     database: Database
     migrate: bool
@@ -62,7 +62,7 @@ class ImportConfig(NamedTuple):
 
 
 class ServeConfig(NamedTuple):
-    """What serving needs."""
+    """The configuration of ``receiver``."""
 
     address: Address
     database: Database
@@ -122,34 +122,34 @@ def load_serve(flags: Flags, environ: Mapping[str, str] | None = None) -> ServeC
 
 
 def load_ops_address(environ: Mapping[str, str] | None = None) -> Address | None:
-    """Read where a receiver of this environment serves its pages; raises as `load_serve` does."""
+    """Read where a receiver of this environment serves its pages; raises as ``load_serve`` does."""
     return _given({}, environ).value("ops_addr", or_none(address))
 
 
 def load_migrate(flags: Flags, environ: Mapping[str, str] | None = None) -> MigrateConfig:
-    """Read the configuration of ``receiver migrate``; raises as `load_serve` does."""
+    """Read the configuration of ``receiver migrate``; raises as ``load_serve`` does."""
     given = _given(flags, environ)
     return MigrateConfig(given.value("db", parse_database), log_config(given))
 
 
 def load_prune(flags: Flags, environ: Mapping[str, str] | None = None) -> PruneConfig:
-    """Read the configuration of ``receiver prune``; raises as `load_serve` does."""
+    """Read the configuration of ``receiver prune``; raises as ``load_serve`` does."""
     given = _given(flags, environ)
     older_than_seconds = given.maybe("older_than", _age_seconds)
     if older_than_seconds is None:
-        raise ConfigurationError("say how old runs must be to be deleted: --older-than=90d")
+        raise ConfigurationError("give the age of runs to delete: --older-than=90d")
     database = given.value("db", parse_database)
     return PruneConfig(database, older_than_seconds, given.switch("dry_run"), log_config(given))
 
 
 def load_export(flags: Flags, environ: Mapping[str, str] | None = None) -> ExportConfig:
-    """Read the configuration of ``receiver export``; raises as `load_serve` does."""
+    """Read the configuration of ``receiver export``; raises as ``load_serve`` does."""
     given = _given(flags, environ)
     return ExportConfig(given.value("db", parse_database), log_config(given))
 
 
 def load_import(flags: Flags, environ: Mapping[str, str] | None = None) -> ImportConfig:
-    """Read the configuration of ``receiver import``; raises as `load_serve` does.
+    """Read the configuration of ``receiver import``; raises as ``load_serve`` does.
 
     ``flags`` also has the argument ``file``.
     """
@@ -164,7 +164,7 @@ def load_import(flags: Flags, environ: Mapping[str, str] | None = None) -> Impor
 def quiet_grpc() -> None:
     """Have gRPC write errors only, unless its own variable says otherwise; before its import.
 
-    Its lines have a form of their own, and there is one for every handshake that fails.
+    It writes lines of its own format, one for every handshake that fails.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 

@@ -1,6 +1,6 @@
-"""What is counted, for Prometheus.
+"""Metrics for Prometheus.
 
-Nothing here reads the database: `Readiness` measures it before it asks for the text.
+Nothing here reads the database: ``Readiness`` measures it before it asks for the text.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,14 +13,14 @@ _OTHER = "other"  # methods that callers made up: they must not make series
 
 
 class Metrics:
-    """Counts of one receiver, in a registry of its own. `methods` are those it serves."""
+    """Counts of one receiver, in a registry of its own. ``methods`` are those it serves."""
 
     def __init__(self, version: str, methods: Iterable[str]) -> None:
         self._registry = Registry("receiver", version)
         self._methods = frozenset(methods)
         self._calls = self._registry.counter(
             "calls",
-            "Calls that have ended, but of health and reflection, by method and gRPC code.",
+            "Finished calls, health and reflection excluded, by method and gRPC code.",
             "method",
             "code",
         )
@@ -34,25 +34,25 @@ class Metrics:
         )
         self._limited = self._registry.counter(
             "authentications_limited",
-            "Those of them that were answered RESOURCE_EXHAUSTED, after too many.",
+            "Refused bearers that were answered RESOURCE_EXHAUSTED, after too many.",
         )
         self._batch_pushes = self._registry.histogram(
-            "commit_batch_pushes", "Pushes that were committed as one transaction.", _PUSHES
+            "commit_batch_pushes", "Pushes per transaction.", _PUSHES
         )
         self._commit_seconds = self._registry.histogram(
-            "commit_duration_seconds", "Duration of such a transaction.", _SECONDS
+            "commit_duration_seconds", "Duration of a transaction of pushes.", _SECONDS
         )
         self._database_up = self._registry.gauge(
             "database_up", "1 if the database was measured at this scrape, 0 if it did not answer."
         )
         self._rows = self._registry.gauge(
             "database_rows",
-            "Runs stored, an estimate: SQLite the span of the ids, so too many once runs in "
-            "between were deleted; PostgreSQL what its statistics say.",
+            "Stored runs, estimated: SQLite by the span of ids, too high after deletions; "
+            "PostgreSQL by its statistics.",
         )
         self._size = self._registry.gauge(
             "database_size_bytes",
-            "Size of the database: SQLite its files, PostgreSQL pg_database_size.",
+            "Size of the database: the files of SQLite, pg_database_size of PostgreSQL.",
         )
         for method in sorted(self._methods):
             self._call_seconds.labels(method)
@@ -68,7 +68,7 @@ class Metrics:
         self._refused.labels(reason).inc()
 
     def authentication_limited(self) -> None:
-        """Count one that was refused after too many."""
+        """Count a bearer that was refused after too many."""
         self._limited.inc()
 
     def committed(self, push_count: int, seconds: float) -> None:
@@ -78,19 +78,19 @@ class Metrics:
 
     def watch_queue(self, push_count: Callable[[], int], size_bytes: Callable[[], int]) -> None:
         """Read the queue of the writer at each scrape."""
-        count = self._registry.gauge("queue_pushes", "Pushes that wait to be written.")
+        count = self._registry.gauge("queue_pushes", "Pushes waiting to be written.")
         count.set_function(push_count)
-        size = self._registry.gauge("queue_bytes", "Size of the pushes that wait to be written.")
+        size = self._registry.gauge("queue_bytes", "Size of the pushes waiting to be written.")
         size.set_function(size_bytes)
 
     def database_measured(self, row_count: int, size_bytes: int) -> None:
-        """Note what the database holds."""
+        """Set what the database holds."""
         self._database_up.set(1)
         self._rows.set(row_count)
         self._size.set(size_bytes)
 
     def database_unmeasured(self) -> None:
-        """Note that the database did not answer; what it held stays."""
+        """Set that the database did not answer; the last figures stay."""
         self._database_up.set(0)
 
     def certificate_expires(self, at_unix: float) -> None:

@@ -1,4 +1,4 @@
-"""What the pages for operators say of the receiver: is it ready, what does it hold."""
+"""The state that the pages for operators show: is the receiver ready, what does it hold."""
 
 from collections.abc import Awaitable, Callable
 
@@ -12,7 +12,7 @@ MEASURED_FRESH_SECONDS = 15.0
 
 
 class Readiness:
-    """``reason`` is why no calls should come, None while the receiver serves."""
+    """``reason`` is why no calls should be sent, None while the receiver serves."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class Readiness:
         self._measured = Cached(self._measured_now, MEASURED_FRESH_SECONDS, late=None)
 
     async def unready_reason(self) -> str | None:
-        """Return why no calls should come; None while they should."""
+        """Return why no calls should be sent; None while they should."""
         if self.reason is None:
             unwritable = await self._unwritable.get()
             if unwritable is not None:

@@ -1,4 +1,4 @@
-"""All settings: flag, variable, default, what it is for. Help and documentation show these."""
+"""All settings: flag, variable, default, help. ``--help`` and the documentation show these."""
 
 from runmeter.service.settings import Setting
 
@@ -63,37 +63,39 @@ SETTINGS = (
         "RECEIVER_MAX_TOKEN_TTL",
         "DURATION",
         None,
-        "Longest life of a push token, and the life of one asked for without expiry.",
+        "Longest lifetime of a push token, and the lifetime where none is requested.",
     ),
     Setting(
         "--shutdown-timeout",
         "RECEIVER_SHUTDOWN_TIMEOUT",
         "DURATION",
         "25s",
-        "After SIGTERM or SIGINT calls have so long to end. A second signal ends at once.",
+        "Time for open calls to end after SIGTERM or SIGINT. A second signal ends the receiver at "
+        "once.",
     ),
     Setting(
         "--call-timeout",
         "RECEIVER_CALL_TIMEOUT",
         "DURATION",
         "60s",
-        "Longest call, whatever its caller's deadline: beyond it calls end as DEADLINE_EXCEEDED.",
+        "Longest call, even if the caller's deadline is later; longer ones end as "
+        "DEADLINE_EXCEEDED.",
     ),
     Setting(
         "--max-auth-failures",
         "RECEIVER_MAX_AUTH_FAILURES",
         "COUNT",
         "300",
-        "Refused bearers a minute, by caller and by bearer, that are answered and logged one by "
-        "one; beyond it they are RESOURCE_EXHAUSTED. A good bearer is always taken.",
+        "Refused bearers per minute, of a caller and of a bearer, that are answered and logged one "
+        "by one; further ones are RESOURCE_EXHAUSTED. A good bearer is always accepted.",
     ),
     Setting(
         "--trusted-peers",
         "RECEIVER_TRUSTED_PEERS",
         "NETWORKS",
         None,
-        "Addresses or networks of gateways, with commas between, whose x-forwarded-for says who "
-        "calls; may be repeated. With --tls-client-ca every peer is believed.",
+        "Addresses or networks of gateways, with commas between, whose x-forwarded-for names the "
+        "caller; may be repeated. With --tls-client-ca every peer is trusted.",
         repeatable=True,
     ),
     Setting(
@@ -122,15 +124,15 @@ SETTINGS = (
         "RECEIVER_TLS_CLIENT_CA",
         "FILE",
         None,
-        "CAs, PEM: clients must show a certificate of one of these (mutual TLS).",
+        "CAs, PEM: clients must have a certificate of one of these (mutual TLS).",
     ),
     Setting(
         "--ops-addr",
         "RECEIVER_OPS_ADDR",
         "HOST:PORT",
         ":9464",
-        "Where to serve /metrics, /healthz and /readyz over HTTP, in the clear and to everyone; "
-        "none: nowhere.",
+        "Where to serve /metrics, /healthz and /readyz over HTTP, unencrypted and without a "
+        "bearer; none: do not serve them.",
     ),
     Setting(
         "--migrate",
@@ -168,7 +170,7 @@ SETTINGS = (
         "RECEIVER_SKIP_BAD",
         "",
         None,
-        "Leave lines out that cannot be stored and go on; the exit status is 1 all the same.",
+        "Skip lines that cannot be stored; the exit status is still 1.",
         commands=("import",),
     ),
     Setting(

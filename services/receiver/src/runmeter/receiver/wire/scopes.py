@@ -13,8 +13,8 @@ from runmeter.v1.rules import check_scope
 def canonical_scope(checks: Checks, path: Path, message: run_pb2.Scope) -> Scope:
     """Return the scope with ``organization/`` in front of the repository unless it is there.
 
-    What is wrong with the names goes to `checks`, under fields of `path`; the limits are those
-    of the canonical form, so that both forms are accepted or refused together.
+    Violations go to ``checks``, under fields of ``path``; the limits are those of the canonical
+    form, so that both forms are accepted or refused together.
     """
     names = run_pb2.Scope()
     names.CopyFrom(message)
@@ -26,7 +26,7 @@ def canonical_scope(checks: Checks, path: Path, message: run_pb2.Scope) -> Scope
 
 
 def canonical_repository(checks: Checks, organization: str, repository: str) -> tuple[str, str]:
-    """Return organization and full repository; as `canonical_scope` otherwise."""
+    """Return organization and full repository; as ``canonical_scope`` otherwise."""
     # the other two names are not asked for
     names = run_pb2.Scope(organization=organization, repository=repository, workflow="-", job="-")
     scope = canonical_scope(checks, "", names)
