@@ -127,7 +127,7 @@ def test_a_full_disk_is_not_ready(receiver: Any) -> None:
 
 
 def test_a_database_that_is_gone_is_not_ready(receiver: Any) -> None:
-    """Asking does not make the file anew."""
+    """Asking does not make the file."""
     path = receiver.folder / "metrics.db"
     path.rename(path.with_suffix(".moved"))
     assert "moved, removed or replaced" in receiver.await_page("/readyz", 503).text
