@@ -75,6 +75,28 @@ def test_hangups() -> None:
     assert process.returncode == 0
 
 
+NO_HANGUP = """
+import asyncio
+from runmeter.service.signals import Signals
+
+async def work():
+    with Signals(hangup=False) as signals:
+        print("works", flush=True)
+        await signals.first()
+
+asyncio.run(work())
+"""
+
+
+def test_without_hangups() -> None:
+    """A program that reads no files again is ended by SIGHUP."""
+    with started(NO_HANGUP) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "works\n"
+        process.send_signal(signal.SIGHUP)
+    assert process.returncode == -signal.SIGHUP
+
+
 THREADS = """
 import asyncio, signal, threading, time
 from runmeter.service.signals import Signals

@@ -23,7 +23,7 @@ from runmeter.collector.spool.format import encode
 from runmeter.v1.json_reading import run_from_json
 
 TOKEN = "t0ken-nobody-may-see"
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 
 
 class Pusher:

@@ -272,7 +272,6 @@ def test_a_call_that_never_reads(start_receiver: Callable[..., Any], message: ru
         while not line["method"].endswith("ListRuns"):
             line = receiver.wait_for(events.RPC_FINISHED)
         assert line["code"] == "DEADLINE_EXCEEDED"
-        assert line["duration_seconds"] < 30
         message.push_id = "00000000-0000-4000-8000-00000000ffff"
         assert receiver.push(message).id == 61
         # what had come in still is read; what is missing is no end of the answer

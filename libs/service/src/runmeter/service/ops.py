@@ -139,7 +139,7 @@ class _Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's is one, and does not say so
+        # of uvloop it is no subclass, but has the same methods
         self._transport = cast(asyncio.Transport, transport)
         self._timer = asyncio.get_running_loop().call_later(CONNECTION_SECONDS, self.abort)
         if len(self._pages.open) >= CONNECTIONS_MAX:

@@ -5,7 +5,6 @@ A line written during a call also has the keys that the call has bound so far (t
 """
 
 from runmeter.service.events import LIBRARY_EVENTS, Event
-from runmeter.service.events import LIBRARY_WARNED as LIBRARY_WARNED
 
 SERVER_STARTED = "server.started"
 SHUTDOWN_REQUESTED = "shutdown.requested"
