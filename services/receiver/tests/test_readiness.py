@@ -178,6 +178,7 @@ def test_postgres(start_receiver: Callable[..., Any], postgres: Any, message: ru
     assert sample(second, "database_rows") == 1
 
 
+@pytest.mark.slow
 def test_many_slow_clients_do_no_harm(receiver: Any, message: run_pb2.Run) -> None:
     """Hundreds of connections that never ask: most are refused, all are ended, calls go on."""
     address = urlsplit(receiver.ops_url)
