@@ -386,7 +386,7 @@ def test_a_chore_that_fails_fails_alone(
 def test_a_cancelled_chore_is_finished(
     kept: Any, push_of: Callable[[int], Push], with_writer: WithWriter
 ) -> None:
-    """Whoever asked may leave at any moment: the transaction ends in order, and writing goes on."""
+    """The caller may be cancelled at any moment: the transaction ends in order, writing goes on."""
     delete = functools.partial(expiry.delete_expired, 2000, 2000)
 
     async def use(writer: Writer) -> None:

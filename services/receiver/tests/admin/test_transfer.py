@@ -274,7 +274,7 @@ def filled(
     return kept
 
 
-def test_an_export_that_nobody_reads_ends_quietly(filled: Any) -> None:
+def test_an_export_ends_quietly_when_its_pipe_is_closed(filled: Any) -> None:
     """When the reader leaves, the export ends with 141 and says nothing."""
     line = [*PROGRAM, "export", f"--db={filled.where}"]
     with Fork(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -327,7 +327,7 @@ def test_a_database_that_fails_ends_a_command(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_stuck_export(filled: Any, log: Log, number: signal.Signals) -> None:
-    """While nobody reads from the pipe a signal ends the export in order, with 128 + n."""
+    """While the pipe is full a signal ends the export in order, with 128 + n."""
     line = [*PROGRAM, "export", f"--db={filled.where}", "--log-format=json"]
     with Fork(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -46,7 +46,7 @@ def start_limited(start_receiver: Callable[..., Any]) -> Callable[..., Any]:
 def test_a_silent_connection_is_closed(
     start_limited: Callable[..., Any], message: run_pb2.Run, sent: bytes
 ) -> None:
-    """Whoever connects and does not begin HTTP/2 is cut off; others are served meanwhile."""
+    """A client that does not begin HTTP/2 is cut off; others are served meanwhile."""
     receiver = start_limited(handshake_seconds=1.0)
     assert CONNECTION_LIMITS.handshake_seconds <= 30
     host, _, port = receiver.address.rpartition(":")

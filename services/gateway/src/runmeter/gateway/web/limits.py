@@ -1,12 +1,10 @@
 """Limits for clients: requests by rate and number, connections by number, time of each step."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
@@ -22,9 +20,9 @@ BURST = 2
 """A client may send the requests of so many seconds at once."""
 _ROUNDING_SECONDS = 1e-6
 
-OPEN_PATH: Final = "/health"
-"""Always answered: it costs nothing, and who asks wants to know whether we live."""
-_QUIET_SECONDS: Final = 60.0
+OPEN_PATH = "/health"
+"""Always answered: it is cheap, and a health check must not fail because of load."""
+_LOG_INTERVAL_SECONDS = 60.0
 
 _log = structlog.get_logger()
 
@@ -56,7 +54,7 @@ class Rates:
         return wait if is_refused else 0.0
 
 
-class Patience(NamedTuple):
+class Timeouts(NamedTuple):
     """How long clients may take."""
 
     head_seconds: float = 10.0
@@ -64,51 +62,51 @@ class Patience(NamedTuple):
     idle_seconds: float = 75.0
     """Between requests."""
     drain_seconds: float = 10.0
-    """To send the rest of a body that is answered already."""
+    """To send the rest of a body after the answer."""
     write_seconds: float = 30.0
     """To take each 64 KiB of an answer."""
     refusal_seconds: float = 0.5
-    """What a client waits for its 429 or 503."""
+    """Delay of an answer 429 or 503."""
 
 
 class Capacity(NamedTuple):
-    """How many may come at once."""
+    """How many there may be at the same time."""
 
     connections: int = 1000
     requests: int = 128
-    """Being answered; half of them of one client."""
+    """Being answered; one client may have half of them."""
 
 
 class Edge(NamedTuple):
-    """How requests are taken from strangers."""
+    """What limits and identifies clients."""
 
     proxies: Proxies = Proxies()
     cors_origins: frozenset[str] = frozenset()
     """Origins whose pages may read answers."""
     has_tls: bool = False
     rates: Rates | None = None
-    """None: clients may ask as often as they like."""
+    """None: no limit."""
     capacity: Capacity = Capacity()
-    patience: Patience = Patience()
+    timeouts: Timeouts = Timeouts()
 
 
 class Gate:
-    """Counts what is let in and what is not."""
+    """Admits or refuses requests, and counts both."""
 
     def __init__(self, edge: Edge, metrics: Metrics, clock: Callable[[], float]) -> None:
         self._edge = edge
         self._metrics = metrics
         self._clock = clock
-        self._requests_by_client: Counter[str] = Counter()  # of those that are answered now
+        self._requests_by_client: Counter[str] = Counter()  # requests being answered
         self._refusal_logged_seconds: float | None = None
 
     @asynccontextmanager
     async def admitted(self, request: GatewayRequest) -> AsyncIterator[None]:
-        """Let a request in while it is answered.
+        """Admit a request until it is answered.
 
         Raises:
-            TooManyRequests, TooManyAtOnce, Overloaded: after a pause. Clients that ask again at
-                once would otherwise take the time that the others' answers need.
+            TooManyRequests, TooManyAtOnce, Overloaded: after a pause, so that clients that retry
+                at once do not take the time of others.
         """
         if request.path == OPEN_PATH:
             yield
@@ -117,7 +115,7 @@ class Gate:
         try:
             self._check(client)
         except GatewayError:
-            await asyncio.sleep(self._edge.patience.refusal_seconds)
+            await asyncio.sleep(self._edge.timeouts.refusal_seconds)
             raise
         self._requests_by_client[client] += 1
         self._metrics.requests_in_flight.inc()
@@ -142,9 +140,9 @@ class Gate:
             raise Overloaded
 
     def connection_refused(self) -> None:
-        """Count a connection for which there is no room; log the first of a minute."""
+        """Count a refused connection; log the first in a minute."""
         self._metrics.connections_refused.inc()
         now, last = self._clock(), self._refusal_logged_seconds
-        if last is None or now - last >= _QUIET_SECONDS:
+        if last is None or now - last >= _LOG_INTERVAL_SECONDS:
             self._refusal_logged_seconds = now
             _log.warning(events.CONNECTION_REFUSED, limit=self._edge.capacity.connections)

@@ -1,6 +1,4 @@
-"""Listening sockets, and the servers on them: start, drain, end."""
-
-from __future__ import annotations
+"""Sanic's servers on listening sockets: start, drain, end."""
 
 import asyncio
 import logging
@@ -8,7 +6,7 @@ import socket
 from collections.abc import Callable
 from ssl import SSLContext
 from types import SimpleNamespace
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from sanic import Sanic
 from sanic.application.state import ApplicationServerInfo
@@ -23,14 +21,14 @@ from runmeter.service.sockets import BACKLOG
 App: TypeAlias = Sanic[Config, SimpleNamespace]
 
 _SANIC_ADVICE = "Sanic is running in PRODUCTION mode"  # about a flag that we do not have
-_POLL_SECONDS: Final = 0.02
-_TLS: Final = {"ssl_handshake_timeout": 10.0, "ssl_shutdown_timeout": 5.0}
+_POLL_SECONDS = 0.02
+_TLS = {"ssl_handshake_timeout": 10.0, "ssl_shutdown_timeout": 5.0}
 
 
 def context(
     edge: Edge, metrics: Metrics, body_seconds: float, clock: Callable[[], float]
 ) -> SimpleNamespace:
-    """Make the context of an application, with all that its connections look for."""
+    """Make the context of an application, with everything that its connections use."""
     return SimpleNamespace(
         clock=clock,
         stopping=False,
@@ -48,33 +46,33 @@ def log_level_of(record: logging.LogRecord) -> int | None:
 
 
 async def serve_on(app: App, sock: socket.socket, tls: SSLContext | None = None) -> Any:
-    """Start to take requests; returns Sanic's AsyncioServer, whose methods have no types.
+    """Start serving; returns Sanic's AsyncioServer, whose methods have no types.
 
     The context of the application is one of `context`.
     """
-    # create_server leaves this out; without it every answer has an empty alt-svc header
+    # create_server does not do this; without it every answer has an empty alt-svc header
     app.state.server_info.append(ApplicationServerInfo({"version": HTTP.VERSION_1}))
     server: Any = await app.create_server(
         sock=sock,
         ssl=tls,
         protocol=GatewayProtocol,
-        backlog=1,  # so many are accepted at a time: of several workers the idle ones take more
+        backlog=1,  # accepted at a time: so idle workers get more than busy ones
         return_asyncio_server=True,
         asyncio_server_kwargs={"start_serving": False, **({} if tls is None else _TLS)},
     )
     await server.startup()
     await server.before_start()
     await server.start_serving()
-    sock.listen(BACKLOG)  # asyncio has set it to the other
+    sock.listen(BACKLOG)  # asyncio has set it to 1
     await server.after_start()
     return server
 
 
 async def drain(server: Any, timeout_seconds: float, is_hurried: Callable[[], bool]) -> int:
-    """Take no more connections and let requests end; returns how many had to be cut off.
+    """Accept no more connections and let requests finish; returns how many were cut off.
 
-    The waiting ends early where ``is_hurried``. Idle connections are closed again and again: one
-    that was busy becomes idle when its request ends.
+    ``is_hurried`` ends the wait early. Idle connections are closed in a loop: a busy one becomes
+    idle when its request ends.
     """
     server.close()
     loop = asyncio.get_running_loop()
@@ -86,7 +84,7 @@ async def drain(server: Any, timeout_seconds: float, is_hurried: Callable[[], bo
     left = tuple(server.connections)
     for connection in left:
         connection.abort()
-    await asyncio.sleep(0)  # their tasks see the end of the connection
+    await asyncio.sleep(0)  # lets their tasks see the end of the connection
     await server.before_stop()
     await server.after_stop()
     return len(left)
