@@ -94,6 +94,7 @@ def test_old_runs_go_with_their_containers(
     assert log(again.stderr)[0]["run_count"] == 0
 
 
+@pytest.mark.slow
 def test_transactions_are_small(
     kept: Any, fill: Fill, command: Command, line_of: LineOf, log: Log
 ) -> None:
@@ -131,6 +132,7 @@ def copy(message: run_pb2.Run, number: int) -> run_pb2.Run:
     return run
 
 
+@pytest.mark.slow
 def test_pruning_beside_a_receiver_under_pushes(
     kept: Any,
     fill: Fill,

@@ -90,6 +90,7 @@ def summary(log: list[dict[str, Any]]) -> tuple[int, ...]:
     return tuple(line[k] for k in ("read", "stored", "replaced", "duplicates", "rejected"))
 
 
+@pytest.mark.slow
 def test_runs_make_the_round_trip(
     make_kept: Callable[[str], Any], command: Command, line_of: LineOf, export_of: Export, log: Log
 ) -> None:
@@ -455,6 +456,7 @@ def test_groups_of_long_lines_are_short(tmp_path: Path) -> None:
     assert max(map(len, groups)) <= 2
 
 
+@pytest.mark.slow
 def test_a_killed_import_is_run_again(
     kept: Any, command: Command, line_of: LineOf, export_of: Export, log: Log
 ) -> None:
