@@ -47,7 +47,7 @@ def test_a_run_comes_back_as_it_was(
 
 
 def test_header_and_end_are_known() -> None:
-    """The first and the last line are told from runs."""
+    """The first and the last line are distinguished from runs."""
     assert isinstance(lines.parse_line(lines.header_line()), lines.Header)
     assert lines.parse_line(lines.end_line(3)) == lines.End(3)
 

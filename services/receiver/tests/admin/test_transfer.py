@@ -89,6 +89,7 @@ def summary(log: list[dict[str, Any]]) -> tuple[int, ...]:
     return tuple(line[k] for k in ("read", "stored", "replaced", "duplicates", "rejected"))
 
 
+@pytest.mark.slow
 def test_runs_make_the_round_trip(
     make_kept: Callable[[str], Any], command: Command, line_of: LineOf, export_of: Export, log: Log
 ) -> None:
@@ -272,7 +273,7 @@ def filled(
     return kept
 
 
-def test_an_export_that_nobody_reads_ends_quietly(filled: Any) -> None:
+def test_an_export_ends_quietly_when_its_pipe_is_closed(filled: Any) -> None:
     """When the reader leaves, the export ends with 141 and says nothing."""
     line = [*PROGRAM, "export", f"--db={filled.where}"]
     with Fork(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -325,7 +326,7 @@ def test_a_database_that_fails_ends_a_command(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_stuck_export(filled: Any, log: Log, number: signal.Signals) -> None:
-    """While nobody reads from the pipe a signal ends the export in order, with 128 + n."""
+    """While the pipe is full a signal ends the export in order, with 128 + n."""
     line = [*PROGRAM, "export", f"--db={filled.where}", "--log-format=json"]
     with Fork(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -454,6 +455,7 @@ def test_groups_of_long_lines_are_short(tmp_path: Path) -> None:
     assert max(map(len, groups)) <= 2
 
 
+@pytest.mark.slow
 def test_a_killed_import_is_run_again(
     kept: Any, command: Command, line_of: LineOf, export_of: Export, log: Log
 ) -> None:

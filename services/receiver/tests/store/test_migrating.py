@@ -141,7 +141,7 @@ def test_an_encoding_that_cannot_hold_every_name(postgres: Any, command: Command
 
 
 def hold_note(kept: Any) -> None:
-    """Let whoever notes a migration wait, for as long as it lives."""
+    """Block processes that note a migration, while this is open."""
     if kept.where.startswith("postgres"):
         for sql in (
             "CREATE TABLE tortoise_migrations (id SERIAL PRIMARY KEY, app VARCHAR(255) NOT NULL, "

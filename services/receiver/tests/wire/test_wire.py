@@ -149,7 +149,7 @@ def test_any_message_is_a_run_or_violations(seed: int) -> None:
 
 @given(seed=st.integers(0, 2**64))
 def test_a_good_run_with_anything_in_some_fields(seed: int, golden: Path) -> None:
-    """A run that is good but for a few fields is read, clean, or refused; never anything else."""
+    """A run with a few bad fields is read, clean, or refused; there is no other result."""
     source = random.Random(seed)
     text = (golden / "stored_run.wire.json").read_text()
     message = json_format.Parse(text, run_service_pb2.StoredRun()).run
