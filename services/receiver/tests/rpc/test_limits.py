@@ -248,6 +248,7 @@ def test_a_push_that_waits_too_long(
     assert receiver.end() == 0
 
 
+@pytest.mark.slow
 def test_a_call_that_never_reads(start_receiver: Callable[..., Any], message: run_pb2.Run) -> None:
     """An answer that is not read ends in time, and delays neither other calls nor the end."""
     receiver = start_receiver("--call-timeout=2s")
