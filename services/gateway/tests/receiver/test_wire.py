@@ -44,7 +44,7 @@ def test_golden_to_wire(golden_run: Any, golden_stored: Any) -> None:
 
 
 def test_without_push_id(golden_run: Any) -> None:
-    """Without push_id a body is a completed run of its own, whatever else it says."""
+    """Without push_id a body is a new completed run, whatever state it has."""
     del golden_run["push_id"]
     golden_run["state"] = "running"
     run, other = push_from_json(golden_run).run, push_from_json(golden_run).run
@@ -72,7 +72,7 @@ def test_documented_payload(documented_run: Any) -> None:
 
 
 def test_empty_lists_are_written(golden_stored: Any) -> None:
-    """A run without containers has an empty array, not none."""
+    """A run without containers has an empty array."""
     for name in ("containers", "top_cpu_processes", "top_mem_processes"):
         golden_stored.run.payload.ClearField(name)
     payload = encoded(golden_stored)["payload"]
@@ -82,7 +82,7 @@ def test_empty_lists_are_written(golden_stored: Any) -> None:
 
 
 def test_values_of_a_newer_receiver(golden_stored: Any) -> None:
-    """Enum values that only a newer receiver knows are left out."""
+    """Unknown enum values are left out."""
     golden_stored.run.state = 99
     golden_stored.run.payload.percentile_method = 99
     golden_stored.run.payload.host.clock_source = 99
@@ -96,14 +96,14 @@ def test_values_of_a_newer_receiver(golden_stored: Any) -> None:
 
 @given(st.integers(-62135596800000, 253402300799999))
 def test_instants(milliseconds: int) -> None:
-    """Every moment survives protobuf, with nanoseconds from 0 to a second."""
+    """Every time keeps its value through protobuf, with nanoseconds from 0 to a second."""
     wire = instant_to_wire(Instant(milliseconds))
     assert 0 <= wire.nanos < 1_000_000_000
     assert instant_from_wire(wire) == Instant(milliseconds)
 
 
 def test_query() -> None:
-    """A query carries what was asked for; the rest stays absent."""
+    """A query sends the given parameters; the rest stays absent."""
     scope = Scope(organization="o", repository="r", workflow="w", job="j")
     bare = query_to_wire(RunQuery(scope))
     assert bare == run_service_pb2.ListRunsRequest(

@@ -1,7 +1,5 @@
 """JSON bodies to types, or every bad field by name."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Callable
@@ -28,7 +26,7 @@ def refused(value: Any) -> dict[str, str]:
 
 
 def test_all_bad_fields_at_once(golden_run: Any) -> None:
-    """Every field that is missing or of the wrong type is named, with its path."""
+    """Every missing or bad field is named with its path."""
     del golden_run["organization"]
     golden_run["labels"]["os"] = 1
     payload = golden_run["payload"]
@@ -73,7 +71,7 @@ def test_all_bad_fields_at_once(golden_run: Any) -> None:
     ],
 )
 def test_numbers_that_do_not_fit(golden_run: Any, path: tuple[str, ...], value: Any) -> None:
-    """Numbers no field can hold are refused with the field's name."""
+    """Numbers out of the type's range are refused with the name of the field."""
     inner = golden_run
     for name in path[:-1]:
         inner = inner[name]
@@ -82,7 +80,7 @@ def test_numbers_that_do_not_fit(golden_run: Any, path: tuple[str, ...], value: 
 
 
 def test_numbers_that_fit(golden_run: Any) -> None:
-    """Whole numbers stand for floats, and 64 bits are kept to the last one."""
+    """Whole numbers are accepted for floats, and all 64 bits are kept."""
     golden_run["revision"] = 2**63 - 1
     golden_run["payload"]["duration_seconds"] = 20
     run = decode_body(run_from_json, json.dumps(golden_run).encode())
@@ -122,12 +120,12 @@ def test_unknown_fields_are_ignored(golden_run: Any) -> None:
     ids=lambda body: body[:24].decode(errors="backslashreplace"),
 )
 def test_malformed(body: bytes) -> None:
-    """What is not one JSON object in UTF-8 is refused, without naming a field."""
+    """A body that is not one JSON object in UTF-8 is refused without naming a field."""
     assert refused(body) == {}
 
 
-def test_malformed_message_tells_nothing_of_us() -> None:
-    """The text says what is wrong with the body in its own terms."""
+def test_malformed_message_is_about_the_body() -> None:
+    """The text is about the body, not about our code."""
     with pytest.raises(InvalidRequest) as caught:
         decode_body(token_request_from_json, b'{"job": tru}')
     assert "byte" in caught.value.detail
@@ -135,7 +133,7 @@ def test_malformed_message_tells_nothing_of_us() -> None:
 
 
 def test_overlong_number_beside_a_bad_field() -> None:
-    """A number no field can hold does not hide the bad fields, and is ignored where it is one."""
+    """A number out of every range does not hide bad fields; in an unknown field it is ignored."""
     assert refused(b'{"organization": 1, "ignored": 1e999}') == {
         "organization": "expected str, got int",
         **dict.fromkeys(("repository", "workflow", "job", "run_id", "payload"), "is required"),
@@ -151,7 +149,7 @@ def test_overlong_number_beside_a_bad_field() -> None:
 
 
 def test_list_of_errors_is_bounded(golden_run: Any) -> None:
-    """A body that is wrong in very many places is told about the first hundred."""
+    """At most a hundred bad fields are listed."""
     golden_run["payload"]["containers"] = [{}] * 1000
     assert len(refused(golden_run)) == ERRORS_MAX
 
@@ -171,7 +169,7 @@ JSON_VALUES = st.recursive(
 
 @given(value=JSON_VALUES, chance=st.randoms(use_true_random=False))
 def test_any_value_anywhere(golden: dict[str, Any], value: object, chance: random.Random) -> None:
-    """Whatever JSON stands in the place of a field, it is taken or refused, by its name."""
+    """Any JSON in place of a field is accepted, or refused by its name."""
     record = json.loads(json.dumps(golden))
     places: list[tuple[Any, Any, str]] = []
     collect(record, "", places.append)

@@ -23,7 +23,7 @@ STATE_NAMES = reversed_names(_STATES)
 
 
 def push_from_json(body: dict[str, Any]) -> ingest_pb.PushRunRequest:
-    """Return the push of a body; without ``push_id`` it is a completed run of its own.
+    """Return the push of a body; without ``push_id`` it is a new completed run.
 
     Raises:
         BadFields: fields are missing or of the wrong type.
