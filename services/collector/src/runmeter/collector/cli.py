@@ -8,7 +8,7 @@ from runmeter.collector.config import flags, settings
 from runmeter.collector.errors import UsageError
 from runmeter.collector.log import Log, write_line
 from runmeter.collector.model import KEPT
-from runmeter.collector.run.handover import become_emptying_pusher
+from runmeter.collector.run.handover import become_spool_pusher
 from runmeter.collector.run.signals import Signals
 
 USAGE_EXIT = 2
@@ -45,7 +45,7 @@ def push(arguments: Sequence[str]) -> int:
     for warning in config.warnings:
         log.write("warning", "config.warned", reason=warning)
     try:
-        become_emptying_pusher(config, rejected=given["rejected"], as_json=given["json"])
+        become_spool_pusher(config, retry_rejected=given["rejected"], as_json=given["json"])
     except OSError as error:
         write_line(2, f"collector: {sys.executable!r} cannot be run: {error.strerror}")
     return KEPT

@@ -34,7 +34,7 @@ class Sampler:
         own_pid: int,
         reaper_pid: int = 1,
         clock: Clock | None = None,
-        exact: CgroupUsage | None = None,
+        cgroups: CgroupUsage | None = None,
         show: Callable[[Sample], None] | None = None,
     ) -> None:
         self._proc = proc
@@ -44,13 +44,14 @@ class Sampler:
         self._own_pid = own_pid
         self._reaper_pid = reaper_pid
         self.table = ProcessTable(proc, containers, clock)
-        self._exact = exact
+        self._cgroups = cgroups
         self._show = show
         self._command_keys: set[Key] = set()
         self._last_ns = 0
         self._sizes_by_group: _Sizes | None = None
-        self._own_ended_ns = 0  # of the collector's own children, since the scan before
-        self._own_waited_ns = 0  # of them, not yet taken out of what the collector waited for
+        self.own_children_ns = 0  # CPU time of the collector's own children that have ended
+        self._own_ended_ns = 0  # of it, since the scan before
+        self._own_waited_ns = 0  # of it, not yet subtracted from what the collector waited for
         self._ledger: Ledger[Group] = Ledger(
             proc.ticks_nanoseconds(1), reaper_pid, self._ignores_children
         )
@@ -94,13 +95,14 @@ class Sampler:
         self._close_interval()
         self._summary.retire(self.table.processes.values())
 
-    def add_own(self, pid: int) -> None:
-        """Know a child of the collector that works for it: it is not the command."""
+    def add_own_child(self, pid: int) -> None:
+        """Register a pid as one of the collector's own child processes: it is not the command."""
         self.table.own_pids.add(pid)
 
-    def end_own(self, pid: int, cpu_ns: int) -> None:
-        """Know that it has been waited for, and what it has used."""
+    def end_own_child(self, pid: int, cpu_ns: int) -> None:
+        """Record that an own child has ended, and its CPU time."""
         self.table.own_pids.discard(pid)
+        self.own_children_ns += cpu_ns
         self._own_ended_ns += cpu_ns
         self._own_waited_ns += cpu_ns
 
@@ -112,8 +114,8 @@ class Sampler:
 
     def _step(self, now_ns: int) -> tuple[Sample, list[Process]]:
         system = self._machine.read()
-        if self._exact is not None:
-            self._exact.read()
+        if self._cgroups is not None:
+            self._cgroups.read()
         scan = self.table.scan()
         own_ns = self._regroup(scan.own_ns, scan.vanished)
         used_ns = self._settle(scan, own_ns)
@@ -127,17 +129,17 @@ class Sampler:
         self, own_ns: dict[Group, int], now_ns: int, vanished: Iterable[Process]
     ) -> dict[Group, CgroupFigures]:
         elapsed_ns, self._last_ns = now_ns - self._last_ns, now_ns
-        if self._exact is None:
+        if self._cgroups is None:
             return {}
         processes = self.table.processes.values()
-        self._exact.discover(processes, self.table.newly_placed)
+        self._cgroups.discover(processes, self.table.newly_placed)
         parent = self.table.processes.get(self.table.command_parent_pid or 0)
         if parent is not None:
             self._command_keys.add(parent.key)
             # counters keep what the command used after it has ended, and of what was never seen
             self._command_keys.update(p.key for p in (*processes, *vanished) if p.group.is_command)
         without = frozenset(self._command_keys)
-        return self._exact.figures(self._containers.group, own_ns, elapsed_ns, without)
+        return self._cgroups.figures(self._containers.group, own_ns, elapsed_ns, without)
 
     def _settle(self, scan: Scan, own_ns: dict[Group, int]) -> dict[Group, int]:
         ended = self._set_own_apart(scan, own_ns)
