@@ -17,7 +17,7 @@ USAGE_EXIT = 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``collector [flags] [-- command …]``, ``push`` or ``spool``; return the exit code.
 
-    It returns only when nothing is to be pushed: otherwise the process has become the pusher.
+    If a run is to be pushed, it does not return: the process becomes the pusher.
     """
     arguments = sys.argv[1:] if argv is None else argv
     try:
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def push(arguments: Sequence[str]) -> int:
-    """Become the pusher of everything that waits; return the exit code if that cannot be.
+    """Become the pusher of all waiting runs; return the exit code if that is not possible.
 
     Raises:
         UsageError: a flag or variable is wrong.

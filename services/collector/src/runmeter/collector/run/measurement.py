@@ -57,7 +57,7 @@ class Measurement:
             self._containers,
             self._summary,
             own_pid=own_pid,
-            # around a command all orphans below the collector are the command's
+            # around a command all orphans below the collector belong to the command
             reaper_pid=0 if config.command and own_pid == 1 else 1,
             clock=read_process_clock if has_clock else None,
             cgroups=self._cgroups,
