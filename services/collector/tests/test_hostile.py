@@ -190,7 +190,7 @@ def test_an_answer_that_drips_does_not_exceed_the_budget(environment: dict[str, 
             ended.set()
             thread.join()
     assert done.returncode == 0
-    assert "no whole answer in time" in done.stderr
+    assert "no complete answer in time" in done.stderr
 
 
 def test_a_run_that_no_folder_takes_is_lost_and_called_so(environment: dict[str, str]) -> None:

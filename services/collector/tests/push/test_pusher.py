@@ -225,8 +225,8 @@ def test_an_http_port_is_told_from_a_receiver(
     [line] = map(json.loads, errors.splitlines())
     assert (process.returncode, line["event"], push.file.exists()) == (3, "run.kept", True)
     assert line["reason"] == (
-        f"{authority} does not speak HTTP/2: a gateway takes http{'s' * is_tls}://{authority}"
-        "/api/v1/metrics; the receiver's gRPC port is another"
+        f"{authority} does not speak HTTP/2: for the gateway use http{'s' * is_tls}://{authority}"
+        "/api/v1/metrics; for the receiver use its gRPC port"
     )
 
 

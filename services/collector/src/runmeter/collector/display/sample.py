@@ -1,4 +1,4 @@
-"""One sample: the fields of its log event, and a line for a person."""
+"""Show one sample: the fields of its log event, and the same as text."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -80,7 +80,7 @@ def _top(
 
 
 def sample_text(fields: Mapping[str, Any]) -> str:
-    """Return one sample as a line for a person."""
+    """Return the fields of a sample as a line of text."""
     system = fields["system"]
     parts = []
     if "cpu_total_percent" in system:

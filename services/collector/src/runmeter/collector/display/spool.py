@@ -1,4 +1,4 @@
-"""What ``collector push`` and ``collector spool`` print, for a person or as one JSON object."""
+"""The output of ``collector push`` and ``collector spool``: text, or one JSON object."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ _WHATS = ("pushed", "kept", "rejected", "live")
 
 
 def pushed_text(folder: str, outcomes: "Sequence[Outcome]") -> str:
-    """Return one line per run, and one that counts them."""
+    """Return one line per run, and a line of counts."""
     if not outcomes:
         return f"nothing waits in {folder}"
     lines = []
@@ -49,7 +49,7 @@ def pushed_json(folder: str, outcomes: "Iterable[Outcome]") -> str:
 
 
 def spooled_text(folder: str, entries: "Sequence[Spooled]") -> str:
-    """Return a table of what lies in the spool, and what to do."""
+    """Return a table of the runs in the spool, and what to do about them."""
     if not entries:
         return f"nothing lies in {folder}"
     rows: list[tuple[str, ...]] = [
@@ -110,7 +110,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _word(value: Any) -> str:
-    """Return a value of a file that anybody may have written, fit for a terminal."""
+    """Return a value of a file, which others may have written, as safe text for a terminal."""
     if value is None or value == "":
         return "-"
     return _line(value if isinstance(value, str) else json.dumps(value), 255)

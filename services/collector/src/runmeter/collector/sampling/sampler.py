@@ -1,7 +1,7 @@
-"""The loop's one step: read the machine, settle the ledger, hand a sample to the summary.
+"""Take a snapshot: read the machine, settle the ledger, pass a sample to the summary.
 
-Nothing here waits, reads a clock of its own or knows of signals: ``app`` calls ``start``,
-``tick`` and ``finish`` with the time it is.
+Nothing here waits, reads the time or handles signals: the caller passes the current time to
+``start``, ``tick`` and ``finish``.
 """
 
 from collections.abc import Callable, Iterable
@@ -57,7 +57,7 @@ class Sampler:
         )
 
     def start(self, now_ns: int) -> Sample:
-        """Take the first snapshot: what was used before does not count."""
+        """Take the first snapshot; what was used before it does not count."""
         self.table.scan()
         self._regroup({}, ())
         figures = self._figures({}, now_ns, ())
@@ -74,7 +74,7 @@ class Sampler:
         return self._shown(sample)
 
     def finish(self, now_ns: int) -> Sample:
-        """Take the last reading: a snapshot, or merged into the interval before if it is short."""
+        """Take the last reading: a snapshot, or part of the interval before if it is short."""
         if not self._summary.merges_tail(now_ns):
             sample = self.tick(now_ns)
             self._close_interval()
@@ -91,7 +91,7 @@ class Sampler:
             self.table.active.clear()
 
     def conclude(self) -> None:
-        """Sum up as if the run had ended with the last snapshot; then nothing else may follow."""
+        """Sum up as if the run had ended with the last snapshot; call nothing else afterwards."""
         self._close_interval()
         self._summary.retire(self.table.processes.values())
 
@@ -107,7 +107,7 @@ class Sampler:
         self._own_waited_ns += cpu_ns
 
     def _shown(self, sample: Sample) -> Sample:
-        """Show a snapshot while the interval before it is still open in the processes."""
+        """Show a snapshot before the interval is closed in the processes."""
         if self._show is not None:
             self._show(sample)
         return sample
@@ -147,7 +147,7 @@ class Sampler:
         groups = self.table.processes.items() if moved else ()
         living = {pid: process.group for pid, process in groups}
         if self.table.command_parent_pid in living:
-            # what the collector waited for are the command's orphans
+            # what the collector waited for are orphans of the command
             living[self.table.command_parent_pid] = COMMAND_GROUP
         return self._ledger.settle(
             own_ns,
@@ -159,9 +159,9 @@ class Sampler:
         )
 
     def _set_own_apart(self, scan: Scan, own_ns: dict[Group, int]) -> set[Process]:
-        """Count what the collector's own children used to its container, never to orphans'.
+        """Add what the collector's own children used to its container, not to that of orphans.
 
-        Returns those that have ended. What the kernel has in ticks may show a scan later.
+        Returns those that have ended. What the kernel counts in ticks may appear a scan later.
         """
         ended = self.table.own.intersection(scan.vanished)
         collector = self.table.processes.get(self._own_pid)
@@ -178,14 +178,14 @@ class Sampler:
         return ended
 
     def _without_orphans(self) -> frozenset[Group]:
-        """Return the groups of the reaper and the collector, if nothing else lives in them."""
+        """Return the groups of the reaper and the collector, if they have no other processes."""
         special = {self._reaper_pid, self._own_pid, *self.table.own_pids}
         own = {p.group for pid, p in self.table.processes.items() if pid in special}
         shared = {p.group for pid, p in self.table.processes.items() if pid not in special}
         return frozenset(own - shared)
 
     def _regroup(self, own_ns: dict[Group, int], vanished: Iterable[Process]) -> dict[Group, int]:
-        """Carry over what was counted before the process map identified its cgroup."""
+        """Rename groups that the process map has identified; return the renamed times."""
         renamed = self._containers.take_identified()
         for old, new in renamed.items():
             self._summary.rename(old, new)
@@ -204,7 +204,7 @@ class Sampler:
         sizes, has_command = self._sizes_by_group
         groups = dict.fromkeys((*sizes, *used_ns))
         if has_command:
-            groups[COMMAND_GROUP] = None  # listed however short it was
+            groups[COMMAND_GROUP] = None  # listed even if it was short
         found: dict[Group, GroupSample] = {}
         for group in groups:
             rss_bytes, anon_bytes = sizes.get(group, (None, None))
@@ -213,9 +213,9 @@ class Sampler:
         return found
 
     def _living_sizes(self) -> _Sizes:
-        """Sum RSS and its anonymous part by group; tell, too, whether the command is there."""
+        """Return RSS and its anonymous part by group, and whether the command has a process."""
         has_command = False
-        # by identity first: hashing a group for every process would cost more than reading it
+        # by identity first: hashing a group costs more than reading a process
         sums: dict[int, tuple[Group, list[int]]] = {}
         for process in self.table.processes.values():
             group = process.group
@@ -243,5 +243,5 @@ class Sampler:
 
 
 def as_vanished(process: Process) -> Vanished[Group]:
-    """Return what the ledger needs of a process that is no more."""
+    """Return what the ledger needs of a process that has ended."""
     return Vanished(process.pid, process.ppid, process.group, process.own_ns + process.waited_ns)

@@ -1,7 +1,7 @@
-"""Statistics of one run: what is kept while it goes, and the payload made of it.
+"""Statistics of one run, and the payload made of them.
 
 Memory statistics use all snapshots, CPU statistics the intervals between them. The newest
-interval stays open until the next snapshot: a short tail at the end is merged into it.
+interval stays open until the next snapshot: a short interval at the end is merged into it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +21,7 @@ _NS = 1_000_000_000
 
 
 class _Interval:
-    """The interval that is still open: CPU time by group, the machine's ticks before it."""
+    """The open interval: CPU time by group, the machine's ticks before and after it."""
 
     __slots__ = ("cpu_ns", "end_ns", "start_ns", "system_after", "system_before")
 
@@ -39,8 +39,8 @@ class Summary:
     """Accumulates the samples of one run.
 
     ``interval_ns``: configured time between snapshots. ``top``: entries of each top list.
-    ``lists(group)``: whether the group is reported as a container. ``merges``: whether cgroups
-    may turn out to be one container (there is a process map).
+    ``lists(group)``: whether the group is reported as a container. ``merges``: whether several
+    cgroups may be one container (there is a process map).
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Summary:
         self._last = sample
 
     def snapshot(self, sample: "Sample") -> None:
-        """Take a snapshot; the interval since the one before becomes the open one."""
+        """Take a snapshot; the interval before it becomes the open one."""
         assert self._last is not None
         last = self._last
         self._open = _Interval(last.monotonic_ns, sample.monotonic_ns, last.system, sample.system)
@@ -81,7 +81,7 @@ class Summary:
         self._last = sample
 
     def merges_tail(self, now_ns: int) -> bool:
-        """Tell whether an end at this time belongs to the open interval."""
+        """Tell whether an end of the run at this time belongs to the open interval."""
         return self._open is not None and (now_ns - self._open.end_ns) * 2 < self._interval_ns
 
     def merge_tail(self, sample: "Sample") -> None:
@@ -92,7 +92,7 @@ class Summary:
         self._take_cpu(sample)
 
     def close_interval(self, processes: "Iterable[Process]") -> bool:
-        """Turn the open interval into one value of each CPU series; tell whether there was one.
+        """Add the open interval to the CPU series as one value; tell whether there was one.
 
         ``processes``: all that used CPU in it or are new.
         """
@@ -114,14 +114,14 @@ class Summary:
         return True
 
     def retire(self, processes: "Iterable[Process]") -> None:
-        """Let processes that are no more into the top lists."""
+        """Offer ended processes to the top lists."""
         for process in processes:
             if self._lists(process.group):
                 self._top_cpu.offer(process)
                 self._top_memory.offer(process)
 
     def rename(self, old: Group, new: Group) -> None:
-        """Go on under another group: the process map has identified its cgroup."""
+        """Rename a group, as the process map has identified its cgroup."""
         if old in self._groups:
             self._move(old, new)
         if self._open is not None and old in self._open.cpu_ns:
@@ -188,7 +188,7 @@ class Summary:
 
     @property
     def groups(self) -> list[Group]:
-        """Return the groups to report as containers, by first sight."""
+        """Return the groups to report as containers, in the order they were first seen."""
         return [group for group in self._groups if self._lists(group)]
 
     def payload(
@@ -196,7 +196,7 @@ class Summary:
     ) -> dict[str, Any]:
         """Return the measured part of the payload, in the JSON form of the REST interface.
 
-        ``names``: the name of every group of ``groups``. What could not be measured is absent.
+        ``names``: the name of every group of ``groups``. Values that were not measured are absent.
         """
         known = {old: names[new] for old, new in self._renamed.items() if new in names}
         known.update(names)

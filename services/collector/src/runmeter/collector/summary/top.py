@@ -14,7 +14,7 @@ Rank = tuple[float, int, int]
 
 
 def by_cpu(process: "Process") -> Rank | None:
-    """Rank by highest CPU use; None for a process that used none in any interval."""
+    """Rank by highest CPU use; None for a process that used no CPU time."""
     if not process.peak_cores:
         return None
     return (-process.peak_cores, -process.cpu_ns, process.pid)
@@ -28,9 +28,9 @@ def by_memory(process: "Process") -> Rank | None:
 
 
 class TopList:
-    """The first ``entry_count`` processes by rank; ties go by CPU time, then by pid.
+    """The first ``entry_count`` processes by rank; ties are ordered by CPU time, then by pid.
 
-    Every process is offered once, when it has vanished or at the end of the run.
+    Every process is offered once, when it has ended or at the end of the run.
     """
 
     __slots__ = ("_entry_count", "_kept", "_rank")
@@ -41,7 +41,7 @@ class TopList:
         self._kept: list[tuple[Rank, Process]] = []
 
     def offer(self, process: "Process") -> None:
-        """Take a process whose figures will not change any more."""
+        """Add a process whose figures are final."""
         rank = self._rank(process)
         if rank is None or not self._entry_count:
             return
