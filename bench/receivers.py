@@ -20,10 +20,11 @@ from typing import NamedTuple
 import uvloop
 
 from bench.runs import SCOPE
-from runmeter.receiver import app, config, logs
+from runmeter.receiver import app, config
 from runmeter.receiver.model import Push, Receipt, Scope
 from runmeter.receiver.store.writer import Writer
 from runmeter.receiver.tokens import Keyring
+from runmeter.service import logs
 
 ROOT = Path(__file__).parent.parent
 KEY = "hmac-key-of-benchmarks"
@@ -136,7 +137,7 @@ def main(arguments: Sequence[str]) -> int:
     loaded = config.load_serve(
         {"addr": "127.0.0.1:0", "db": database, "migrate": True, "ops_addr": "none"}
     )
-    logs.configure("info", "json", sys.stderr)
+    logs.configure(logs.LogConfig("info", "json"), sys.stderr)
     return uvloop.run(app.serve(loaded, VARIANTS[variant]))
 
 

@@ -15,9 +15,9 @@ from runmeter.receiver.events import EVENTS as RECEIVER
 HEAD = """\
 # Log events
 
-Every program writes one line per event to standard error, JSON unless told otherwise
-(`--log-format`). Every line has `timestamp` (UTC), `level` and `event`. Tokens, keys, command lines
-and environments are never logged.
+Every program writes one line per event to standard error, as JSON or text (`--log-format`). Every
+line has `timestamp` (UTC), `level` and `event`. Tokens, keys, command lines and environments are
+never logged.
 """
 Row = tuple[str, str, tuple[str, ...]]
 

@@ -1,4 +1,4 @@
-"""Committed files that a script writes: written, or only compared."""
+"""Write a generated file, or compare it."""
 
 import sys
 from collections.abc import Callable
@@ -8,7 +8,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
 def write_or_check(target: Path, document: Callable[[], str]) -> int:
-    """Write the document; with ``--check`` return 1 if the file is another one, write nothing."""
+    """Write the document. With ``--check`` only return 1 if the file differs."""
     text = document()
     if "--check" in sys.argv[1:]:
         return int(target.read_text(encoding="utf-8") != text)

@@ -64,7 +64,8 @@ def section(name: str, text: bytes) -> str:
         if family.name.startswith("runmeter_") and not family.name.endswith("_created"):
             metric = f"`{family.name}{ending}`"
             rows[family.name] = f"| {metric} | {family.type} | {family.documentation} |"
-    return "\n".join([f"## {name}\n", "| metric | type | |", "|---|---|---|", *rows.values(), ""])
+    head = [f"## {name}\n", "| metric | type | |", "|---|---|---|"]
+    return "\n".join([*head, *sorted(rows.values()), ""])
 
 
 def document() -> str:

@@ -1,7 +1,7 @@
-"""Hooks of mkdocs: the site has the layout of the repository, so that links work in both.
+"""Hooks of mkdocs: the site has the folders of the repository, so that links work in both.
 
 Pages are README.md and the other documents at the root, docs/, deploy/, and README and CHANGELOG
-of each package. What a page links to beside that (a compose file, openapi.json) is copied.
+of each package. Other files that a page links to (a compose file, openapi.json) are copied.
 """
 
 import re
@@ -30,7 +30,7 @@ def linked(page: Path) -> set[Path]:
 
 
 def on_files(files: Files, *, config: Any) -> Files:
-    """Put the files of the repository in place of those of docs_dir; keep the theme's."""
+    """Replace the files of docs_dir by those of the repository; keep those of the theme."""
     kept = [file for file in files if file.src_dir != config.docs_dir]
     wanted = pages()
     wanted += sorted(set().union(*map(linked, wanted)) - set(wanted))
@@ -42,7 +42,7 @@ def on_files(files: Files, *, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Part lists from the paragraph above them, as every other reader of Markdown does."""
+    """Insert an empty line above lists: mkdocs needs it to see them."""
     lines: list[str] = []
     is_code = False
     for line in markdown.splitlines():

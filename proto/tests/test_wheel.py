@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 PROTO = Path(__file__).parents[1]
-SOURCES = ("pyproject.toml", "hatch_build.py", "README.md", "CHANGELOG.md", "runmeter")
+SOURCES = (
+    *("pyproject.toml", "hatch_build.py", "generate.py", "README.md", "CHANGELOG.md"),
+    *("runmeter", "runtime", "golden"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +41,8 @@ def test_content(wheel: Path) -> None:
         for kind in ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi"):
             assert f"runmeter/v1/{path.stem}{kind}" in names
     assert {"runmeter/v1/py.typed", "runmeter/v1/__init__.py"} <= names
+    for name in ("checks.py", "json_reading.py", "json_writing.py", "rules.py", "schemas.json"):
+        assert f"runmeter/v1/{name}" in names
     assert "runmeter/__init__.py" not in names  # a namespace shared with other packages
 
 

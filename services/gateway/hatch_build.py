@@ -4,8 +4,6 @@ npm checks each package against the hash in package-lock.json, and runs no scrip
 moved in whole: several environments may build at once while another one serves them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import subprocess

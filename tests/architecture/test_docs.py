@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import pytest
 from rig.repository import ROOT, committed_files, modules
 
+from runmeter.service.events import LIBRARY_EVENTS
+
 LEVELS = ("debug", "info", "warning", "error", "critical", "exception")
 EVENT = re.compile(r"[a-z][a-z_]*\.[a-z][a-z_]*")
 # absolute paths that begin like those of a developer's or a build machine
@@ -21,9 +23,9 @@ PROGRAMS = ("collector", "receiver", "gateway")
 
 
 def declared_events(service: str) -> set[str]:
-    """Return the events declared as constants in the service's ``events`` module."""
+    """Return the events that are constants of the service's ``events`` module, or of libraries."""
     found = vars(importlib.import_module(f"runmeter.{service}.events"))
-    return {v for k, v in found.items() if k.isupper() and isinstance(v, str)}
+    return {v for k, v in found.items() if k.isupper() and isinstance(v, str)} | {*LIBRARY_EVENTS}
 
 
 def logged_events(source: str) -> Iterator[str]:

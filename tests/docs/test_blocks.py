@@ -1,8 +1,7 @@
-"""A block of commands is either run by a test or says why it is not; there is no third way."""
+"""Every block of commands is either run by a test or says why it is not."""
 
 import re
 
-import pytest
 from rig.documents import COMMANDS, NOT_RUN, SHAPE_ONLY, documents, examples, fences
 from rig.repository import ROOT
 
@@ -12,39 +11,26 @@ PROMPT = re.compile(
 )
 
 
-def text_of(name: str) -> str:
-    """Return a document's text."""
-    return (ROOT / name).read_text(encoding="utf-8")
+def test_commands_are_marked() -> None:
+    """Commands are in fences marked ``sh`` at the margin, so that the tests find and run them."""
+    for name in documents():
+        for fence in fences((ROOT / name).read_text(encoding="utf-8")):
+            where = f"{name}:{fence.line}"
+            if fence.language in COMMANDS:
+                assert (fence.language, fence.indent) == ("sh", ""), where
+            elif fence.language in ("", "text"):
+                assert not PROMPT.search(fence.text), where
 
 
-@pytest.mark.parametrize("name", documents())
-def test_commands_stand_in_their_fences(name: str) -> None:
-    """Commands are marked sh, not indented and not in another kind of fence."""
-    text = text_of(name)
-    for fence in fences(text):
-        where = f"{name}:{fence.line}"
-        assert fence.indent == "", f"{where}: a fence in a list is not rendered everywhere"
-        assert fence.language, f"{where}: say what it is: sh, json, text, …"
-        if fence.language in COMMANDS:
-            assert fence.language == "sh", f"{where}: commands are marked sh"
-        elif fence.language == "text" and name != "docs/configuration.md":
-            assert not PROMPT.search(fence.text), f"{where}: commands are marked sh"
-    for fence in fences(text):
-        text = text.replace(fence.text, "")
-    indented = re.search(r"^\n {4,}\S.*", text, re.MULTILINE)
-    assert indented is None, f"{name}: {indented and indented[0].strip()}: put it into a fence"
-
-
-@pytest.mark.parametrize("name", documents())
-def test_reasons_belong_to_commands(name: str) -> None:
-    """Every reason why something is not run stands directly above commands, and is one."""
-    text = text_of(name)
-    reasons = [fence.reason for fence in fences(text) if fence.language in COMMANDS]
-    given = [reason for reason in reasons if reason is not None]
-    assert len(given) == len(re.findall("<!-- not run", text)), "a reason in the wrong place"
-    assert [reason for reason in given if len(reason) < 12] == []
-    shapes = [example for example in examples(text) if example.is_shape]
-    assert len(shapes) == text.count(SHAPE_ONLY), "no answer follows"
+def test_remarks_belong_to_commands() -> None:
+    """Each remark on commands, why they are not run or how they are compared, is above them."""
+    for name in documents():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        commands = [fence for fence in fences(text) if fence.language in COMMANDS]
+        assert sum(fence.reason is not None for fence in commands) == text.count("<!-- not run"), (
+            name
+        )
+        assert sum(one.is_shape for one in examples(text)) == text.count(SHAPE_ONLY), name
 
 
 def test_blocks_are_found() -> None:

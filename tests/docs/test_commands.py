@@ -1,7 +1,7 @@
-"""Every command in the documents runs as it stands, and is answered as they say.
+"""Every command in the documents runs, and its answer is the documented one.
 
-A document is run from top to bottom in one shell, in a folder of its own, on services that nobody
-has used. `SETTINGS` has what each document needs; ports that it names are other ones here.
+A document is run from top to bottom in one shell, in its own folder, with new services.
+``SETTINGS`` has what each document needs. Ports and addresses are replaced by free ones.
 """
 
 import contextlib
@@ -45,11 +45,11 @@ test:
 """
 
 Replaced = dict[str, str]
-"""What of a document's commands is another thing here: patterns, and what stands in their place."""
+"""Patterns in a document's commands, and what replaces them."""
 
 
 def free_ports(count: int) -> list[str]:
-    """Return ports of loopback that nobody uses."""
+    """Return free ports of loopback."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [str(probe.getsockname()[1]) for probe in probes]
@@ -59,7 +59,7 @@ def free_ports(count: int) -> list[str]:
 
 
 def own_services(stage: Stage) -> Replaced:
-    """The document starts receiver and gateway itself."""
+    """The document starts receiver and gateway."""
     (stage.folder / "Makefile").write_text(MAKEFILE)
     demo = f"{sys.executable} -I {ROOT / 'scripts' / 'local.py'} demo"
     ports = [rf"\b{port}\b" for port in (50051, 8080, 9464, 9465)]
@@ -68,7 +68,7 @@ def own_services(stage: Stage) -> Replaced:
 
 
 def services(stage: Stage) -> Replaced:
-    """Receiver and gateway run already, with the secrets that documents use."""
+    """Receiver and gateway run, with the secrets of the documents."""
     (stage.folder / "Makefile").write_text(MAKEFILE)
     receiver = stage.receiver(read_token=stage.keep(READ_TOKEN), hmac_key=stage.keep(HMAC_KEY))
     gateway = stage.gateway(receiver.address)
@@ -153,8 +153,8 @@ SETTINGS: dict[str, Callable[[Stage], Replaced]] = {
     "services/receiver/README.md": stored,
 }
 
-POSTGRES = {"docs/receiver.md", "services/receiver/README.md"}
-"""Documents that name a database of PostgreSQL."""
+POSTGRES = {"docs/receiver.md"}
+"""Documents that use PostgreSQL."""
 AT_A_TIME = 3
 SURROUNDING = {"no_proxy": "*", "RECEIVER_OPS_ADDR": "none", "GATEWAY_OPS_ADDR": "none"}
 
@@ -204,14 +204,14 @@ def outcome(name: str, folder: Path, server: Postgres | None) -> list[str]:
     ],
 )
 def test_document(name: str, outcomes: dict[str, Future[list[str]]]) -> None:
-    """All commands succeed, one after the other, and each answer is the one that stands there."""
+    """All commands succeed, and each answer is the documented one."""
     assert name in outcomes, "SETTINGS has to say what its commands need, or a reason why not"
     for example, output in zip(examples_of(name), outcomes[name].result(), strict=True):
         check(example, output, f"{name}:{example.line}")
 
 
 def replace(text: str, replaced: Replaced) -> str:
-    """Put in place what is another thing here."""
+    """Replace what differs here."""
     for pattern, value in replaced.items():
         text = re.sub(pattern, lambda _, value=value: value, text, flags=re.MULTILINE)
     return text

@@ -231,8 +231,8 @@ def test_the_ledger_is_close(measured: Measured) -> None:
     """
     found = _containers(measured.ledger)
     build = measured.truth["build"]
-    assert build > 3
     hidden = 2 / os.sysconf("SC_CLK_TCK")
+    assert build > hidden
     assert -hidden - 0.003 * build <= found["build"]["cpu_seconds"] - build <= 0.003 * build
     for name, seconds in measured.truth.items():
         assert found[name]["cpu_source"] == "ledger", name

@@ -11,9 +11,12 @@ from rig.repository import ROOT
 pytestmark = pytest.mark.slow
 
 WORKFLOWS = [
-    ROOT / forge / "workflows" / f"{name}.yaml"
-    for forge in (".github", ".forgejo")
-    for name in ("test", "containers", "release")
+    ROOT / name
+    for name in (
+        *(".github/workflows/test.yaml", ".github/workflows/release.yaml"),
+        *(".forgejo/workflows/test.yaml", ".forgejo/workflows/release.yaml"),
+        ".forgejo/workflows/containers.yaml",
+    )
 ]
 FORMS = [ROOT / ".github" / "ISSUE_TEMPLATE" / f"{name}.yaml" for name in ("bug", "feature")]
 TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)

@@ -79,15 +79,15 @@ class Fork(subprocess.Popen[Any]):
 
 
 def run(
-    argv: list[str], *, content: Any = None, timeout_seconds: float = 600, **given: Any
+    argv: list[str], *, input: Any = None, timeout: float = 600, **given: Any
 ) -> subprocess.CompletedProcess[Any]:
-    """Run a program to its end, as ``subprocess.run`` does; return what it wrote."""
-    stdin = subprocess.DEVNULL if content is None else subprocess.PIPE
-    with Fork(
-        argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **given
-    ) as process:
+    """Run a program to its end, as ``subprocess.run`` does, and return what it wrote."""
+    given.setdefault("stdin", subprocess.DEVNULL if input is None else subprocess.PIPE)
+    given.setdefault("stdout", subprocess.PIPE)
+    given.setdefault("stderr", subprocess.PIPE)
+    with Fork(argv, **given) as process:
         try:
-            output, errors = process.communicate(content, timeout_seconds)
+            output, errors = process.communicate(input, timeout)
         except subprocess.TimeoutExpired:
             process.kill()
             raise

@@ -197,7 +197,7 @@ class Client:
         """Return the status that the health service gives, at once."""
         stub = health_pb2_grpc.HealthStub(self.channel())
         request = health_pb2.HealthCheckRequest()
-        status: int = stub.Check(request, timeout=5, wait_for_ready=True).status
+        status: int = stub.Check(request, timeout=RPC_SECONDS, wait_for_ready=True).status
         return status
 
 

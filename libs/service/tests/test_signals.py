@@ -73,3 +73,54 @@ def test_hangups() -> None:
             process.send_signal(signal.SIGHUP)
         assert process.stdout.read() == "orphaned False\n"
     assert process.returncode == 0
+
+
+NO_HANGUP = """
+import asyncio
+from runmeter.service.signals import Signals
+
+async def work():
+    with Signals(hangup=False) as signals:
+        print("works", flush=True)
+        await signals.first()
+
+asyncio.run(work())
+"""
+
+
+def test_without_hangups() -> None:
+    """A program that reads no files again is ended by SIGHUP."""
+    with started(NO_HANGUP) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "works\n"
+        process.send_signal(signal.SIGHUP)
+    assert process.returncode == -signal.SIGHUP
+
+
+THREADS = """
+import asyncio, signal, threading, time
+from runmeter.service.signals import Signals
+
+threading.Thread(target=time.sleep, args=(5,), daemon=True).start()
+
+async def serve():
+    with Signals() as signals:
+        print("started", flush=True)
+        await signals.first()
+
+asyncio.run(serve())
+print("ended", flush=True)
+"""
+
+
+def test_late_signals_with_threads() -> None:
+    """Signals that come while it ends change nothing, whichever thread gets them."""
+    for _ in range(5):
+        with started(THREADS) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "started\n"
+            while process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGHUP)
+            assert process.stdout.read() == "ended\n"
+        assert process.returncode == 0

@@ -18,7 +18,7 @@ import pytest
 
 from runmeter.collector.version import VERSION
 
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 TOKEN = "t0ken-nobody-may-see"
 SCOPE = {
     "GITHUB_REPOSITORY": "my-org/my-repo",

@@ -25,7 +25,7 @@ from rig.namespaces import needs_unshare
 
 from runmeter.collector.processes.clock import clock_id, read_process_clock
 
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 PROGRAM = (sys.executable, "-I", "-m", "runmeter.collector", "--interval=100ms")
 NOBODY = "65534"
 BURN = "print(flush=True)\nwhile True: pass"

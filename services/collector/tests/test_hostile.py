@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 PROGRAM = (sys.executable, "-I", "-m", "runmeter.collector", "--interval=100ms")
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 SCOPE = {
     "GITHUB_REPOSITORY": "my-org/my-repo",
     "GITHUB_WORKFLOW": "ci.yml",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 
 import pytest
 
-from runmeter.gateway.config import ConfigError, Settings, load
-from runmeter.gateway.settings import OPTIONS
-from runmeter.gateway.values import Address, Receiver
+from runmeter.gateway.config import Receiver, Settings, load
+from runmeter.gateway.settings import SETTINGS
+from runmeter.service.errors import ConfigurationError
+from runmeter.service.logs import LogConfig
+from runmeter.service.values import Address
 
 DEFAULTS = Settings(
     addr=Address(None, 8080),
@@ -24,11 +27,10 @@ DEFAULTS = Settings(
     cors_origins=frozenset(),
     ops_addr=Address(None, 9465),
     shutdown_timeout_seconds=25.0,
-    log_level="info",
-    log_format=None,
+    log=LogConfig("info", None),
     reread=load,  # type: ignore[arg-type] # left out of every comparison
 )
-FILES = {option.flag for option in OPTIONS if option.metavar == "FILE"}
+FILES = {option.flag for option in SETTINGS if option.metavar == "FILE"}
 """These have tests of their own, in test_tls.py."""
 
 
@@ -46,7 +48,7 @@ def test_flag_over_variable_over_default() -> None:
     """A flag wins over its variable, that over the default; an empty variable is none."""
     environ = {"GATEWAY_ADDR": ":1", "GATEWAY_LOG_LEVEL": "debug", "GATEWAY_RECEIVER": ""}
     settings = load({"addr": ":2", "log_level": None}, environ)
-    assert same(settings) == DEFAULTS._replace(addr=Address(None, 2), log_level="debug")
+    assert same(settings) == DEFAULTS._replace(addr=Address(None, 2), log=LogConfig("debug", None))
 
 
 GOOD = [
@@ -79,8 +81,8 @@ GOOD = [
     ("--shutdown-timeout", "0", 0.0),
     ("--shutdown-timeout", "1.5s", 1.5),
     ("--shutdown-timeout", "1h", 3600.0),
-    ("--log-level", "error", "error"),
-    ("--log-format", "text", "text"),
+    ("--log-level", "error", LogConfig("error", None)),
+    ("--log-format", "text", LogConfig("info", "text")),
 ]
 BAD = [
     ("--addr", "8080"),
@@ -111,7 +113,6 @@ BAD = [
     ("--max-connections", "01"),
     ("--trusted-proxies", "10.0.0.1/8"),
     ("--trusted-proxies", "proxy.example"),
-    ("--trusted-proxies", "10.0.0.1,"),
     ("--cors-origin", "*"),
     ("--cors-origin", "null"),
     ("--cors-origin", "a.example"),
@@ -135,7 +136,7 @@ BAD = [
 @pytest.mark.parametrize(("flag", "text", "value"), GOOD)
 def test_good_values(flag: str, text: str, value: object) -> None:
     """Every documented form is understood, from the flag and from the variable."""
-    option = next(option for option in OPTIONS if option.flag == flag)
+    option = next(option for option in SETTINGS if option.flag == flag)
     from_flag = load({option.name: text}, {})
     assert value in from_flag
     assert same(load({}, {option.variable: text})) == same(from_flag)
@@ -143,26 +144,25 @@ def test_good_values(flag: str, text: str, value: object) -> None:
 
 @pytest.mark.parametrize(("flag", "text"), BAD)
 def test_bad_values(flag: str, text: str) -> None:
-    """A bad value is one sentence that names the flag, the value and what is allowed."""
-    option = next(option for option in OPTIONS if option.flag == flag)
-    with pytest.raises(ConfigError) as caught:
+    """A bad value is one sentence that names the flag or variable and the value."""
+    option = next(option for option in SETTINGS if option.flag == flag)
+    with pytest.raises(ConfigurationError, match=f"^{flag} {re.escape(repr(text))} must be "):
         load({option.name: text}, {})
-    assert str(caught.value) == f"{flag} is {text!r}, but must be {option.allowed}."
     if text:
-        with pytest.raises(ConfigError, match=f"^{option.variable} is "):
+        with pytest.raises(ConfigurationError, match=f"^{option.variable} "):
             load({}, {option.variable: text})
 
 
 def test_every_option_has_a_bad_value_here() -> None:
     """No option is left out of the tables above."""
-    flags = {option.flag for option in OPTIONS} - FILES
+    flags = {option.flag for option in SETTINGS} - FILES
     assert {flag for flag, *_ in GOOD} == flags
     assert {flag for flag, _ in BAD} == flags
 
 
 def test_variables() -> None:
     """Every flag has a variable of its name."""
-    assert [option.variable for option in OPTIONS] == [
+    assert [option.variable for option in SETTINGS] == [
         "GATEWAY_ADDR",
         "GATEWAY_RECEIVER",
         "GATEWAY_RECEIVER_TLS_CA",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import socket
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,7 +14,6 @@ from grpc_health.v1 import health_pb2
 from prometheus_client.parser import text_string_to_metric_families
 
 from runmeter.gateway.errors import ReceiverError
-from runmeter.gateway.metrics import Metrics, WorkersMetrics
 from runmeter.gateway.readiness import Readiness
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
@@ -131,24 +128,6 @@ def test_requests_in_flight(program: Any, own_double: Any) -> None:
         while connection.recv(65536):
             pass
     assert metric(program, "requests_in_flight") == 0
-
-
-def test_readme_has_every_metric(tmp_path: Path) -> None:
-    """The README names what /metrics shows, and nothing else of ours."""
-    metrics = Metrics("0")
-    metrics.certificate_expires(0.0)
-    text = metrics.text() + WorkersMetrics("0", str(tmp_path)).text()
-    shown = text_string_to_metric_families(text.decode())
-    exported = {
-        f"{family.name}_total" if family.type == "counter" else family.name
-        for family in shown
-        if family.name.startswith("runmeter_") and not family.name.endswith("_created")
-    }
-    text = (Path(__file__).parents[1] / "README.md").read_text()
-    documented = set(re.findall(r"`(runmeter_gateway_[a-z_]+)`", text))
-    assert {name.removesuffix("_info") for name in documented} == {
-        name.removesuffix("_info") for name in exported
-    }
 
 
 # -- /healthz, /readyz --------------------------------------------------------------------

@@ -63,7 +63,7 @@ def test_a_bad_variable() -> None:
     """Exit 1 and the sentence the gateway itself would say."""
     status, text = probe(GATEWAY_ADDR="8080")
     assert status == 1
-    assert text.startswith("GATEWAY_ADDR is '8080', but must be host:port")
+    assert text.startswith("GATEWAY_ADDR '8080' must be host:port")
 
 
 def test_it_is_light() -> None:

@@ -42,16 +42,16 @@ def exchange(address: str, data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("arguments", "environ", "sentence"),
     [
-        (["--addr=8080"], {}, "--addr is '8080', but must be host:port"),
-        (["--receiver", "http://x"], {}, "--receiver is 'http://x', but must be grpc://"),
-        (["--max-body-bytes=1k"], {}, "--max-body-bytes is '1k', but must be a number of bytes"),
-        (["--shutdown-timeout=1"], {}, "--shutdown-timeout is '1', but must be a duration"),
-        (["--ops-addr=off"], {}, "--ops-addr is 'off', but must be none, or host:port"),
-        (["--rate-limit=0"], {}, "--rate-limit is '0', but must be none, or a whole number"),
-        (["--log-level=loud"], {}, "--log-level is 'loud', but must be one of debug"),
-        (["--log-format=xml"], {}, "--log-format is 'xml', but must be one of json"),
-        ([], {"GATEWAY_ADDR": "x"}, "GATEWAY_ADDR is 'x', but must be host:port"),
-        (["--addr=:0"], {"GATEWAY_LOG_LEVEL": "x"}, "GATEWAY_LOG_LEVEL is 'x', but must be"),
+        (["--addr=8080"], {}, "--addr '8080' must be host:port"),
+        (["--receiver", "http://x"], {}, "--receiver 'http://x' must be grpc://"),
+        (["--max-body-bytes=1k"], {}, "--max-body-bytes '1k' must be 1 to 64MiB"),
+        (["--shutdown-timeout=1"], {}, "--shutdown-timeout '1' must be a duration"),
+        (["--ops-addr=off"], {}, "--ops-addr 'off' must be host:port"),
+        (["--rate-limit=0"], {}, "--rate-limit '0' must be a whole number"),
+        (["--log-level=loud"], {}, "--log-level 'loud' must be one of debug"),
+        (["--log-format=xml"], {}, "--log-format 'xml' must be one of json"),
+        ([], {"GATEWAY_ADDR": "x"}, "GATEWAY_ADDR 'x' must be host:port"),
+        (["--addr=:0"], {"GATEWAY_LOG_LEVEL": "x"}, "GATEWAY_LOG_LEVEL 'x' must be"),
     ],
 )
 def test_bad_settings(arguments: list[str], environ: dict[str, str], sentence: str) -> None:
@@ -100,7 +100,7 @@ def test_port_in_use(gateway: Any) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"gateway: cannot listen on {gateway.address}: address already in use; "
-        "stop what listens there or choose another --addr.\n"
+        "stop what listens there or choose another --addr\n"
     )
 
 
@@ -119,7 +119,7 @@ def test_ops_port_in_use(gateway: Any) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"gateway: cannot listen on {taken}: address already in use; "
-        "stop what listens there or choose another --ops-addr.\n"
+        "stop what listens there or choose another --ops-addr\n"
     )
 
 
@@ -128,7 +128,7 @@ def test_unknown_host() -> None:
     done = run("--addr=192.0.2.1:0", "--ops-addr=none")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith("gateway: cannot listen on 192.0.2.1:0: ")
-    assert done.stderr.endswith("; choose another --addr.\n")
+    assert done.stderr.endswith("; choose another --addr\n")
 
 
 def test_all_interfaces(start: Any) -> None:

@@ -20,9 +20,9 @@ import trustme
 from cryptography.x509 import load_pem_x509_certificate
 
 from runmeter.gateway.config import environment, load
-from runmeter.gateway.values import Address
-from runmeter.gateway.web.server import listen
 from runmeter.gateway.workers import Assignment, CannotStart, Workers
+from runmeter.service.sockets import listen
+from runmeter.service.values import Address
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
 TOKEN = "5ec4e7ba" * 8  # of a push token's form

@@ -26,6 +26,7 @@ import grpc
 import httpx
 from google.protobuf import json_format
 from hypothesis import settings
+from rig import forks
 from rig.postgres import running_postgres as running_postgres
 from tortoise.backends.base.executor import EXECUTOR_CACHE
 
@@ -200,10 +201,8 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]
     """Run ``receiver`` with a command to its end."""
 
     def run(*arguments: str, content: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        line = [sys.executable, "-m", "runmeter.receiver", *arguments, "--log-format=json"]
-        return subprocess.run(
-            line, input=content, cwd=tmp_path, capture_output=True, timeout=10 * START_SECONDS
-        )
+        line = ["receiver", *arguments, "--log-format=json"]
+        return forks.run(line, input=content, cwd=tmp_path)
 
     return run
 
@@ -270,8 +269,9 @@ class Receiver:
         self._lines: queue.Queue[str | None] = queue.Queue()
         self.folder = folder
         self.output: list[str] = []
-        self.process = subprocess.Popen(
-            [sys.executable, *line],
+        start = forks.Fork if line[0] == "receiver" else subprocess.Popen
+        self.process = start(
+            line,
             env={**os.environ, **environment},
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -395,7 +395,7 @@ def start_receiver(tmp_path: Path) -> Iterator[Callable[..., Receiver]]:
         defaults = {"RECEIVER_READ_TOKEN": READ_TOKEN, "RECEIVER_HMAC_KEY": HMAC_KEY}
         addresses = ["--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0"]
         flags = [*addresses, "--log-format=json", *arguments]
-        program = ["-m", "runmeter.receiver"] if code is None else ["-c", code]
+        program = ["receiver"] if code is None else [sys.executable, "-c", code]
         started.append(Receiver([*program, *flags], {**defaults, **environment}, tmp_path))
         return started[-1]
 

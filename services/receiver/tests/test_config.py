@@ -12,9 +12,10 @@ from runmeter.receiver.config import (
     load_prune,
     load_serve,
 )
-from runmeter.receiver.errors import ConfigurationError
-from runmeter.receiver.peers import parse_networks
 from runmeter.receiver.settings import SETTINGS
+from runmeter.service.clients import networks
+from runmeter.service.errors import ConfigurationError
+from runmeter.service.values import Address
 
 GOOD = {"RECEIVER_READ_TOKEN": "rt", "RECEIVER_HMAC_KEY": "key"}
 
@@ -22,7 +23,7 @@ GOOD = {"RECEIVER_READ_TOKEN": "rt", "RECEIVER_HMAC_KEY": "key"}
 def test_defaults() -> None:
     """Only the two secrets have to be given."""
     config = load_serve({}, GOOD)
-    assert config.address == ":50051"
+    assert config.address == Address(None, 50051)
     assert (config.database.kind, config.database.location) == ("sqlite", "metrics.db")
     assert config.migrate is True
     assert config.max_token_ttl_seconds is None
@@ -31,7 +32,7 @@ def test_defaults() -> None:
     assert config.call_timeout_seconds == 60.0
     assert config.max_auth_failures == 300
     assert config.trusted_peers == ()
-    assert config.ops_address == ":9464"
+    assert config.ops_address == Address(None, 9464)
     assert config.tls is None
     assert config.log == ("info", None)
 
@@ -39,8 +40,8 @@ def test_defaults() -> None:
 def test_flag_over_environment_over_default() -> None:
     """A flag counts before its variable; an empty variable counts as not set."""
     environ = {**GOOD, "RECEIVER_ADDR": "127.0.0.1:1", "RECEIVER_DB": ""}
-    assert load_serve({}, environ).address == "127.0.0.1:1"
-    assert load_serve({"addr": "127.0.0.1:2"}, environ).address == "127.0.0.1:2"
+    assert load_serve({}, environ).address == Address("127.0.0.1", 1)
+    assert load_serve({"addr": "127.0.0.1:2"}, environ).address == Address("127.0.0.1", 2)
     assert load_serve({}, environ).database.location == "metrics.db"
 
 
@@ -53,9 +54,9 @@ def test_every_setting_has_its_variable() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "attribute", "value"),
     [
-        ("addr", "0.0.0.0:0", "address", "0.0.0.0:0"),
-        ("addr", "[::1]:65535", "address", "[::1]:65535"),
-        ("addr", "localhost:80", "address", "localhost:80"),
+        ("addr", "0.0.0.0:0", "address", Address("0.0.0.0", 0)),
+        ("addr", "[::1]:65535", "address", Address("::1", 65535)),
+        ("addr", "localhost:80", "address", Address("localhost", 80)),
         ("max_token_ttl", "1h30m", "max_token_ttl_seconds", 5400.0),
         ("max_token_ttl", "90s", "max_token_ttl_seconds", 90.0),
         ("shutdown_timeout", "0", "shutdown_timeout_seconds", 0.0),
@@ -67,9 +68,9 @@ def test_every_setting_has_its_variable() -> None:
         ("retention", "36500d", "retention_seconds", 36500 * 86400.0),
         ("call_timeout", "90s", "call_timeout_seconds", 90.0),
         ("max_auth_failures", "10", "max_auth_failures", 10),
-        ("trusted_peers", "10.0.0.1, ::1/128", "trusted_peers", parse_networks("10.0.0.1,::1")),
+        ("trusted_peers", "10.0.0.1, ::1/128", "trusted_peers", networks("10.0.0.1,::1")),
         ("ops_addr", "none", "ops_address", None),
-        ("ops_addr", "[::1]:0", "ops_address", "[::1]:0"),
+        ("ops_addr", "[::1]:0", "ops_address", Address("::1", 0)),
         ("max_message_bytes", "4096", "max_message_bytes", 4096),
         ("max_message_bytes", "64Ki", "max_message_bytes", 65536),
         ("max_message_bytes", "64KiB", "max_message_bytes", 65536),
@@ -210,7 +211,7 @@ def test_trusted_peers() -> None:
     environ = {**GOOD, "RECEIVER_TRUSTED_PEERS": "10.0.0.0/8,::1"}
     assert len(load_serve({"trusted_peers": ()}, environ).trusted_peers) == 2
     for bad in ("host", "10.0.0.1/8", "10.0.0.0/40"):
-        with pytest.raises(ConfigurationError, match=f"--trusted-peers '{bad}' must be"):
+        with pytest.raises(ConfigurationError, match=f"--trusted-peers .*; '{bad}' is neither"):
             load_serve({"trusted_peers": ("::1", bad)}, GOOD)
 
 

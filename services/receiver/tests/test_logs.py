@@ -9,7 +9,8 @@ import pytest
 import structlog
 from grpc._cython import cygrpc
 
-from runmeter.receiver import logs
+from runmeter.receiver.cli import log_level
+from runmeter.service import logs
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,7 @@ def _as_before() -> Iterator[None]:
 def test_an_answer_to_nobody_is_no_error(level: str, error: Exception, shown: list[str]) -> None:
     """What a library logs is a line at its level, but that a caller had gone."""
     stream = io.StringIO()
-    logs.configure(level, "json", stream)
+    logs.configure(logs.LogConfig(level, "json"), stream, log_level)
     logging.getLogger("grpc").error("raised by a method", exc_info=error)
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["level"] for line in lines] == shown

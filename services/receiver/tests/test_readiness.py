@@ -18,8 +18,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from runmeter.receiver import events, readiness
-from runmeter.receiver.errors import StoreUnavailable
+from runmeter.receiver import events
+from runmeter.service.ops import CONNECTION_SECONDS
 from runmeter.v1 import run_pb2
 
 LIST = "/runmeter.v1.RunService/ListRuns"
@@ -178,29 +178,6 @@ def test_postgres(start_receiver: Callable[..., Any], postgres: Any, message: ru
     assert sample(second, "database_rows") == 1
 
 
-def test_a_check_is_never_cancelled_nor_made_twice() -> None:
-    """Whoever asks while a check hangs is told so in time, and the check goes on alone."""
-    started = []
-
-    async def ask() -> None:
-        release = asyncio.Event()
-
-        async def check() -> int:
-            started.append(1)
-            await release.wait()
-            return 7
-
-        cached = readiness.Cached(check, fresh_seconds=3600, wait_seconds=0.01)
-        for _ in range(3):
-            with pytest.raises(StoreUnavailable, match="does not answer"):
-                await cached.get()
-        release.set()
-        assert [await cached.get() for _ in range(3)] == [7, 7, 7]
-
-    asyncio.run(ask())
-    assert started == [1]
-
-
 def test_many_slow_clients_do_no_harm(receiver: Any, message: run_pb2.Run) -> None:
     """Hundreds of connections that never ask: most are refused, all are ended, calls go on."""
     address = urlsplit(receiver.ops_url)
@@ -214,7 +191,7 @@ def test_many_slow_clients_do_no_harm(receiver: Any, message: run_pb2.Run) -> No
                 client.sendall(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
         assert receiver.push(message).id == 1
         first, last = slow[0], slow[-1]
-        if time.monotonic() - started_seconds < readiness.CONNECTION_SECONDS / 2:
+        if time.monotonic() - started_seconds < CONNECTION_SECONDS / 2:
             # refused: by age the first one would end before it
             assert select.select([first, last], [], [], 60)[0] == [last]
         for client in slow:

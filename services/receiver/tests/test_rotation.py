@@ -21,9 +21,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from runmeter.receiver import events
 from runmeter.receiver.config import load_serve
-from runmeter.receiver.errors import ConfigurationError
 from runmeter.receiver.tokens import Keyring
 from runmeter.receiver.wire import reading
+from runmeter.service.errors import ConfigurationError
 from runmeter.v1 import run_pb2
 
 Code = grpc.StatusCode
@@ -188,40 +188,6 @@ def refusal(flags: dict[str, Any]) -> str:
     return str(caught.value)
 
 
-def test_certificates_that_will_not_do(files: Files, ca: trustme.CA, tmp_path: Path) -> None:
-    """One sentence names flag and file, and what is wrong with it."""
-    good = {"tls_cert": str(files.cert), "tls_key": str(files.key)}
-    assert load_serve(good, SECRETS).tls is not None
-    nothing, text = tmp_path / "nothing", tmp_path / "text"
-    text.write_text("no certificate")
-    damaged = tmp_path / "damaged"
-    damaged.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-    chain = tmp_path / "chain"
-    chain.write_bytes(files.cert.read_bytes() + damaged.read_bytes())
-    for name, path, says in (
-        ("tls_cert", nothing, "cannot be read: No such file or directory"),
-        ("tls_cert", text, "holds no certificate in PEM form"),
-        ("tls_cert", chain, "holds a damaged certificate"),
-        ("tls_key", nothing, "cannot be read: No such file or directory"),
-        ("tls_key", tmp_path, "cannot be read: Is a directory"),
-        ("tls_key", text, "is no private key in PEM form without passphrase"),
-        ("tls_key", files.cert, "is no private key in PEM form without passphrase"),
-        ("tls_client_ca", nothing, "cannot be read: No such file or directory"),
-        ("tls_client_ca", text, "holds no certificate in PEM form"),
-        ("tls_client_ca", damaged, "holds a damaged certificate"),
-    ):
-        flag = f"--{name.replace('_', '-')}"
-        assert refusal({**good, name: str(path)}) == f"{flag} {str(path)!r} {says}"
-    for name in good:
-        assert "is missing" in refusal({name: good[name]})
-    assert "--tls-cert is missing" in refusal({"tls_client_ca": str(files.cert)})
-    now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
-    files.hold(ca.issue_cert("localhost", not_before=now - 2 * day, not_after=now - day))
-    assert refusal(good) == f"--tls-cert {str(files.cert)!r} has expired"
-    files.hold(ca.issue_cert("localhost", not_before=now + day, not_after=now + 2 * day))
-    assert "is not valid yet" in refusal(good)
-
-
 @pytest.mark.parametrize(
     ("make_key", "digest", "is_taken"),
     [
@@ -266,15 +232,6 @@ def test_kinds_of_keys(
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_a_key_with_a_passphrase_asks_nobody(files: Files) -> None:
-    """Where there is a terminal, too, it is refused and no passphrase is asked for."""
-    key = forms.load_pem_private_key(files.key.read_bytes(), None)
-    locked = forms.BestAvailableEncryption(b"passphrase")
-    files.key.write_bytes(key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, locked))
-    says = refusal({"tls_cert": str(files.cert), "tls_key": str(files.key)})
-    assert says.endswith("without passphrase")
-
-
 # -- secrets ------------------------------------------------------------------------------
 
 
@@ -292,7 +249,7 @@ def test_rotation(
 ) -> None:
     """New key first: old tokens hold, new ones come of the new; the old dropped: they end.
 
-    The read token changes with it, and a file that will not do changes nothing.
+    The read token changes with it, and a file that cannot be used changes nothing.
     """
     flags = [f"--{name}-file={path}" for name, path in secret_files.items()]
     receiver = start_receiver(*flags, RECEIVER_READ_TOKEN="", RECEIVER_HMAC_KEY="")

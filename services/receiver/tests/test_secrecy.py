@@ -32,7 +32,7 @@ def test_no_password_of_the_database(
         url = server.create_database().replace(f"{USER}@", f"guarded:{QUOTED}@", 1)
         refused = command("migrate", f"--db={url.replace(QUOTED, WRONG)}")
         assert refused.returncode == 1
-        assert b"does not let the receiver in" in refused.stderr
+        assert b"refuses the receiver's login" in refused.stderr
         receiver = start_receiver("--migrate", "--log-level=debug", RECEIVER_DB=url)
         token = receiver.push_token(message.scope)
         assert receiver.push(message, token).id == 1
@@ -50,7 +50,7 @@ def test_no_password_of_the_database(
         server.execute(CUT)
         with contextlib.suppress(grpc.RpcError):  # that of the connection that was cut
             receiver.push(message, token)
-        look("does not let the receiver in")
+        look("refuses the receiver's login")
         server.stop()
         look("it cannot be reached")
         assert receiver.end() == 0

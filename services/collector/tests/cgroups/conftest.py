@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path("/sys/fs/cgroup")
 CONTROLLERS = ("cpu", "cpuacct", "memory", "pids")
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 60.0
 # enters the cgroups named before `--`, then becomes what is named behind it
 ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 1; shift; done; shift; exec "$@"'
 WORKER = """

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 TWO_TICKS_SECONDS = 2 / os.sysconf("SC_CLK_TCK")
 NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 # $1: Python, $2: folder with burn.py, work.sh and what they make, $3: path of the collector's

@@ -18,12 +18,12 @@ import pytest
 from rig.pusher import start_pusher
 
 from runmeter.collector.log import Log
-from runmeter.collector.push.wire import to_wire
 from runmeter.collector.spool.folder import write_file
 from runmeter.collector.spool.format import encode
+from runmeter.v1.json_reading import run_from_json
 
 TOKEN = "t0ken-nobody-may-see"
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 
 
 class Pusher:
@@ -86,7 +86,7 @@ def test_an_acknowledged_run_leaves_the_spool(push: Pusher, receiver: Any) -> No
     assert code == 0
     assert not push.file.exists()
     pushed = receiver.pushes.get_nowait()
-    assert pushed.run == to_wire(push.run)
+    assert pushed.run == run_from_json(push.run)
     assert pushed.authorization == f"Bearer {TOKEN}"
     assert receiver.pushes.empty()
     assert (line["event"], line["id"], line["duplicate"]) == ("run.pushed", 7, False)

@@ -26,7 +26,7 @@ from runmeter.collector.spool.locks import lock, release
 from runmeter.v1 import ingest_service_pb2, run_pb2
 
 TOKEN = "t0ken-nobody-may-see"
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 
 
 def push_id(number: int) -> str:

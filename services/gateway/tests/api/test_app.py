@@ -8,9 +8,10 @@ import socket
 
 from runmeter.gateway.api.app import create_app
 from runmeter.gateway.receiver.client import Backend
-from runmeter.gateway.values import Address
 from runmeter.gateway.web.body import BodyLimits
-from runmeter.gateway.web.server import listen, serve_on
+from runmeter.gateway.web.server import serve_on
+from runmeter.service.sockets import listen
+from runmeter.service.values import Address
 
 
 async def exchange(name: str, data: bytes) -> tuple[int, bytes]:

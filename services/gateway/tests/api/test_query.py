@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from runmeter.gateway.api.query import (
     PAGE_PARAMETERS,
     RUN_PARAMETERS,
-    asked,
     decode_component,
     next_page,
+    parse,
     path_of,
 )
 from runmeter.gateway.errors import FieldError, InvalidRequest
@@ -26,13 +26,13 @@ NAMES = st.text(min_size=1).filter(lambda text: len(text.encode()) <= 255)
 
 
 def read(query_string: str) -> RunQuery:
-    return RunQuery(SCOPE, **asked({}, query_string, RUN_PARAMETERS).values)
+    return RunQuery(SCOPE, **parse({}, query_string, RUN_PARAMETERS).values)
 
 
 def scope_of(*parts: str) -> Scope:
     """The scope that the parts of a path name."""
     raw = dict(zip(Scope.__struct_fields__, parts, strict=True))
-    return Scope(**asked(raw, "", RUN_PARAMETERS).names)
+    return Scope(**parse(raw, "", RUN_PARAMETERS).names)
 
 
 def refused(query_string: str) -> dict[str, str]:
@@ -147,7 +147,7 @@ def test_all_that_is_wrong() -> None:
     names = {"organization": "o", "repository": "%zz", "workflow": "%2E%2E", "job": "j" * 256}
     query_string = "limits=1&limit=0&since=x&before=-1&run_id=%09&until=2026-02-06T14:30:02Z"
     with pytest.raises(InvalidRequest) as caught:
-        asked(names, query_string, RUN_PARAMETERS)
+        parse(names, query_string, RUN_PARAMETERS)
     assert dict(caught.value.errors) == {
         "repository": "has a % that is not followed by two hex digits",
         "limits": "is not a parameter of this path; there are state, limit, before, since, until, "
@@ -161,7 +161,7 @@ def test_all_that_is_wrong() -> None:
         "run_id": "must be without control characters",
     }
     with pytest.raises(InvalidRequest) as caught:
-        asked({}, "&".join(f"x{number}=" for number in range(1000)), PAGE_PARAMETERS)
+        parse({}, "&".join(f"x{number}=" for number in range(1000)), PAGE_PARAMETERS)
     assert len(caught.value.errors) == 100
 
 
@@ -184,19 +184,19 @@ def test_next_page(job: str, parameters: dict[str, str]) -> None:
     assert parts.path == f"/api/v1/metrics/repo/o/o%2Fr/w%2Fx/{quote(job, safe='')}"
     assert unquote(parts.path.rpartition("/")[2]) == job
     everything = {**RUN_PARAMETERS, **dict.fromkeys(parameters, ("any", str))}
-    assert asked({}, parts.query, everything).parameters == {**parameters, "before": "7"}
+    assert parse({}, parts.query, everything).parameters == {**parameters, "before": "7"}
 
 
 def test_each_path_has_its_own_parameters() -> None:
     """What one path takes, another refuses, and says what it takes."""
-    found = asked({}, "limit=5&after=a%2Bb", PAGE_PARAMETERS)
+    found = parse({}, "limit=5&after=a%2Bb", PAGE_PARAMETERS)
     assert PageQuery(**found.values) == PageQuery(5, "a+b")
     assert refused("after=x") == {
         "after": "is not a parameter of this path; there are state, limit, before, since, until, "
         "run_id"
     }
     with pytest.raises(InvalidRequest) as caught:
-        asked({}, "before=1&run_id=x", PAGE_PARAMETERS)
+        parse({}, "before=1&run_id=x", PAGE_PARAMETERS)
     reason = "is not a parameter of this path; there are limit, after"
     assert dict(caught.value.errors) == {"before": reason, "run_id": reason}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -624,9 +625,10 @@ def test_request_id_replaced(client: httpx.Client, double: Any, given_id: str) -
 def test_log_line(client: httpx.Client, gateway: Any, path: str, route: str, status: int) -> None:
     """Each request is one line with its route's template, not with its path."""
     request_id = f"line-{abs(hash(path))}"
+    began = time.monotonic()
     client.get(path, headers={"X-Request-ID": request_id})
     line = gateway.event("request.finished", request_id=request_id)
     assert (line["method"], line["route"], line["status"]) == ("GET", route, status)
-    assert 0 <= line["duration_seconds"] < 20
+    assert 0 <= line["duration_seconds"] <= time.monotonic() - began
     assert line["peer"].startswith("127.0.0.1:")
     assert "secret-path" not in json.dumps(line)

@@ -17,10 +17,11 @@ import pytest
 
 from runmeter.gateway.api.app import create_app
 from runmeter.gateway.receiver.client import Backend
-from runmeter.gateway.values import Address
 from runmeter.gateway.web.body import BodyLimits
-from runmeter.gateway.web.limits import Edge, Patience, Rates
-from runmeter.gateway.web.server import drain, listen, serve_on
+from runmeter.gateway.web.limits import Edge, Rates, Timeouts
+from runmeter.gateway.web.server import drain, serve_on
+from runmeter.service.sockets import listen
+from runmeter.service.values import Address
 from runmeter.v1 import run_service_pb2
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
@@ -59,7 +60,7 @@ def test_rate(start: Any, own_double: Any) -> None:
         answers = [client.get(RUNS, headers=one) for _ in range(6)]
         assert [answer.status_code for answer in answers[:2]] == [200, 200]
         assert answers[-1].headers["retry-after"] == "1"
-        assert problem(answers[-1], 429) == "A client may send 1 requests a second."
+        assert problem(answers[-1], 429) == "A client may send 1 requests per second."
         # of IPv6 the network counts
         assert client.get(RUNS, headers=client_of("2001:db8::2")).status_code == 429
         assert client.get(RUNS, headers=other).status_code == 200
@@ -86,7 +87,7 @@ def test_rates_of_many_clients() -> None:
         rates = Rates(100)
         def ask(numbers):
             for number in numbers:
-                rates.wait_seconds(f"2001:db8:{number >> 16:x}:{number & 65535:x}::/64")
+                rates.wait_seconds(f"2001:db8:{number >> 16:x}:{number & 65535:x}::/64", 0.0)
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         first = ask(range(CLIENTS_MAX))
         print(ask(range(CLIENTS_MAX, 3 * CLIENTS_MAX)) - first, threading.active_count())
@@ -104,8 +105,8 @@ def test_a_client_is_not_forgotten_by_asking() -> None:
     rates = Rates(1, clients_max=10)
     found = []
     for number in range(100):
-        found.append(rates.wait_seconds("busy") > 0)
-        rates.wait_seconds(f"other-{number}")
+        found.append(rates.wait_seconds("busy", 0.0) > 0)
+        rates.wait_seconds(f"other-{number}", 0.0)
     assert found[:3] == [False, False, True]
     assert sum(not refused for refused in found) < 50
 
@@ -132,7 +133,8 @@ def test_requests_at_once(start: Any, own_double: Any) -> None:
             own_double.call()
             if address == "192.0.2.1":
                 continue
-            assert "at once" in problem(client.get(RUNS, headers=client_of("192.0.2.1")), 429)
+            refused = client.get(RUNS, headers=client_of("192.0.2.1"))
+            assert "at the same time" in problem(refused, 429)
         assert "busy" in problem(client.get(RUNS, headers=client_of("192.0.2.3")), 503)
         assert client.get("/health").status_code == 200
         open_ones.close()
@@ -191,11 +193,11 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @asynccontextmanager
 async def served(
-    name: str, patience: Patience, target: str = "127.0.0.1:1", body_seconds: float = 30.0
+    name: str, timeouts: Timeouts, target: str = "127.0.0.1:1", body_seconds: float = 30.0
 ) -> AsyncIterator[Callable[[], Awaitable[Connection]]]:
-    """Serve with little patience; what opens a connection."""
+    """Serve with short timeouts; what opens a connection."""
     sock = listen(Address("127.0.0.1", 0), "--addr")
-    edge = Edge(patience=patience)
+    edge = Edge(timeouts=timeouts)
     app = create_app(Backend(target), BodyLimits(1_000_000, body_seconds), edge, name=name)
     app.config.TOUCHUP = False  # Sanic does it for one application of a process
     server = await serve_on(app, sock)
@@ -216,11 +218,11 @@ async def trickle(writer: asyncio.StreamWriter, part: bytes) -> None:
         await asyncio.sleep(0.02)
 
 
-def answer(patience: Patience, name: str, head: bytes, part: bytes, seconds: float = 30.0) -> Any:
+def answer(timeouts: Timeouts, name: str, head: bytes, part: bytes, seconds: float = 30.0) -> Any:
     """What a client gets that sends ``head``, and then ``part`` for ever; and that it ends."""
 
     async def exchange() -> tuple[int, Any]:
-        async with served(name, patience, body_seconds=seconds) as connect:
+        async with served(name, timeouts, body_seconds=seconds) as connect:
             reader, writer = await connect()
             writer.write(head)
             trickling = asyncio.create_task(trickle(writer, part))
@@ -241,7 +243,7 @@ def answer(patience: Patience, name: str, head: bytes, part: bytes, seconds: flo
 def test_head_that_never_ends() -> None:
     """Headers that trickle in are a 408, however busy the client looks."""
     head = b"GET /health HTTP/1.1\r\nHost: h\r\n"
-    status, body = answer(Patience(head_seconds=0.3), "slow-head", head, b"X: y\r\n")
+    status, body = answer(Timeouts(head_seconds=0.3), "slow-head", head, b"X: y\r\n")
     assert (status, body["status"]) == (408, 408)
     assert "headers" in body["detail"]
 
@@ -254,7 +256,7 @@ def test_body_that_trickles(path: str) -> None:
     head += "Content-Type: application/json"
     head += "\r\nContent-Length: 900000\r\n\r\n"
     name = f"slow-body-{method}"
-    status, body = answer(Patience(), name, head.encode(), b" ", seconds=0.3)
+    status, body = answer(Timeouts(), name, head.encode(), b" ", seconds=0.3)
     assert (status, body["status"]) == (408, 408)
     assert "body" in body["detail"]
 
@@ -262,7 +264,7 @@ def test_body_that_trickles(path: str) -> None:
 def test_body_that_nobody_wants() -> None:
     """A client that goes on sending after its answer is cut off."""
     head = b"POST /api/v1/token HTTP/1.1\r\nHost: h\r\nContent-Length: 900000\r\n\r\n"
-    status, _ = answer(Patience(drain_seconds=0.3), "slow-drain", head, b" ")
+    status, _ = answer(Timeouts(drain_seconds=0.3), "slow-drain", head, b" ")
     assert status == 401
 
 
@@ -270,7 +272,7 @@ def test_idle_connection() -> None:
     """A connection without requests is closed."""
 
     async def wait() -> bytes:
-        async with served("idle", Patience(idle_seconds=0.3)) as connect:
+        async with served("idle", Timeouts(idle_seconds=0.3)) as connect:
             reader, writer = await connect()
             try:
                 return await asyncio.wait_for(reader.read(), WAIT_SECONDS)
@@ -298,7 +300,7 @@ def test_reader_that_stops(own_double: Any, golden_stored: Any) -> None:
 
     async def stall() -> bytes:
         target = f"127.0.0.1:{own_double.port}"
-        async with served("stall", Patience(write_seconds=0.3), target) as connect:
+        async with served("stall", Timeouts(write_seconds=0.3), target) as connect:
             reader, writer = await connect()
             try:
                 writer.write(HEAD)

@@ -7,13 +7,13 @@ import functools
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
+from rig.forks import Fork
 
 from runmeter.receiver import events
 from runmeter.receiver.admin import retrying
@@ -199,9 +199,9 @@ def test_a_locked_database_is_waited_for(
     fill(kept, (days_ago(line_of, n, 9, 9) for n in range(10)))
     with contextlib.closing(sqlite3.connect(kept.where, isolation_level=None)) as blocker:
         blocker.execute("BEGIN IMMEDIATE")
-        line = [sys.executable, "-m", "runmeter.receiver", "prune", "--older-than=1d"]
+        line = ["receiver", "prune", "--older-than=1d"]
         line += [f"--db={kept.where}", "--log-format=json"]
-        with subprocess.Popen(line, stderr=subprocess.PIPE) as process:
+        with Fork(line, stderr=subprocess.PIPE) as process:
             assert process.stderr is not None
             (failed,) = log(process.stderr.readline())
             assert failed["event"] == events.DATABASE_FAILED
@@ -219,9 +219,9 @@ def test_a_signal_ends_it_between_transactions(
     fill(kept, (days_ago(line_of, n, 9, 9) for n in range(600)))
     # every run alone in its transaction: there is time for a signal
     kept.execute(f"UPDATE run SET payload_size_bytes = {5 * 2**20}")
-    line = [sys.executable, "-m", "runmeter.receiver", "prune", "--older-than=1d"]
+    line = ["receiver", "prune", "--older-than=1d"]
     line += [f"--db={kept.where}", "--log-format=json"]
-    with subprocess.Popen(line, stderr=subprocess.PIPE) as process:
+    with Fork(line, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         while kept.column("SELECT COUNT(*) FROM run") == ["600"]:
             assert process.poll() is None
@@ -253,13 +253,13 @@ def test_a_signal_while_a_statement_waits(
     """A lock of somebody else does not hold up the end, and nothing is half done."""
     kept = make_kept("postgres")
     fill(kept, [days_ago(line_of, 1, 9, 9)])
-    line = [sys.executable, "-m", "runmeter.receiver", *arguments, f"--db={kept.where}"]
+    line = ["receiver", *arguments, f"--db={kept.where}"]
 
     async def end_it() -> int:
         lock = await asyncpg.connect(kept.where)
         async with lock.transaction():
             await lock.execute("LOCK TABLE run")
-            with subprocess.Popen(
+            with Fork(
                 line, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             ) as process:
                 assert process.stdin is not None
@@ -281,7 +281,7 @@ def test_a_signal_while_a_statement_waits(
 @pytest.mark.parametrize("until_seconds", [0.3, 60.0])
 def test_patience(monkeypatch: pytest.MonkeyPatch, until_seconds: float) -> None:
     """What is unavailable is tried again for as long as is said, by the clock."""
-    monkeypatch.setattr(retrying, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(retrying, "RETRY_SECONDS", 1.0)
     monkeypatch.setattr(retrying, "REST_SECONDS", 0.01)
     started = time.monotonic()
     tries = []

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rig import forks
+from rig.forks import Fork
 
 from runmeter.receiver import events
 from runmeter.receiver.admin.progress import Progress
 from runmeter.receiver.admin.streams import LINES_MAX, Lines
 from runmeter.v1 import run_pb2
 
-PROGRAM = [sys.executable, "-m", "runmeter.receiver"]
+PROGRAM = ["receiver"]
 WAIT_SECONDS = 600  # for a loaded machine
 TRIP_COUNT = max(1_000, 10 * int(os.environ.get("LOSSES_RUNS", "0")))  # `make soak`: 10 000
 RUNNING, INTERRUPTED, COMPLETED = 1, 2, 3
@@ -74,9 +76,9 @@ def varied(line_of: LineOf, count: int) -> Iterator[bytes]:
 
 def pipe(source: str, target: str, *flags: str) -> tuple[int, int, bytes]:
     """Export from one database into another through a pipe; return statuses and import's log."""
-    with subprocess.Popen([*PROGRAM, "export", f"--db={source}"], stdout=subprocess.PIPE) as out:
+    with Fork([*PROGRAM, "export", f"--db={source}"], stdout=subprocess.PIPE) as out:
         line = [*PROGRAM, "import", f"--db={target}", "--log-format=json", *flags]
-        done = subprocess.run(line, stdin=out.stdout, capture_output=True, timeout=WAIT_SECONDS)
+        done = forks.run(line, stdin=out.stdout)
         assert out.stdout is not None
         out.stdout.close()
         return out.wait(WAIT_SECONDS), done.returncode, done.stderr
@@ -274,7 +276,7 @@ def filled(
 def test_an_export_that_nobody_reads_ends_quietly(filled: Any) -> None:
     """When the reader leaves, the export ends with 141 and says nothing."""
     line = [*PROGRAM, "export", f"--db={filled.where}"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with Fork(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert b"runmeter-runs" in process.stdout.readline()
@@ -286,12 +288,7 @@ def test_an_export_that_nobody_reads_ends_quietly(filled: Any) -> None:
 def test_an_output_that_cannot_be_written_is_one_sentence(filled: Any) -> None:
     """A full disk ends the export with 1 and its reason."""
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [*PROGRAM, "export", f"--db={filled.where}"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            timeout=WAIT_SECONDS,
-        )
+        done = forks.run([*PROGRAM, "export", f"--db={filled.where}"], stdout=full)
     assert done.returncode == 1
     assert done.stderr == b"receiver: cannot write standard output: No space left on device\n"
 
@@ -304,7 +301,7 @@ def test_closed_streams_are_one_sentence(filled: Any) -> None:
         (["import"], 0, b"read standard input"),
     ):
         done = subprocess.run(
-            [*PROGRAM, *words, f"--db={filled.where}"],
+            [sys.executable, "-m", "runmeter.receiver", *words, f"--db={filled.where}"],
             stderr=subprocess.PIPE,
             preexec_fn=functools.partial(os.close, descriptor),
             timeout=WAIT_SECONDS,
@@ -331,7 +328,7 @@ def test_a_database_that_fails_ends_a_command(
 def test_a_signal_ends_a_stuck_export(filled: Any, log: Log, number: signal.Signals) -> None:
     """While nobody reads from the pipe a signal ends the export in order, with 128 + n."""
     line = [*PROGRAM, "export", f"--db={filled.where}", "--log-format=json"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with Fork(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()  # it writes: from here on it waits for a reader
@@ -349,7 +346,7 @@ def test_a_signal_ends_an_import_that_waits(
 ) -> None:
     """While nothing comes a signal ends the import; what came before is stored."""
     line = [*PROGRAM, "import", f"--db={kept.where}", "--migrate", "--log-format=json"]
-    with subprocess.Popen(line, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with Fork(line, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stderr is not None
         header = b'{"format":"runmeter-runs","version":1}\n'
@@ -464,7 +461,7 @@ def test_a_killed_import_is_run_again(
     """After SIGKILL in the middle a second import stores what is missing, nothing twice."""
     content = export_of(varied(line_of, 2000))
     line = [*PROGRAM, "import", f"--db={kept.where}", "--migrate", "--log-level=error"]
-    with subprocess.Popen(line, stdin=subprocess.PIPE) as process:
+    with Fork(line, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         process.stdin.write(content[: len(content) // 2])
         process.stdin.flush()
@@ -488,10 +485,10 @@ def test_a_terminal_sees_progress_and_is_not_read(
     """With a terminal for its log an import shows how far it is; as its input it takes none."""
     master, terminal = os.openpty()
     line = [*PROGRAM, "import", f"--db={make_kept('sqlite').where}"]
-    done = subprocess.run(line, stdin=terminal, capture_output=True, timeout=WAIT_SECONDS)
+    done = forks.run(line, stdin=terminal)
     assert (done.returncode, done.stderr[:28]) == (2, b"receiver: name the file to i")
     run = line_of(1)
-    with subprocess.Popen(line, stdin=subprocess.PIPE, stderr=terminal) as process:
+    with Fork(line, stdin=subprocess.PIPE, stderr=terminal) as process:
         os.close(terminal)
         assert process.stdin is not None
         process.stdin.write(b'{"format":"runmeter-runs","version":1}\n')

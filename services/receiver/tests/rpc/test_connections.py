@@ -21,10 +21,11 @@ import sys
 import uvloop
 from runmeter.receiver import config
 config.quiet_grpc()
-from runmeter.receiver import app, logs
+from runmeter.receiver import app
 from runmeter.receiver.rpc.server import ConnectionLimits
+from runmeter.service import logs
 addresses = {"addr": "127.0.0.1:0", "ops_addr": "127.0.0.1:0"}
-logs.configure("info", "json", sys.stderr)
+logs.configure(logs.LogConfig("info", "json"), sys.stderr)
 limits = ConnectionLimits(%s)
 sys.exit(uvloop.run(app.serve(config.load_serve(addresses), connection_limits=limits)))
 """

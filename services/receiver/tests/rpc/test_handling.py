@@ -7,6 +7,7 @@ import grpc
 from runmeter.receiver import errors
 from runmeter.receiver.rpc.handling import CODES, code_of
 from runmeter.receiver.rpc.status import status_of
+from runmeter.service.errors import StartupError
 
 EXAMPLES = {
     "violations": (errors.Violation("a", "b"),),
@@ -67,5 +68,5 @@ def test_the_table_names_only_errors_of_calls() -> None:
     kinds = leaves(errors.CallError)
     for row in CODES:
         assert any(issubclass(kind, row) for kind in kinds)
-    exits = {kind.exit_code for kind in leaves(errors.StartupError)}
+    exits = {kind.exit_code for kind in leaves(StartupError)}
     assert exits == {1, 2}

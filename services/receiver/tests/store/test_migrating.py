@@ -3,7 +3,6 @@
 import contextlib
 import sqlite3
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rig.forks import Fork
 
 from runmeter.receiver import events
 from runmeter.v1 import run_pb2
@@ -39,13 +39,11 @@ def index_exists(kept: Any) -> bool:
 @pytest.mark.parametrize("attempt", range(3))
 def test_several_migrate_at_once(kept: Any, log: Log, tmp_path: Path, attempt: int) -> None:
     """Of four programs started at once one migrates, the others find it done; all succeed."""
-    line = [sys.executable, "-m", "runmeter.receiver", "migrate", "--log-format=json"]
+    line = ["receiver", "migrate", "--log-format=json"]
     with contextlib.ExitStack() as stack:
         started = [
             stack.enter_context(
-                subprocess.Popen(
-                    [*line, f"--db={kept.where}"], stderr=subprocess.PIPE, cwd=tmp_path
-                )
+                Fork([*line, f"--db={kept.where}"], stderr=subprocess.PIPE, cwd=tmp_path)
             )
             for _ in range(AT_ONCE)
         ]
@@ -61,8 +59,8 @@ def test_receivers_started_at_once_serve_one_database(
     kept: Any, start_receiver: Callable[..., Any], message: run_pb2.Run, tmp_path: Path
 ) -> None:
     """Receivers that migrate one new database at the same time all serve it."""
-    line = [sys.executable, "-m", "runmeter.receiver", "migrate", f"--db={kept.where}"]
-    with subprocess.Popen(line, stderr=subprocess.PIPE, cwd=tmp_path) as other:
+    line = ["receiver", "migrate", f"--db={kept.where}"]
+    with Fork(line, stderr=subprocess.PIPE, cwd=tmp_path) as other:
         receivers = [start_receiver(f"--db={kept.where}", "--migrate") for _ in range(2)]
         errors = other.communicate(timeout=WAIT_SECONDS)[1]
         assert (other.returncode, b"Traceback" in errors) == (0, False)
@@ -173,8 +171,8 @@ def waits_for_note(kept: Any) -> bool:
 def migrating(kept: Any, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start a receiver that is in the middle of its migration, and kill it at the end."""
     hold_note(kept)
-    line = [sys.executable, "-m", "runmeter.receiver", *arguments, f"--db={kept.where}"]
-    with subprocess.Popen(line, stderr=subprocess.PIPE) as process:
+    line = ["receiver", *arguments, f"--db={kept.where}"]
+    with Fork(line, stderr=subprocess.PIPE) as process:
         try:
             deadline = time.monotonic() + WAIT_SECONDS
             while not waits_for_note(kept):

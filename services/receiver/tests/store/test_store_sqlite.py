@@ -137,7 +137,7 @@ def _under_a_file(path: Path) -> str:
     ("prepare", "word"),
     [
         (_folder, "it is a folder"),
-        (_text_file, "it is no SQLite database, or damaged"),
+        (_text_file, "it is not a SQLite database, or damaged"),
         (_under_a_file, "there is no folder"),
         (lambda path: "/proc/metrics.db", "must be able to create files in the folder /proc"),
         (lambda path: str(path / "no" / "metrics.db"), "there is no folder"),

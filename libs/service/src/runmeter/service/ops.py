@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar, cast
 
 import httptools
 
@@ -139,11 +139,11 @@ class _Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._timer = asyncio.get_running_loop().call_later(CONNECTION_SECONDS, transport.abort)
+        # of uvloop it is no subclass, but has the same methods
+        self._transport = cast(asyncio.Transport, transport)
+        self._timer = asyncio.get_running_loop().call_later(CONNECTION_SECONDS, self.abort)
         if len(self._pages.open) >= CONNECTIONS_MAX:
-            transport.abort()
+            self.abort()
         else:
             self._pages.open.add(self)
 

@@ -9,6 +9,7 @@
 
 import asyncio
 import signal
+import socket
 from collections.abc import Callable
 from typing import Self
 
@@ -19,11 +20,15 @@ class Signals:
     """A context of the main thread, within a running loop.
 
     When it is left everything has ended, and a signal that comes then changes nothing.
-    ``second`` is called with the number of each ending signal after the first.
+    ``second`` is called with the number of each ending signal after the first. Without ``hangup``
+    SIGHUP keeps its default: it ends the program.
     """
 
-    def __init__(self, second: Callable[[int], None] = lambda number: None) -> None:
+    def __init__(
+        self, second: Callable[[int], None] = lambda number: None, hangup: bool = True
+    ) -> None:
         self._second = second
+        self._numbers = (*ENDING, signal.SIGHUP) if hangup else ENDING
         self.stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Resolves to the name of the first signal."""
         self.hurried = asyncio.Event()
@@ -32,21 +37,24 @@ class Signals:
         """SIGHUP has come; cleared where it is waited for."""
 
     def __enter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        for number in ENDING:
-            loop.add_signal_handler(number, self._received, number)
-        loop.add_signal_handler(signal.SIGHUP, self.hung_up.set)
+        # not the loop's own handlers: it removes them by way of the default, which kills; blocking
+        # the signals meanwhile would do so for this thread only
+        self._written, self._read = socket.socketpair()
+        for end in (self._written, self._read):
+            end.setblocking(False)
+        self._wakeup = signal.set_wakeup_fd(self._written.fileno(), warn_on_full_buffer=False)
+        asyncio.get_running_loop().add_reader(self._read, self._receive)
+        for number in self._numbers:
+            signal.signal(number, _nothing)
         return self
 
     def __exit__(self, *error: object) -> None:
-        loop = asyncio.get_running_loop()
-        numbers = (*ENDING, signal.SIGHUP)
-        # removing a handler sets the default, which kills: blocked until it is ignored
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-        for number in numbers:
-            loop.remove_signal_handler(number)
+        for number in self._numbers:
             signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        asyncio.get_running_loop().remove_reader(self._read)
+        signal.set_wakeup_fd(self._wakeup)
+        self._read.close()
+        self._written.close()
 
     async def first(self) -> str:
         """Wait for the first signal that ends the program; return its name."""
@@ -59,8 +67,16 @@ class Signals:
         else:
             self.hurried.set()
 
-    def _received(self, number: signal.Signals) -> None:
-        is_second = self.stop.done()
-        self.end(number.name)
-        if is_second:
-            self._second(number)
+    def _receive(self) -> None:
+        for number in self._read.recv(4096):
+            if number == signal.SIGHUP and number in self._numbers:
+                self.hung_up.set()
+            elif number in ENDING:
+                is_second = self.stop.done()
+                self.end(signal.Signals(number).name)
+                if is_second:
+                    self._second(number)
+
+
+def _nothing(number: int, frame: object) -> None:
+    """Handle a signal: its number is read from the socket that the interpreter writes to."""

@@ -3,4 +3,4 @@
 from runmeter.gateway.cli import main
 
 if __name__ == "__main__":
-    main(prog_name="gateway")
+    main()

@@ -1,7 +1,5 @@
 """The program: composition, signals, start and end."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import gc
@@ -10,74 +8,72 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 import structlog
 
-from runmeter.gateway import events, logs
+from runmeter.gateway import events
 from runmeter.gateway.api.app import create_app
-from runmeter.gateway.api.ops import create_ops_app
 from runmeter.gateway.config import Settings, environment
 from runmeter.gateway.metrics import FOLDER_VARIABLE, Metrics, WorkersMetrics
-from runmeter.gateway.proxies import Proxies
 from runmeter.gateway.readiness import Readiness
 from runmeter.gateway.receiver.client import Backend
-from runmeter.gateway.rotation import Rotation
-from runmeter.gateway.signals import Signals
-from runmeter.gateway.tls import Served
+from runmeter.gateway.rotation import rotation
 from runmeter.gateway.web.body import BodyLimits
+from runmeter.gateway.web.clients import Proxies
 from runmeter.gateway.web.limits import Capacity, Edge, Rates
-from runmeter.gateway.web.server import (
-    App,
-    CannotListen,
-    address_of,
-    drain,
-    listen,
-    serve_on,
-)
+from runmeter.gateway.web.server import drain, log_level_of, serve_on
 from runmeter.gateway.workers import (
     Assignment,
     CannotStart,
     Orphaned,
     Workers,
     inherited,
-    tell_ended,
-    tell_ready,
+    report_ended,
+    report_ready,
 )
+from runmeter.service import logs, ops
+from runmeter.service.reload import Reload
+from runmeter.service.signals import Signals
+from runmeter.service.sockets import address_of, listen
+from runmeter.service.tls import Served
 
-EXIT_CANNOT_SERVE: Final = 1
+EXIT_CANNOT_SERVE = 1
 
 _log = structlog.get_logger()
 
 
 def run(settings: Settings, version: str) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code."""
-    logs.configure(settings.log_level, settings.log_format)
-    try:
-        sock = listen(settings.addr, "--addr")
-        ops_sock = None
-        if settings.ops_addr is not None:
-            ops_sock = listen(settings.ops_addr, "--ops-addr")
-    except CannotListen as error:
-        print(f"gateway: {error}.", file=sys.stderr)
-        return EXIT_CANNOT_SERVE
+    """Serve until SIGTERM or SIGINT; returns the exit status.
+
+    Raises:
+        AddressUnusable: an address cannot be listened on.
+    """
+    _configure_logs(settings)
+    sock = listen(settings.addr, "--addr")
+    ops_sock = None if settings.ops_addr is None else listen(settings.ops_addr, "--ops-addr")
     serve = _serve_alone if settings.workers == 1 else _serve_with_workers
-    return asyncio.run(_signalled(serve, settings, version, sock, ops_sock))
+    return asyncio.run(_with_signals(serve, settings, version, sock, ops_sock))
 
 
 def run_worker(source: BinaryIO, to: BinaryIO) -> int:
-    """Serve as one of several workers; returns the exit code."""
+    """Serve as one of several workers; returns the exit status."""
     try:
         settings, version, descriptor = Assignment.read(source)
     except Orphaned:
         return 0
-    logs.configure(settings.log_level, settings.log_format)
+    _configure_logs(settings)
     sock = inherited(descriptor)
-    return asyncio.run(_signalled(_serve_as_worker, settings, version, sock, source, to))
+    return asyncio.run(_with_signals(_serve_as_worker, settings, version, sock, source, to))
 
 
-async def _signalled(serve: Callable[..., Awaitable[int]], *arguments: object) -> int:
-    gc.freeze()  # modules stay: what is collected between answers need not look through them
+def _configure_logs(settings: Settings) -> None:
+    logs.configure(settings.log, sys.stderr, log_level_of)
+
+
+async def _with_signals(serve: Callable[..., Awaitable[int]], *arguments: object) -> int:
+    gc.freeze()  # modules stay: collections while serving need not look through them
+    gc.enable()
     with Signals() as signals:
         return await serve(signals, *arguments)
 
@@ -92,9 +88,9 @@ async def _serve_alone(
     metrics = Metrics(version)
     async with _api(settings, metrics, sock, signals) as (server, backend):
         readiness = Readiness(backend.check_serving)
-        async with _ops_pages(create_ops_app(metrics.text, readiness), ops_sock):
+        async with _ops_pages(ops_sock, metrics, readiness):
             _log_started(settings, version, sock, ops_sock)
-            await _ending(settings, signals, readiness)
+            await _shutdown_requested(settings, signals, readiness)
             server.app.ctx.stopping = True
             aborted_count = await drain(
                 server, settings.shutdown_timeout_seconds, signals.hurried.is_set
@@ -121,13 +117,13 @@ async def _serve_with_workers(
             environment(**{FOLDER_VARIABLE: folder}),
             metrics.worker_died,
         )
-        async with _ops_pages(create_ops_app(metrics.text, readiness), ops_sock):
-            rotation = Rotation(settings, None, backend)
-            following = asyncio.create_task(_hand_on(signals.hung_up, workers, rotation))
+        async with _ops_pages(ops_sock, metrics, readiness):
+            reload = rotation(settings, None, backend)
+            following = asyncio.create_task(_reload_all(signals.hung_up, workers, reload))
             try:
                 await workers.start()
                 _log_started(settings, version, sock, ops_sock)
-                await _ending(settings, signals, readiness)
+                await _shutdown_requested(settings, signals, readiness)
                 code = 0
             except CannotStart:
                 print("gateway: a worker cannot serve; see above.", file=sys.stderr)
@@ -154,28 +150,28 @@ async def _serve_as_worker(
         loop.remove_reader(source)
         signals.end("orphaned")
 
-    loop.add_reader(source, orphaned)  # nothing more is sent: it is the end of the parent
+    loop.add_reader(source, orphaned)  # the parent sends nothing more: this is its end
     async with _api(settings, Metrics(version), sock, signals) as (server, _):
-        tell_ready(to)
+        report_ready(to)
         await signals.first()
         server.app.ctx.stopping = True
         aborted_count = await drain(
             server, settings.shutdown_timeout_seconds, signals.hurried.is_set
         )
-    tell_ended(to, aborted_count)
+    report_ended(to, aborted_count)
     return 0
 
 
-async def _hand_on(hung_up: asyncio.Event, workers: Workers, rotation: Rotation) -> None:
-    """Have the workers read their files again whenever this process was asked to, and does."""
+async def _reload_all(hung_up: asyncio.Event, workers: Workers, reload: Reload[Settings]) -> None:
+    """At each SIGHUP make the workers and this process read the certificates again."""
     while True:
         await hung_up.wait()
         hung_up.clear()
         workers.send(signal.SIGHUP)
-        await rotation.reread()
+        await reload.reread()
 
 
-async def _ending(settings: Settings, signals: Signals, readiness: Readiness) -> None:
+async def _shutdown_requested(settings: Settings, signals: Signals, readiness: Readiness) -> None:
     """Wait for a signal; from then on this gateway is not ready."""
     name = await signals.first()
     readiness.closing_reason = "it is stopping"
@@ -202,36 +198,32 @@ def _log_started(
 async def _api(
     settings: Settings, metrics: Metrics, sock: socket.socket, signals: Signals
 ) -> AsyncIterator[tuple[Any, Backend]]:
-    """Serve the API of one process; yields Sanic's server, which must be drained."""
+    """Serve the API in this process; yields Sanic's server, which must be drained."""
     backend = Backend(
         settings.receiver.target, observe=metrics.call_finished, tls=settings.receiver_tls
     )
     served = None if settings.tls is None else Served(settings.tls)
-    app = create_app(backend, BodyLimits(settings.max_body_bytes), _edge_of(settings), metrics)
-    rotation = Rotation(settings, served, backend, metrics.certificate_expires)
+    app = create_app(backend, BodyLimits(settings.max_body_bytes), _edge(settings), metrics)
+    reload = rotation(settings, served, backend, metrics.certificate_expires)
     server = await serve_on(app, sock, None if served is None else served.context)
-    following = asyncio.create_task(rotation.follow(signals.hung_up))
+    following = asyncio.create_task(reload.follow(signals.hung_up))
     try:
         yield server, backend
     finally:
         following.cancel()
 
 
-@contextlib.asynccontextmanager
-async def _ops_pages(app: App, sock: socket.socket | None) -> AsyncIterator[None]:
-    """Serve the pages; their requests are cut off at the end. No socket: do nothing."""
-    if sock is None:
-        yield
-        return
-    server = await serve_on(app, sock)
-    try:
-        yield
-    finally:
-        await drain(server, 0, lambda: True)
+def _ops_pages(
+    sock: socket.socket | None, metrics: Metrics | WorkersMetrics, readiness: Readiness
+) -> contextlib.AbstractAsyncContextManager[None]:
+    async def text() -> bytes:
+        return metrics.text()
+
+    return ops.serving(sock, text, readiness.unready_reason)
 
 
-def _edge_of(settings: Settings) -> Edge:
-    """Make of the settings what concerns clients."""
+def _edge(settings: Settings) -> Edge:
+    """Take the settings that concern clients."""
     return Edge(
         Proxies(settings.trusted_proxies),
         settings.cors_origins,

@@ -1,21 +1,21 @@
 """The command line: ``gateway [flags]``."""
 
-from __future__ import annotations
-
+import gc
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from runmeter.gateway import config
-from runmeter.gateway.settings import OPTIONS
+from runmeter.gateway.settings import SETTINGS
+from runmeter.gateway.web.unused import leave_out
+from runmeter.service.errors import StartupError
+from runmeter.service.settings import click_options
 
-EXIT_CONFIGURATION: Final = 2
-_DISTRIBUTION: Final = "runmeter-gateway"
+_DISTRIBUTION = "runmeter-gateway"
 
-_EPILOG: Final = """\b
+_EPILOG = """\b
 Examples:
   gateway
   gateway --addr=127.0.0.1:8080 --receiver=grpc://receiver:50051
@@ -27,42 +27,39 @@ Then:
   curl -H "Authorization: Bearer $READ_TOKEN" \\
     http://localhost:8080/api/v1/metrics/repo/my-org/my-repo/ci.yml/build
 
-A flag wins over its environment variable, that over the default. The gateway holds no secret:
-the receiver checks every token. It ends with 0 after SIGTERM or SIGINT, 1 if it cannot listen,
-2 if a setting cannot be used.
+A flag counts before its environment variable, a variable before the default. The gateway holds
+no secret: the receiver checks every token. Exit status: 0 after SIGTERM or SIGINT, 1 if it cannot
+listen, 2 if a setting cannot be used.
 """
 
 
-def _with_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(OPTIONS):
-        default = f" [default: {option.default}]" if option.default else ""
-        # values stay text here: config reads flags and variables alike
-        command = click.option(
-            option.flag,
-            metavar=option.metavar,
-            multiple=option.repeatable,
-            help=f"{option.teaches} Variable: {option.variable}.{default}",
-        )(command)
-    return command
+def main(prog_name: str = "gateway") -> None:
+    """Run the program; never returns."""
+    options = click_options(SETTINGS)
+    version_option = click.version_option(
+        package_name=_DISTRIBUTION, prog_name="gateway", message="%(prog)s %(version)s"
+    )
+    command = click.Command(
+        "gateway",
+        callback=_serve,
+        params=[*options],
+        help="Serve the REST API of Runmeter: JSON over HTTP in front of the gRPC receiver.",
+        epilog=_EPILOG,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    version_option(command).main(prog_name=prog_name)
 
 
-@click.command(
-    epilog=_EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-@_with_options
-@click.version_option(
-    package_name=_DISTRIBUTION, prog_name="gateway", message="%(prog)s %(version)s"
-)
-def main(**flags: Any) -> None:
-    """Serve the REST API of Runmeter: JSON over HTTP in front of the gRPC receiver."""
+def _serve(**flags: Any) -> None:
     try:
         settings = config.load(flags)
-    except config.ConfigError as error:
-        click.echo(f"gateway: {error}", err=True)
-        sys.exit(EXIT_CONFIGURATION)
-    config.quiet_grpc()
-    # only now: --help and bad settings need neither Sanic nor gRPC
-    from runmeter.gateway.app import run
+        config.quiet_grpc()
+        leave_out()
+        gc.disable()  # nothing of what is imported is garbage; `run` enables it again
+        # only now: --help and bad settings need neither Sanic nor gRPC
+        from runmeter.gateway.app import run
 
-    sys.exit(run(settings, version(_DISTRIBUTION)))
+        sys.exit(run(settings, version(_DISTRIBUTION)))
+    except StartupError as error:
+        click.echo(f"gateway: {error}", err=True)
+        sys.exit(error.exit_code)

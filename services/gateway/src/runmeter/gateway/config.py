@@ -1,18 +1,38 @@
 """Settings: flag over environment variable over default. Nothing else reads the environment."""
 
-from __future__ import annotations
-
 import os
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import NamedTuple
 
-from runmeter.gateway.settings import OPTIONS, Option
-from runmeter.gateway.tls import ClientTls, ServerTls, UnusableFile, load_client, load_server
-from runmeter.gateway.values import Address, Network, Receiver
+from runmeter.gateway.settings import SETTINGS
+from runmeter.service import values
+from runmeter.service.clients import Networks, networks
+from runmeter.service.errors import ConfigurationError
+from runmeter.service.logs import LogConfig, log_config
+from runmeter.service.settings import Flags, Given
+from runmeter.service.tls import ClientTls, ServerTls, UnusableFile, load_client, server_tls
+from runmeter.service.values import Address
 
-LogFormat = Literal["json", "text"]
-Flags = Mapping[str, str | tuple[str, ...] | None]
+BODY_BYTES_MAX = 64 * 1024 * 1024
+SHUTDOWN_SECONDS_MAX = 3600.0
+WORKERS_MAX = 64
+
+_PORT = r"(?P<port>[0-9]{1,5})"
+_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)"
+_RECEIVER = re.compile(rf"grpc(?P<tls>s?)://(?P<target>{_HOST}:{_PORT})/?")
+# as browsers write it: lower case, no default port, no path
+_ORIGIN = re.compile(rf"(https?)://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::{_PORT})?")
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+_CLIENT_ROLES = ("ca", "cert", "key")
+
+
+class Receiver(NamedTuple):
+    """Where the receiver is: ``host:port``, and whether to use TLS."""
+
+    target: str
+    has_tls: bool
 
 
 class Settings(NamedTuple):
@@ -21,137 +41,104 @@ class Settings(NamedTuple):
     addr: Address
     receiver: Receiver
     receiver_tls: ClientTls | None
-    """None: the receiver is met in the clear."""
+    """None: calls to the receiver are not encrypted."""
     tls: ServerTls | None
-    """None: HTTP in the clear is served."""
+    """None: HTTP without TLS is served."""
     max_body_bytes: int
     workers: int
     rate_limit: int | None
-    """Requests a second of one client; None: no limit."""
+    """Requests per second of one client; None: no limit."""
     max_requests: int
     max_connections: int
-    trusted_proxies: tuple[Network, ...]
+    trusted_proxies: Networks
     cors_origins: frozenset[str]
     ops_addr: Address | None
-    """None: there are no such pages."""
+    """None: the pages for operators are not served."""
     shutdown_timeout_seconds: float
-    log_level: str
-    log_format: LogFormat | None
-    """None: text on a terminal, JSON everywhere else."""
-    reread: Callable[[], Settings]
-    """Loads the same again: only what lies in files can differ."""
-
-
-class ConfigError(Exception):
-    """A setting cannot be used; the text is the sentence for the user."""
+    log: LogConfig
+    reread: Callable[[], "Settings"]
+    """Loads the same settings again: only what is read from files can differ."""
 
 
 def load(flags: Flags, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings; ``flags`` holds what was given on the command line, by option name.
-
-    An environment variable that is empty counts as not set.
+    """Read the settings; ``flags`` has the texts from the command line, by name.
 
     Raises:
-        ConfigError: for the first setting that cannot be used.
+        ConfigurationError: for the first setting that cannot be used.
     """
-    reread = partial(load, flags, environ)
-    if environ is None:
-        environ = os.environ
-    found: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for option in OPTIONS:
-        origin, text = _given(option, flags, environ)
-        try:
-            found[option.name] = None if text is None else option.parse(text)
-        except ValueError:
-            raise ConfigError(f"{origin} is {text!r}, but must be {option.allowed}.") from None
-        origins[option.name] = origin
+    given = Given(SETTINGS, flags, os.environ if environ is None else environ)
+    receiver = given.value("receiver", _receiver)
+    count = values.count()
     return Settings(
-        addr=found["addr"],
-        receiver=found["receiver"],
-        receiver_tls=_receiver_tls(found, origins),
-        tls=_server_tls(found, origins),
-        max_body_bytes=found["max_body_bytes"],
-        workers=found["workers"],
-        rate_limit=found["rate_limit"],
-        max_requests=found["max_requests"],
-        max_connections=found["max_connections"],
-        trusted_proxies=found["trusted_proxies"] or (),
-        cors_origins=found["cors_origin"] or frozenset(),
-        ops_addr=found["ops_addr"],
-        shutdown_timeout_seconds=found["shutdown_timeout"],
-        log_level=found["log_level"],
-        log_format=found["log_format"],
-        reread=reread,
+        addr=given.value("addr", values.address),
+        receiver=receiver,
+        receiver_tls=_receiver_tls(given, receiver),
+        tls=server_tls(given),
+        max_body_bytes=given.value("max_body_bytes", values.size(1, BODY_BYTES_MAX, "1 to 64MiB")),
+        workers=given.value("workers", values.count(WORKERS_MAX)),
+        rate_limit=given.value("rate_limit", values.or_none(count)),
+        max_requests=given.value("max_requests", count),
+        max_connections=given.value("max_connections", count),
+        trusted_proxies=given.maybe("trusted_proxies", networks) or (),
+        cors_origins=given.maybe("cors_origin", _origins) or frozenset(),
+        ops_addr=given.value("ops_addr", values.or_none(values.address)),
+        shutdown_timeout_seconds=given.value(
+            "shutdown_timeout", values.duration(0, SHUTDOWN_SECONDS_MAX, "0s to 1h")
+        ),
+        log=log_config(given),
+        reread=partial(load, flags, environ),
     )
 
 
 def quiet_grpc() -> None:
-    """Have gRPC write errors only, unless its own variable says otherwise; before its import.
+    """Make gRPC write errors only, unless its own variable is set; call this before its import.
 
-    Its lines have a form of their own, and there is one for every handshake that fails.
+    Its lines have another form than ours, and there is one for each handshake that fails.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment of this process and more, for one that it starts."""
+    """Return the environment of this process and more, for a process that it starts."""
     return {**os.environ, **more}
 
 
-def _given(option: Option, flags: Flags, environ: Mapping[str, str]) -> tuple[str, str | None]:
-    """Say what the setting is called where it was given, and its text or None."""
-    flag = flags.get(option.name)
-    if isinstance(flag, tuple):  # of an option that may be repeated
-        flag = ",".join(flag) if flag else None
-    if flag is not None:
-        return option.flag, flag
-    return option.variable, environ.get(option.variable) or option.default
+def _receiver(text: str) -> Receiver:
+    match = _RECEIVER.fullmatch(text)
+    if match is None or not 0 < int(match["port"]) <= 65535:
+        raise ValueError("must be grpc://host:port or grpcs://host:port, with a port of 1 to 65535")
+    return Receiver(match["target"], bool(match["tls"]))
 
 
-_T = TypeVar("_T")
-_SERVER_ROLES: Final = ("cert", "key", "client_ca")
-_CLIENT_ROLES: Final = ("ca", "cert", "key")
+def _origins(text: str) -> frozenset[str]:
+    found = [item.strip() for item in text.split(",")]
+    for item in found:
+        match = _ORIGIN.fullmatch(item)
+        if match is None or match["port"] == _DEFAULT_PORTS[match[1]]:
+            raise ValueError(
+                "must be origins with commas between, as browsers send them: http or https, lower "
+                "case, no path, no default port, such as https://dashboard.example.org"
+            )
+    return frozenset(found)
 
 
-def _server_tls(found: Mapping[str, Any], origins: Mapping[str, str]) -> ServerTls | None:
-    cert, key, client_ca = (found[f"tls_{role}"] for role in _SERVER_ROLES)
-    if cert is None and key is None and client_ca is None:
-        return None
-    if cert is None or key is None:
-        missing = "--tls-cert" if cert is None else "--tls-key"
-        raise ConfigError(
-            f"{missing} is missing: TLS needs --tls-cert and --tls-key, and may have "
-            "--tls-client-ca."
-        )
-    return _loaded("tls_", found, origins, lambda: load_server(cert, key, client_ca))
-
-
-def _receiver_tls(found: Mapping[str, Any], origins: Mapping[str, str]) -> ClientTls | None:
-    ca, cert, key = (found[f"receiver_tls_{role}"] for role in _CLIENT_ROLES)
-    if not found["receiver"].has_tls:
+def _receiver_tls(given: Given, receiver: Receiver) -> ClientTls | None:
+    ca, cert, key = (given.maybe(f"receiver_tls_{role}", str) for role in _CLIENT_ROLES)
+    if not receiver.has_tls:
         for role, path in zip(_CLIENT_ROLES, (ca, cert, key), strict=True):
             if path is not None:
-                origin = origins[f"receiver_tls_{role}"]
-                raise ConfigError(
-                    f"{origin} is given, but {origins['receiver']} is not grpcs://host:port: "
-                    "without TLS there are no certificates."
+                raise ConfigurationError(
+                    f"{given.called(f'receiver_tls_{role}')} needs TLS, but "
+                    f"{given.called('receiver')} is not grpcs://host:port"
                 )
         return None
     if (cert is None) != (key is None):
         missing = "--receiver-tls-cert" if cert is None else "--receiver-tls-key"
-        raise ConfigError(
+        raise ConfigurationError(
             f"{missing} is missing: a certificate to show to the receiver needs "
-            "--receiver-tls-cert and --receiver-tls-key."
+            "--receiver-tls-cert and --receiver-tls-key"
         )
-    return _loaded("receiver_tls_", found, origins, lambda: load_client(ca, cert, key))
-
-
-def _loaded(
-    prefix: str, found: Mapping[str, Any], origins: Mapping[str, str], load_files: Callable[[], _T]
-) -> _T:
     try:
-        return load_files()
+        return load_client(ca, cert, key)
     except UnusableFile as error:
-        name = prefix + error.role
-        raise ConfigError(f"{origins[name]} {found[name]!r} {error}.") from error
+        given.refuse(f"receiver_tls_{error.role}", str(error), error)

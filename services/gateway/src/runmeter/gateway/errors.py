@@ -1,7 +1,7 @@
-"""What can be wrong with a request, as facts; texts and statuses are made in `problems`.
+"""What can be wrong with a request; `web.problems` makes texts and statuses of these.
 
 GatewayError
-├── InvalidRequest         something in path, query or body
+├── InvalidRequest         path, query or body
 ├── MissingBearer          no usable ``Authorization: Bearer``
 ├── NoPushToken            a bearer that no push token can be
 ├── AddressTooLong
@@ -10,33 +10,31 @@ GatewayError
 ├── BodyTooLarge
 ├── BodyTooSlow
 ├── UnsupportedMediaType
-├── TooManyRequests        of one client, lately
-├── TooManyAtOnce          of one client, now
-├── Overloaded             requests or connections of all clients, now
-└── ReceiverError          the receiver, or the way to it, answered with a gRPC status
+├── TooManyRequests        of one client in the last seconds
+├── TooManyAtOnce          of one client at this moment
+├── Overloaded             requests or connections of all clients at this moment
+└── ReceiverError          a call to the receiver ended with a gRPC status
 """
 
-from __future__ import annotations
+from typing import NamedTuple
 
-from typing import Final, NamedTuple
-
-ERRORS_MAX: Final = 100
-"""No answer lists more bad fields than this."""
+ERRORS_MAX = 100
+"""Maximum number of bad fields in an answer."""
 
 
 class FieldError(NamedTuple):
-    """One bad field: its name in the terms of the JSON API, and what is wrong with it."""
+    """One bad field: its name in the JSON API, and what is wrong with it."""
 
     field: str
     reason: str
 
 
 class GatewayError(Exception):
-    """Root of everything the gateway answers with a problem of its own."""
+    """Base of all errors that the gateway answers with a problem."""
 
 
 class InvalidRequest(GatewayError):
-    """Path, query or body cannot be understood; no ``errors`` where it is no JSON at all."""
+    """Path, query or body cannot be read; no ``errors`` where the body is not JSON."""
 
     def __init__(self, detail: str, *errors: FieldError) -> None:
         super().__init__(detail)
@@ -49,11 +47,11 @@ class MissingBearer(GatewayError):
 
 
 class NoPushToken(GatewayError):
-    """The bearer of a push has another form than a push token."""
+    """The bearer of a push is not formed like a push token."""
 
 
 class AddressTooLong(GatewayError):
-    """The request line does not fit into the limit for headers."""
+    """The request line is larger than the limit for headers."""
 
 
 class HeadTooLarge(GatewayError):
@@ -106,19 +104,19 @@ class TooManyRequests(GatewayError):
 
 
 class TooManyAtOnce(GatewayError):
-    """The client has as many requests being answered as one client may have."""
+    """The client has reached its limit of requests answered at the same time."""
 
 
 class Overloaded(GatewayError):
-    """There are as many connections, or requests being answered, as there may be."""
+    """The limit of connections, or of requests answered at the same time, is reached."""
 
 
 class ReceiverError(GatewayError):
     """A call to the receiver failed.
 
-    ``code`` is the name of the gRPC status code, ``message`` the text that came with it (fit
-    for strangers only where the receiver itself wrote it), ``too_large`` says that
-    RESOURCE_EXHAUSTED was about the size of the request.
+    ``code`` is the name of the gRPC status code, ``message`` its text, which clients may see only
+    if the receiver itself wrote it. ``too_large``: RESOURCE_EXHAUSTED because of the size of the
+    request.
     """
 
     def __init__(

@@ -1,7 +1,6 @@
 """All log events: a constant each, and in EVENTS what it means and which keys it may carry."""
 
 from runmeter.service.events import LIBRARY_EVENTS, Event
-from runmeter.service.events import LIBRARY_WARNED as LIBRARY_WARNED
 
 SERVER_STARTED = "server.started"
 SHUTDOWN_REQUESTED = "shutdown.requested"

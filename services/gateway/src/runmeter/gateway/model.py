@@ -1,6 +1,4 @@
-"""What a request asks for, and for whom: plain records."""
-
-from __future__ import annotations
+"""What a request asks for, and who sent it: plain records."""
 
 from typing import NamedTuple
 
@@ -9,7 +7,7 @@ from runmeter.gateway.schemas.instant import Instant
 
 
 class Caller(NamedTuple):
-    """Whose request it is, handed on as metadata. ``authorization`` is never looked into."""
+    """Who sent a request; sent to the receiver as metadata. The token is not read here."""
 
     authorization: str
     request_id: str
@@ -18,7 +16,7 @@ class Caller(NamedTuple):
 
 
 class RunQuery(NamedTuple):
-    """What to list; None: not asked for, so the receiver's default counts."""
+    """Which runs to list; None: the receiver's default."""
 
     scope: Scope
     limit: int | None = None
@@ -30,7 +28,7 @@ class RunQuery(NamedTuple):
 
 
 class PageQuery(NamedTuple):
-    """Which names to list; None: not asked for, so the receiver's default counts."""
+    """Which names to list; None: the receiver's default."""
 
     limit: int | None = None
     after: str | None = None

@@ -1,30 +1,27 @@
-"""Whether this gateway should get requests: what ``/readyz`` says."""
+"""Whether this gateway should get requests: the answer of ``/readyz``."""
 
-from __future__ import annotations
-
-import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 import structlog
 
 from runmeter.gateway import events
 from runmeter.gateway.errors import ReceiverError
+from runmeter.service.ops import Cached
 
 _log = structlog.get_logger()
-_ADDRESS: Final = re.compile(r"ipv[46]:\S+")  # of one connection: another one has another
+_ADDRESS = re.compile(r"ipv[46]:\S+")  # of one connection: another one has another
 
-ANSWER_SECONDS: Final = 0.8
+ANSWER_SECONDS = 0.8
 """Kubernetes gives a probe 1 s by default, and asks again."""
-FRESH_SECONDS: Final = 1.0
+FRESH_SECONDS = 1.0
 
 
 class Readiness:
-    """Asks the receiver, at most once a second, one question at a time.
+    """Asks the receiver at most once a second, one question at a time.
 
-    ``closing_reason`` is why no requests should come whatever the receiver says; None while
+    ``closing_reason`` is why no requests should come whatever the receiver answers; None while
     they should. ``check`` raises `ReceiverError`; it must end by itself.
     """
 
@@ -35,22 +32,17 @@ class Readiness:
     ) -> None:
         self.closing_reason: str | None = None
         self._check = check
-        self._clock = clock
-        self._ended_seconds = 0.0
         self._lost_by: tuple[str, str] | None = None
-        self._task: asyncio.Task[str | None] | None = None
+        self._receiver = Cached[str | None](
+            self._ask, FRESH_SECONDS, "the receiver does not answer", ANSWER_SECONDS, clock
+        )
 
     async def unready_reason(self) -> str | None:
-        """Say why this gateway is not ready, None if it is; within `ANSWER_SECONDS`."""
+        """Return why this gateway is not ready, None if it is; within `ANSWER_SECONDS`."""
         if self.closing_reason is not None:
             return self.closing_reason
-        task = self._task
-        stale = self._clock() - self._ended_seconds >= FRESH_SECONDS
-        if task is None or (task.done() and stale):
-            task = self._task = asyncio.create_task(self._ask())
-        await asyncio.wait({task}, timeout=ANSWER_SECONDS)
-        found = task.result() if task.done() else "the receiver does not answer"
-        return self.closing_reason or found  # perhaps since a moment ago
+        found = await self._receiver.get()
+        return self.closing_reason or found  # it may have begun to stop meanwhile
 
     async def _ask(self) -> str | None:
         try:
@@ -61,8 +53,6 @@ class Readiness:
                 self._lost_by = reason
                 _log.warning(events.RECEIVER_LOST, code=error.code, message=error.message)
             return f"the receiver is {error.code}"
-        finally:
-            self._ended_seconds = self._clock()
         if self._lost_by is not None:
             self._lost_by = None
             _log.info(events.RECEIVER_FOUND)

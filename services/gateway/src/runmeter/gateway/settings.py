@@ -1,201 +1,151 @@
-"""All settings: flag, variable, default, what it is for. Help and documentation show these."""
+"""All settings: flag, variable, default, help. `config` reads them."""
 
-from __future__ import annotations
+from runmeter.service.settings import Setting
 
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
-
-from runmeter.gateway import values
-
-
-class Option(NamedTuple):
-    """One setting as users write it."""
-
-    flag: str
-    metavar: str
-    default: str | None
-    allowed: str
-    parse: Callable[[str], Any]
-    teaches: str
-    repeatable: bool = False
-    """May be given several times; its values are then as if they had commas between them."""
-
-    @property
-    def name(self) -> str:
-        """Name of its field in `Settings`, without a unit."""
-        return self.flag.removeprefix("--").replace("-", "_")
-
-    @property
-    def variable(self) -> str:
-        """Name of its environment variable."""
-        return "GATEWAY_" + self.name.upper()
-
-
-_FILE: Final = "a file"
-
-OPTIONS: Final = (
-    Option(
+SETTINGS = (
+    Setting(
         "--addr",
+        "GATEWAY_ADDR",
         "HOST:PORT",
         ":8080",
-        "host:port, [IPv6 address]:port or :port, with a port from 0 to 65535",
-        values.parse_address,
         "Where to listen. Without a host: on all interfaces. Port 0: any free port; the log "
-        "line server.started says which.",
+        "line server.started has its number.",
     ),
-    Option(
+    Setting(
         "--receiver",
+        "GATEWAY_RECEIVER",
         "URL",
         "grpc://127.0.0.1:50051",
-        "grpc://host:port or grpcs://host:port, with a port from 1 to 65535",
-        values.parse_receiver,
-        "The receiver that stores the runs and checks the tokens; grpcs: with TLS.",
+        "The receiver, which stores the runs and checks the tokens; grpcs: with TLS.",
     ),
-    Option(
+    Setting(
         "--receiver-tls-ca",
+        "GATEWAY_RECEIVER_TLS_CA",
         "FILE",
         None,
-        _FILE,
-        str,
-        "CAs, PEM: the receiver must show a certificate of one of these. Left out: the system's.",
+        "CAs, PEM, that may have signed the receiver's certificate. Default: the system's.",
     ),
-    Option(
+    Setting(
         "--receiver-tls-cert",
+        "GATEWAY_RECEIVER_TLS_CERT",
         "FILE",
         None,
-        _FILE,
-        str,
-        "Certificate to show to the receiver (mutual TLS), PEM, the chain behind it. With "
+        "Certificate chain to show to the receiver (mutual TLS), PEM, leaf first. Needs "
         "--receiver-tls-key.",
     ),
-    Option(
+    Setting(
         "--receiver-tls-key",
+        "GATEWAY_RECEIVER_TLS_KEY",
         "FILE",
         None,
-        _FILE,
-        str,
         "Key of that certificate, PEM, without passphrase.",
     ),
-    Option(
+    Setting(
         "--tls-cert",
+        "GATEWAY_TLS_CERT",
         "FILE",
         None,
-        _FILE,
-        str,
-        "Certificate to serve HTTPS with, PEM, the chain behind it. With --tls-key. Files of "
-        "certificates are read again at SIGHUP.",
+        "Certificate chain to serve HTTPS with, PEM, leaf first. Needs --tls-key. SIGHUP reads "
+        "all certificate files again.",
     ),
-    Option(
+    Setting(
         "--tls-key",
+        "GATEWAY_TLS_KEY",
         "FILE",
         None,
-        _FILE,
-        str,
         "Key of that certificate, PEM, without passphrase.",
     ),
-    Option(
+    Setting(
         "--tls-client-ca",
+        "GATEWAY_TLS_CLIENT_CA",
         "FILE",
         None,
-        _FILE,
-        str,
-        "CAs, PEM: clients must show a certificate of one of these (mutual TLS).",
+        "CAs, PEM: clients must show a certificate signed by one of these (mutual TLS).",
     ),
-    Option(
+    Setting(
         "--max-body-bytes",
+        "GATEWAY_MAX_BODY_BYTES",
         "SIZE",
         "1MiB",
-        "a number of bytes, or with Ki, KiB, Mi, MiB, from 1 to 64MiB",
-        values.parse_bytes,
-        "Larger request bodies are answered with 413. Bytes, or with Ki, KiB, Mi, MiB.",
+        "Maximum size of a request body, in bytes or with Ki, KiB, Mi, MiB. Larger ones are "
+        "answered with 413.",
     ),
-    Option(
+    Setting(
         "--workers",
+        "GATEWAY_WORKERS",
         "COUNT",
         "1",
-        "a whole number from 1 to 64",
-        values.parse_workers,
-        "Processes that serve on the one address; 1: no other process. One that dies is replaced.",
+        "Number of processes that serve; 1: this one alone. One that dies is replaced.",
     ),
-    Option(
+    Setting(
         "--rate-limit",
+        "GATEWAY_RATE_LIMIT",
         "COUNT",
         "100",
-        "none, or a whole number from 1 to 999999",
-        values.parse_count_or_none,
-        "Requests a second of one client, in bursts up to twice that; more are answered with 429. "
-        "IPv6 clients are told apart by their /64. Counted by each worker. none: no limit.",
+        "Maximum requests per second of one client, with bursts of twice that; more are answered "
+        "with 429. An IPv6 client is a /64. Each worker counts for itself. none: no limit.",
     ),
-    Option(
+    Setting(
         "--max-requests",
+        "GATEWAY_MAX_REQUESTS",
         "COUNT",
         "128",
-        "a whole number from 1 to 999999",
-        values.parse_count,
-        "Requests answered at once, by each worker; more are answered with 503. One client may "
-        "have half of them; more of it are answered with 429.",
+        "Maximum requests answered at the same time by each worker; more are answered with 503. "
+        "One client may use half of them; beyond that it is answered with 429.",
     ),
-    Option(
+    Setting(
         "--max-connections",
+        "GATEWAY_MAX_CONNECTIONS",
         "COUNT",
         "1000",
-        "a whole number from 1 to 999999",
-        values.parse_count,
-        "Connections open at once, in each worker. A new one takes the place of one that waits; "
-        "if all are busy it is answered with 503.",
+        "Maximum open connections of each worker. A new one replaces an idle one; if all are "
+        "busy it is answered with 503.",
     ),
-    Option(
+    Setting(
         "--trusted-proxies",
+        "GATEWAY_TRUSTED_PROXIES",
         "NETWORKS",
         None,
-        "addresses or networks with commas between, such as 10.1.2.3, 10.0.0.0/8 or ::1",
-        values.parse_networks,
-        "Addresses or networks of reverse proxies, with commas between, whose X-Forwarded-For "
-        "or Forwarded says who the client is; may be repeated. Left out: nobody's is believed.",
+        "Reverse proxies whose X-Forwarded-For or Forwarded header gives the address of the "
+        "client: addresses or networks with commas between. May be repeated. Default: none.",
         repeatable=True,
     ),
-    Option(
+    Setting(
         "--cors-origin",
+        "GATEWAY_CORS_ORIGIN",
         "ORIGIN",
         None,
-        "origins as browsers send them, with commas between: http or https, lower case, no path, "
-        "no default port, such as https://dashboard.example.org",
-        values.parse_origins,
-        "Origin, such as https://dashboard.example.org, whose pages may read answers in a "
-        "browser; several with commas between, or repeated. Left out: none.",
+        "Origins whose pages may read answers in a browser, such as "
+        "https://dashboard.example.org, with commas between. May be repeated. Default: none.",
         repeatable=True,
     ),
-    Option(
+    Setting(
         "--ops-addr",
+        "GATEWAY_OPS_ADDR",
         "HOST:PORT",
         ":9465",
-        "none, or host:port, [IPv6 address]:port or :port, with a port from 0 to 65535",
-        values.parse_address_or_none,
-        "Where to serve /metrics, /healthz and /readyz over HTTP, in the clear and to everyone; "
-        "none: nowhere.",
+        "Where to serve /metrics, /healthz and /readyz, unencrypted and without a token; none: "
+        "nowhere.",
     ),
-    Option(
+    Setting(
         "--shutdown-timeout",
+        "GATEWAY_SHUTDOWN_TIMEOUT",
         "DURATION",
         "25s",
-        "a duration such as 500ms, 25s or 1m30s, at most 1h",
-        values.parse_duration_seconds,
-        "How long requests may take to end after SIGTERM or SIGINT; then they are cut off.",
+        "Time for requests to finish after SIGTERM or SIGINT; then they are cut off.",
     ),
-    Option(
+    Setting(
         "--log-level",
+        "GATEWAY_LOG_LEVEL",
         "LEVEL",
         "info",
-        "one of debug, info, warning, error",
-        values.one_of("debug", "info", "warning", "error"),
-        "Log this and what is more severe: debug, info, warning, error.",
+        "Least severe level that is logged: debug, info, warning, error.",
     ),
-    Option(
+    Setting(
         "--log-format",
+        "GATEWAY_LOG_FORMAT",
         "FORMAT",
         None,
-        "one of json, text",
-        values.one_of("json", "text"),
-        "json or text. Left out: text on a terminal, json everywhere else.",
+        "json or text. Default: text on a terminal, json elsewhere.",
     ),
 )

@@ -1,12 +1,15 @@
-"""``python -m runmeter.gateway.worker``: one of several processes; started by the parent alone."""
+"""``python -m runmeter.gateway.worker``: one of several processes, started by the parent only."""
 
-from __future__ import annotations
-
+import gc
 import sys
+
+from runmeter.gateway.web.unused import leave_out
 
 
 def main() -> int:
-    """Take the assignment from standard input and serve."""
+    """Read the assignment from standard input and serve."""
+    leave_out()
+    gc.disable()  # nothing of what is imported is garbage; `run_worker` enables it again
     from runmeter.gateway.app import run_worker
 
     # not buffered: what could not be written would be written once more at the end

@@ -1,11 +1,9 @@
-"""Several processes on one listening socket: a parent that starts, replaces and ends them.
+"""Several processes on one listening socket: a parent starts, replaces and ends them.
 
-The parent writes the settings to a worker's standard input and leaves it open: where it is
-closed the parent is gone, and the worker ends. A worker writes a line to its standard output when
+The parent writes the settings to a worker's standard input and leaves it open: when it is closed
+the parent has ended, and the worker ends too. A worker writes a line to its standard output when
 it takes requests, and one when it has ended.
 """
-
-from __future__ import annotations
 
 import asyncio
 import pickle
@@ -14,31 +12,32 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import structlog
 
 from runmeter.gateway import events
-from runmeter.gateway.config import ConfigError, Settings
+from runmeter.gateway.config import Settings
+from runmeter.service.errors import ConfigurationError
 
-MODULE: Final = "runmeter.gateway.worker"
-GRACE_SECONDS: Final = 5.0
-"""Beyond the shutdown timeout, for a worker to end by itself."""
-STEADY_SECONDS: Final = 10.0
-"""A worker that lived so long is replaced at once; others after a pause that doubles."""
-PAUSES_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-_READY: Final = b"ready\n"
-_ENDED: Final = b"ended"
+MODULE = "runmeter.gateway.worker"
+GRACE_SECONDS = 5.0
+"""Time after the shutdown timeout for a worker to end by itself."""
+STEADY_SECONDS = 10.0
+"""A worker that served so long is replaced at once; others after a growing pause."""
+PAUSES_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_READY = b"ready\n"
+_ENDED = b"ended"
 
 _log = structlog.get_logger()
 
 
 class Orphaned(Exception):
-    """The parent has ended before it said what to do."""
+    """The parent ended before it sent the assignment."""
 
 
 class Assignment(NamedTuple):
-    """What a worker needs to know."""
+    """What a worker needs to serve."""
 
     settings: Settings
     version: str
@@ -46,49 +45,49 @@ class Assignment(NamedTuple):
     """Of the listening socket."""
 
     def write(self, to: asyncio.StreamWriter) -> None:
-        """Hand it over; what is written may hold a key."""
+        """Send it to a worker; the bytes may contain a private key."""
         content = pickle.dumps(self)
         to.write(len(content).to_bytes(4, "big") + content)
 
     @classmethod
-    def read(cls, source: BinaryIO) -> Assignment:
-        """Take it, with files of certificates as they are by now if they will do.
+    def read(cls, source: BinaryIO) -> Self:
+        """Receive it, and read the certificate files again if they can be used.
 
         Raises:
-            Orphaned: the parent is gone.
+            Orphaned: the parent has ended.
         """
         length = int.from_bytes(source.read(4), "big")
         content = source.read(length)
         if not content or len(content) < length:
             raise Orphaned
-        # from the parent alone: nobody else has the other end
-        found: Assignment = pickle.loads(content)
-        with suppress(ConfigError):
+        # only the parent has the other end of the pipe
+        found: Self = pickle.loads(content)
+        with suppress(ConfigurationError):
             return found._replace(settings=found.settings.reread())
         return found
 
 
-def tell_ready(to: BinaryIO) -> None:
-    """Tell the parent that this worker takes requests."""
-    _tell(to, _READY)
+def report_ready(to: BinaryIO) -> None:
+    """Report to the parent that this worker takes requests."""
+    _report(to, _READY)
 
 
-def tell_ended(to: BinaryIO, aborted_count: int) -> None:
-    """Tell the parent how many connections had to be cut off."""
-    _tell(to, b"%b %d\n" % (_ENDED, aborted_count))
+def report_ended(to: BinaryIO, aborted_count: int) -> None:
+    """Report to the parent how many connections were cut off."""
+    _report(to, b"%b %d\n" % (_ENDED, aborted_count))
 
 
-def _tell(to: BinaryIO, line: bytes) -> None:
-    with suppress(BrokenPipeError):  # the parent is gone, as standard input says, too
+def _report(to: BinaryIO, line: bytes) -> None:
+    with suppress(BrokenPipeError):  # the parent has ended; standard input shows that as well
         to.write(line)
 
 
 class CannotStart(Exception):
-    """A worker ended before it took requests; what it wrote says why."""
+    """A worker ended before it took requests; its own output gives the reason."""
 
 
 class Workers:
-    """Keeps a number of workers alive."""
+    """Keeps a number of workers running."""
 
     def __init__(
         self,
@@ -107,10 +106,10 @@ class Workers:
         self._aborted_count = 0
 
     async def start(self) -> None:
-        """Start them all; they take requests when this returns.
+        """Start all of them and wait until they take requests.
 
         Raises:
-            CannotStart
+            CannotStart: one ended before that.
         """
         ready = [asyncio.Event() for _ in range(self._count)]
         self._slots = [asyncio.create_task(self._keep(event)) for event in ready]
@@ -120,17 +119,17 @@ class Workers:
             waiting.cancel()
             for slot in self._slots:
                 if slot.done():
-                    slot.result()  # a defect of ours is no worker's
+                    slot.result()  # raises if this process has a defect
             raise CannotStart
 
     def send(self, number: int) -> None:
-        """Send a signal to each."""
+        """Send a signal to each worker."""
         for process in self._processes:
             with suppress(ProcessLookupError):
                 process.send_signal(number)
 
     async def stop(self, timeout_seconds: float, hurried: asyncio.Event) -> int:
-        """End them; returns how many connections were cut off. ``hurried``: do not wait."""
+        """End the workers; returns how many connections were cut off. ``hurried``: do not wait."""
         self._is_stopping = True
         self.send(signal.SIGTERM)
         ended: asyncio.Future[Any] = asyncio.gather(*self._slots, return_exceptions=True)
@@ -140,7 +139,7 @@ class Workers:
             {ended, hurry}, timeout=timeout_seconds + GRACE_SECONDS, return_when="FIRST_COMPLETED"
         )
         if hurry.done():
-            # to a worker, too, the second one; another, as two of one kind may arrive as one
+            # its second signal; of another kind, as two of the same kind may arrive as one
             self.send(signal.SIGINT)
             left_seconds = min(GRACE_SECONDS, deadline - asyncio.get_running_loop().time())
             await asyncio.wait({ended}, timeout=max(0.0, left_seconds))
@@ -151,7 +150,7 @@ class Workers:
         return self._aborted_count
 
     async def _keep(self, ready: asyncio.Event) -> None:
-        """Have one worker, and another where it ends; ends itself where the first never served."""
+        """Run one worker after another; return if the first never took requests."""
         loop = asyncio.get_running_loop()
         quick_count = 0
         while not self._is_stopping:
@@ -172,7 +171,7 @@ class Workers:
                 await self._pause(PAUSES_SECONDS[min(quick_count, len(PAUSES_SECONDS)) - 1])
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not while all should end."""
+        """Wait, but not once the workers should end."""
         deadline = asyncio.get_running_loop().time() + seconds
         while not self._is_stopping and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.05)
@@ -184,7 +183,7 @@ class Workers:
             stdout=asyncio.subprocess.PIPE,
             pass_fds=(self._assignment.descriptor,),
             env=dict(self._environ),
-            start_new_session=True,  # Ctrl-C is for the parent, which tells them
+            start_new_session=True,  # Ctrl-C goes to the parent, which passes it on
         )
         self._processes.add(process)
         if self._is_stopping:
@@ -194,13 +193,15 @@ class Workers:
             with suppress(ConnectionError):
                 self._assignment.write(stdin)
                 await stdin.drain()
-            await self._listen(process, ready)
+            await self._read_reports(process, ready)
             return process, await process.wait()
         finally:
             self._processes.discard(process)
 
-    async def _listen(self, process: asyncio.subprocess.Process, ready: asyncio.Event) -> None:
-        """Take in what a worker tells, until it has ended."""
+    async def _read_reports(
+        self, process: asyncio.subprocess.Process, ready: asyncio.Event
+    ) -> None:
+        """Read what a worker reports, until it has ended."""
         stdout: Any = process.stdout
         while line := await stdout.readline():
             word, _, rest = line.partition(b" ")
@@ -212,5 +213,5 @@ class Workers:
 
 
 def inherited(descriptor: int) -> socket.socket:
-    """Return the listening socket that a worker was given."""
+    """Return the listening socket that this worker has inherited."""
     return socket.socket(fileno=descriptor)

@@ -1,10 +1,11 @@
-"""Composition and life of the program: start, serve until a signal, end in order."""
+"""Put the program together: start, serve until a signal, end in order."""
 
 import asyncio
 import functools
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -15,7 +16,6 @@ from typing import Any, NoReturn, TypeVar
 import structlog
 
 from runmeter.receiver import events
-from runmeter.receiver.admin import commands
 from runmeter.receiver.admin.streams import Stop
 from runmeter.receiver.config import (
     ExportConfig,
@@ -26,19 +26,29 @@ from runmeter.receiver.config import (
 )
 from runmeter.receiver.ingest import Ingest
 from runmeter.receiver.metrics import Metrics
-from runmeter.receiver.peers import Callers
 from runmeter.receiver.query import GroupQuery, RunQuery
-from runmeter.receiver.readiness import Ops, serving
+from runmeter.receiver.readiness import Readiness
 from runmeter.receiver.retention import Clocks, keep_retention
-from runmeter.receiver.rotation import Rotation, warn_of_short_keys
+from runmeter.receiver.rotation import rotation, warn_of_short_keys
+from runmeter.receiver.rpc.callers import Callers
 from runmeter.receiver.rpc.failures import Failures
 from runmeter.receiver.rpc.interceptors import Policy
-from runmeter.receiver.rpc.server import CONNECTION_LIMITS, ConnectionLimits, Server, check_address
+from runmeter.receiver.rpc.server import (
+    CONNECTION_LIMITS,
+    EVERYWHERE,
+    FLAG,
+    ConnectionLimits,
+    Server,
+)
 from runmeter.receiver.rpc.servicers import PUSH_METHODS, READ_METHODS, UseCases
 from runmeter.receiver.store import connections, expiry, groups, probes, runs
 from runmeter.receiver.store.database import Database
 from runmeter.receiver.store.writer import Writer
 from runmeter.receiver.tokens import Keyring, ReadToken
+from runmeter.service import ops
+from runmeter.service.signals import Signals
+from runmeter.service.sockets import check_free, listen
+from runmeter.service.values import Address
 
 WRITER_END_SECONDS = 1.0
 COMMAND_END_SECONDS = 3.0
@@ -48,37 +58,44 @@ CLOCKS = Clocks(time.time, time.monotonic)
 
 async def migrate(config: MigrateConfig) -> int:
     """Bring the schema up to date; return the exit status."""
-    await commands.migrate(config.database)
+    await connections.migrate_database(config.database)
     return 0
 
 
 async def prune(config: PruneConfig) -> int:
-    """Delete what is old; return the exit status."""
+    """Delete old runs; return the exit status."""
+    from runmeter.receiver.admin import commands
+
     return await commands.prune(config, _run_command, CLOCKS)
 
 
 async def export_runs(config: ExportConfig) -> int:
     """Write all runs to standard output; return the exit status."""
+    from runmeter.receiver.admin import commands
+
     return await commands.export_runs(config, _run_command, CLOCKS)
 
 
 async def import_runs(config: ImportConfig) -> int:
-    """Store what a file or standard input holds; return the exit status."""
+    """Store the runs of a file or of standard input; return the exit status."""
+    from runmeter.receiver.admin import commands
+
     return await commands.import_runs(config, _run_command, CLOCKS, _writing)
 
 
-async def _run_command(work: commands.Work) -> int:
-    """Do the work of a command, and tell it of the first signal; return the exit status.
+async def _run_command(work: Callable[[Stop], Coroutine[Any, Any, int]]) -> int:
+    """Do the work of a command until it ends or a signal comes; return the exit status.
 
-    A statement that still waits for a lock or a server some seconds later is not waited for.
+    After a signal the work has some seconds to end: a statement may wait for a lock or a server.
     """
-    stop = _Signals().stop
+    with Signals(_end_at_second, hangup=False) as signals:
+        stop = signals.stop
 
-    def give_up() -> NoReturn:
-        number = signal.Signals[stop.result()]
-        _end_at_once(f"{number.name}, and a statement does not end", 128 + number)
+        def give_up() -> NoReturn:
+            number = signal.Signals[stop.result()]
+            _end_at_once(f"{number.name} was received and a statement does not end", 128 + number)
 
-    return await _unless_it_hangs(work(stop), stop, COMMAND_END_SECONDS, give_up)
+        return await _end_or_give_up(work(stop), stop, COMMAND_END_SECONDS, give_up)
 
 
 async def serve(
@@ -92,22 +109,36 @@ async def serve(
         StartupError: the database or the address cannot be used.
     """
     started_seconds = time.monotonic()
-    signals, hangup = _Signals(), asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
-    log = structlog.get_logger()
     warn_of_short_keys(config.hmac_keys)
     _allow_many_connections()
     metrics = Metrics(version("runmeter-receiver"), (*PUSH_METHODS, *READ_METHODS))
     writer = make_writer(on_commit=metrics.committed)
-    ops = Ops(
+    with Signals(_end_at_second) as signals:
+        await _serve(config, signals, metrics, writer, connection_limits)
+        uptime_seconds = round(time.monotonic() - started_seconds, 3)
+        structlog.get_logger().info(events.SERVER_STOPPED, uptime_seconds=uptime_seconds)
+    return 0
+
+
+async def _serve(
+    config: ServeConfig,
+    signals: Signals,
+    metrics: Metrics,
+    writer: Writer,
+    connection_limits: ConnectionLimits,
+) -> None:
+    log = structlog.get_logger()
+    readiness = Readiness(
         metrics,
         lambda: probes.check_writable(config.database, writer.refused_bytes),
         functools.partial(probes.measure, config.database),
     )
-    async with serving(ops, config.ops_address) as ops_address:
+    ops_socket = None if config.ops_address is None else listen(config.ops_address, "--ops-addr")
+    async with ops.serving(ops_socket, readiness.metrics_text, readiness.unready_reason):
         use_cases = _use_cases(config, writer)
         policy = _policy(config, metrics)
-        check_address(config.address)  # first: who finds it taken leaves the database alone
+        # before the database is opened: if the address is taken, it stays untouched
+        check_free(config.address, FLAG)
         if config.migrate:
             await _migrate_until(signals.stop, config.database)
         server = Server(use_cases, config.address, config.tls, policy, connection_limits)
@@ -115,60 +146,64 @@ async def serve(
         async with (
             connections.open_store(config.database),
             _writing(writer),
-            _keeping(config.retention_seconds, writer),
+            _deleting_expired(config.retention_seconds, writer),
         ):
             metrics.watch_queue(lambda: writer.waiting_count, lambda: writer.waiting_bytes)
-            rotation = Rotation(config, use_cases, server, metrics)
+            reload = rotation(config, use_cases, server, metrics)
             await server.start()
-            ops.unready_reason = None
+            readiness.reason = None
             log.info(
                 events.SERVER_STARTED,
                 address=server.address,
-                ops_address=ops_address,
+                ops_address=_shown(config.ops_address, ops_socket),
                 database=config.database.kind,
                 version=version("runmeter-receiver"),
             )
-            rotating = asyncio.create_task(rotation.follow(hangup))
+            reloading = asyncio.create_task(reload.follow(signals.hung_up))
             name = await signals.first()
-            rotating.cancel()
+            reloading.cancel()
             grace_seconds = config.shutdown_timeout_seconds
             log.info(events.SHUTDOWN_REQUESTED, signal=name, grace_seconds=grace_seconds)
-            ops.unready_reason = "it is shutting down"
+            readiness.reason = "it is shutting down"
             await server.drain(grace_seconds)
-    uptime_seconds = round(time.monotonic() - started_seconds, 3)
-    log.info(events.SERVER_STOPPED, uptime_seconds=uptime_seconds)
-    return 0
+
+
+def _shown(address: Address | None, sock: socket.socket | None) -> str | None:
+    """Return the address of the pages with the port that was bound."""
+    if address is None or sock is None:
+        return None
+    return str(Address(address.host or EVERYWHERE, sock.getsockname()[1]))
 
 
 async def _migrate_until(stop: Stop, database: Database) -> None:
-    """Migrate; a signal is heeded at once, not when the wait for a lock or a large table ends."""
+    """Migrate; a signal ends it at once, also while it waits for a lock."""
 
     def give_up() -> NoReturn:
         _end_at_once(f"{stop.result()} before the migration was done", 0)
 
-    await _unless_it_hangs(commands.migrate(database), stop, 0.0, give_up)
+    await _end_or_give_up(connections.migrate_database(database), stop, 0.0, give_up)
 
 
-async def _unless_it_hangs(
+async def _end_or_give_up(
     work: Coroutine[Any, Any, _T],
     stop: Stop,
-    patience_seconds: float,
+    wait_seconds: float,
     give_up: Callable[[], NoReturn],
 ) -> _T:
-    """Do some work to its end, or give up so long after a signal.
+    """Do some work to its end, or give up some seconds after a signal.
 
-    What was not committed is undone by the database, as after a SIGKILL.
+    The database rolls back what was not committed, as after a SIGKILL.
     """
     task = asyncio.create_task(work)
     either: set[asyncio.Future[Any]] = {task, stop}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    if not (await asyncio.wait({task}, timeout=patience_seconds))[0]:
+    if not (await asyncio.wait({task}, timeout=wait_seconds))[0]:
         give_up()
     return await task
 
 
 def _allow_many_connections() -> None:
-    """Raise the soft limit of open files to the hard one: 1024, as often set, are few here."""
+    """Raise the soft limit of open files to the hard one: the usual 1024 is too low."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -199,10 +234,10 @@ def _policy(config: ServeConfig, metrics: Metrics) -> Policy:
 
 @asynccontextmanager
 async def _writing(writer: Writer) -> AsyncIterator[Writer]:
-    """Run the writer's task, and end it when the calls are over and nobody waits any more.
+    """Run the writer's task; end it when the calls are over.
 
-    A transaction that hangs, on a lock or a slow disk, is not waited for: none of its pushes
-    was acknowledged.
+    If a transaction hangs, on a lock or a slow disk, the program ends without it: none of its
+    pushes was acknowledged.
     """
     task = asyncio.create_task(writer.run())
     try:
@@ -215,8 +250,8 @@ async def _writing(writer: Writer) -> AsyncIterator[Writer]:
 
 
 @asynccontextmanager
-async def _keeping(retention_seconds: float | None, writer: Writer) -> AsyncIterator[None]:
-    """Delete what is old as long as the receiver serves."""
+async def _deleting_expired(retention_seconds: float | None, writer: Writer) -> AsyncIterator[None]:
+    """Delete old runs while the receiver serves."""
     if retention_seconds is None:
         yield
         return
@@ -230,27 +265,12 @@ async def _keeping(retention_seconds: float | None, writer: Writer) -> AsyncIter
         await asyncio.wait({task})
 
 
-class _Signals:
-    """SIGTERM and SIGINT: the first asks to end, the second ends at once."""
-
-    def __init__(self) -> None:
-        self.stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._received, number)
-
-    async def first(self) -> str:
-        """Wait for a signal; return its name."""
-        return await self.stop
-
-    def _received(self, number: signal.Signals) -> None:
-        if not self.stop.done():
-            self.stop.set_result(number.name)
-            return
-        _end_at_once("a second signal", 128 + number)
+def _end_at_second(number: int) -> NoReturn:
+    _end_at_once("a second signal", 128 + number)
 
 
 def _end_at_once(reason: str, status: int) -> NoReturn:
-    """End without order: what was acknowledged is committed."""
+    """End immediately: all acknowledged pushes are committed."""
     structlog.get_logger().warning(events.SERVER_KILLED, reason=reason)
     sys.stderr.flush()
     os._exit(status)

@@ -1,6 +1,8 @@
-"""Command line: ``receiver`` serves, ``receiver COMMAND`` does one thing and ends."""
+"""Command line: ``receiver`` serves, ``receiver COMMAND`` does one job and ends."""
 
 import asyncio
+import gc
+import logging
 import sys
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
@@ -9,9 +11,11 @@ from typing import Any, NamedTuple
 import click
 import uvloop
 
-from runmeter.receiver import config, logs
-from runmeter.receiver.errors import StartupError
-from runmeter.receiver.settings import SETTINGS, Setting
+from runmeter.receiver import config
+from runmeter.receiver.settings import SETTINGS
+from runmeter.service import logs
+from runmeter.service.errors import StartupError
+from runmeter.service.settings import click_options
 
 _PROLOGUE = """Store the runs that collectors push, and answer queries for them, over gRPC.
 
@@ -21,14 +25,14 @@ Try it:
 Or with secrets where other users cannot see them:
   RECEIVER_READ_TOKEN=… receiver --hmac-key-file /run/secrets/hmac-keys
 
-Every flag has an environment variable; a flag counts before its variable. Durations are
-written 500ms, 25s, 1m30s, ages 90d and 1d12h as well. Exit status: 0 ended by a signal, 1
+Every flag has an environment variable; a flag overrides its variable. Durations are written
+500ms, 25s, 1m30s, ages also 90d and 1d12h. Exit status: 0 ended by a signal, 1
 cannot serve (address or database), 2 bad flags or variables.
 """
 
 
 class _Command(NamedTuple):
-    """One thing to do: its help, how it is configured, which function of `app` does it."""
+    """A subcommand: its help, its configuration, the function of ``app`` that does it."""
 
     help: str
     load: Callable[[dict[str, object]], Any]
@@ -43,7 +47,7 @@ _COMMANDS = {
         \b
           receiver migrate --db postgres://user@host:5432/runs
 
-        Any number at once: one migrates, the others wait for it.
+        It may run several times at once: one migrates, the others wait for it.
         """,
         config.load_migrate,
         "migrate",
@@ -55,7 +59,7 @@ _COMMANDS = {
           receiver prune --older-than=90d --db metrics.db --dry-run
           receiver prune --older-than=90d --db metrics.db
 
-        Receivers may serve the database meanwhile: transactions are small, with rests between.
+        Receivers may serve the database meanwhile: transactions are small, with pauses between.
         Durations are written 90d, 36h, 1d12h. A running run that is not overdue is kept. Exit
         status: 0 done, 1 the database cannot be used, 2 bad flags or variables, 128 + n ended
         by signal n.
@@ -70,9 +74,9 @@ _COMMANDS = {
           receiver export --db metrics.db > runs.jsonl
           receiver export --db metrics.db | receiver import --db postgres://user@host/runs
 
-        Receivers may serve the database meanwhile; what arrives after the start is left out.
+        Receivers may serve the database meanwhile; runs that arrive after the start are left out.
         Exit status: 0 done, 1 the database cannot be read or the output not written, 2 bad flags
-        or variables, 141 nobody reads the output, 128 + n ended by signal n.
+        or variables, 141 the reader of the output has closed it, 128 + n ended by signal n.
         """,
         config.load_export,
         "export_runs",
@@ -84,8 +88,8 @@ _COMMANDS = {
           receiver import --db metrics.db runs.jsonl
           receiver export --db metrics.db | receiver import --db postgres://user@host/runs
 
-        Times of arrival are kept. Running it again is safe: what is stored is not stored twice.
-        It stops at the first line that cannot be stored; what came before stays. Exit status: 0
+        Times of arrival are kept. Running it again is safe: no run is stored twice. It stops at the
+        first line that cannot be stored; the lines before it stay stored. Exit status: 0
         all is stored, 1 a bad line, a stream that is cut short or an unusable database, 2 bad
         flags or variables, 128 + n ended by signal n.
         """,
@@ -95,6 +99,8 @@ _COMMANDS = {
     ),
 }
 
+_UNSENT = "ExecuteBatchError"  # gRPC's, which it exports only as a part of its core
+
 
 def main() -> None:
     """Run the program; never returns."""
@@ -102,17 +108,24 @@ def main() -> None:
     _command().main(prog_name="receiver")
 
 
+def log_level(record: logging.LogRecord) -> int:
+    """Return the level of a library's record: an answer whose caller has left is not a warning."""
+    kind = record.exc_info[0] if record.exc_info else None
+    is_unsent = kind is not None and kind.__name__ == _UNSENT
+    return logging.DEBUG if is_unsent else record.levelno
+
+
 def _command() -> click.Group:
     def serve(context: click.Context, /, **flags: object) -> None:
         if context.invoked_subcommand is None:
-            _end("serve", config.load_serve, flags)
+            _run_and_exit("serve", config.load_serve, flags)
 
     group = click.Group(
         callback=click.pass_context(serve),
         help=_PROLOGUE,
         invoke_without_command=True,
         subcommand_metavar=f"[{' | '.join(_COMMANDS)}]",
-        params=[*_options("serve"), _version_option()],
+        params=[*click_options(SETTINGS), _version_option()],
     )
     for name, command in _COMMANDS.items():
         group.add_command(_subcommand(name, command))
@@ -126,7 +139,7 @@ def _subcommand(name: str, command: _Command) -> click.Command:
         merged = {
             name: outer.get(name) if value is None else value for name, value in flags.items()
         }
-        _end(command.function, command.load, merged)
+        _run_and_exit(command.function, command.load, merged)
 
     arguments = [
         click.Argument([argument], required=False, metavar=f"[{argument.upper()}]")
@@ -136,26 +149,7 @@ def _subcommand(name: str, command: _Command) -> click.Command:
         name,
         callback=click.pass_context(run),
         help=command.help,
-        params=[*_options(name), *arguments],
-    )
-
-
-def _options(command: str) -> list[click.Parameter]:
-    return [_option(setting) for setting in SETTINGS if command in setting.commands]
-
-
-def _option(setting: Setting) -> click.Option:
-    default = f"; default {setting.default}" if setting.default else ""
-    text = f"{setting.help}  [{setting.variable}{default}]"
-    if not setting.metavar:
-        names = f"{setting.flag}/--no-{setting.flag.removeprefix('--')}"
-        return click.Option([names], default=None, help=text)
-    return click.Option(
-        [setting.flag],
-        metavar=setting.metavar,
-        multiple=setting.repeatable,
-        default=None,
-        help=text,
+        params=[*click_options(SETTINGS, name), *arguments],
     )
 
 
@@ -175,15 +169,21 @@ def _version_option() -> click.Option:
     )
 
 
-def _end(function: str, load: Callable[[dict[str, object]], Any], flags: dict[str, object]) -> None:
-    """Load, run, exit; what cannot start is one sentence on standard error."""
-    from runmeter.receiver import app  # brings gRPC, which has to be quiet by then
+def _run_and_exit(
+    function: str, load: Callable[[dict[str, object]], Any], flags: dict[str, object]
+) -> None:
+    """Load the configuration, run, exit; a failed start is one sentence on standard error."""
+    # nothing of what is imported is garbage: looking for it would be a tenth of a start
+    gc.disable()
+    from runmeter.receiver import app  # imports gRPC, which has to be quiet by then
 
+    gc.freeze()
+    gc.enable()
     run: Callable[[Any], Coroutine[Any, Any, int]] = getattr(app, function)
     try:
         loaded = load(flags)
-        logs.configure(loaded.log.level, loaded.log.format, sys.stderr)
-        # uvloop is for many calls at once, and does not bear closed standard streams
+        logs.configure(loaded.log, sys.stderr, log_level)
+        # uvloop is for many calls at once, and fails if a standard stream is closed
         sys.exit((uvloop if function == "serve" else asyncio).run(run(loaded)))
     except StartupError as error:
         click.echo(f"receiver: {error}", err=True)

@@ -2,39 +2,41 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from runmeter.receiver import values
-from runmeter.receiver.errors import ConfigurationError
-from runmeter.receiver.layers import Flags, Layers
-from runmeter.receiver.logs import FORMATS, LEVELS
-from runmeter.receiver.peers import Networks, parse_networks
+from runmeter.receiver.settings import SETTINGS
 from runmeter.receiver.store.database import Database, parse_database
-from runmeter.receiver.tls import Tls, UnusableFile, load_tls
+from runmeter.service.clients import Networks, networks
+from runmeter.service.errors import ConfigurationError
+from runmeter.service.logs import LogConfig, log_config
+from runmeter.service.settings import Flags, Given
+from runmeter.service.tls import ServerTls, server_tls
+from runmeter.service.values import (
+    Address,
+    address,
+    count,
+    duration,
+    duration_seconds,
+    or_none,
+    size,
+)
 
 _TOKEN = re.compile(r"[!-~]{1,4096}", re.ASCII)  # half of what headers may hold
-_TLS_ROLES = ("cert", "key", "client_ca")
-
-
-class LogConfig(NamedTuple):
-    """How to log; no format: by where standard error goes."""
-
-    level: str
-    format: str | None
+_DAYS = re.compile(r"(?:(\d{1,6})d)?(.*)", re.ASCII)
+_DAY_SECONDS = 86400.0
 
 
 class MigrateConfig(NamedTuple):
-    """What ``receiver migrate`` needs."""
+    """The configuration of ``receiver migrate``."""
 
     database: Database
     log: LogConfig
 
 
 class PruneConfig(NamedTuple):
-    """What ``receiver prune`` needs."""
+    """The configuration of ``receiver prune``."""
 
     database: Database
     older_than_seconds: float
@@ -43,14 +45,14 @@ class PruneConfig(NamedTuple):
 
 
 class ExportConfig(NamedTuple):
-    """What ``receiver export`` needs."""
+    """The configuration of ``receiver export``."""
 
     database: Database
     log: LogConfig
 
 
 class ImportConfig(NamedTuple):
-    """What ``receiver import`` needs; `source` None is standard input."""
+    """The configuration of ``receiver import``; ``source`` None is standard input."""
 
     database: Database
     migrate: bool
@@ -60,9 +62,9 @@ class ImportConfig(NamedTuple):
 
 
 class ServeConfig(NamedTuple):
-    """What serving needs."""
+    """The configuration of ``receiver``."""
 
-    address: str
+    address: Address
     database: Database
     migrate: bool
     read_token: str
@@ -74,183 +76,137 @@ class ServeConfig(NamedTuple):
     call_timeout_seconds: float
     max_auth_failures: int
     trusted_peers: Networks
-    ops_address: str | None
-    tls: Tls | None
+    ops_address: Address | None
+    tls: ServerTls | None
     log: LogConfig
     reread: Callable[[], "ServeConfig"]
 
     def __repr__(self) -> str:
         """Show no secret."""
-        return f"ServeConfig(address={self.address!r}, database={self.database.label!r})"
+        return f"ServeConfig(address={str(self.address)!r}, database={self.database.label!r})"
 
 
 def load_serve(flags: Flags, environ: Mapping[str, str] | None = None) -> ServeConfig:
     """Read the configuration of ``receiver``.
 
-    `flags` holds texts by setting name (``db``), None for what was not given. The `reread` of
-    the result does the same again: only what lies in files can differ.
+    ``flags`` holds texts by setting name (``db``), None for what was not given. The ``reread`` of
+    the result does the same again: only the contents of files can differ.
 
     Raises:
         ConfigurationError: the first setting that is missing or bad.
     """
-    settings = Layers(flags, os.environ if environ is None else environ)
-    database = settings.parsed("db", parse_database)
+    given = _given(flags, environ)
+    database = given.value("db", parse_database)
     return ServeConfig(
-        address=settings.parsed("addr", values.address),
+        address=given.value("addr", address),
         database=database,
-        migrate=_migrates(database, settings),
-        read_token=_read_token(settings),
-        hmac_keys=_hmac_keys(settings),
-        max_token_ttl_seconds=settings.maybe("max_token_ttl", values.ttl_seconds),
-        shutdown_timeout_seconds=settings.parsed("shutdown_timeout", values.shutdown_seconds),
-        max_message_bytes=settings.parsed("max_message_bytes", values.size_bytes),
-        retention_seconds=settings.maybe("retention", values.age_seconds),
-        call_timeout_seconds=settings.parsed("call_timeout", values.call_seconds),
-        max_auth_failures=settings.parsed("max_auth_failures", values.count),
-        trusted_peers=_trusted_peers(settings),
-        ops_address=settings.parsed("ops_addr", values.ops_address),
-        tls=_tls(settings),
-        log=_log(settings),
+        migrate=_migrates(database, given),
+        read_token=_read_token(given),
+        hmac_keys=_hmac_keys(given),
+        max_token_ttl_seconds=given.maybe(
+            "max_token_ttl", duration(1, 876000 * 3600, "1s to 876000h")
+        ),
+        shutdown_timeout_seconds=given.value("shutdown_timeout", duration(0, 3600, "0s to 1h")),
+        max_message_bytes=given.value(
+            "max_message_bytes", size(2**10, 64 * 2**20, "1KiB to 64MiB")
+        ),
+        retention_seconds=given.maybe("retention", _age_seconds),
+        call_timeout_seconds=given.value("call_timeout", duration(1, 3600, "1s to 1h")),
+        max_auth_failures=given.value("max_auth_failures", count()),
+        trusted_peers=given.maybe("trusted_peers", networks) or (),
+        ops_address=given.value("ops_addr", or_none(address)),
+        tls=server_tls(given, for_grpc=True),
+        log=log_config(given),
         reread=partial(load_serve, flags, environ),
     )
 
 
-def load_ops_address(environ: Mapping[str, str] | None = None) -> str | None:
-    """Read where a receiver of this environment serves its pages; raises as `load_serve` does."""
-    settings = Layers({}, os.environ if environ is None else environ)
-    return settings.parsed("ops_addr", values.ops_address)
+def load_ops_address(environ: Mapping[str, str] | None = None) -> Address | None:
+    """Read where a receiver of this environment serves its pages; raises as ``load_serve`` does."""
+    return _given({}, environ).value("ops_addr", or_none(address))
 
 
 def load_migrate(flags: Flags, environ: Mapping[str, str] | None = None) -> MigrateConfig:
-    """Read the configuration of ``receiver migrate``; raises as `load_serve` does."""
-    settings = Layers(flags, os.environ if environ is None else environ)
-    return MigrateConfig(settings.parsed("db", parse_database), _log(settings))
+    """Read the configuration of ``receiver migrate``; raises as ``load_serve`` does."""
+    given = _given(flags, environ)
+    return MigrateConfig(given.value("db", parse_database), log_config(given))
 
 
 def load_prune(flags: Flags, environ: Mapping[str, str] | None = None) -> PruneConfig:
-    """Read the configuration of ``receiver prune``; raises as `load_serve` does."""
-    settings = Layers(flags, os.environ if environ is None else environ)
-    older_than_seconds = settings.maybe("older_than", values.age_seconds)
+    """Read the configuration of ``receiver prune``; raises as ``load_serve`` does."""
+    given = _given(flags, environ)
+    older_than_seconds = given.maybe("older_than", _age_seconds)
     if older_than_seconds is None:
-        raise ConfigurationError("say how old runs must be to be deleted: --older-than=90d")
-    database = settings.parsed("db", parse_database)
-    return PruneConfig(database, older_than_seconds, settings.switch("dry_run"), _log(settings))
+        raise ConfigurationError("give the age of runs to delete: --older-than=90d")
+    database = given.value("db", parse_database)
+    return PruneConfig(database, older_than_seconds, given.switch("dry_run"), log_config(given))
 
 
 def load_export(flags: Flags, environ: Mapping[str, str] | None = None) -> ExportConfig:
-    """Read the configuration of ``receiver export``; raises as `load_serve` does."""
-    settings = Layers(flags, os.environ if environ is None else environ)
-    return ExportConfig(settings.parsed("db", parse_database), _log(settings))
+    """Read the configuration of ``receiver export``; raises as ``load_serve`` does."""
+    given = _given(flags, environ)
+    return ExportConfig(given.value("db", parse_database), log_config(given))
 
 
 def load_import(flags: Flags, environ: Mapping[str, str] | None = None) -> ImportConfig:
-    """Read the configuration of ``receiver import``; raises as `load_serve` does.
+    """Read the configuration of ``receiver import``; raises as ``load_serve`` does.
 
-    `flags` has the argument ``file``, too.
+    ``flags`` also has the argument ``file``.
     """
-    settings = Layers(flags, os.environ if environ is None else environ)
-    database = settings.parsed("db", parse_database)
-    given = flags.get("file")
-    source = None if given in (None, "-") else str(given)
-    migrate = _migrates(database, settings)
-    return ImportConfig(database, migrate, source, settings.switch("skip_bad"), _log(settings))
+    given = _given(flags, environ)
+    database = given.value("db", parse_database)
+    file = flags.get("file")
+    source = None if file in (None, "-") else str(file)
+    migrate = _migrates(database, given)
+    return ImportConfig(database, migrate, source, given.switch("skip_bad"), log_config(given))
 
 
 def quiet_grpc() -> None:
     """Have gRPC write errors only, unless its own variable says otherwise; before its import.
 
-    Its lines have a form of their own, and there is one for every handshake that fails.
+    It writes lines of its own format, one for every handshake that fails.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
-def _migrates(database: Database, settings: Layers) -> bool:
-    return settings.switch("migrate") or database.kind == "sqlite"
+def _given(flags: Flags, environ: Mapping[str, str] | None) -> Given:
+    return Given(SETTINGS, flags, os.environ if environ is None else environ)
 
 
-def _read_token(settings: Layers) -> str:
-    chosen = _chosen(settings, "read_token", "read_token_file")
-    if chosen is None:
+def _migrates(database: Database, given: Given) -> bool:
+    return given.switch("migrate") or database.kind == "sqlite"
+
+
+def _read_token(given: Given) -> str:
+    found = given.secret("read_token")
+    if found is None:
         raise ConfigurationError(
             "a read token is required: set RECEIVER_READ_TOKEN, or --read-token-file to a file "
             "that holds it, or --read-token"
         )
-    _, called, value = settings.origin(chosen)
-    token = _file_text(called, str(value)) if chosen.endswith("_file") else str(value)
+    called, (token,) = found
     if not _TOKEN.fullmatch(token):
         raise ConfigurationError(
             f"{called} must hold one line of at most 4096 characters of printable ASCII without "
-            "spaces: it travels in a header"
+            "spaces: it is sent in a header"
         )
     return token
 
 
-def _hmac_keys(settings: Layers) -> tuple[str, ...]:
-    chosen = _chosen(settings, "hmac_key", "hmac_key_file")
-    if chosen is None:
+def _hmac_keys(given: Given) -> tuple[str, ...]:
+    found = given.secret("hmac_key")
+    if found is None:
         raise ConfigurationError(
             "an HMAC key is required: set RECEIVER_HMAC_KEY, or --hmac-key-file to a file with "
             "one key per line, or --hmac-key; for example 32 random bytes in hex"
         )
-    _, called, value = settings.origin(chosen)
-    if chosen.endswith("_file"):
-        keys = tuple(_file_text(called, str(value)).split("\n"))
-    elif isinstance(value, str):
-        keys = tuple(value.removesuffix("\n").split("\n"))
-    else:
-        keys = tuple(value) if isinstance(value, Sequence) else ()
+    called, keys = found
     for number, key in enumerate(keys, 1):
         if not key:
             raise ConfigurationError(f"{called}: key {number} is empty; give one key per line")
         if not _encodable(key):
             raise ConfigurationError(f"{called}: key {number} must be UTF-8")
     return keys
-
-
-def _trusted_peers(settings: Layers) -> Networks:
-    _, called, value = settings.origin("trusted_peers")
-    given = value if isinstance(value, str) else ",".join(cast(Sequence[str], value or ()))
-    try:
-        return parse_networks(given)
-    except ValueError as error:
-        raise ConfigurationError(f"{called} {error}") from error
-
-
-def _tls(settings: Layers) -> Tls | None:
-    cert, key, client_ca = (settings.maybe(f"tls_{role}", str) for role in _TLS_ROLES)
-    if cert is None and key is None and client_ca is None:
-        return None
-    if cert is None or key is None:
-        missing = "--tls-cert" if cert is None else "--tls-key"
-        raise ConfigurationError(
-            f"{missing} is missing: TLS needs --tls-cert and --tls-key, and may have "
-            "--tls-client-ca"
-        )
-    try:
-        return load_tls(cert, key, client_ca)
-    except UnusableFile as error:
-        _, called, path = settings.origin(f"tls_{error.role}")
-        raise ConfigurationError(f"{called} {str(path)!r} {error}") from error
-
-
-def _chosen(settings: Layers, plain: str, from_file: str) -> str | None:
-    """Say which of a secret and its file counts: the flag's one, else the environment's."""
-    layers = {name: settings.layer(name) for name in (plain, from_file)}
-    if not any(layers.values()):
-        return None
-    if layers[plain] == layers[from_file]:
-        one, other = settings.origin(plain)[1], settings.origin(from_file)[1]
-        raise ConfigurationError(f"{one} and {other} are both given; give one of them")
-    return max(layers, key=layers.__getitem__)
-
-
-def _file_text(called: str, path: str) -> str:
-    """Return the text of a secret file without its one trailing newline."""
-    try:
-        return Path(path).read_bytes().decode().removesuffix("\n")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ConfigurationError(f"{called} {path!r} cannot be read: {reason}") from error
 
 
 def _encodable(text: str) -> bool:
@@ -261,8 +217,15 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def _log(settings: Layers) -> LogConfig:
-    return LogConfig(
-        settings.parsed("log_level", values.one_of(tuple(LEVELS))),
-        settings.maybe("log_format", values.one_of(FORMATS)),
-    )
+def _age_seconds(text: str) -> float:
+    """Parse an age of 1 second to 36500 days, which may begin with days: ``1d12h``."""
+    found = _DAYS.fullmatch(text)
+    days, rest = (found[1], found[2]) if found else (None, text)
+    seconds = int(days or 0) * _DAY_SECONDS
+    try:
+        seconds += duration_seconds(rest) if rest or days is None else 0.0
+    except ValueError as error:
+        raise ValueError("must be a duration such as 90d, 36h or 1d12h") from error
+    if not 1 <= seconds <= 36500 * _DAY_SECONDS:
+        raise ValueError("must be a duration of 1s to 36500d")
+    return seconds

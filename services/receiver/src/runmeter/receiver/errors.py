@@ -1,33 +1,32 @@
-"""Everything that can go wrong, one tree; the facts are attributes, the text is built from them.
+"""Errors, as one tree; the facts are attributes, the text is built from them.
 
-ReceiverError
-├── StartupError                ends the program before it serves
-│   ├── ConfigurationError      exit 2: a flag or variable is missing or bad
-│   ├── AddressUnusable         exit 1: the port is taken, the address is not of this machine
+├── StartupError                ends the program before it serves (runmeter.service.errors)
 │   ├── DatabaseUnusable        exit 1: cannot be opened, written, or is not migrated
-│   └── StreamUnusable          exit 1: what is exported cannot be written, or imported read
+│   └── StreamUnusable          exit 1: an export cannot be written, an import cannot be read
 ├── LineRejected                a line of an import holds no run that can be stored
-├── Interrupted                 a signal ends a command before its end
-└── CallError                   ends one call; `rpc.handling.CODES` says with which status
-    ├── InvalidRequest          fields are bad, all of them are named
+├── Interrupted                 a signal ended a command early
+└── CallError                   ends one call; ``rpc.handling.CODES`` has its status
+    ├── InvalidRequest          fields are invalid; the error lists them
     ├── MalformedRequest        the bytes are no message
     ├── MessageTooLarge         larger than --max-message-bytes
     ├── UnknownMethod           no such method here
-    ├── Unauthenticated         nobody known
+    ├── Unauthenticated         the bearer is missing or not accepted
     │   ├── BearerMissing
     │   ├── BearerUnknown
     │   └── TokenExpired
-    ├── WrongScope              a push token, but not for this scope
+    ├── WrongScope              a push token for another scope
     ├── PushConflict            an equal push with other content is stored
-    ├── Busy                    too many pushes wait
-    ├── TooManyFailures         a refused bearer, of a caller that sends too many of them
+    ├── Busy                    too many pushes are waiting
+    ├── TooManyFailures         a refused bearer, after too many of this caller
     ├── CallTooLong             longer than --call-timeout
     └── Unavailable             not now
         ├── StoreUnavailable    the database cannot be read or written
-        └── ShuttingDown        the receiver is about to end
+        └── ShuttingDown        the receiver is ending
 """
 
 from typing import NamedTuple
+
+from runmeter.service.errors import StartupError
 
 
 class Violation(NamedTuple):
@@ -35,31 +34,6 @@ class Violation(NamedTuple):
 
     field: str
     reason: str
-
-
-class ReceiverError(Exception):
-    """Anything this package raises on purpose."""
-
-
-class StartupError(ReceiverError):
-    """The program cannot start; the text tells the person at the terminal what to do."""
-
-    exit_code = 1
-
-
-class ConfigurationError(StartupError):
-    """A flag or variable is missing or bad."""
-
-    exit_code = 2
-
-
-class AddressUnusable(StartupError):
-    """The address to listen on cannot be bound."""
-
-    def __init__(self, address: str, reason: str) -> None:
-        super().__init__(f"cannot listen on {address}: {reason}")
-        self.address = address
-        self.reason = reason
 
 
 class DatabaseUnusable(StartupError):
@@ -72,7 +46,7 @@ class DatabaseUnusable(StartupError):
 
 
 class StreamUnusable(StartupError):
-    """A file or stream cannot be read or written. `doing` is for example "read runs.jsonl"."""
+    """A file or stream cannot be read or written. ``doing`` is for example "read runs.jsonl"."""
 
     def __init__(self, doing: str, reason: str) -> None:
         super().__init__(f"cannot {doing}: {reason}")
@@ -80,7 +54,7 @@ class StreamUnusable(StartupError):
         self.reason = reason
 
 
-class LineRejected(ReceiverError):
+class LineRejected(Exception):
     """A line of an import holds no run that can be stored."""
 
     def __init__(self, reason: str) -> None:
@@ -88,22 +62,22 @@ class LineRejected(ReceiverError):
         self.reason = reason
 
 
-class Interrupted(ReceiverError):
-    """A signal, by its name, ends a command before its end."""
+class Interrupted(Exception):
+    """A signal ended a command early."""
 
     def __init__(self, signal_name: str) -> None:
         super().__init__(f"ended by {signal_name}")
         self.signal_name = signal_name
 
 
-class CallError(ReceiverError):
-    """One call fails; the text is for the caller and says nothing about our inside."""
+class CallError(Exception):
+    """One call fails; the text is for the caller and shows nothing internal."""
 
     retry_after_seconds: float | None = None
 
 
 class InvalidRequest(CallError):
-    """Fields are bad. `omitted_count` more violations were found than are listed."""
+    """Fields are invalid; ``omitted_count`` violations are not listed."""
 
     def __init__(self, violations: tuple[Violation, ...], omitted_count: int = 0) -> None:
         listed = "; ".join(f"{field}: {reason}" for field, reason in violations)
@@ -121,7 +95,7 @@ class MalformedRequest(CallError):
 
 
 class MessageTooLarge(CallError):
-    """No message of the allowed size came."""
+    """The message is larger than allowed."""
 
     def __init__(self, allowed_bytes: int) -> None:
         super().__init__(f"no message of at most {allowed_bytes} bytes came")
@@ -136,18 +110,18 @@ class UnknownMethod(CallError):
 
 
 class Unauthenticated(CallError):
-    """The caller is nobody known."""
+    """The bearer is missing or not accepted."""
 
 
 class BearerMissing(Unauthenticated):
-    """No single bearer came with the call."""
+    """The call has no bearer, or several."""
 
     def __init__(self) -> None:
         super().__init__("send the metadata `authorization: Bearer <token>`, once")
 
 
 class BearerUnknown(Unauthenticated):
-    """The bearer is not one that this method takes."""
+    """The bearer is not of the kind that this method accepts."""
 
     def __init__(self, wanted: str) -> None:
         super().__init__(f"the bearer is not {wanted}")
@@ -155,7 +129,7 @@ class BearerUnknown(Unauthenticated):
 
 
 class TokenExpired(Unauthenticated):
-    """A push token for this scope whose time is over."""
+    """A push token for this scope that has expired."""
 
     def __init__(self) -> None:
         super().__init__("the push token has expired; ask for a new one")
@@ -189,12 +163,12 @@ class Busy(CallError):
 
 
 class TooManyFailures(CallError):
-    """A refused bearer, as `cause` says, after too many of them."""
+    """A refused bearer, as ``cause`` says, after too many."""
 
     def __init__(self, cause: CallError, wait_seconds: float) -> None:
         super().__init__(
             f"{cause} (and there were too many refused calls from here or with this bearer; "
-            "a good bearer is taken all the same)"
+            "a good bearer is still accepted)"
         )
         self.cause = cause
         self.retry_after_seconds = max(1.0, wait_seconds)
@@ -209,11 +183,11 @@ class CallTooLong(CallError):
 
 
 class Unavailable(CallError):
-    """Not now; the same call may go through later."""
+    """Not possible now; the same call may succeed later."""
 
 
 class StoreUnavailable(Unavailable):
-    """The database cannot be read or written. `reason` is for the caller, the cause for us."""
+    """The database cannot be read or written; ``reason`` is for the caller, the cause for us."""
 
     retry_after_seconds = 5.0
 
@@ -223,7 +197,7 @@ class StoreUnavailable(Unavailable):
 
 
 class ShuttingDown(Unavailable):
-    """The receiver is about to end."""
+    """The receiver is ending."""
 
     retry_after_seconds = 1.0
 

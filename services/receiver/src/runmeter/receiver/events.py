@@ -1,11 +1,10 @@
 """All log events: a constant each, and in EVENTS what it means and which keys it may carry.
 
 A line written during a call also has the keys that the call has bound so far (those of
-`rpc.finished`).
+``rpc.finished``).
 """
 
 from runmeter.service.events import LIBRARY_EVENTS, Event
-from runmeter.service.events import LIBRARY_WARNED as LIBRARY_WARNED
 
 SERVER_STARTED = "server.started"
 SHUTDOWN_REQUESTED = "shutdown.requested"

@@ -33,7 +33,7 @@ class Listing(NamedTuple):
 
 
 class RunQuery:
-    """Answers queries. `clock` returns unix seconds."""
+    """Lists runs. ``clock`` returns unix seconds."""
 
     def __init__(
         self, find_runs: FindRuns, read_runs: ReadRuns, clock: Callable[[], float]
@@ -43,7 +43,7 @@ class RunQuery:
         self._clock = clock
 
     async def find(self, wanted: RunFilter) -> Listing:
-        """Find what answers a query, without reading a payload."""
+        """Find the runs that answer a query, without reading a payload."""
         now_ms = int(self._clock() * 1000)
         runs = await self._find_runs(wanted, now_ms)
         more = len(runs) > wanted.limit
@@ -68,14 +68,14 @@ class RunQuery:
 
 
 class GroupQuery:
-    """Answers which repositories and jobs have runs. `clock` returns unix seconds."""
+    """Lists repositories and jobs that have runs. ``clock`` returns unix seconds."""
 
     def __init__(self, list_groups: ListGroups, clock: Callable[[], float]) -> None:
         self._list_groups = list_groups
         self._clock = clock
 
     async def find(self, wanted: GroupFilter) -> GroupPage:
-        """Find one page; what is not known has none."""
+        """Find one page; an unknown repository has none."""
         groups = await self._list_groups(wanted, int(self._clock() * 1000))
         more = len(groups) > wanted.limit
         groups = groups[: wanted.limit]
@@ -83,7 +83,7 @@ class GroupQuery:
 
 
 def pages_of(runs: Iterable[ListedRun]) -> Iterator[list[ListedRun]]:
-    """Cut into pages of up to 100 runs or 1 MiB of payload; a larger run stands alone."""
+    """Split into pages of up to 100 runs or 1 MiB of payload; a larger run has its own page."""
     page: list[ListedRun] = []
     size_bytes = 0
     for run in runs:
@@ -97,7 +97,7 @@ def pages_of(runs: Iterable[ListedRun]) -> Iterator[list[ListedRun]]:
 
 
 def _etag(runs: list[ListedRun], next_before_id: int | None) -> str:
-    """Digest what can change: which runs, their revision, state as read, update."""
+    """Digest what can change: the ids, and of each run revision, state as read and update."""
     facts = [[run.id, run.revision, int(run.state), run.updated_at_ms] for run in runs]
     text = json.dumps([next_before_id, facts], separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]

@@ -24,7 +24,7 @@ class Deleted(NamedTuple):
 
 
 class Clocks(NamedTuple):
-    """`wall` returns unix seconds, `monotonic` seconds since some moment."""
+    """``wall`` returns unix seconds, ``monotonic`` seconds since some moment."""
 
     wall: Callable[[], float]
     monotonic: Callable[[], float]
@@ -38,7 +38,7 @@ async def keep_retention(
         try:
             await _sweep(older_than_seconds, delete, writer, clocks)
         except StoreUnavailable:
-            pass  # the log has it; the next sweep tries again
+            pass  # it is logged; the next sweep tries again
         except ShuttingDown:
             return
         await asyncio.sleep(min(max(older_than_seconds / 10, 1.0), SWEEP_SECONDS))
@@ -62,5 +62,5 @@ async def _sweep(older_than_seconds: float, delete: Delete, writer: Writer, cloc
 
 
 def bounds(older_than_seconds: float, now_seconds: float) -> tuple[int, int]:
-    """Return before when the last push must have come for a run to go, and now; milliseconds."""
+    """Return the time of the last push before which a run is deleted, and now, in ms."""
     return int((now_seconds - older_than_seconds) * 1000), int(now_seconds * 1000)

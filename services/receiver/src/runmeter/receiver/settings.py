@@ -1,45 +1,21 @@
-"""All settings: flag, variable, default, what it is for. Help and documentation show these."""
+"""All settings: flag, variable, default, help. ``--help`` and the documentation show these."""
 
-from typing import NamedTuple
+from runmeter.service.settings import Setting
 
-SERVE = ("serve",)
 EVERY = ("serve", "migrate", "prune", "export", "import")
-
-
-class Setting(NamedTuple):
-    """One setting. `metavar` empty: a switch. `default` None: not set.
-
-    `commands` are those it is a flag of; "serve" is ``receiver`` without a command.
-    """
-
-    name: str
-    metavar: str
-    default: str | None
-    help: str
-    secret: bool = False
-    repeatable: bool = False
-    commands: tuple[str, ...] = SERVE
-
-    @property
-    def flag(self) -> str:
-        """Return ``--like-this``."""
-        return f"--{self.name.replace('_', '-')}"
-
-    @property
-    def variable(self) -> str:
-        """Return ``RECEIVER_LIKE_THIS``."""
-        return f"RECEIVER_{self.name.upper()}"
 
 
 SETTINGS = (
     Setting(
-        "addr",
+        "--addr",
+        "RECEIVER_ADDR",
         "HOST:PORT",
         ":50051",
         "Where to serve gRPC. Without a host: on all interfaces; port 0: any free one.",
     ),
     Setting(
-        "db",
+        "--db",
+        "RECEIVER_DB",
         "DATABASE",
         "metrics.db",
         "A SQLite file (a path, or sqlite://path), or postgres://user@host:port/name, with "
@@ -48,7 +24,8 @@ SETTINGS = (
         commands=EVERY,
     ),
     Setting(
-        "read_token",
+        "--read-token",
+        "RECEIVER_READ_TOKEN",
         "TOKEN",
         None,
         "Bearer that may read runs and mint push tokens. Required, here or as a file. Other "
@@ -56,14 +33,16 @@ SETTINGS = (
         secret=True,
     ),
     Setting(
-        "read_token_file",
+        "--read-token-file",
+        "RECEIVER_READ_TOKEN_FILE",
         "FILE",
         None,
         "File that holds the read token. Files of secrets and certificates are read again at "
         "SIGHUP.",
     ),
     Setting(
-        "hmac_key",
+        "--hmac-key",
+        "RECEIVER_HMAC_KEY",
         "KEY",
         None,
         "Key that push tokens are made and checked with, at least 16 bytes. Required, here or as "
@@ -72,97 +51,139 @@ SETTINGS = (
         secret=True,
         repeatable=True,
     ),
-    Setting("hmac_key_file", "FILE", None, "File that holds the HMAC keys, one per line."),
     Setting(
-        "max_token_ttl",
-        "DURATION",
+        "--hmac-key-file",
+        "RECEIVER_HMAC_KEY_FILE",
+        "FILE",
         None,
-        "Longest life of a push token, and the life of one asked for without expiry.",
+        "File that holds the HMAC keys, one per line.",
     ),
     Setting(
-        "shutdown_timeout",
+        "--max-token-ttl",
+        "RECEIVER_MAX_TOKEN_TTL",
+        "DURATION",
+        None,
+        "Longest lifetime of a push token, and the lifetime where none is requested.",
+    ),
+    Setting(
+        "--shutdown-timeout",
+        "RECEIVER_SHUTDOWN_TIMEOUT",
         "DURATION",
         "25s",
-        "After SIGTERM or SIGINT calls have so long to end. A second signal ends at once.",
+        "Time for open calls to end after SIGTERM or SIGINT. A second signal ends the receiver at "
+        "once.",
     ),
     Setting(
-        "call_timeout",
+        "--call-timeout",
+        "RECEIVER_CALL_TIMEOUT",
         "DURATION",
         "60s",
-        "Longest call, whatever its caller's deadline: beyond it calls end as DEADLINE_EXCEEDED.",
+        "Longest call, even if the caller's deadline is later; longer ones end as "
+        "DEADLINE_EXCEEDED.",
     ),
     Setting(
-        "max_auth_failures",
+        "--max-auth-failures",
+        "RECEIVER_MAX_AUTH_FAILURES",
         "COUNT",
         "300",
-        "Refused bearers a minute, by caller and by bearer, that are answered and logged one by "
-        "one; beyond it they are RESOURCE_EXHAUSTED. A good bearer is always taken.",
+        "Refused bearers per minute, of a caller and of a bearer, that are answered and logged one "
+        "by one; further ones are RESOURCE_EXHAUSTED. A good bearer is always accepted.",
     ),
     Setting(
-        "trusted_peers",
+        "--trusted-peers",
+        "RECEIVER_TRUSTED_PEERS",
         "NETWORKS",
         None,
-        "Addresses or networks of gateways, with commas between, whose x-forwarded-for says who "
-        "calls; may be repeated. With --tls-client-ca every peer is believed.",
+        "Addresses or networks of gateways, with commas between, whose x-forwarded-for names the "
+        "caller; may be repeated. With --tls-client-ca every peer is trusted.",
         repeatable=True,
     ),
     Setting(
-        "max_message_bytes",
+        "--max-message-bytes",
+        "RECEIVER_MAX_MESSAGE_BYTES",
         "SIZE",
         "1MiB",
         "Largest request: bytes, or with Ki, KiB, Mi, MiB.",
     ),
     Setting(
-        "tls_cert",
+        "--tls-cert",
+        "RECEIVER_TLS_CERT",
         "FILE",
         None,
         "Certificate to serve gRPC over TLS with, PEM, the chain behind it. With --tls-key.",
     ),
-    Setting("tls_key", "FILE", None, "Key of that certificate, PEM, without passphrase."),
     Setting(
-        "tls_client_ca",
+        "--tls-key",
+        "RECEIVER_TLS_KEY",
         "FILE",
         None,
-        "CAs, PEM: clients must show a certificate of one of these (mutual TLS).",
+        "Key of that certificate, PEM, without passphrase.",
     ),
     Setting(
-        "ops_addr",
+        "--tls-client-ca",
+        "RECEIVER_TLS_CLIENT_CA",
+        "FILE",
+        None,
+        "CAs, PEM: clients must have a certificate of one of these (mutual TLS).",
+    ),
+    Setting(
+        "--ops-addr",
+        "RECEIVER_OPS_ADDR",
         "HOST:PORT",
         ":9464",
-        "Where to serve /metrics, /healthz and /readyz over HTTP, in the clear and to everyone; "
-        "none: nowhere.",
+        "Where to serve /metrics, /healthz and /readyz over HTTP, unencrypted and without a "
+        "bearer; none: do not serve them.",
     ),
     Setting(
-        "migrate",
+        "--migrate",
+        "RECEIVER_MIGRATE",
         "",
         None,
         "Bring a PostgreSQL schema up to date before serving or importing; SQLite always is.",
         commands=("serve", "import"),
     ),
     Setting(
-        "retention",
+        "--retention",
+        "RECEIVER_RETENTION",
         "DURATION",
         None,
         "Delete runs whose last push is older. Without: keep them all.",
     ),
     Setting(
-        "older_than",
+        "--older-than",
+        "RECEIVER_OLDER_THAN",
         "DURATION",
         None,
         "Delete runs whose last push is older, for example 90d. Required.",
         commands=("prune",),
     ),
-    Setting("dry_run", "", None, "Only count what would be deleted.", commands=("prune",)),
     Setting(
-        "skip_bad",
+        "--dry-run",
+        "RECEIVER_DRY_RUN",
         "",
         None,
-        "Leave lines out that cannot be stored and go on; the exit status is 1 all the same.",
+        "Only count what would be deleted.",
+        commands=("prune",),
+    ),
+    Setting(
+        "--skip-bad",
+        "RECEIVER_SKIP_BAD",
+        "",
+        None,
+        "Skip lines that cannot be stored; the exit status is still 1.",
         commands=("import",),
     ),
-    Setting("log_level", "LEVEL", "info", "debug, info, warning or error.", commands=EVERY),
     Setting(
-        "log_format",
+        "--log-level",
+        "RECEIVER_LOG_LEVEL",
+        "LEVEL",
+        "info",
+        "debug, info, warning or error.",
+        commands=EVERY,
+    ),
+    Setting(
+        "--log-format",
+        "RECEIVER_LOG_FORMAT",
         "FORMAT",
         None,
         "json or text. Without: text on a terminal, json elsewhere.",

@@ -1,4 +1,4 @@
-"""Bearers: who may do what. Nothing is stored; push tokens are HMACs of their scope."""
+"""Bearers and what they permit. Nothing is stored; push tokens are HMACs of their scope."""
 
 import hashlib
 import hmac
@@ -37,7 +37,7 @@ def parse_bearer(authorizations: Sequence[str | bytes]) -> str:
 
 
 def parse_push_token(text: str) -> PushToken:
-    """Parse 64 lower-case hex digits, with ``.<unix seconds>`` behind them if it expires.
+    """Parse 64 lower-case hex digits, followed by ``.<unix seconds>`` if it expires.
 
     Raises:
         BearerUnknown: it has another form.
@@ -56,11 +56,11 @@ class ReadToken:
         self.replace(token)
 
     def replace(self, token: str) -> None:
-        """Let another token in, and the one before no more."""
+        """Accept this token instead of the previous one."""
         self._digest = hashlib.sha256(token.encode()).digest()
 
     def check(self, bearer: str) -> None:
-        """Raise BearerUnknown unless the bearer is the read token; takes the same time for all."""
+        """Raise BearerUnknown unless the bearer is the read token, in constant time."""
         if not hmac.compare_digest(hashlib.sha256(bearer.encode()).digest(), self._digest):
             raise BearerUnknown("the read token")
 
@@ -89,7 +89,7 @@ class Keyring:
         """
         message = push_message(scope, token.expires_at_unix)
         verified = False
-        for key in self._keys:  # all of them: the time tells nothing about which
+        for key in self._keys:  # all of them: the time does not show which
             verified |= hmac.compare_digest(_mac(key, message), token.mac_hex)
         if not verified:
             raise WrongScope
@@ -98,7 +98,7 @@ class Keyring:
 
 
 def push_message(scope: Scope, expires_at_unix: int | None) -> bytes:
-    """Return what is signed: each name after its length, so that no two scopes look alike."""
+    """Return what is signed; each name follows its length, so no two scopes are equal."""
     parts = [_DOMAIN]
     for name in scope:
         raw = name.encode()

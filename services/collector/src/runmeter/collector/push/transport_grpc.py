@@ -4,13 +4,15 @@ import json
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from runmeter.collector.config.endpoint import Endpoint
 from runmeter.collector.errors import ForeignError
 from runmeter.collector.model import Acknowledgement
 from runmeter.collector.push.delivery import Kind, PushError, Tls
-from runmeter.collector.push.wire import retry_after_seconds, to_wire
 from runmeter.v1 import ingest_service_pb2, ingest_service_pb2_grpc
+from runmeter.v1.json_reading import run_from_json
 
 _MESSAGE_BYTES = 8 * 1024 * 1024
 _DETAILS = "grpc-status-details-bin"
@@ -69,9 +71,9 @@ class GrpcTransport:
     def send(self, run: dict[str, Any], timeout_seconds: float) -> Acknowledgement:
         """Push once; after a failure the connection is closed."""
         try:
-            message = to_wire(run)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ForeignError(f"is not a run as this version writes it: {error!r}") from error
+            message = run_from_json(run, exact=True)
+        except ValueError as error:
+            raise ForeignError(f"is not a run as this version writes it: {error}") from error
         if self._channel is None:
             self._channel = self._open()
         stub = ingest_service_pb2_grpc.IngestServiceStub(self._channel)
@@ -134,7 +136,20 @@ def _push_error(endpoint: Endpoint, error: Any) -> PushError:
 def _hint_seconds(error: Any) -> float | None:
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS and isinstance(value, bytes):
-            return retry_after_seconds(value)
+            return _retry_after_seconds(value)
         if key == "retry-after" and isinstance(value, str) and value.isdecimal():
             return float(value[:9])
+    return None
+
+
+def _retry_after_seconds(details: bytes) -> float | None:
+    """Return when to ask again, from the google.rpc.Status of a refused call; None: not given."""
+    found = error_details_pb2.RetryInfo()
+    try:
+        for detail in status_pb2.Status.FromString(details).details:
+            if detail.Unpack(found):
+                delay = found.retry_delay
+                return float(delay.seconds + delay.nanos / 1e9)
+    except DecodeError:
+        pass
     return None

@@ -1,10 +1,7 @@
-"""The application: the routes, and what every request and answer goes through."""
-
-from __future__ import annotations
+"""The application: routes, settings of Sanic, and what applies to every request and answer."""
 
 import time
 from collections.abc import Callable
-from typing import Final
 
 from sanic import Sanic
 from sanic.config import Config
@@ -28,9 +25,9 @@ from runmeter.gateway.web.server import (
     context,
 )
 
-DRAIN_BYTES: Final = 8 * 1024 * 1024
-"""So much of a body that is not wanted is still read: a client that only reads the answer after
-sending gets it. Beyond that the connection is closed."""
+DRAIN_BYTES = 8 * 1024 * 1024
+"""Bytes of an unwanted body that are still read, for clients that read the answer after sending
+all of it. Beyond that the connection is closed."""
 
 
 def create_app(
@@ -42,14 +39,14 @@ def create_app(
     name: str = "gateway",
     clock: Callable[[], float] = time.monotonic,
 ) -> App:
-    """Compose the application; nothing is opened before the server starts."""
-    settings = Config(env_prefix=None)  # not from SANIC_…: `config` reads the environment
+    """Make the application; it opens nothing before the server starts."""
+    settings = Config(env_prefix=None)  # no variables SANIC_…: only `config` reads the environment
     settings.update(
         {
             "ACCESS_LOG": False,
             "AUTO_EXTEND": False,
             "MOTD": False,
-            "KEEP_ALIVE_TIMEOUT": edge.patience.idle_seconds,
+            "KEEP_ALIVE_TIMEOUT": edge.timeouts.idle_seconds,
             "REQUEST_MAX_HEADER_SIZE": HEAD_BYTES_MAX,
             "REQUEST_MAX_SIZE": limits.max_bytes + DRAIN_BYTES,
         }

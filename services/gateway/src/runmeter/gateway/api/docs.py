@@ -1,38 +1,43 @@
-"""``/openapi.json`` and ``/docs``: the API, described for programs and for people.
+"""``/openapi.json`` and ``/docs``: the description of the API, for programs and for people.
 
-The page loads nothing from another host; its policy lets it do no more than it needs to.
+The page loads nothing from another host, and its policy allows only what it needs. Each answer is
+made when it is asked for the first time, in a thread: that takes tens of milliseconds.
 """
 
-from __future__ import annotations
-
+import asyncio
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from sanic import Blueprint, HTTPResponse
 from sanic.exceptions import NotFound
 
 from runmeter.gateway.api.paging import is_known, wants_gzip
-from runmeter.gateway.openapi.routes import describe
 from runmeter.gateway.schemas.api import encode
 from runmeter.gateway.web.encoding import Gzip
 from runmeter.gateway.web.request import GatewayRequest
 
-POLICY: Final = (
+POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_STATIC: Final = Path(__file__).parents[1] / "static"
-_ASSETS: Final = {
-    "start.js": "text/javascript; charset=utf-8",
-    "swagger-ui/swagger-ui-bundle.js": "text/javascript; charset=utf-8",
-    "swagger-ui/swagger-ui.css": "text/css; charset=utf-8",
+_STATIC = Path(__file__).parents[1] / "static"
+_ASSETS = {
+    "start.js": "start.js",
+    "swagger-ui-bundle.js": "swagger-ui/swagger-ui-bundle.js",
+    "swagger-ui.css": "swagger-ui/swagger-ui.css",
+}
+_MEDIA = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
 }
 
 
 class _File(NamedTuple):
-    """What is answered, always the same, in either coding."""
+    """An answer that is always the same, plain and compressed."""
 
     body: bytes
     gzipped: bytes
@@ -41,31 +46,38 @@ class _File(NamedTuple):
 
 
 def docs_blueprint() -> Blueprint:
-    """Make the routes that describe the API; reads what they answer."""
+    """Make the routes that describe the API."""
     blueprint = Blueprint("docs")
-    described = _file(encode(describe()), "application/json")
-    page = _file((_STATIC / "docs.html").read_bytes(), "text/html; charset=utf-8")
-    assets = {
-        Path(name).name: _file((_STATIC / name).read_bytes(), media)
-        for name, media in _ASSETS.items()
-    }
 
     async def openapi(request: GatewayRequest) -> HTTPResponse:
-        return _answer(request, described)
+        return _answer(request, await asyncio.to_thread(_document))
 
     async def docs(request: GatewayRequest) -> HTTPResponse:
-        return _answer(request, page)
+        return _answer(request, await asyncio.to_thread(_static, "docs.html"))
 
     async def docs_asset(request: GatewayRequest, asset: str) -> HTTPResponse:
-        if asset not in assets:
+        if asset not in _ASSETS:
             raise NotFound
-        return _answer(request, assets[asset])
+        return _answer(request, await asyncio.to_thread(_static, _ASSETS[asset]))
 
     methods = ["GET", "HEAD"]
     blueprint.add_route(openapi, "/openapi.json", methods)
     blueprint.add_route(docs, "/docs", methods)
     blueprint.add_route(docs_asset, "/docs/<asset>", methods)
     return blueprint
+
+
+@cache
+def _document() -> _File:
+    from runmeter.gateway.openapi.routes import describe  # not needed for a start
+
+    return _file(encode(describe()), "application/json")
+
+
+@cache
+def _static(name: str) -> _File:
+    path = _STATIC / name
+    return _file(path.read_bytes(), _MEDIA[path.suffix])
 
 
 def _file(body: bytes, media: str) -> _File:

@@ -1,6 +1,4 @@
-"""``/health``: the process serves. Says nothing about the receiver."""
-
-from __future__ import annotations
+"""``/health``: the process serves; the receiver is not asked."""
 
 from sanic import Blueprint, HTTPResponse
 

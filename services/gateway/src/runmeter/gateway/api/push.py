@@ -1,6 +1,4 @@
-"""``/api/v1/metrics``: take in the summary of a run."""
-
-from __future__ import annotations
+"""``POST /api/v1/metrics``: store a run."""
 
 from sanic import Blueprint, HTTPResponse
 
@@ -11,7 +9,7 @@ from runmeter.gateway.web.request import GatewayRequest
 
 
 def metrics_blueprint(backend: Backend, limits: BodyLimits) -> Blueprint:
-    """Make the routes that take runs in."""
+    """Make the route that stores runs."""
     blueprint = Blueprint("metrics")
 
     @blueprint.post("/api/v1/metrics", stream=True)

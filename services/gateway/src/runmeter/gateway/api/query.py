@@ -1,10 +1,8 @@
-"""Paths and query strings: raw text to names and a query, each part decoded exactly once."""
-
-from __future__ import annotations
+"""Paths and query strings to names and queries; each part is decoded exactly once."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, unquote_to_bytes, urlencode
 
 from runmeter.gateway.errors import FieldError, InvalidRequest
@@ -12,10 +10,10 @@ from runmeter.gateway.schemas.api import RunState
 from runmeter.gateway.schemas.describe import AFTER, INT64_MAX, LIMIT_MAX, LOOSE_PATH, PATH, TEXT
 from runmeter.gateway.schemas.instant import Instant, parse_instant
 
-_BROKEN_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
+_BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
 
-STATES: Final[Mapping[str, tuple[RunState, ...]]] = {
+STATES: Mapping[str, tuple[RunState, ...]] = {
     "running": ("running",),
     "interrupted": ("interrupted",),
     "completed": ("completed",),
@@ -24,12 +22,12 @@ STATES: Final[Mapping[str, tuple[RunState, ...]]] = {
 
 
 Parameters: TypeAlias = Mapping[str, tuple[str, Callable[[str], Any]]]
-"""What a path takes: name of a parameter → field of the query, and what reads its text (or raises
-ValueError, whose text is the reason)."""
+"""Parameters of a path: name → field of the query, and the parser of its text, which raises
+ValueError with the reason."""
 
 
-class Asked(NamedTuple):
-    """What a request asks for: names by field, parameters as they were written, and as read."""
+class Parsed(NamedTuple):
+    """Names by field, parameters as they were written, and their values by field."""
 
     names: dict[str, str]
     parameters: dict[str, str]
@@ -50,15 +48,14 @@ def decode_component(raw: str) -> str:
         raise ValueError("is not UTF-8 once it is percent-decoded") from None
 
 
-def asked(names: Mapping[str, str], query_string: str, known: Parameters) -> Asked:
-    """Read raw path parts, each under its field, and a query string.
+def parse(names: Mapping[str, str], query_string: str, known: Parameters) -> Parsed:
+    """Parse raw path parts, each under its field, and a query string.
 
-    Only their form is checked: whether a limit is allowed is the receiver's to say, after it
-    has checked the token. Of a request that is refused here it never hears: so what it would
-    refuse is told as well.
+    Ranges are for the receiver to check, after the token. A request that is refused here does not
+    reach it: then ranges are checked here, so that the answer lists all bad fields.
 
     Raises:
-        InvalidRequest: with all that is wrong, at most `ERRORS_MAX` entries.
+        InvalidRequest: with all bad fields, at most `ERRORS_MAX`.
     """
     errors: list[FieldError] = []
     decoded = _decoded(names, errors)
@@ -66,8 +63,8 @@ def asked(names: Mapping[str, str], query_string: str, known: Parameters) -> Ask
     values = _parsed(parameters, known, errors)
     if errors:
         errors += out_of_range(decoded | {n: values.get(known[n][0]) for n in parameters})
-        raise InvalidRequest("The path or the query string is not as it must be.", *errors)
-    return Asked(decoded, parameters, values)
+        raise InvalidRequest("The path or the query string is invalid.", *errors)
+    return Parsed(decoded, parameters, values)
 
 
 def _decoded(raw: Mapping[str, str], errors: list[FieldError]) -> dict[str, str]:
@@ -82,7 +79,7 @@ def _decoded(raw: Mapping[str, str], errors: list[FieldError]) -> dict[str, str]
 
 
 def path_of(*names: str) -> str:
-    """Write names as parts of a path; each stays one part, whatever it holds."""
+    """Write names as parts of a path; a slash in a name is escaped."""
     return "/".join(quote(name, safe="") for name in names)
 
 
@@ -112,7 +109,7 @@ def _split(query_string: str, known: Parameters, errors: list[FieldError]) -> di
 def _parsed(
     parameters: Mapping[str, str], known: Parameters, errors: list[FieldError]
 ) -> dict[str, Any]:
-    """Read texts of known parameters as the fields of the query."""
+    """Parse the texts of known parameters to fields of the query."""
     found: dict[str, Any] = {}
     for name, text in parameters.items():
         field, parse = known[name]
@@ -124,7 +121,7 @@ def _parsed(
 
 
 def next_page(path: str, parameters: Mapping[str, str], **cursor: str) -> str:
-    """Write the address of the page that follows: the same question from the cursor on."""
+    """Write the address of the next page: the same query from the cursor on."""
     return f"{path}?{urlencode({**parameters, **cursor}, quote_via=quote)}"
 
 
@@ -138,7 +135,7 @@ def _integer(bits: int, allowed: str) -> Callable[[str], int]:
 
 
 def _instant(text: str) -> Instant:
-    # a "+" that was not written as %2B has become a space: before an offset it is clear
+    # a "+" that was not written as %2B has become a space; before an offset it must have been one
     return parse_instant(re.sub(r" (?=\d\d:\d\d$)", "+", text) if text.count(":") > 2 else text)
 
 
@@ -148,8 +145,8 @@ def _states(text: str) -> tuple[RunState, ...]:
     return STATES[text]
 
 
-_LIMIT: Final = ("limit", _integer(32, f"a whole number, 1 to {LIMIT_MAX}"))
-RUN_PARAMETERS: Final[Parameters] = {
+_LIMIT = ("limit", _integer(32, f"a whole number, 1 to {LIMIT_MAX}"))
+RUN_PARAMETERS: Parameters = {
     "state": ("states", _states),
     "limit": _LIMIT,
     "before": ("before_id", _integer(64, "a whole number, at least 1")),
@@ -157,15 +154,15 @@ RUN_PARAMETERS: Final[Parameters] = {
     "until": ("until", _instant),
     "run_id": ("run_id", str),
 }
-PAGE_PARAMETERS: Final[Parameters] = {"limit": _LIMIT, "after": ("after", str)}
+PAGE_PARAMETERS: Parameters = {"limit": _LIMIT, "after": ("after", str)}
 
 
 _Check: TypeAlias = Callable[[Any], str | None]
-"""Takes a value; returns why it is refused, None if it is not."""
+"""Takes a value; returns why it is refused, or None."""
 
 
 def out_of_range(values: Mapping[str, Any]) -> Iterator[FieldError]:
-    """Find what is out of its range, by name; what is None could not be read, or is not there."""
+    """Yield the values out of range; None is a value that is missing or could not be parsed."""
     for name, value in values.items():
         reason = None if value is None or name not in _CHECKS else _CHECKS[name](value)
         if reason is not None:
@@ -194,10 +191,10 @@ def _whole(least: int, most: int) -> _Check:
     return check
 
 
-_NAME: Final = "without control characters and without a part `.` or `..` between slashes"
-_FULL: Final = _text(PATH, f"{_NAME}, none of them empty")
-_LOOSE: Final = _text(LOOSE_PATH, _NAME)
-_CHECKS: Final[Mapping[str, _Check]] = {
+_NAME = "without control characters and without a part `.` or `..` between slashes"
+_FULL = _text(PATH, f"{_NAME}, none of them empty")
+_LOOSE = _text(LOOSE_PATH, _NAME)
+_CHECKS: Mapping[str, _Check] = {
     "organization": _FULL,
     "repository": _FULL,
     "workflow": _LOOSE,
@@ -205,5 +202,5 @@ _CHECKS: Final[Mapping[str, _Check]] = {
     "limit": _whole(1, LIMIT_MAX),
     "before": _whole(1, INT64_MAX),
     "run_id": _text(TEXT, "without control characters"),
-    "after": _text(AFTER, "what the Link of an answer has", 1024),
+    "after": _text(AFTER, "the value that the Link of an answer has", 1024),
 }

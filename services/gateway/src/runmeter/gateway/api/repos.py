@@ -1,39 +1,37 @@
-"""``/api/v1/repos…``: which repositories have runs, and which jobs of one do."""
-
-from __future__ import annotations
+"""``/api/v1/repos…``: the repositories that have runs, and the jobs of a repository."""
 
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any
 
 from sanic import Blueprint, HTTPResponse
 
 from runmeter.gateway.api.paging import is_known, listing_headers
-from runmeter.gateway.api.query import PAGE_PARAMETERS, asked, next_page, path_of
+from runmeter.gateway.api.query import PAGE_PARAMETERS, next_page, parse, path_of
 from runmeter.gateway.model import PageQuery
 from runmeter.gateway.receiver.client import Backend, Page
 from runmeter.gateway.schemas.api import encode
 from runmeter.gateway.web.request import GatewayRequest
 
-REPOS: Final = "/api/v1/repos"
-JSON: Final = "application/json"
+REPOS = "/api/v1/repos"
+JSON = "application/json"
 
 
 def repos_blueprint(backend: Backend) -> Blueprint:
-    """Make the routes that list repositories and jobs: two, one for each way to write one."""
+    """Make the routes that list repositories and jobs."""
     blueprint = Blueprint("repos")
     methods = ["GET", "HEAD"]
 
     async def list_repositories(request: GatewayRequest) -> HTTPResponse:
         caller = request.caller()
-        _, parameters, values = asked({}, request.query_string, PAGE_PARAMETERS)
+        _, parameters, values = parse({}, request.query_string, PAGE_PARAMETERS)
         page = await backend.list_repositories(PageQuery(**values), caller)
         return _answer(request, page, REPOS, parameters)
 
     async def list_jobs(request: GatewayRequest, org: str, repo: str) -> HTTPResponse:
         caller = request.caller()
         raw = {"organization": org, "repository": repo}
-        names, parameters, values = asked(raw, request.query_string, PAGE_PARAMETERS)
+        names, parameters, values = parse(raw, request.query_string, PAGE_PARAMETERS)
         page = await backend.list_jobs(**names, query=PageQuery(**values), caller=caller)
         return _answer(request, page, f"{REPOS}/{path_of(*names.values())}/jobs", parameters)
 
@@ -55,7 +53,7 @@ def _answer(
     if page.next_after is not None:
         following = next_page(path, parameters, after=page.next_after)
     body = encode(page.entries)
-    # a page that has become the last one has the same entries, and no Link
+    # the last page may have the same entries as before, but no Link
     tag = sha256(body + (page.next_after or "").encode()).hexdigest()[:32]
     headers = listing_headers(tag, following)
     if is_known(request, headers):

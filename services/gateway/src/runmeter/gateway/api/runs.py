@@ -1,15 +1,12 @@
 """``/api/v1/metrics/repo/…``: the stored runs of one job, streamed page by page."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Final
 
 from sanic import Blueprint, HTTPResponse
 
 from runmeter.gateway.api.paging import is_known, listing_headers, wants_gzip
-from runmeter.gateway.api.query import RUN_PARAMETERS, asked, next_page, path_of
+from runmeter.gateway.api.query import RUN_PARAMETERS, next_page, parse, path_of
 from runmeter.gateway.model import RunQuery
 from runmeter.gateway.receiver.client import Backend, Listing
 from runmeter.gateway.schemas.api import RunRecord, Scope, encode_into
@@ -17,13 +14,13 @@ from runmeter.gateway.web.encoding import Buffer, Coder, Gzip, Identity
 from runmeter.gateway.web.problems import log_failed
 from runmeter.gateway.web.request import GatewayRequest
 
-REPO: Final = "/api/v1/metrics/repo"
-JSON: Final = "application/json"
-_SMALL_BYTES: Final = 65_536
+REPO = "/api/v1/metrics/repo"
+JSON = "application/json"
+_SMALL_BYTES = 65_536
 
 
 def runs_blueprint(backend: Backend) -> Blueprint:
-    """Make the routes that list runs: one for each way to write a repository."""
+    """Make the routes that list runs: a repository is one part of the path, or two."""
     blueprint = Blueprint("runs")
     methods = ["GET", "HEAD"]
 
@@ -49,7 +46,7 @@ async def _answer(
 ) -> HTTPResponse | None:
     caller = request.caller()
     raw = dict(zip(Scope.__struct_fields__, path, strict=True))
-    names, parameters, values = asked(raw, request.query_string, RUN_PARAMETERS)
+    names, parameters, values = parse(raw, request.query_string, RUN_PARAMETERS)
     scope = Scope(**names)
     query = RunQuery(scope, **values)
     async with backend.list_runs(query, caller) as listing:
@@ -57,13 +54,13 @@ async def _answer(
         coder = Gzip() if wants_gzip(request, headers) else Identity()
         if is_known(request, headers):
             return HTTPResponse(status=304, headers=headers)
-        first = await anext(listing.pages, None)  # what fails up to here is a problem
+        first = await anext(listing.pages, None)  # errors before this become a problem
         if isinstance(coder, Gzip):
             headers["Content-Encoding"] = "gzip"
         if first is None:
             return HTTPResponse(coder.last(b"[]"), headers=headers, content_type=JSON)
         if request.version == "1.0":
-            # has no chunks, so no way to tell a broken answer from a whole one: sent at once
+            # without chunks a broken answer looks complete: it is sent as a whole
             body = b"".join([bytes(part) async for part in _parts(first, listing.pages, coder)])
             return HTTPResponse(body, headers=headers, content_type=JSON)
         await _stream(request, first, listing.pages, headers, coder)
@@ -77,9 +74,9 @@ async def _stream(
     headers: dict[str, str],
     coder: Coder,
 ) -> None:
-    """Send the array page by page as it comes; what breaks it breaks the transfer.
+    """Send the array page by page; an error of the stream breaks the transfer.
 
-    The closing bracket and the end of the transfer come only after a stream that ended well.
+    Only after a stream that ended without error the closing bracket and the last chunk are sent.
     """
     count_sent = request.app.ctx.metrics.body_sent
     request.streams = True
@@ -106,9 +103,9 @@ async def _stream(
 async def _parts(
     first: list[RunRecord], others: AsyncIterator[list[RunRecord]], coder: Coder
 ) -> AsyncIterator[Buffer]:
-    """Write the array, a part for each page; the last one only where the pages ended well.
+    """Encode the array, a part for each page; the closing bracket only if the stream succeeded.
 
-    A part lasts until the next one is asked for.
+    A part is valid until the next one is parse for.
     """
     buffer = bytearray()
     yield await _coded(coder, _items(b"[", first, buffer))
@@ -118,14 +115,14 @@ async def _parts(
 
 
 async def _coded(coder: Coder, data: Buffer) -> Buffer:
-    """Code some of the answer, beside the event loop where that takes milliseconds."""
+    """Encode a part of the answer; in a thread if that takes milliseconds."""
     if isinstance(coder, Identity) or len(data) < _SMALL_BYTES:
         return coder.part(data)
     return await asyncio.to_thread(coder.part, data)
 
 
 def _items(opening: bytes, page: list[RunRecord], buffer: bytearray) -> bytearray:
-    """Write the runs of a page into the buffer, behind one byte, with commas between them."""
+    """Write the runs of a page into the buffer, after one byte, with commas between them."""
     encode_into(page, buffer)
     buffer[:1] = opening
     del buffer[-1:]

@@ -1,6 +1,4 @@
-"""``/api/v1/token``: mint a push token."""
-
-from __future__ import annotations
+"""``POST /api/v1/token``: mint a push token."""
 
 from sanic import Blueprint, HTTPResponse
 
@@ -11,7 +9,7 @@ from runmeter.gateway.web.request import GatewayRequest
 
 
 def tokens_blueprint(backend: Backend, limits: BodyLimits) -> Blueprint:
-    """Make the routes of push tokens."""
+    """Make the route that mints push tokens."""
     blueprint = Blueprint("tokens")
 
     @blueprint.post("/api/v1/token", stream=True)

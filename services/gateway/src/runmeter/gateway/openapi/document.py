@@ -1,15 +1,13 @@
-"""An OpenAPI 3.1 document, made of a table of operations and the types they speak.
+"""Makes the OpenAPI 3.1 document of a table of operations and their types.
 
-Schemas come from msgspec, titles and details of problems from `problems.KINDS`.
+Schemas come from msgspec, titles and details of problems from `web.problems.KINDS`.
 
 Source: OpenAPI 3.1.1; JSON Schema 2020-12.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from inspect import cleandoc
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,13 +19,13 @@ from runmeter.gateway.web.problems import CONTENT_TYPE, KINDS, Outcome, problem_
 
 Json = dict[str, Any]
 
-_REFS: Final = "#/components/schemas/"
-_BAD_FIELD: Final = FieldError("payload.sample_count", "is -1; must be at least 0")
-_REQUEST_ID: Final = "6f1c1b0e-5c0b-4a55-8f3e-0d6b8a3a2a11"
+_REFS = "#/components/schemas/"
+_BAD_FIELD = FieldError("payload.sample_count", "is -1; must be at least 0")
+_REQUEST_ID = "6f1c1b0e-5c0b-4a55-8f3e-0d6b8a3a2a11"
 
 
 class Parameter(NamedTuple):
-    """A part of the path, of the query, or a header of the request; its type says the rest."""
+    """A part of the path, a parameter of the query or a header, described by its type."""
 
     name: str
     place: str
@@ -35,7 +33,7 @@ class Parameter(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A success: what it means, the type of its JSON (or its media type), its headers by name."""
+    """A successful answer: its meaning, the type of its JSON or its media type, its headers."""
 
     description: str
     type: Any = None
@@ -44,7 +42,7 @@ class Answer(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """One route. GET stands for GET and HEAD, which answers the same headers."""
+    """One route. GET includes HEAD, which has the same headers."""
 
     path: str
     method: str
@@ -54,19 +52,19 @@ class Operation(NamedTuple):
     description: str
     answers: Mapping[int, Answer]
     problems: Mapping[int, str]
-    """By status, when it happens; empty: as the table of problems says."""
+    """By status, when it happens; empty: the text of `KINDS`."""
     parameters: tuple[Parameter, ...] = ()
     token: str | None = None
     body: type[msgspec.Struct] | None = None
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """What the route takes."""
+        """Methods of the route."""
         return ("GET", "HEAD") if self.method == "GET" else (self.method,)
 
 
 class Head(NamedTuple):
-    """What a document says besides its operations."""
+    """Everything in the document that is not an operation."""
 
     info: Json
     tags: Mapping[str, str]
@@ -74,14 +72,14 @@ class Head(NamedTuple):
     """Security schemes by name; all of them are bearers."""
     headers: Mapping[str, Json]
     everywhere: tuple[str, ...]
-    """Those of ``headers`` that every answer has."""
+    """Names in ``headers`` that every answer has."""
     problem_headers: Mapping[int, tuple[str, ...]]
     parameters: tuple[Parameter, ...]
-    """Those of every operation."""
+    """Parameters of every operation."""
 
 
 def document(head: Head, operations: Iterable[Operation]) -> Json:
-    """Return the document, as values that can be written as JSON."""
+    """Return the document as values for JSON."""
     operations = tuple(operations)
     types = [a.type for o in operations for a in o.answers.values() if a.type is not None]
     types += [Problem, *(o.body for o in operations if o.body is not None)]
@@ -117,14 +115,14 @@ def document(head: Head, operations: Iterable[Operation]) -> Json:
 
 
 class _Writer(NamedTuple):
-    """Writes what refers to components."""
+    """Makes the parts that refer to components."""
 
     head: Head
     schemas: Json
     refs: Mapping[str, Json]
 
     def operation(self, operation: Operation, *, with_bodies: bool) -> Json:
-        """Write an Operation Object."""
+        """Make an Operation Object."""
         answers = {}
         for status, answer in operation.answers.items():
             content = self.content(answer) if with_bodies and answer.media is not None else {}
@@ -150,11 +148,11 @@ class _Writer(NamedTuple):
         }
 
     def body(self, kind: type[msgspec.Struct]) -> Json:
-        """Write a Request Body Object."""
+        """Make a Request Body Object."""
         return {"required": True} | self.content(Answer("", kind))
 
     def content(self, answer: Answer) -> Json:
-        """Write what an answer holds."""
+        """Make the content of an answer."""
         entry: Json = {"schema": {"type": "string"}}
         if answer.type is not None:
             schema = _tidy(self.refs[repr(answer.type)])
@@ -162,12 +160,12 @@ class _Writer(NamedTuple):
         return {"content": {answer.media: entry}}
 
     def headers(self, names: Iterable[str]) -> Json:
-        """Write the headers of an answer."""
+        """Make the headers of an answer."""
         every = (*names, *self.head.everywhere)
         return {name: {"$ref": f"#/components/headers/{name}"} for name in every}
 
     def problem(self, status: int, when: str = "", *, with_bodies: bool = True) -> Json:
-        """Write the response of a status, with its title and an example."""
+        """Make the response of a status, with its title and an example."""
         bad = (_BAD_FIELD,) if status == 400 else ()
         outcome = Outcome(status, errors=bad)
         example = msgspec.to_builtins(problem_of(outcome, _REQUEST_ID))
@@ -178,7 +176,7 @@ class _Writer(NamedTuple):
         } | ({"content": {CONTENT_TYPE: entry}} if with_bodies else {})
 
     def reference(self, status: int, when: str, *, with_bodies: bool) -> Json:
-        """Write what one operation says of a status."""
+        """Make the entry of a status in an operation."""
         if not with_bodies:
             return self.problem(status, when, with_bodies=False)
         said = {"description": when} if when else {}
@@ -204,7 +202,7 @@ def _schema_of(custom: type) -> Json:
 
 
 def _tidy(node: Any) -> Any:
-    """Move bounds to where JSON Schema has them; write what may be null as one schema."""
+    """Move bounds to their place in JSON Schema; merge ``anyOf`` with null into one schema."""
     if isinstance(node, list):
         return [_tidy(item) for item in node]
     if not isinstance(node, dict):
@@ -223,7 +221,7 @@ def _tidy(node: Any) -> Any:
 
 
 def _example_of(schema: Json, schemas: Json) -> Any:
-    """Return the example a schema has, or one made of those of its parts."""
+    """Return the example of a schema, or make one of the examples of its parts."""
     match schema:
         case {"$ref": str(ref)}:
             return _example_of(schemas[ref.removeprefix(_REFS)], schemas)

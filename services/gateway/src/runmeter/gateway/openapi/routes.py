@@ -1,10 +1,8 @@
-"""The routes as their callers see them: one entry each, and the document made of all."""
-
-from __future__ import annotations
+"""The routes as callers see them: one entry each, and the document made of them."""
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from runmeter.gateway.openapi.document import Answer, Head, Json, Operation, Parameter, document
 from runmeter.gateway.schemas import api as schemas
@@ -18,48 +16,51 @@ from runmeter.gateway.schemas.api import (
 from runmeter.gateway.schemas.describe import AFTER, LIMIT_MAX, PATH, about, moment, text, whole
 from runmeter.gateway.schemas.instant import Instant
 
-READ: Final = "readToken"
-PUSH: Final = "pushToken"
+READ = "readToken"
+PUSH = "pushToken"
 
-_REQUEST_ID: Final = Parameter(
+_REQUEST_ID = Parameter(
     "X-Request-ID",
     "header",
-    Annotated[str, about("1 to 64 of `A-Z a-z 0-9 . _ -`; anything else is replaced.", "build-7")],
+    Annotated[
+        str,
+        about("1 to 64 characters of `A-Z a-z 0-9 . _ -`; another value is replaced.", "build-7"),
+    ],
 )
-_IF_NONE_MATCH: Final = Parameter(
+_IF_NONE_MATCH = Parameter(
     "If-None-Match",
     "header",
-    Annotated[str, about("The ETag of an answer before: 304 if it is still so.", '"etag-1"')],
+    Annotated[str, about("ETag of an earlier answer: 304 if it has not changed.", '"etag-1"')],
 )
-_ORGANIZATION: Final = Parameter("org", "path", OrganizationName)
-_REPOSITORY: Final = Parameter("repo", "path", RepositoryName)
-_OWNER: Final = Parameter(
+_ORGANIZATION = Parameter("org", "path", OrganizationName)
+_REPOSITORY = Parameter("repo", "path", RepositoryName)
+_OWNER = Parameter(
     "owner",
     "path",
-    Annotated[str, text("What stands before the slash.", "my-org", minimum=1, form=PATH)],
+    Annotated[str, text("The part before the slash.", "my-org", minimum=1, form=PATH)],
 )
-_NAME: Final = Parameter(
+_NAME = Parameter(
     "name",
     "path",
-    Annotated[str, text("What stands behind the slash.", "my-repo", minimum=1, form=PATH)],
+    Annotated[str, text("The part after the slash.", "my-repo", minimum=1, form=PATH)],
 )
-_WORKFLOW: Final = Parameter("workflow", "path", WorkflowName)
-_JOB: Final = Parameter("job", "path", JobName)
+_WORKFLOW = Parameter("workflow", "path", WorkflowName)
+_JOB = Parameter("job", "path", JobName)
 _Asset: TypeAlias = Annotated[
     Literal["start.js", "swagger-ui-bundle.js", "swagger-ui.css"], about("Its name.", "start.js")
 ]
-_LIMIT: Final = Parameter(
+_LIMIT = Parameter(
     "limit",
     "query",
-    Annotated[int, whole("At most so many; without it 1000.", 20, "entries", 1, LIMIT_MAX)],
+    Annotated[int, whole("Maximum number of entries; default 1000.", 20, "entries", 1, LIMIT_MAX)],
 )
-_OF_RUNS: Final = (
+_OF_RUNS = (
     Parameter(
         "state",
         "query",
         Annotated[
             Literal["running", "interrupted", "completed", "all"],
-            about("Only runs of this state; without it completed and interrupted.", "all"),
+            about("Only runs of this state; default completed and interrupted.", "all"),
         ],
     ),
     _LIMIT,
@@ -69,16 +70,20 @@ _OF_RUNS: Final = (
     Parameter(
         "since",
         "query",
-        Annotated[Instant, moment("Only runs received then or later.", "2026-02-06T00:00:00Z")],
+        Annotated[
+            Instant, moment("Only runs received at this time or later.", "2026-02-06T00:00:00Z")
+        ],
     ),
     Parameter(
         "until",
         "query",
-        Annotated[Instant, moment("Only runs received before.", "2026-02-07T00:00:00+01:00")],
+        Annotated[
+            Instant, moment("Only runs received before this time.", "2026-02-07T00:00:00+01:00")
+        ],
     ),
     Parameter("run_id", "query", RunId),
 )
-_OF_NAMES: Final = (
+_OF_NAMES = (
     _LIMIT,
     Parameter(
         "after",
@@ -86,7 +91,7 @@ _OF_NAMES: Final = (
         Annotated[
             str,
             about(
-                "What follows a page: taken from its Link, not made.",
+                "Start of the next page: take it from the Link of the page before.",
                 "bXktb3JnAG15LW9yZy9teS1yZXBv",
                 maxLength=1024,
                 pattern=AFTER,
@@ -97,32 +102,32 @@ _OF_NAMES: Final = (
 
 # -- statuses ---------------------------------------------------------------------------------
 
-# of any request that HTTP itself, or the server, cannot take
-_ANY: Final[Mapping[int, str]] = {
-    405: "Another method than those of this path; Allow has them.",
+# of any request that is not valid HTTP, or that the server refuses
+_ANY: Mapping[int, str] = {
+    405: "The path does not have this method; Allow lists those it has.",
     **dict.fromkeys((400, 408, 413, 414, 417, 429, 431, 500, 503), ""),
 }
-_CALL: Final[Mapping[int, str]] = {**_ANY, 504: ""}
-_READ: Final[Mapping[int, str]] = {
+_CALL: Mapping[int, str] = {**_ANY, 504: ""}
+_READ: Mapping[int, str] = {
     **_CALL,
-    400: "A name or a parameter is bad, unknown or given twice: all of them are in `errors`.",
-    401: "No bearer, or it is not the read token.",
+    400: "A name or a parameter is bad, unknown or given twice; `errors` lists all of them.",
+    401: "The bearer is missing, or is not the read token.",
 }
-_LIST: Final[Mapping[int, str]] = {**_READ, 404: "A part of the path is empty."}
-_BODY: Final[Mapping[int, str]] = {
+_LIST: Mapping[int, str] = {**_READ, 404: "A part of the path is empty."}
+_BODY: Mapping[int, str] = {
     **_CALL,
-    400: "No JSON object in UTF-8, or fields that are missing or bad: all of them are in `errors`.",
+    400: "Not a JSON object in UTF-8, or fields are missing or bad; `errors` lists all of them.",
     408: "The body did not arrive in time.",
-    413: "The body is larger than the gateway or the receiver takes.",
-    415: "The body is not declared as JSON in UTF-8, or it is compressed.",
+    413: "The body is larger than the limit of the gateway or the receiver.",
+    415: "The Content-Type is not JSON in UTF-8, or the body is compressed.",
 }
-_UNCHANGED: Final = Answer("It is still as If-None-Match has it.", media=None, headers=("ETag",))
+_UNCHANGED = Answer("Not modified since the ETag in If-None-Match.", media=None, headers=("ETag",))
 
 # -- routes -----------------------------------------------------------------------------------
 
 
 def _listing(path: str, name: str, kind: Any, summary: str, description: str) -> Operation:
-    """What all listings share: they are arrays, may go on, and need not be sent twice."""
+    """Make an operation that answers an array, with a Link to the next page and an ETag."""
     array = Annotated[list[kind], about(summary, maxItems=LIMIT_MAX)]
     answer = Answer(summary, array, headers=("ETag", "Link"))
     return Operation(
@@ -139,7 +144,7 @@ def _listing(path: str, name: str, kind: Any, summary: str, description: str) ->
 
 
 def _both_forms(one: Operation, *parameters: Parameter) -> tuple[Operation, Operation]:
-    """One entry for each form of a repository: one part of the path, or two."""
+    """Make one entry for each form of a repository: one part of the path, or two."""
     of_owner = {_REPOSITORY: (_OWNER, _NAME)}
     two = [part for found in parameters for part in of_owner.get(found, (found,))]
     return (
@@ -168,25 +173,25 @@ def _page(path: str, name: str, summary: str, media: str) -> Operation:
     )
 
 
-OPERATIONS: Final = (
+OPERATIONS = (
     Operation(
         "/api/v1/metrics",
         "POST",
         "pushRun",
         "pushes",
         "Store a run",
-        "A run is stored once for its `push_id`: repeating a push is safe. Without `push_id` each "
-        "POST is a completed run of its own. Unknown fields are ignored; `null` is the same as "
-        "leaving a field out; a whole number has no decimal point.",
+        "A run is stored once for each `push_id`: repeating a push is safe. Without `push_id` each "
+        "POST stores a new completed run. Unknown fields are ignored; `null` means that a field is "
+        "absent; whole numbers have no decimal point.",
         {
-            201: Answer("It is stored.", schemas.Pushed),
-            200: Answer("It changed nothing: `duplicate` is true.", schemas.Pushed),
+            201: Answer("The run is stored.", schemas.Pushed),
+            200: Answer("Nothing changed: `duplicate` is true.", schemas.Pushed),
         },
         {
             **_BODY,
-            401: "No bearer, or none of a push token's form, or it has expired.",
+            401: "The bearer is missing, is not formed like a push token, or has expired.",
             403: "The push token is for another scope.",
-            409: "An equal push is stored with other content.",
+            409: "A push with this `push_id` and revision is stored with other content.",
         },
         token=PUSH,
         body=schemas.RunBody,
@@ -197,8 +202,8 @@ OPERATIONS: Final = (
         "createPushToken",
         "tokens",
         "Mint a push token",
-        "The token may push runs of one scope, and nothing else. Nothing is stored: the same "
-        "scope gives the same token.",
+        "The token may only push runs of one scope. It is computed, not stored: the same scope "
+        "gives the same token.",
         {200: Answer("The token.", schemas.Token)},
         {**_BODY, 401: _READ[401]},
         token=READ,
@@ -210,8 +215,8 @@ OPERATIONS: Final = (
             "listRuns",
             schemas.RunRecord,
             "The runs of a job, newest first",
-            "Each part of the path is percent-decoded once; a slash within one is `%2F`. The "
-            "array is streamed: one that ends with `]` is whole.",
+            "Each part of the path is percent-decoded once; a slash in a name is `%2F`. The array "
+            "is streamed: only if it ends with `]` it is complete.",
         ),
         *(_ORGANIZATION, _REPOSITORY, _WORKFLOW, _JOB, *_OF_RUNS, _IF_NONE_MATCH),
     ),
@@ -220,7 +225,7 @@ OPERATIONS: Final = (
         "listRepositories",
         schemas.Repository,
         "The repositories that have runs, by name",
-        "Runs of every state count.",
+        "Runs of all states are counted.",
     )._replace(parameters=(*_OF_NAMES, _IF_NONE_MATCH)),
     *_both_forms(
         _listing(
@@ -228,7 +233,7 @@ OPERATIONS: Final = (
             "listJobs",
             schemas.Job,
             "The jobs of a repository that have runs, by name",
-            "Runs of every state count. None if the repository is not known.",
+            "Runs of all states are counted. Empty if the repository is unknown.",
         ),
         *(_ORGANIZATION, _REPOSITORY, *_OF_NAMES, _IF_NONE_MATCH),
     ),
@@ -238,18 +243,18 @@ OPERATIONS: Final = (
         "health",
         "documentation",
         "Whether the gateway serves",
-        "Says nothing about the receiver.",
-        {200: Answer("It does.", schemas.Health)},
-        {status: text for status, text in _ANY.items() if status != 429},  # no limit counts it
+        "The receiver is not asked.",
+        {200: Answer("The gateway serves.", schemas.Health)},
+        {status: text for status, text in _ANY.items() if status != 429},  # it has no limit
     ),
     _page("/openapi.json", "openapi", "This document", "application/json"),
     _page("/docs", "docs", "This document as a page", "text/html"),
-    _page("/docs/{asset}", "docsAsset", "What that page loads", "*/*")._replace(
+    _page("/docs/{asset}", "docsAsset", "The files of that page", "*/*")._replace(
         parameters=(Parameter("asset", "path", _Asset), _IF_NONE_MATCH),
-        problems={**_ANY, 404: "There is no such file."},
+        problems={**_ANY, 404: "The file does not exist."},
     ),
 )
-"""Every route, and nothing else: a test compares them with those of the running app."""
+"""All routes; a test compares them with those of the running app."""
 
 
 def _header(text: str, example: str, *, required: bool = True) -> Json:
@@ -257,36 +262,38 @@ def _header(text: str, example: str, *, required: bool = True) -> Json:
     return {"description": text, "required": required, "schema": schema, "example": example}
 
 
-_HEAD: Final = Head(
+_HEAD = Head(
     info={
         "title": "Runmeter",
-        "summary": "What CI jobs really use, measured and kept.",
+        "summary": "What CI jobs really use, measured and stored.",
         "description": "Sizes are bytes, times are UTC. What could not be measured is absent. "
-        "Within `/api/v1` changes are additive: ignore fields you do not know.",
+        "Within `/api/v1` fields are only added: ignore unknown fields.",
         "version": "",
     },
     tags={
-        "pushes": "Runs, taken in.",
-        "tokens": "What may push.",
-        "queries": "What is stored.",
-        "documentation": "The API itself.",
+        "pushes": "Storing runs.",
+        "tokens": "Tokens for pushes.",
+        "queries": "Stored runs.",
+        "documentation": "The API and its description.",
     },
     tokens={
-        READ: "The token the receiver was started with: reads, and mints push tokens.",
-        PUSH: "A token of `POST /api/v1/token`: pushes runs of one scope.",
+        READ: "The read token of the receiver: reads runs and mints push tokens.",
+        PUSH: "A token from `POST /api/v1/token`: pushes runs of one scope.",
     },
     headers={
-        "X-Request-ID": _header("As sent, or made; also in the log.", "build-7"),
-        "Cache-Control": _header("How long it may be kept.", "no-store"),
-        "ETag": _header("Changes when the answer does.", '"etag-1"'),
-        "Content-Security-Policy": _header("What the page may do.", "default-src 'none'"),
+        "X-Request-ID": _header("As sent, or a new one; also in the log.", "build-7"),
+        "Cache-Control": _header("How long the answer may be cached.", "no-store"),
+        "ETag": _header("Changes with the answer.", '"etag-1"'),
+        "Content-Security-Policy": _header("What the page may load and run.", "default-src 'none'"),
         "Link": _header(
-            "Where it goes on, if it does.", '</api/v1/repos?after=bXk>; rel="next"', required=False
+            "Address of the next page, if there is one.",
+            '</api/v1/repos?after=bXk>; rel="next"',
+            required=False,
         ),
-        "WWW-Authenticate": _header("What to send.", "Bearer"),
-        "Allow": _header("The methods of this path.", "GET, HEAD"),
-        "Accept": _header("What to send.", "application/json"),
-        "Retry-After": _header("When to try again, seconds.", "1"),
+        "WWW-Authenticate": _header("The kind of token to send.", "Bearer"),
+        "Allow": _header("Methods of this path.", "GET, HEAD"),
+        "Accept": _header("The media type to send.", "application/json"),
+        "Retry-After": _header("Seconds until the next attempt.", "1"),
     },
     everywhere=("X-Request-ID", "Cache-Control"),
     problem_headers={

@@ -1,15 +1,13 @@
-"""The receiver, seen from here: its three services over one gRPC channel.
+"""Client of the receiver: its services over one gRPC channel.
 
-Speaks REST types and `ReceiverError` to the rest of the gateway; nothing else imports grpc. The
-channel reconnects by itself when the receiver restarts.
+It takes and returns REST types and raises `ReceiverError`; nothing else imports grpc. The channel
+reconnects by itself after the receiver restarts.
 """
-
-from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 from uuid import uuid4
 
 import grpc.aio
@@ -21,7 +19,7 @@ from runmeter.gateway.receiver import groups, statuses
 from runmeter.gateway.receiver import runs as wire
 from runmeter.gateway.receiver.observed import Ending, Observe, observed, observing
 from runmeter.gateway.schemas import api as schemas
-from runmeter.gateway.tls import ClientTls
+from runmeter.service.tls import ClientTls
 from runmeter.v1 import ingest_service_pb2_grpc as ingest_grpc
 from runmeter.v1 import run_service_pb2 as query_pb
 from runmeter.v1 import run_service_pb2_grpc as query_grpc
@@ -29,19 +27,18 @@ from runmeter.v1 import token_service_pb2_grpc as token_grpc
 
 T = TypeVar("T")
 
-HEALTH_SECONDS: Final = 5.0
-_OPTIONS: Final = (
+HEALTH_SECONDS = 5.0
+_OPTIONS = (
     ("grpc.max_send_message_length", 8 * 1024 * 1024),
     ("grpc.max_receive_message_length", 8 * 1024 * 1024),
     # a receiver that restarts is found again within about two seconds
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2000),
-    ("grpc.min_reconnect_backoff_ms", 5_000),  # in spite of its name: what connecting may take
-    # one that is gone without a word is noticed while a call waits, and the next connection may
-    # find another
+    ("grpc.min_reconnect_backoff_ms", 5_000),  # despite its name: the timeout of connecting
+    # a receiver that vanished is noticed while a call waits; the next connection may reach another
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 5_000),
-    # the receiver is reached directly, whatever http_proxy says
+    # http_proxy is ignored
     ("grpc.enable_http_proxy", 0),
 )
 
@@ -52,14 +49,14 @@ class Timeouts(NamedTuple):
     unary_seconds: float = 10.0
     """For a whole call that is not a stream, and for the first page of a stream."""
     stream_seconds: float = 300.0
-    """For a whole stream, at the pace of whoever reads it."""
+    """For a whole stream, at the speed of its reader."""
 
 
 class Listing(NamedTuple):
     """A listing whose first page has arrived.
 
-    ``pages`` yields each page once, newest run first, none if there is no run. It raises
-    `ReceiverError` when the stream breaks; only when it ends quietly was it complete.
+    ``pages`` yields each page once, newest run first; nothing if there is no run. It raises
+    `ReceiverError` if the stream breaks; if it ends without error the listing is complete.
     """
 
     etag: str
@@ -68,14 +65,14 @@ class Listing(NamedTuple):
 
 
 class Page(NamedTuple, Generic[T]):
-    """Some of what is sorted by name, and where the next page begins; None: these are all."""
+    """Entries sorted by name, and the start of the next page; None: this is the last."""
 
     entries: list[T]
     next_after: str | None
 
 
 class Backend:
-    """Client of one receiver. Make it anywhere, `open` and `close` it in the serving loop."""
+    """Client of one receiver. `open` and `close` it in the event loop that serves."""
 
     def __init__(
         self,
@@ -92,7 +89,7 @@ class Backend:
         self._closing: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
-        """Make the channel; it connects with the first call."""
+        """Make the channel; it connects at the first call."""
         self._channel = _channel(self._target, self._tls)
         self._ingest = ingest_grpc.IngestServiceStub(self._channel)
         self._tokens = token_grpc.TokenServiceStub(self._channel)
@@ -100,7 +97,7 @@ class Backend:
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
     def use_certificates(self, tls: ClientTls) -> None:
-        """Meet the receiver with these from the next call on; calls that run go on."""
+        """Use these certificates from the next call on; open calls continue."""
         self._tls = tls
         if self._channel is not None:
             closing = asyncio.create_task(self._channel.close(self._timeouts.stream_seconds))
@@ -109,7 +106,7 @@ class Backend:
             self.open()
 
     async def close(self) -> None:
-        """Close the channel; calls still open are cancelled."""
+        """Close the channel; open calls are cancelled."""
         for closing in self._closing:
             closing.cancel()
         if self._channel is not None:
@@ -120,7 +117,7 @@ class Backend:
         """Ask the receiver for its health.
 
         Raises:
-            ReceiverError: it is not reached, or does not serve.
+            ReceiverError: it cannot be reached, or does not serve.
         """
         request = health_pb2.HealthCheckRequest()
         try:
@@ -139,7 +136,7 @@ class Backend:
                 request, timeout=self._timeouts.unary_seconds, metadata=_metadata(caller)
             )
         except grpc.aio.AioRpcError as error:
-            # the contract has one meaning for this code without a retry hint here: too large
+            # RESOURCE_EXHAUSTED without a retry hint means here: the request is too large
             raise _receiver_error(error, sized=True) from None
         return schemas.Pushed(answer.id, answer.duplicate)
 
@@ -187,7 +184,7 @@ class Backend:
 
     @asynccontextmanager
     async def list_runs(self, query: RunQuery, caller: Caller) -> AsyncIterator[Listing]:
-        """ListRuns, read up to its first page; leaving the context cancels what is left of it.
+        """ListRuns, read up to its first page; leaving the context cancels the rest.
 
         Raises:
             ReceiverError: no header and first page (or end) in time.
@@ -219,7 +216,7 @@ _RunStream = grpc.aio.UnaryStreamCall[query_pb.ListRunsRequest, query_pb.ListRun
 async def _opening(
     call: _RunStream, timeout_seconds: float
 ) -> tuple[query_pb.ListRunsHeader, query_pb.ListRunsResponse | None]:
-    """Read the header and the first page, or None where the stream ends without one."""
+    """Read the header and the first page, or None if the stream has none."""
     try:
         async with asyncio.timeout(timeout_seconds):
             return _header(await _read(call)), await _read(call)
@@ -228,7 +225,7 @@ async def _opening(
 
 
 async def _read(call: _RunStream) -> query_pb.ListRunsResponse | None:
-    """Read one message; None at the end of a stream that succeeded."""
+    """Read one message; None at the end of the stream."""
     try:
         message = await call.read()
     except grpc.aio.AioRpcError as error:
@@ -250,7 +247,7 @@ async def _pages(
         try:
             message = await _read(call)
         except ReceiverError as error:
-            ending.code = error.code  # whoever reads may end in another way because of it
+            ending.code = error.code  # the reader may raise another error because of this one
             raise
 
 
@@ -263,5 +260,5 @@ def _metadata(caller: Caller) -> tuple[tuple[str, str], ...]:
     sent = (("authorization", caller.authorization), ("x-request-id", caller.request_id))
     if caller.client_address is None:
         return sent
-    # one address: the receiver has no use for the way there
+    # only this address: the receiver does not need the proxies
     return (*sent, ("x-forwarded-for", caller.client_address))

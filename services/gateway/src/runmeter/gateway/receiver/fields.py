@@ -1,13 +1,10 @@
-"""Names of fields: as the contract has them → as the JSON API has them."""
-
-from __future__ import annotations
+"""Field paths of the contract to those of the JSON API."""
 
 import re
-from typing import Final
 
-_NAMES: Final = {"before_id": "before", "states": "state"}
-_FIRST: Final = re.compile(r"[^.\[]*")
-_INDEX: Final = re.compile(r"\[\d+\]")
+_NAMES = {"before_id": "before", "states": "state"}
+_FIRST = re.compile(r"[^.\[]*")
+_INDEX = re.compile(r"\[\d+\]")
 
 
 def json_field(path: str) -> str:

@@ -1,6 +1,4 @@
-"""Repositories and jobs: pages of names, each with its runs counted."""
-
-from __future__ import annotations
+"""Repositories and jobs: pages of names with their counts of runs."""
 
 from runmeter.gateway.model import PageQuery
 from runmeter.gateway.receiver.runs import STATE_NAMES

@@ -1,6 +1,4 @@
-"""How calls to the receiver end, told to whoever counts them."""
-
-from __future__ import annotations
+"""Reports how calls to the receiver end, for metrics."""
 
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -12,15 +10,15 @@ from runmeter.gateway.errors import ReceiverError
 P = ParamSpec("P")
 R = TypeVar("R")
 Observe: TypeAlias = Callable[[str, str], None]
-"""Takes the method of a call that is over and the name of its gRPC code."""
+"""Takes the method of a finished call and the name of its gRPC code."""
 
 
 class Observed(Protocol):
-    """Has somebody to tell."""
+    """Has a callback."""
 
     @property
     def observe(self) -> Observe:
-        """Whom to tell."""
+        """The callback."""
 
 
 Self = TypeVar("Self", bound=Observed)
@@ -28,14 +26,14 @@ Method: TypeAlias = Callable[Concatenate[Self, P], Coroutine[Any, Any, R]]
 
 
 class Ending:
-    """How a call ends; CANCELLED until it is known: the client has left, or there is a defect."""
+    """How a call ends; CANCELLED until it is known: the client closed, or there is a defect."""
 
     code = "CANCELLED"
 
 
 @contextmanager
 def observing(observe: Observe, method: str) -> Iterator[Ending]:
-    """Tell how what is done in this context ended: as it is noted, or by what leaves it."""
+    """Report how the call in this context ended: its ``ending``, or the error that leaves it."""
     ending = Ending()
     try:
         yield ending
@@ -48,7 +46,7 @@ def observing(observe: Observe, method: str) -> Iterator[Ending]:
 
 
 def observed(method: str) -> Callable[[Method[Self, P, R]], Method[Self, P, R]]:
-    """Tell how each call of the decorated coroutine ended."""
+    """Report how each call of the decorated coroutine ended."""
 
     def decorate(function: Method[Self, P, R]) -> Method[Self, P, R]:
         @wraps(function)

@@ -1,9 +1,6 @@
 """Requests, and runs as a whole."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import Final
 
 from runmeter.gateway.model import RunQuery
 from runmeter.gateway.receiver.payload import summary_from_wire, summary_to_wire
@@ -14,12 +11,12 @@ from runmeter.v1 import run_pb2 as pb
 from runmeter.v1 import run_service_pb2 as query_pb
 from runmeter.v1 import token_service_pb2 as token_pb
 
-_STATES: Final[Mapping[schemas.RunState, pb.RunState.ValueType]] = {
+_STATES: Mapping[schemas.RunState, pb.RunState.ValueType] = {
     "running": pb.RUN_STATE_RUNNING,
     "interrupted": pb.RUN_STATE_INTERRUPTED,
     "completed": pb.RUN_STATE_COMPLETED,
 }
-STATE_NAMES: Final = reversed_names(_STATES)
+STATE_NAMES = reversed_names(_STATES)
 
 
 def push_to_wire(body: schemas.RunBody, fresh_push_id: str) -> ingest_pb.PushRunRequest:

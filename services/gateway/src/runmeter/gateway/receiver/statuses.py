@@ -1,10 +1,8 @@
-"""How a call failed, as the receiver says it, to `ReceiverError`."""
-
-from __future__ import annotations
+"""Status of a failed gRPC call to `ReceiverError`."""
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
@@ -13,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 from runmeter.gateway.errors import FieldError, ReceiverError
 from runmeter.gateway.receiver.fields import json_field
 
-_STATUS_DETAILS: Final = "grpc-status-details-bin"
+_STATUS_DETAILS = "grpc-status-details-bin"
 
 
 class Status(NamedTuple):
@@ -25,7 +23,7 @@ class Status(NamedTuple):
 
 
 def error_from_wire(status: Status, *, sized: bool = False) -> ReceiverError:
-    """Translate how a call failed, its BadRequest and RetryInfo details included.
+    """Translate a status, its BadRequest and RetryInfo details included.
 
     ``sized``: RESOURCE_EXHAUSTED without a retry hint means that the request is too large.
     """
@@ -48,7 +46,7 @@ def error_from_wire(status: Status, *, sized: bool = False) -> ReceiverError:
 
 
 def _details(status: Status) -> list[any_pb2.Any]:
-    """The google.rpc details of a failed call, none if there are none that can be read."""
+    """Return the google.rpc details of a status; empty if they are missing or unreadable."""
     for key, value in status.trailing:
         if key == _STATUS_DETAILS and isinstance(value, bytes):
             found = status_pb2.Status()

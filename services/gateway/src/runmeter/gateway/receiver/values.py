@@ -1,10 +1,8 @@
 """The small things the messages are made of: times, statistics, names of enum values."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from operator import attrgetter
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -15,7 +13,7 @@ from runmeter.v1 import run_pb2 as pb
 K = TypeVar("K")
 V = TypeVar("V")
 
-_SIX: Final = attrgetter(*RateStatistics.__struct_fields__)  # those of ByteStatistics, too
+_SIX = attrgetter(*RateStatistics.__struct_fields__)  # those of ByteStatistics, too
 
 
 def reversed_names(names: Mapping[K, V]) -> dict[V, K]:

@@ -1,14 +1,11 @@
-"""The JSON of the REST API as types: what a body may hold, what an answer holds.
+"""The JSON of the REST API as types: bodies and answers.
 
 Input is strict (no string for a number, no ``5.0`` for a whole number), unknown fields are
-ignored, ``null`` in an optional field is the same as leaving it out. Ranges beyond what 64 bits
-hold are the receiver's to check: it reports all of them at once, and only to those it trusts.
-Output leaves out what is absent.
+ignored, ``null`` in an optional field means that it is absent. Ranges within 64 bits are checked by
+the receiver, all at once, after the token. Output leaves out absent fields.
 """
 
-from __future__ import annotations
-
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Struct, json
 
@@ -29,11 +26,11 @@ from runmeter.gateway.schemas.payload import Int32, Int64, Summary
 
 RunState: TypeAlias = Literal["running", "interrupted", "completed"]
 
-_PUSH_ID: Final = "0c8f5b1e-3d52-4c8e-9a57-6f1f0d2b7a44"
-_RECEIVED: Final = "2026-02-06T14:30:23.056Z"
-_TOKEN: Final = "2aa2cfbe5944440fdd834d3fd6758c5d577234b45b47bf375a298145a2ba6857.1770391823"
-_EITHER_FORM: Final = "Repository, with or without its organization in front."
-_STATE: Final = "How far the run has come; interrupted: its collector died or fell silent."
+_PUSH_ID = "0c8f5b1e-3d52-4c8e-9a57-6f1f0d2b7a44"
+_RECEIVED = "2026-02-06T14:30:23.056Z"
+_TOKEN = "2aa2cfbe5944440fdd834d3fd6758c5d577234b45b47bf375a298145a2ba6857.1770391823"
+_EITHER_FORM = "Repository, with or without its organization."
+_STATE = "State of the run; interrupted: its collector ended early or stopped pushing."
 
 OrganizationName: TypeAlias = Annotated[
     str, text("Owner of the repository.", "my-org", minimum=1, form=PATH)
@@ -42,15 +39,21 @@ RepositoryName: TypeAlias = Annotated[
     str, text(_EITHER_FORM, "my-org/my-repo", minimum=1, form=PATH)
 ]
 FullRepositoryName: TypeAlias = Annotated[
-    str, text("Repository, its organization in front.", "my-org/my-repo", minimum=1, form=PATH)
+    str,
+    text(
+        "Repository with its organization.",
+        "my-org/my-repo",
+        minimum=1,
+        form=PATH,
+    ),
 ]
 WorkflowName: TypeAlias = Annotated[str, text("Workflow.", "ci.yml", minimum=1, form=LOOSE_PATH)]
 JobName: TypeAlias = Annotated[str, text("Job.", "build", minimum=1, form=LOOSE_PATH)]
-RunId: TypeAlias = Annotated[str, text("Identity given by the CI system; empty: none.", "run-123")]
+RunId: TypeAlias = Annotated[str, text("Id given by the CI system; empty: none.", "run-123")]
 PushId: TypeAlias = Annotated[
     str,
     about(
-        "Identity within its scope, kept through retries.",
+        "Id within its scope, the same in all retries.",
         _PUSH_ID,
         minLength=36,
         maxLength=36,
@@ -66,7 +69,7 @@ ExitCode: TypeAlias = Annotated[
     Int32, whole("Exit status of a wrapped command.", 1, "none", 0, 255)
 ]
 Revision: TypeAlias = Annotated[
-    Int64, whole("Raised by the collector with every checkpoint.", 4, "none", 1)
+    Int64, whole("Increases with every checkpoint of the collector.", 4, "none", 1)
 ]
 Labels: TypeAlias = Annotated[
     dict[str, str],
@@ -81,8 +84,8 @@ Labels: TypeAlias = Annotated[
 NextPush: TypeAlias = Annotated[
     float,
     about(
-        "In running pushes: the next one is due within. Silent for three times as long, the run "
-        "reads as interrupted.",
+        "In running pushes: time until the next one is due. A run without push for three times as "
+        "long is interrupted.",
         300.5,
         "seconds",
         exclusiveMinimum=0,
@@ -90,9 +93,9 @@ NextPush: TypeAlias = Annotated[
     ),
 ]
 Id: TypeAlias = Annotated[
-    int, whole("Given by the receiver; later runs have higher ones.", 7, "none", 1)
+    int, whole("Given by the receiver; later runs have higher ids.", 7, "none", 1)
 ]
-RunCount: TypeAlias = Annotated[int, whole("Its runs, of every state.", 7, "runs", 1)]
+RunCount: TypeAlias = Annotated[int, whole("Number of its runs, of all states.", 7, "runs", 1)]
 
 
 class Scope(Struct, kw_only=True):
@@ -105,18 +108,18 @@ class Scope(Struct, kw_only=True):
 
 
 class TokenBody(Scope, kw_only=True):
-    """What a push token is to be for."""
+    """The scope of a new push token, and how long it is valid."""
 
     expires_in_seconds: Annotated[
         Int64 | None,
-        whole("How long the token is good; without it, for ever.", 3600, "seconds", 1, 3153600000),
+        whole("Validity of the token; absent: it never expires.", 3600, "seconds", 1, 3153600000),
     ] = None
 
 
 class RunBody(Scope, kw_only=True):
     """A run as it is pushed.
 
-    Without ``push_id`` it is a completed run of its own, whatever ``state`` and ``revision`` say.
+    Without ``push_id`` it is a new completed run; ``state`` and ``revision`` are then ignored.
     """
 
     run_id: RunId
@@ -158,9 +161,9 @@ class RunRecord(Struct, kw_only=True, omit_defaults=True, gc=False):
 
 
 class LastRun(Struct, kw_only=True, omit_defaults=True):
-    """The run that was first received last: the one with the highest id.
+    """The newest run: the one with the highest id.
 
-    ``state`` is left out if this gateway is too old to know it.
+    ``state`` is absent if this gateway does not know it yet.
     """
 
     id: Id
@@ -187,19 +190,19 @@ class Job(Struct, kw_only=True):
 
 
 class Pushed(Struct):
-    """What became of a push."""
+    """The result of a push."""
 
     id: Id
-    duplicate: Annotated[bool, about("It changed nothing: this, or a later one, is stored.", False)]
+    duplicate: Annotated[bool, about("Nothing changed: this push or a later one is stored.", False)]
 
 
 class Token(Struct, omit_defaults=True):
-    """A push token: it may push runs of one scope, and nothing else."""
+    """A push token: it may only push runs of one scope."""
 
     token: Annotated[
         str,
         about(
-            "64 hex digits, and if it expires a dot and the unix time of that.",
+            "64 hex digits; if it expires, a dot and its unix time.",
             _TOKEN,
             minLength=64,
             maxLength=84,
@@ -214,14 +217,14 @@ class Token(Struct, omit_defaults=True):
 class Health(Struct):
     """The gateway serves."""
 
-    status: Annotated[Literal["ok"], about("Always the same.", "ok")] = "ok"
+    status: Annotated[Literal["ok"], about("Always ok.", "ok")] = "ok"
 
 
 def decode_custom(expected: type[Any], value: object) -> object:
-    """Make of a JSON value what msgspec does not know by itself: only `Instant`.
+    """Decode a type that msgspec does not know: only `Instant`.
 
     Raises:
-        ValueError: the value is no time; its text is the reason.
+        ValueError: the value is not a time; its text is the reason.
     """
     if expected is not Instant:
         raise NotImplementedError(expected)
@@ -236,14 +239,14 @@ def _encode_custom(value: object) -> str:
     raise NotImplementedError(type(value))
 
 
-_ENCODER: Final = json.Encoder(enc_hook=_encode_custom)
+_ENCODER = json.Encoder(enc_hook=_encode_custom)
 
 
 def encode(value: object) -> bytes:
-    """Write any of these types as JSON."""
+    """Encode a value of these types as JSON."""
     return _ENCODER.encode(value)
 
 
 def encode_into(values: list[RunRecord], buffer: bytearray) -> None:
-    """Write runs as a JSON array, in place of what the buffer holds."""
+    """Encode runs as a JSON array into the buffer, replacing its content."""
     _ENCODER.encode_into(values, buffer)

@@ -1,48 +1,46 @@
-"""What a field means, for readers of the API's description: nothing here is checked.
+"""Descriptions of fields for the OpenAPI document; nothing is checked here.
 
-The receiver checks ranges and lengths, all at once, and only for those it trusts. What is said
-here goes into the JSON Schema alone, under a key that `openapi` moves to where JSON Schema has it.
+The receiver checks ranges and lengths, all at once, after the token. Bounds go into the JSON Schema
+under a key of their own, which `openapi.document` moves to their place.
 """
 
-from __future__ import annotations
-
 import sys
-from typing import Any, Final
+from typing import Any
 
 from msgspec import Meta
 
-BOUNDS: Final = "x-bounds"
-UNIT: Final = "x-unit"
-FLOAT_MAX: Final = sys.float_info.max
-INSTANT_LENGTH: Final = len("2026-02-06T14:30:02.185Z")
-INT32_MAX: Final = 2**31 - 1
-INT64_MAX: Final = 2**63 - 1
+BOUNDS = "x-bounds"
+UNIT = "x-unit"
+FLOAT_MAX = sys.float_info.max
+INSTANT_LENGTH = len("2026-02-06T14:30:02.185Z")
+INT32_MAX = 2**31 - 1
+INT64_MAX = 2**63 - 1
 
-_CONTROL: Final = r"\u0000-\u001f\u007f-\u009f"
-_LINE: Final = rf"[^{_CONTROL}]"
-_OTHER: Final = rf"[^{_CONTROL}/]"
-# what may stand between slashes: anything but "." and ".."
-_PART: Final = rf"(?:[^{_CONTROL}/.]{_OTHER}*|\.[^{_CONTROL}/.]{_OTHER}*|\.\.{_OTHER}+)"
+_CONTROL = r"\u0000-\u001f\u007f-\u009f"
+_LINE = rf"[^{_CONTROL}]"
+_OTHER = rf"[^{_CONTROL}/]"
+# a part between slashes: anything except "." and ".."
+_PART = rf"(?:[^{_CONTROL}/.]{_OTHER}*|\.[^{_CONTROL}/.]{_OTHER}*|\.\.{_OTHER}+)"
 
-TEXT: Final = rf"^{_LINE}*$"
+TEXT = rf"^{_LINE}*$"
 """No control characters."""
-PATH: Final = rf"^{_PART}(?:/{_PART})*$"
+PATH = rf"^{_PART}(?:/{_PART})*$"
 """Names between slashes, none of them empty, ``.`` or ``..``; no control characters."""
-LOOSE_PATH: Final = rf"^(?:{_PART})?(?:/(?:{_PART})?)*$"
+LOOSE_PATH = rf"^(?:{_PART})?(?:/(?:{_PART})?)*$"
 """The same, but parts may be empty."""
-PUSH_TOKEN: Final = r"^[0-9a-f]{64}(?:\.(?:0|[1-9][0-9]{0,18}))?$"
-"""A MAC, and if it expires the unix time of that."""
-AFTER: Final = "^[A-Za-z0-9_-]*$"
-"""Where a page begins; opaque."""
-LIMIT_MAX: Final = 10_000
-"""Entries of one listing."""
-UUID: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+PUSH_TOKEN = r"^[0-9a-f]{64}(?:\.(?:0|[1-9][0-9]{0,18}))?$"
+"""A MAC, and if it expires its unix time."""
+AFTER = "^[A-Za-z0-9_-]*$"
+"""Start of a page; opaque."""
+LIMIT_MAX = 10_000
+"""Maximum number of entries in one listing."""
+UUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 
 def about(text: str, example: Any = None, unit: str = "none", **bounds: Any) -> Meta:
-    """Describe a field: a sentence, an example, its unit, and its bounds as JSON Schema has them.
+    """Describe a field: a sentence, an example, its unit, and its bounds in terms of JSON Schema.
 
-    A field that holds an object needs no example: that one is made of the object's fields.
+    An object needs no example: one is made of the examples of its fields.
     """
     extra = {BOUNDS: bounds} if bounds else {}
     return Meta(
@@ -58,12 +56,12 @@ def number(text: str, example: float, unit: str, **bounds: Any) -> Meta:
 
 
 def moment(text: str, example: str, **bounds: Any) -> Meta:
-    """Describe a time; as input its length has no bound but that of the body or the address."""
+    """Describe a time; as input its length is not limited."""
     return about(text, example, "UTC", **bounds)
 
 
 def answered(text: str, example: str) -> Meta:
-    """Describe a time that is answered only, always in one form."""
+    """Describe a time that occurs in answers only, always in the same form."""
     return moment(text, example, minLength=INSTANT_LENGTH, maxLength=INSTANT_LENGTH)
 
 
@@ -73,6 +71,6 @@ def whole(text: str, example: int, unit: str, minimum: int = 0, maximum: int = I
 
 
 def text(words: str, example: str, maximum: int = 255, minimum: int = 0, form: str = TEXT) -> Meta:
-    """Describe a text; ``maximum`` is counted in bytes of UTF-8, which JSON Schema cannot."""
+    """Describe a text; ``maximum`` is in bytes of UTF-8, which JSON Schema cannot express."""
     most = f"At most {maximum} bytes of UTF-8."
     return about(f"{words} {most}", example, minLength=minimum, maxLength=maximum, pattern=form)

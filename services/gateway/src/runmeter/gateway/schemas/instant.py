@@ -1,17 +1,14 @@
-"""Moments as the API writes them: RFC 3339, UTC, whole milliseconds, ``Z``."""
-
-from __future__ import annotations
+"""Times of the API: RFC 3339, UTC, whole milliseconds, ``Z``."""
 
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY_MILLISECONDS: Final = 86_400_000
-_MINUTES: Final = tuple(f"{hour:02}:{minute:02}" for hour in range(24) for minute in range(60))
-_MILLISECOND: Final = timedelta(milliseconds=1)
-_RFC_3339: Final = re.compile(
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_MILLISECONDS = 86_400_000
+_MINUTES = tuple(f"{hour:02}:{minute:02}" for hour in range(24) for minute in range(60))
+_MILLISECOND = timedelta(milliseconds=1)
+_RFC_3339 = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)[Tt ](?P<minute>\d\d:\d\d):(?P<second>\d\d)"
     r"(?:\.(?P<fraction>\d+))?(?P<offset>[Zz]|[+-]\d\d:\d\d)",
     re.ASCII,
@@ -19,13 +16,13 @@ _RFC_3339: Final = re.compile(
 
 
 class InstantError(ValueError):
-    """The text is no RFC 3339 time with an offset."""
+    """The text is not an RFC 3339 time with an offset."""
 
 
 class Instant:
-    """A moment between the years 1 and 9999, in milliseconds since 1970 (UTC).
+    """A time between the years 1 and 9999, in milliseconds since 1970 (UTC).
 
-    Not a tuple or dataclass: msgspec would write those as arrays or objects by itself.
+    Not a tuple or dataclass: msgspec would write those as arrays or objects.
     """
 
     __slots__ = ("epoch_milliseconds",)
@@ -52,7 +49,7 @@ class Instant:
 
 @lru_cache(1024)
 def _date(days: int) -> str:
-    """Write a day, counted from 1970: most of many moments share theirs."""
+    """Write a day, counted from 1970; cached, as most times of an answer are of few days."""
     return (_EPOCH + timedelta(days=days)).date().isoformat()
 
 

@@ -1,16 +1,14 @@
-"""What an error looks like in JSON."""
+"""The JSON of an error."""
 
-from __future__ import annotations
-
-from typing import Annotated, Final
+from typing import Annotated
 
 from msgspec import Struct
 
 from runmeter.gateway.errors import ERRORS_MAX
 from runmeter.gateway.schemas.describe import about
 
-TEXT_MAX: Final = 1000
-"""Characters of each text."""
+TEXT_MAX = 1000
+"""Maximum number of characters in a text."""
 
 
 class Bad(Struct):
@@ -19,7 +17,7 @@ class Bad(Struct):
     field: Annotated[
         str,
         about(
-            "Its name; of what is in the body, its path.",
+            "Name of the field; in a body its path.",
             "payload.sample_count",
             maxLength=TEXT_MAX,
         ),
@@ -31,22 +29,22 @@ class Bad(Struct):
 
 
 class Problem(Struct, omit_defaults=True):
-    """An error, as RFC 9457 lays it out."""
+    """An error, as defined by RFC 9457."""
 
     type: Annotated[
         str,
         about(
-            "The kind of problem: a name, not an address.",
+            "Kind of problem: a name, not an address.",
             "urn:runmeter:problem:conflict",
             maxLength=63,
         ),
     ]
-    title: Annotated[str, about("The kind of problem, for people.", "Conflict", maxLength=63)]
+    title: Annotated[str, about("Kind of problem, for people.", "Conflict", maxLength=63)]
     status: Annotated[int, about("The HTTP status.", 409, minimum=400, maximum=599)]
     detail: Annotated[
         str,
         about(
-            "What to know or do.",
+            "What happened, or what to do.",
             "The run is stored with other content.",
             maxLength=TEXT_MAX,
         ),
@@ -61,5 +59,5 @@ class Problem(Struct, omit_defaults=True):
         ),
     ]
     errors: Annotated[
-        list[Bad] | None, about("Every bad field; at most 100.", maxItems=ERRORS_MAX)
+        list[Bad] | None, about("All bad fields; at most 100.", maxItems=ERRORS_MAX)
     ] = None

@@ -1,7 +1,5 @@
 """Bodies of requests: JSON only, in UTF-8, up to a limit, in time; or every bad field by name."""
 
-from __future__ import annotations
-
 import types
 from collections.abc import Iterator
 from functools import cache
@@ -9,7 +7,6 @@ from itertools import islice
 from typing import (
     Annotated,
     Any,
-    Final,
     NamedTuple,
     TypeVar,
     Union,
@@ -34,13 +31,13 @@ from runmeter.gateway.web.request import GatewayRequest
 
 T = TypeVar("T", bound=Struct)
 
-VISITS_MAX: Final = 20_000
-"""No search for bad fields looks at more values than this: a body is a stranger's until the
-receiver has checked its token."""
+VISITS_MAX = 20_000
+"""Maximum number of values that a search for bad fields looks at: the receiver has not checked the
+token yet."""
 
 
 class BodyLimits(NamedTuple):
-    """What a body may cost."""
+    """Maximum size of a body, and time for it to arrive."""
 
     max_bytes: int
     timeout_seconds: float = 30.0
@@ -88,7 +85,7 @@ def _refuse_type(content_type: str, content_encoding: str) -> None:
         if name.strip() == "charset" and value.strip(' "') not in ("utf-8", "utf8"):
             raise UnsupportedMediaType("JSON must be in UTF-8.")
     if content_encoding.strip().lower() != "identity":
-        raise UnsupportedMediaType("Send the body as it is, without a content encoding.")
+        raise UnsupportedMediaType("Send the body without a content encoding.")
 
 
 def decode_body(expected: type[T], body: bytes) -> T:

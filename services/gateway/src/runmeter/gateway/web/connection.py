@@ -1,10 +1,8 @@
-"""One connection of a client: Sanic's protocol, and the bounds that it leaves open."""
-
-from __future__ import annotations
+"""One connection of a client: Sanic's protocol, with limits that it does not have."""
 
 import asyncio
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
 from sanic.exceptions import BadRequest, PayloadTooLarge, RequestCancelled
@@ -21,39 +19,39 @@ from runmeter.gateway.errors import (
 )
 from runmeter.gateway.web.head import check_head, size_of
 from runmeter.gateway.web.headers import date, secure
-from runmeter.gateway.web.limits import Gate, Patience
+from runmeter.gateway.web.limits import Gate, Timeouts
 from runmeter.gateway.web.problems import outcome_of, problem_response
 from runmeter.gateway.web.request import REQUEST_ID_HEADER, GatewayRequest
 
-HEAD_BYTES_MAX: Final = 16_384
-ADDRESS_BYTES_MAX: Final = 8_192
-"""Of a request line in a head that is too large: which of the two was it?"""
-PIECE_BYTES: Final = 65_536
-LINGER_SECONDS: Final = 1.0
-"""For a client that still sends to see why it is cut off."""
-_LINGERING_SHARE: Final = 8
-_LINE_END: Final = b"\r\n"
+HEAD_BYTES_MAX = 16_384
+ADDRESS_BYTES_MAX = 8_192
+"""If the head is too large and the request line is larger than this, the answer is 414."""
+PIECE_BYTES = 65_536
+LINGER_SECONDS = 1.0
+"""Time for a client that still sends to read why its connection is closed."""
+_LINGERING_SHARE = 8
+_LINE_END = b"\r\n"
 
 
 class GatewayHttp(Http):
-    """Bounds the time that a head, a body, and a body that nobody wants may take."""
+    """Limits the time for a head, for a body, and for the rest of a body after its answer."""
 
     __slots__ = ("_body_until", "_drains", "_lingers")
 
     def init_for_request(self) -> None:
-        """Begin a request."""
+        """Prepare for the next request."""
         super().init_for_request()  # type: ignore[no-untyped-call]
         self._body_until: float | None = None
         self._drains = False
         self._lingers = False
 
     @property
-    def _patience(self) -> Patience:
-        found: Patience = self.protocol.app.ctx.edge.patience
+    def _timeouts(self) -> Timeouts:
+        found: Timeouts = self.protocol.app.ctx.edge.timeouts
         return found
 
     async def http1(self) -> None:
-        """Serve requests until the connection should close."""
+        """Serve requests until the connection ends."""
         await super().http1()  # type: ignore[no-untyped-call]
         if self._lingers:
             with suppress(TimeoutError):
@@ -61,7 +59,7 @@ class GatewayHttp(Http):
                     await self._discard()
 
     async def _discard(self) -> None:
-        """Read what still comes: closing on it would take the answer away from the client."""
+        """Read what the client still sends: closing now would discard the answer on its side."""
         transport: Any = self.protocol.transport
         if transport.can_write_eof():
             transport.write_eof()
@@ -71,7 +69,7 @@ class GatewayHttp(Http):
 
     async def http1_request_header(self) -> None:
         """Read the head of a request."""
-        limit_seconds = self._patience.head_seconds
+        limit_seconds = self._timeouts.head_seconds
         try:
             async with asyncio.timeout(limit_seconds):
                 await super().http1_request_header()  # type: ignore[no-untyped-call]
@@ -85,16 +83,16 @@ class GatewayHttp(Http):
             raise AddressTooLong from None
 
     async def http1_response_header(self, data: bytes, end_stream: bool) -> None:
-        """Send the head of an answer, and what there is of its body."""
+        """Send the head of an answer, and its body as far as there is one."""
         date(self.response)
         await super().http1_response_header(data, end_stream)
 
     async def read(self) -> bytes | None:
-        """Read some of a body; None at its end, or where the rest of it takes too long."""
+        """Read a part of a body; None at its end, or if the rest takes too long."""
         loop = asyncio.get_running_loop()
-        if self.stage is Stage.IDLE and not self._drains:  # it is answered already
+        if self.stage is Stage.IDLE and not self._drains:  # the answer has been sent
             self._drains = True
-            self._body_until = loop.time() + self._patience.drain_seconds
+            self._body_until = loop.time() + self._timeouts.drain_seconds
         limit_seconds = self.protocol.app.ctx.body_seconds
         if self._body_until is None:
             self._body_until = loop.time() + limit_seconds
@@ -111,7 +109,7 @@ class GatewayHttp(Http):
             raise BodyTooSlow(limit_seconds) from None
 
     async def _check_chunk(self) -> None:
-        """See that a chunk ended where its size said: Sanic skips two bytes, whatever they are."""
+        """Check that a chunk has its size: Sanic skips two bytes without looking at them."""
         body: Any = self.request_body  # Sanic holds "chunked" or True in it
         if body != "chunked" or self.request_bytes_left:
             return
@@ -127,7 +125,7 @@ class GatewayHttp(Http):
 
 
 class GatewayProtocol(HttpProtocol):
-    """Bounds the number of connections and requests, and the time an answer may take to go out.
+    """Limits connections and requests, and the time for a client to read its answer.
 
     The context of the application has ``edge``, ``metrics``, ``gate`` and ``body_seconds``.
     """
@@ -141,13 +139,13 @@ class GatewayProtocol(HttpProtocol):
         self.request_handler: Any = self._handle
 
     async def _handle(self, request: GatewayRequest) -> None:
-        """Answer a request, to the end of its answer."""
+        """Answer a request, if the limits admit it."""
         gate: Gate = self.app.ctx.gate
         async with gate.admitted(request):
             await self.app.handle_request(request)
 
     async def send(self, data: bytes) -> None:
-        """Send in pieces, each as soon as the client has taken most of what went before."""
+        """Send in pieces, each after the client has read most of the one before."""
         await self._can_send()
         if len(data) <= PIECE_BYTES:
             await super().send(data)  # type: ignore[no-untyped-call]
@@ -160,7 +158,7 @@ class GatewayProtocol(HttpProtocol):
         transport: Any = self.transport
         if not self._can_write.is_set():
             try:
-                async with asyncio.timeout(self.app.ctx.edge.patience.write_seconds):
+                async with asyncio.timeout(self.app.ctx.edge.timeouts.write_seconds):
                     await self._can_write.wait()
             except TimeoutError:
                 transport.abort()
@@ -168,7 +166,7 @@ class GatewayProtocol(HttpProtocol):
             raise RequestCancelled
 
     def connection_made(self, transport: Any) -> None:
-        """Take a connection in, in the place of an idle one where there are too many."""
+        """Accept a connection; if there are too many, in place of an idle one."""
         limit = self.app.ctx.edge.capacity.connections
         if len(self.connections) >= limit and not self._close_a_waiting_one():
             self._refuse(transport, limit)
@@ -177,22 +175,22 @@ class GatewayProtocol(HttpProtocol):
         super().connection_made(transport)  # type: ignore[no-untyped-call]
 
     def _close_a_waiting_one(self) -> bool:
-        """Close the connection that has been silent for longest with no request complete."""
+        """Close the connection that has waited longest without a complete request."""
         waiting = [
             other
             for other in self.connections
             if other.http is None or other.http.stage in (Stage.IDLE, Stage.REQUEST)
-            if not other.transport.get_write_buffer_size()  # its answer is still on the way
+            if not other.transport.get_write_buffer_size()  # its answer is not sent completely
         ]
         if not waiting:
             return False
         silent = min(waiting, key=lambda other: other._time)
-        self.connections.discard(silent)  # at once: its end is a turn of the loop away
+        self.connections.discard(silent)  # `connection_lost` comes too late
         silent.transport.abort()
         return True
 
     def _refuse(self, transport: Any, limit: int) -> None:
-        """Answer whatever comes with 503, and leave time to read it to a bounded number."""
+        """Answer with 503; a limited number of such connections stays open to be read."""
         self._is_refused = True
         self.transport = transport
         self.recv_buffer = bytearray()
@@ -209,12 +207,12 @@ class GatewayProtocol(HttpProtocol):
         self.loop.call_later(LINGER_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Take in what has come; of a connection that is refused, nothing."""
+        """Handle received bytes; ignore those of a refused connection."""
         if not self._is_refused:
             super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note the end."""
+        """Record the end of the connection."""
         if self._is_refused:
             self.app.ctx.refused.discard(self)
         else:

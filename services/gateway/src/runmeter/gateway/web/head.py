@@ -1,36 +1,33 @@
-"""Heads of requests and sizes of bodies, taken to the letter.
+"""Strict checks of request heads and body sizes.
 
-What two programs on the way read differently lets one request hide in another. Sanic is lenient in
-places (a space before a colon, digits of any script), so whatever RFC 9112 does not allow is
-refused here.
+If a proxy and the gateway read a head differently, one request can hide in another (request
+smuggling). Sanic accepts more than RFC 9112 allows (a space before a colon, digits of any script),
+so everything else is refused here.
 """
 
-from __future__ import annotations
-
 import re
-from typing import Final
 
 from sanic.exceptions import BadRequest
 
-_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-# the target without "#": what follows one is no part of a request
-_REQUEST_LINE: Final = re.compile(_TOKEN + rb" ([\x21\x22\x24-\x7e]+) HTTP/1\.([01])")
-_FIELD: Final = re.compile(rb"(" + _TOKEN + rb"):[ \t]*([\x20-\x7e\x80-\xff\t]*)")
-_HOST: Final = re.compile(
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+# no "#" in the target: a fragment is not sent to servers
+_REQUEST_LINE = re.compile(_TOKEN + rb" ([\x21\x22\x24-\x7e]+) HTTP/1\.([01])")
+_FIELD = re.compile(rb"(" + _TOKEN + rb"):[ \t]*([\x20-\x7e\x80-\xff\t]*)")
+_HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]{0,5})?"
 )
-_ABSOLUTE: Final = re.compile(rb"([A-Za-z][0-9A-Za-z+.-]*)://([^/?]*)")
-_DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
-_SINGLE: Final = (b"Content-Type", b"Content-Encoding")
-_SIZES: Final = {10: re.compile(r"[0-9]{1,18}"), 16: re.compile(r"[0-9A-Fa-f]{1,16}")}
+_ABSOLUTE = re.compile(rb"([A-Za-z][0-9A-Za-z+.-]*)://([^/?]*)")
+_DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
+_SINGLE = (b"Content-Type", b"Content-Encoding")
+_SIZES = {10: re.compile(r"[0-9]{1,18}"), 16: re.compile(r"[0-9A-Fa-f]{1,16}")}
 
 
 def check_head(head: bytes) -> None:
-    """Check the head of a request, without the empty line behind it.
+    """Check the head of a request, without the empty line after it.
 
     Raises:
-        BadRequest: a line is not of its form; the host, the length of the body, or anything else
-            that counts once is unclear.
+        BadRequest: a line is malformed; the host, the length of the body, or another header that
+            may occur once is ambiguous.
 
     Source: RFC 9112, 2.2, 3.2, 5 and 6; RFC 9110, 4.2.4 and 5.3.
     """
@@ -39,27 +36,27 @@ def check_head(head: bytes) -> None:
     for field in fields:
         match = _FIELD.fullmatch(field)
         if match is None:
-            raise BadRequest("A header field is not of the form of one.")
+            raise BadRequest("A header field is malformed.")
         found.setdefault(match[1].lower(), []).append(match[2].rstrip(b" \t"))
     requested = _REQUEST_LINE.fullmatch(line)
     if requested is None:
-        raise BadRequest("The request line is not of the form of one.")
+        raise BadRequest("The request line is malformed.")
     target, is_old = requested[1], requested[2] == b"0"  # HTTP/1.0
     _check_host(target, found.get(b"host", []), is_old)
     for name in _SINGLE:
         if len(found.get(name.lower(), ())) > 1:
-            raise BadRequest(f"There can be one {name.decode()} header.")
+            raise BadRequest(f"There must be only one {name.decode()} header.")
     codings = found.get(b"transfer-encoding", [])
     if codings and (codings != [b"chunked"] or is_old):
-        raise BadRequest("Transfer-Encoding can only be chunked.")
+        raise BadRequest("Transfer-Encoding must be chunked.")
 
 
 def _check_host(target: bytes, hosts: list[bytes], is_old: bool) -> None:
-    """Check that there is one host, of its form, and no other in the target."""
+    """Check that there is one valid host, and no other in the target."""
     if len(hosts) > 1 or not (hosts or is_old):
         raise BadRequest("There must be one Host header.")
     if not all(map(_HOST.fullmatch, hosts)):
-        raise BadRequest("The Host header is not a host.")
+        raise BadRequest("The Host header is not a valid host.")
     absolute = _ABSOLUTE.match(target)
     if absolute is None:
         return
@@ -70,7 +67,7 @@ def _check_host(target: bytes, hosts: list[bytes], is_old: bool) -> None:
 
 
 def size_of(text: str, base: int) -> int:
-    """Read the length of a body (base 10), or of a part of it (base 16), in bytes.
+    """Parse the length of a body (base 10), or of a chunk (base 16), in bytes.
 
     Raises:
         ValueError: it has a sign, a prefix, or digits that are not ASCII.

@@ -1,10 +1,7 @@
-"""What every answer carries: its request id, and what browsers are told."""
-
-from __future__ import annotations
+"""Headers of every answer: the request id, and security headers for browsers."""
 
 from collections.abc import Collection, Mapping
 from email.utils import formatdate
-from typing import Final
 
 from sanic import HTTPResponse
 from sanic.http import Http
@@ -12,18 +9,18 @@ from sanic.response import BaseHTTPResponse
 
 from runmeter.gateway.web.request import REQUEST_ID_HEADER, GatewayRequest
 
-SECURITY: Final[Mapping[str, str]] = {
+SECURITY: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Where the route has said nothing else."""
-HSTS: Final = "max-age=31536000"
+"""Added where the route has not set them."""
+HSTS = "max-age=31536000"
 
-EXPOSED: Final = "Link, ETag, X-Request-ID, Retry-After"
-_PREFLIGHT: Final[Mapping[str, str]] = {
+EXPOSED = "Link, ETag, X-Request-ID, Retry-After"
+_PREFLIGHT: Mapping[str, str] = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, If-None-Match, X-Request-ID",
     "Access-Control-Max-Age": "600",
@@ -31,7 +28,7 @@ _PREFLIGHT: Final[Mapping[str, str]] = {
 
 
 def date(response: BaseHTTPResponse) -> None:
-    """Add when it was made.
+    """Add the time of the answer.
 
     Source: RFC 9110, 6.6.1.
     """
@@ -39,7 +36,7 @@ def date(response: BaseHTTPResponse) -> None:
 
 
 def secure(response: BaseHTTPResponse, has_tls: bool) -> None:
-    """Add the security headers that are not there."""
+    """Add the security headers that are missing."""
     for name, value in SECURITY.items():
         response.headers.setdefault(name, value)
     if has_tls:
@@ -47,7 +44,7 @@ def secure(response: BaseHTTPResponse, has_tls: bool) -> None:
 
 
 def share(request: GatewayRequest, response: BaseHTTPResponse, origins: Collection[str]) -> None:
-    """Let the request's origin read the answer if it is one of these; none of them: do nothing."""
+    """Let the request's origin read the answer if it is one of ``origins``."""
     if not origins:
         return
     vary = response.headers.get("Vary")
@@ -59,7 +56,7 @@ def share(request: GatewayRequest, response: BaseHTTPResponse, origins: Collecti
 
 
 async def preflight(request: GatewayRequest) -> HTTPResponse | None:
-    """Answer what a browser asks before it sends a request for another origin; None: not that."""
+    """Answer a CORS preflight request of an allowed origin; None: it is another request."""
     if (
         request.method != "OPTIONS"
         or _origin(request) not in request.app.ctx.edge.cors_origins
@@ -70,7 +67,7 @@ async def preflight(request: GatewayRequest) -> HTTPResponse | None:
 
 
 async def finish(request: GatewayRequest, response: BaseHTTPResponse) -> None:
-    """Complete every answer, whoever made it, and note it; a streamed one is not over yet."""
+    """Complete every answer, and log it unless it is streamed: that one is not over yet."""
     context = request.app.ctx
     response.headers[REQUEST_ID_HEADER] = request.request_id
     secure(response, context.edge.has_tls)

@@ -1,57 +1,60 @@
 """Limits for clients: requests by rate and number, connections by number, time of each step."""
 
-from __future__ import annotations
-
 import asyncio
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import structlog
-from throttled import MemoryStore, RateLimiterType, Throttled, rate_limiter
 
 from runmeter.gateway import events
 from runmeter.gateway.errors import GatewayError, Overloaded, TooManyAtOnce, TooManyRequests
 from runmeter.gateway.metrics import Metrics
-from runmeter.gateway.proxies import Proxies, client_key
+from runmeter.gateway.web.clients import Proxies, client_key
 from runmeter.gateway.web.request import GatewayRequest
 
-CLIENTS_MAX: Final = 50_000
-"""About 25 MiB. Beyond it those that asked least lately are forgotten, and begin anew."""
-BURST: Final = 2
-"""So many seconds' worth at once."""
+CLIENTS_MAX = 50_000
+"""About 10 MiB. Beyond it the clients whose last request is oldest are forgotten."""
+BURST = 2
+"""A client may send the requests of so many seconds at once."""
+_ROUNDING_SECONDS = 1e-6
 
-
-OPEN_PATH: Final = "/health"
-"""Always answered: it costs nothing, and who asks wants to know whether we live."""
-_QUIET_SECONDS: Final = 60.0
+OPEN_PATH = "/health"
+"""Always answered: it is cheap, and a health check must not fail because of load."""
+_LOG_INTERVAL_SECONDS = 60.0
 
 _log = structlog.get_logger()
 
 
 class Rates:
-    """Counts requests by client, in memory of bounded size and without a thread."""
+    """Limits the requests per second of each client (generic cell rate algorithm).
+
+    For each client it keeps the time until which its requests so far are paid for, if one is
+    paid for in ``1 / per_second``. That may lie `BURST` seconds ahead.
+    """
 
     def __init__(self, per_second: int, clients_max: int = CLIENTS_MAX) -> None:
         self.per_second = per_second
-        self._store = MemoryStore(options={"MAX_SIZE": clients_max})
-        self._limiter = Throttled(
-            using=RateLimiterType.GCRA.value,
-            quota=rate_limiter.per_sec(per_second, burst=per_second * BURST),
-            store=self._store,
-        )
+        self._clients_max = clients_max
+        self._paid_until: OrderedDict[str, float] = OrderedDict()  # seconds, oldest request first
 
-    def wait_seconds(self, client: str) -> float:
+    def wait_seconds(self, client: str, now_seconds: float) -> float:
         """Count a request of this client; return 0 if it may be answered, else how long to wait.
 
-        A request that may not be answered does not make the wait longer.
+        A request that is refused does not make the wait longer.
         """
-        found = self._limiter.limit(client)
-        return found.state.retry_after if found.limited else 0.0
+        paid_until = max(self._paid_until.pop(client, now_seconds), now_seconds)
+        fresh = paid_until + 1 / self.per_second
+        wait = fresh - now_seconds - BURST
+        is_refused = wait > _ROUNDING_SECONDS
+        self._paid_until[client] = paid_until if is_refused else fresh
+        if len(self._paid_until) > self._clients_max:
+            self._paid_until.popitem(last=False)
+        return wait if is_refused else 0.0
 
 
-class Patience(NamedTuple):
+class Timeouts(NamedTuple):
     """How long clients may take."""
 
     head_seconds: float = 10.0
@@ -59,51 +62,51 @@ class Patience(NamedTuple):
     idle_seconds: float = 75.0
     """Between requests."""
     drain_seconds: float = 10.0
-    """To send the rest of a body that is answered already."""
+    """To send the rest of a body after the answer."""
     write_seconds: float = 30.0
     """To take each 64 KiB of an answer."""
     refusal_seconds: float = 0.5
-    """What a client waits for its 429 or 503."""
+    """Delay of an answer 429 or 503."""
 
 
 class Capacity(NamedTuple):
-    """How many may come at once."""
+    """How many there may be at the same time."""
 
     connections: int = 1000
     requests: int = 128
-    """Being answered; half of them of one client."""
+    """Being answered; one client may have half of them."""
 
 
 class Edge(NamedTuple):
-    """How requests are taken from strangers."""
+    """What limits and identifies clients."""
 
     proxies: Proxies = Proxies()
     cors_origins: frozenset[str] = frozenset()
     """Origins whose pages may read answers."""
     has_tls: bool = False
     rates: Rates | None = None
-    """None: clients may ask as often as they like."""
+    """None: no limit."""
     capacity: Capacity = Capacity()
-    patience: Patience = Patience()
+    timeouts: Timeouts = Timeouts()
 
 
 class Gate:
-    """Counts what is let in and what is not."""
+    """Admits or refuses requests, and counts both."""
 
     def __init__(self, edge: Edge, metrics: Metrics, clock: Callable[[], float]) -> None:
         self._edge = edge
         self._metrics = metrics
         self._clock = clock
-        self._requests_by_client: Counter[str] = Counter()  # of those that are answered now
+        self._requests_by_client: Counter[str] = Counter()  # requests being answered
         self._refusal_logged_seconds: float | None = None
 
     @asynccontextmanager
     async def admitted(self, request: GatewayRequest) -> AsyncIterator[None]:
-        """Let a request in while it is answered.
+        """Admit a request until it is answered.
 
         Raises:
-            TooManyRequests, TooManyAtOnce, Overloaded: after a pause. Clients that ask again at
-                once would otherwise take the time that the others' answers need.
+            TooManyRequests, TooManyAtOnce, Overloaded: after a pause, so that clients that retry
+                at once do not take the time of others.
         """
         if request.path == OPEN_PATH:
             yield
@@ -112,7 +115,7 @@ class Gate:
         try:
             self._check(client)
         except GatewayError:
-            await asyncio.sleep(self._edge.patience.refusal_seconds)
+            await asyncio.sleep(self._edge.timeouts.refusal_seconds)
             raise
         self._requests_by_client[client] += 1
         self._metrics.requests_in_flight.inc()
@@ -126,7 +129,7 @@ class Gate:
 
     def _check(self, client: str) -> None:
         rates, limit = self._edge.rates, self._edge.capacity.requests
-        if rates is not None and (wait_seconds := rates.wait_seconds(client)):
+        if rates is not None and (wait_seconds := rates.wait_seconds(client, self._clock())):
             self._metrics.request_refused("rate")
             raise TooManyRequests(rates.per_second, wait_seconds)
         if self._requests_by_client[client] >= (limit + 1) // 2:
@@ -137,9 +140,9 @@ class Gate:
             raise Overloaded
 
     def connection_refused(self) -> None:
-        """Count a connection for which there is no room; log the first of a minute."""
+        """Count a refused connection; log the first in a minute."""
         self._metrics.connections_refused.inc()
         now, last = self._clock(), self._refusal_logged_seconds
-        if last is None or now - last >= _QUIET_SECONDS:
+        if last is None or now - last >= _LOG_INTERVAL_SECONDS:
             self._refusal_logged_seconds = now
             _log.warning(events.CONNECTION_REFUSED, limit=self._edge.capacity.connections)

@@ -1,13 +1,11 @@
-"""Every error, of whichever layer, as RFC 9457 ``application/problem+json``.
+"""Every error as RFC 9457 ``application/problem+json``.
 
-One table says which HTTP status a gRPC code becomes, one what each status is called.
+One table maps gRPC codes to HTTP statuses, another one has the name and text of each status.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import structlog
 from sanic import HTTPResponse, Request
@@ -35,33 +33,33 @@ from runmeter.gateway.errors import (
 from runmeter.gateway.schemas.api import encode
 from runmeter.gateway.schemas.problem import TEXT_MAX, Bad, Problem
 
-CONTENT_TYPE: Final = "application/problem+json"
-RETRY_AFTER_SECONDS: Final = 1
-"""Where the receiver does not say when to come back."""
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 1
+"""If the receiver gives no time."""
 
-STATUS_OF_CODE: Final[Mapping[str, int]] = {
+STATUS_OF_CODE: Mapping[str, int] = {
     "INVALID_ARGUMENT": 400,
     "UNAUTHENTICATED": 401,
     "PERMISSION_DENIED": 403,
     "ALREADY_EXISTS": 409,
     "RESOURCE_EXHAUSTED": 429,
     "UNAVAILABLE": 503,
-    "CANCELLED": 503,  # by the receiver, which is about to end
+    "CANCELLED": 503,  # by a receiver that shuts down
     "DEADLINE_EXCEEDED": 504,
 }
 """gRPC code → HTTP status; every other code is a defect: 500."""
 
 
 class Kind(NamedTuple):
-    """What a status is called, and the detail of a problem that has none of its own."""
+    """Name of a status, and the detail of a problem without one of its own."""
 
     slug: str
     title: str
     detail: str
 
 
-KINDS: Final[Mapping[int, Kind]] = {
-    400: Kind("invalid-request", "Invalid request", "The request cannot be understood."),
+KINDS: Mapping[int, Kind] = {
+    400: Kind("invalid-request", "Invalid request", "The request is invalid."),
     401: Kind("unauthenticated", "Unauthenticated", "The bearer token is not known."),
     403: Kind("permission-denied", "Permission denied", "The token is not for this scope."),
     404: Kind("not-found", "Not found", "There is nothing at this path."),
@@ -74,8 +72,8 @@ KINDS: Final[Mapping[int, Kind]] = {
     417: Kind("expectation-failed", "Expectation failed", "Only 100-continue can be expected."),
     429: Kind("too-many-requests", "Too many requests", "The receiver is busy; try again later."),
     431: Kind("too-large", "Too large", "The headers are too large."),
-    499: Kind("cancelled", "Cancelled", "The client has left."),
-    500: Kind("internal", "Internal error", "Something is wrong on the server; it was logged."),
+    499: Kind("cancelled", "Cancelled", "The client closed the connection."),
+    500: Kind("internal", "Internal error", "The server has a defect; it was logged."),
     503: Kind(
         "unavailable",
         "Unavailable",
@@ -85,11 +83,11 @@ KINDS: Final[Mapping[int, Kind]] = {
 }
 
 # statuses whose text the receiver writes for the caller; texts of others may be gRPC's own
-_RECEIVER_TEXTS: Final = frozenset({400, 401, 403, 409})
+_RECEIVER_TEXTS = frozenset({400, 401, 403, 409})
 
 
 class Outcome(NamedTuple):
-    """An error seen from HTTP."""
+    """An error as an HTTP answer."""
 
     status: int
     detail: str | None = None
@@ -98,7 +96,7 @@ class Outcome(NamedTuple):
 
 
 def outcome_of(error: BaseException) -> Outcome:
-    """Say what an error means in HTTP. What is not known here is a defect: 500, no text."""
+    """Return the answer to an error; an unknown error is a defect: 500, without its text."""
     if isinstance(error, GatewayError):
         return _of_gateway(error)
     if isinstance(error, PayloadTooLarge):
@@ -111,7 +109,7 @@ def outcome_of(error: BaseException) -> Outcome:
 
 
 def _headers_of(error: SanicException) -> Mapping[str, str]:
-    if "Allow" in error.headers:  # in a fixed order: Sanic's comes from a set
+    if "Allow" in error.headers:  # sorted: Sanic's order changes
         return {"Allow": ", ".join(sorted(error.headers["Allow"].split(", ")))}
     return {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.status_code == 503 else {}
 
@@ -146,17 +144,17 @@ def _of_limit(error: GatewayError) -> Outcome:
             limit = f"{error.timeout_seconds:g}"
             return Outcome(408, f"The headers were not complete after {limit} seconds.")
         case TooManyRequests():
-            detail = f"A client may send {error.per_second} requests a second."
+            detail = f"A client may send {error.per_second} requests per second."
             return Outcome(429, detail, (), _retry_after(error.retry_after_seconds))
         case TooManyAtOnce():
-            detail = "This client has too many requests at once; send fewer at a time."
+            detail = "This client has too many requests at the same time; send fewer."
             return Outcome(429, detail, (), _retry_after(None))
         case Overloaded():
             return Outcome(503, "The gateway is busy; try again later.", (), _retry_after(None))
     return Outcome(500)
 
 
-_BEARER: Final = {"WWW-Authenticate": "Bearer"}
+_BEARER = {"WWW-Authenticate": "Bearer"}
 
 
 def _of_receiver(error: ReceiverError) -> Outcome:
@@ -179,7 +177,7 @@ def _retry_after(seconds: float | None) -> Mapping[str, str]:
 
 
 def problem_of(outcome: Outcome, request_id: str) -> Problem:
-    """Say it as RFC 9457 does."""
+    """Make the problem of RFC 9457."""
     kind = KINDS[outcome.status]
     return Problem(
         type=f"urn:runmeter:problem:{kind.slug}",
@@ -192,12 +190,12 @@ def problem_of(outcome: Outcome, request_id: str) -> Problem:
 
 
 def _cut(text: str) -> str:
-    """Cut a text that holds what a stranger has sent, such as a key."""
+    """Cut a text that contains input of the client, such as a key."""
     return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "\u2026"
 
 
 def problem_response(outcome: Outcome, request_id: str) -> HTTPResponse:
-    """Write the answer."""
+    """Make the answer."""
     return HTTPResponse(
         encode(problem_of(outcome, request_id)),
         status=outcome.status,
@@ -207,10 +205,10 @@ def problem_response(outcome: Outcome, request_id: str) -> HTTPResponse:
 
 
 class ProblemHandler(ErrorHandler):
-    """Answers whatever was raised, anywhere, with a problem."""
+    """Answers every exception with a problem."""
 
     def default(self, request: Request, exception: Exception) -> HTTPResponse:
-        """Make the problem; a defect is logged with all that is known, and told without it."""
+        """Make the problem; a defect is logged with its traceback, which is not sent."""
         outcome = outcome_of(exception)
         request_id: str = getattr(request, "request_id", "")
         if isinstance(exception, ReceiverError):
@@ -221,9 +219,9 @@ class ProblemHandler(ErrorHandler):
 
 
 def _failure_of(error: ReceiverError, status: int) -> Mapping[str, str]:
-    """Say for the log how a call ended: with the text that came, unless the caller is told it."""
-    told = {} if status in _RECEIVER_TEXTS else {"message": error.message}
-    return {"code": error.code, **told}
+    """Return for the log how a call ended, with its text unless the answer has it."""
+    text = {} if status in _RECEIVER_TEXTS else {"message": error.message}
+    return {"code": error.code, **text}
 
 
 def log_failed(error: BaseException, request_id: str, route: str | None) -> None:

@@ -1,12 +1,10 @@
-"""The request as the gateway knows it: with an identity, a start, and a line in the log."""
-
-from __future__ import annotations
+"""A request with an id, a start time, its client, and its line in the log."""
 
 import asyncio
 import re
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import Any, Final, NoReturn, cast
+from typing import Any, NoReturn, cast
 from uuid import uuid4
 
 import structlog
@@ -20,26 +18,26 @@ from runmeter.gateway.errors import MissingBearer, NoPushToken
 from runmeter.gateway.model import Caller
 from runmeter.gateway.schemas.describe import PUSH_TOKEN
 
-REQUEST_ID_HEADER: Final = "X-Request-ID"
-_UNREADABLE: Final = "NONE"
-"""The method Sanic gives to the stand-in for a request that it could not read."""
-BEARER_BYTES_MAX: Final = 4096
-"""More does not fit into gRPC metadata beside the rest."""
+REQUEST_ID_HEADER = "X-Request-ID"
+_UNREADABLE = "NONE"
+"""Sanic's method for a request that it could not read."""
+BEARER_BYTES_MAX = 4096
+"""A longer one does not fit into gRPC metadata."""
 
-_SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# what gRPC can carry as a metadata value; a space inside is the receiver's to judge
-_BEARER: Final = re.compile(r"bearer +([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?) *", re.IGNORECASE)
-_PUSH_TOKEN: Final = re.compile("Bearer " + PUSH_TOKEN.strip("^$"))
-_PARAMETER: Final = re.compile(r"<(\w+)(?::[^>]*)?>")
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# what gRPC can send as a metadata value; the receiver decides about spaces inside
+_BEARER = re.compile(r"bearer +([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?) *", re.IGNORECASE)
+_PUSH_TOKEN = re.compile("Bearer " + PUSH_TOKEN.strip("^$"))
+_PARAMETER = re.compile(r"<(\w+)(?::[^>]*)?>")
 
-_ROUTED: Final = ("GET", "POST")
-"""One of these is taken by every route."""
+_ROUTED = ("GET", "POST")
+"""Every route has one of these."""
 
 _log = structlog.get_logger()
 
 
 class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
-    """A request with its own id and clock; made by Sanic, also for requests it cannot read."""
+    """A request with an id and a start time; Sanic makes one also if it cannot read a request."""
 
     __slots__ = (
         "_client_address",
@@ -52,7 +50,7 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
 
     def __init__(self, *, url_bytes: bytes, method: str, **kwargs: Any) -> None:
         if method == _UNREADABLE:
-            url_bytes = b"*"  # its own URL may be what cannot be read
+            url_bytes = b"*"  # the URL may be the unreadable part
         super().__init__(url_bytes, method=method, **kwargs)
         if not self.has_path():
             raise BadURL("The address has no path.")
@@ -61,17 +59,17 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
         self._client_known = False
         self._client_address: str | None = None
         self.streams = False
-        """The answer is sent in parts, so it is not over when it begins."""
+        """The answer is sent in parts: it is logged at its end."""
         given = self.headers.getall(REQUEST_ID_HEADER, [])
         is_sane = len(given) == 1 and _SANE_ID.fullmatch(given[0])
         self.request_id: str = given[0] if is_sane else str(uuid4())
 
     def has_path(self) -> bool:
-        """Whether there is a path at all: ``GET http://`` is a URL for the parser, without one."""
+        """Tell whether the address has a path: ``GET http://`` has none."""
         return self._parsed_url.path is not None
 
     def caller(self) -> Caller:
-        """Take the bearer to hand on. It is not looked into here: the receiver decides.
+        """Return the bearer to send to the receiver, which checks it.
 
         Raises:
             MissingBearer: none, more than one, or nothing that could be a token.
@@ -83,7 +81,7 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
         return Caller(f"Bearer {match[1]}", self.request_id, self.client_address)
 
     def pusher(self) -> Caller:
-        """Take the bearer of a push, if it has the form of a push token; more is not checked here.
+        """Return the bearer of a push, if it is formed like a push token.
 
         Raises:
             MissingBearer, NoPushToken
@@ -95,8 +93,8 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
 
     @property
     def client_address(self) -> str | None:
-        """The IP address of the client: the other end of the connection, or, where that is a
-        trusted proxy, whom it speaks for.
+        """The IP address of the client: the peer of the connection or, if that is a trusted
+        proxy, the address in its headers.
         """
         if not self._client_known:
             self._client_known = True
@@ -110,11 +108,11 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
 
     @property
     def route_template(self) -> str | None:
-        """The path as documented, ``/api/v1/…/{job}``; None where nothing matched."""
+        """The path of the route, ``/api/v1/…/{job}``; None where none matched."""
         return None if self.route is None else _template(self.route.path)
 
     def _template_of_any_method(self) -> str | None:
-        """The path as documented, where it is one that does not take this method."""
+        """The path of the route that matches with another method."""
         for method in _ROUTED:
             with suppress(NotFound, MethodNotAllowed):
                 return _template(self.app.router.get(self.path, method, None)[0].path)
@@ -132,7 +130,7 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
         raise asyncio.CancelledError
 
     def log_finished(self, status: int, **more: object) -> None:
-        """Log and count that the request is over; only the first call counts."""
+        """Log and count the finished request; further calls do nothing."""
         if self._finished:
             return
         self._finished = True

@@ -1,15 +1,12 @@
-"""Listening sockets, and the servers on them: start, drain, end."""
-
-from __future__ import annotations
+"""Sanic's servers on listening sockets: start, drain, end."""
 
 import asyncio
-import errno
-import os
+import logging
 import socket
 from collections.abc import Callable
 from ssl import SSLContext
 from types import SimpleNamespace
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from sanic import Sanic
 from sanic.application.state import ApplicationServerInfo
@@ -17,21 +14,21 @@ from sanic.config import Config
 from sanic.http.constants import HTTP
 
 from runmeter.gateway.metrics import Metrics
-from runmeter.gateway.values import Address
 from runmeter.gateway.web.connection import GatewayProtocol
 from runmeter.gateway.web.limits import Edge, Gate
+from runmeter.service.sockets import BACKLOG
 
 App: TypeAlias = Sanic[Config, SimpleNamespace]
 
-BACKLOG: Final = 1024
-_POLL_SECONDS: Final = 0.02
-_TLS: Final = {"ssl_handshake_timeout": 10.0, "ssl_shutdown_timeout": 5.0}
+_SANIC_ADVICE = "Sanic is running in PRODUCTION mode"  # about a flag that we do not have
+_POLL_SECONDS = 0.02
+_TLS = {"ssl_handshake_timeout": 10.0, "ssl_shutdown_timeout": 5.0}
 
 
 def context(
     edge: Edge, metrics: Metrics, body_seconds: float, clock: Callable[[], float]
 ) -> SimpleNamespace:
-    """Make the context of an application, with all that its connections look for."""
+    """Make the context of an application, with everything that its connections use."""
     return SimpleNamespace(
         clock=clock,
         stopping=False,
@@ -43,82 +40,39 @@ def context(
     )
 
 
-class CannotListen(Exception):
-    """The address is taken, not ours, or not allowed; the text says so, and what to do."""
-
-    def __init__(self, address: Address, flag: str, error: OSError) -> None:
-        is_taken = error.errno == errno.EADDRINUSE
-        advice = f"{'stop what listens there or ' * is_taken}choose another {flag}"
-        super().__init__(f"cannot listen on {address}: {_reason(error)}; {advice}")
-
-
-def listen(address: Address, flag: str) -> socket.socket:
-    """Bind the listening socket; without a host on IPv6 and IPv4 alike where there is IPv6.
-
-    ``flag``: what the address is from, said if it cannot be had.
-
-    Raises:
-        CannotListen
-    """
-    try:
-        sock = _bind(address)
-    except OSError as error:
-        raise CannotListen(address, flag, error) from error
-    # connections inherit it; asyncio sets it only where the protocol was named. Without it the
-    # second part of every streamed answer waits 40 ms for an acknowledgement
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
-
-
-def _bind(address: Address) -> socket.socket:
-    if address.host is None and socket.has_dualstack_ipv6():
-        return socket.create_server(
-            ("::", address.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
-        )
-    host = address.host or "0.0.0.0"
-    family = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)[0][0]
-    return socket.create_server((host, address.port), family=family, backlog=BACKLOG)
-
-
-def _reason(error: OSError) -> str:
-    # asyncio and socket put the address into strerror; names that do not resolve have no errno
-    known = isinstance(error, socket.gaierror) or error.errno is None
-    return (str(error.strerror) if known else os.strerror(error.errno or 0)).lower()
-
-
-def address_of(sock: socket.socket) -> str:
-    """Return where a socket really listens."""
-    return str(Address(*sock.getsockname()[:2]))
+def log_level_of(record: logging.LogRecord) -> int | None:
+    """Return the level to log a library's record at; None for Sanic's advice on --debug."""
+    return None if _SANIC_ADVICE in record.getMessage() else record.levelno
 
 
 async def serve_on(app: App, sock: socket.socket, tls: SSLContext | None = None) -> Any:
-    """Start to take requests; returns Sanic's AsyncioServer, whose methods have no types.
+    """Start serving; returns Sanic's AsyncioServer, whose methods have no types.
 
     The context of the application is one of `context`.
     """
-    # create_server leaves this out; without it every answer has an empty alt-svc header
+    # create_server does not do this; without it every answer has an empty alt-svc header
     app.state.server_info.append(ApplicationServerInfo({"version": HTTP.VERSION_1}))
     server: Any = await app.create_server(
         sock=sock,
         ssl=tls,
         protocol=GatewayProtocol,
-        backlog=1,  # so many are accepted at a time: of several workers the idle ones take more
+        backlog=1,  # accepted at a time: so idle workers get more than busy ones
         return_asyncio_server=True,
         asyncio_server_kwargs={"start_serving": False, **({} if tls is None else _TLS)},
     )
     await server.startup()
     await server.before_start()
     await server.start_serving()
-    sock.listen(BACKLOG)  # asyncio has set it to the other
+    sock.listen(BACKLOG)  # asyncio has set it to 1
     await server.after_start()
     return server
 
 
 async def drain(server: Any, timeout_seconds: float, is_hurried: Callable[[], bool]) -> int:
-    """Take no more connections and let requests end; returns how many had to be cut off.
+    """Accept no more connections and let requests finish; returns how many were cut off.
 
-    The waiting ends early where ``is_hurried``. Idle connections are closed again and again: one
-    that was busy becomes idle when its request ends.
+    ``is_hurried`` ends the wait early. Idle connections are closed in a loop: a busy one becomes
+    idle when its request ends.
     """
     server.close()
     loop = asyncio.get_running_loop()
@@ -130,7 +84,7 @@ async def drain(server: Any, timeout_seconds: float, is_hurried: Callable[[], bo
     left = tuple(server.connections)
     for connection in left:
         connection.abort()
-    await asyncio.sleep(0)  # their tasks see the end of the connection
+    await asyncio.sleep(0)  # lets their tasks see the end of the connection
     await server.before_stop()
     await server.after_stop()
     return len(left)

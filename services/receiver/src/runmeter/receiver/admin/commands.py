@@ -1,7 +1,6 @@
-"""What the program does beside serving: migrate, prune, export, import; each to its end.
+"""The commands prune, export and import: each returns the exit status.
 
-Each but the first returns the exit status, and ends in order when it is asked to, if the database
-lets it.
+At a signal each ends in order, if the database lets it.
 """
 
 import os
@@ -22,35 +21,25 @@ from runmeter.receiver.admin.pruning import Pruning
 from runmeter.receiver.admin.streams import Lines, Stop, wait_or_stop
 from runmeter.receiver.config import ExportConfig, ImportConfig, PruneConfig
 from runmeter.receiver.errors import (
-    ConfigurationError,
     Interrupted,
     StoreUnavailable,
     StreamUnusable,
 )
 from runmeter.receiver.retention import Clocks, bounds
 from runmeter.receiver.store import connections, expiry
-from runmeter.receiver.store.database import Database
 from runmeter.receiver.store.writer import Writer
+from runmeter.service.errors import ConfigurationError
 
 Work = Callable[[Stop], Coroutine[Any, Any, int]]
 """Returns the exit status."""
-Heed = Callable[[Work], Awaitable[int]]
-"""Does some work; from the call on, it is told of the signal that ends the program."""
+RunWork = Callable[[Work], Awaitable[int]]
+"""Runs the work; its argument resolves to the name of the signal that ends the program."""
 Writing = Callable[[Writer], AbstractAsyncContextManager[Writer]]
 """Runs the writer's task as long as the context is open."""
 _UNREAD = 128 + signal.SIGPIPE
 
 
-async def migrate(database: Database) -> None:
-    """Bring the schema up to date, and log what was applied."""
-    applied = await connections.migrate_database(database)
-    if applied:
-        structlog.get_logger().info(
-            events.DATABASE_MIGRATED, database=database.kind, applied=applied
-        )
-
-
-async def prune(config: PruneConfig, heed: Heed, clocks: Clocks) -> int:
+async def prune(config: PruneConfig, run_work: RunWork, clocks: Clocks) -> int:
     """Delete what is old; return the exit status."""
     progress = Progress("deleting", _terminal(), clocks.monotonic)
 
@@ -69,7 +58,7 @@ async def prune(config: PruneConfig, heed: Heed, clocks: Clocks) -> int:
         )
         return outcome.status
 
-    return await heed(work)
+    return await run_work(work)
 
 
 async def _count(older_than_seconds: float, clocks: Clocks) -> None:
@@ -79,11 +68,13 @@ async def _count(older_than_seconds: float, clocks: Clocks) -> None:
     )
 
 
-async def export_runs(config: ExportConfig, heed: Heed, clocks: Clocks) -> int:
+async def export_runs(config: ExportConfig, run_work: RunWork, clocks: Clocks) -> int:
     """Write all runs to standard output; return the exit status."""
-    if sys.stdout is None:  # the database would be opened in its place, and written to
+    if (
+        sys.stdout is None
+    ):  # the database would get its descriptor, and the export would overwrite it
         raise StreamUnusable("write standard output", "it is closed")
-    # in a pipe the one who reads shows progress
+    # in a pipe, the reading program shows progress
     shown = _terminal() if stat.S_ISREG(os.fstat(1).st_mode) else None
     progress = Progress("exporting", shown, clocks.monotonic)
 
@@ -97,14 +88,16 @@ async def export_runs(config: ExportConfig, heed: Heed, clocks: Clocks) -> int:
             )
         return outcome.status
 
-    return await heed(work)
+    return await run_work(work)
 
 
-async def import_runs(config: ImportConfig, heed: Heed, clocks: Clocks, writing: Writing) -> int:
+async def import_runs(
+    config: ImportConfig, run_work: RunWork, clocks: Clocks, writing: Writing
+) -> int:
     """Store what a file or standard input holds; return the exit status."""
     descriptor = _opened(config.source)
     if config.migrate:
-        await migrate(config.database)
+        await connections.migrate_database(config.database)
     progress = Progress("importing", _terminal(), clocks.monotonic)
 
     async def work(stop: Stop) -> int:
@@ -120,7 +113,7 @@ async def import_runs(config: ImportConfig, heed: Heed, clocks: Clocks, writing:
         )
         return outcome.status or (0 if job.complete else 1)
 
-    return await heed(work)
+    return await run_work(work)
 
 
 class _Outcome(NamedTuple):
@@ -131,7 +124,7 @@ class _Outcome(NamedTuple):
 async def _finished(
     work: Coroutine[Any, Any, None], progress: Progress, clocks: Clocks
 ) -> _Outcome:
-    """Do the work of a command; return its exit status and what the log says of it."""
+    """Do the work of a command; return its exit status and facts to log."""
     started_seconds = clocks.monotonic()
     status = 0
     facts: dict[str, object] = {}
@@ -141,7 +134,7 @@ async def _finished(
         status = 128 + signal.Signals[interrupted.signal_name]
         facts["signal"] = interrupted.signal_name
     except StoreUnavailable:
-        status = 1  # the log has it
+        status = 1  # it is logged
     except BrokenPipeError:
         status = _UNREAD
     finally:

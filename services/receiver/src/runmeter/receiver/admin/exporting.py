@@ -10,7 +10,7 @@ from runmeter.receiver.store import archive
 
 
 class Exporting:
-    """Writes to a descriptor, a page at a time; `run_count` says how far it came."""
+    """Writes to a descriptor, a page at a time; ``run_count`` runs are written."""
 
     def __init__(self, descriptor: int, progress: Progress) -> None:
         self._descriptor = descriptor
@@ -22,7 +22,7 @@ class Exporting:
 
         Raises:
             StoreUnavailable: the database cannot be read.
-            BrokenPipeError: nobody reads.
+            BrokenPipeError: the reader has closed the output.
             StreamUnusable: the output cannot be written.
             Interrupted: a signal came; the end line is missing.
         """

@@ -32,7 +32,7 @@ class Counts(NamedTuple):
 
 
 class Importing:
-    """Reads groups of lines until one is empty; `counts` and `complete` say how far it came."""
+    """Reads groups of lines until one is empty; ``counts`` and ``complete`` are the result."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Importing:
     async def run(self, stop: Stop) -> None:
         """Store what is read, group by group; a bad line ends it, or is left out.
 
-        `complete` is true if the stream ended with its end line and nothing was left out.
+        ``complete`` is true if the stream ended with its end line and nothing was left out.
 
         Raises:
             StoreUnavailable: the database cannot be written.
@@ -82,10 +82,10 @@ class Importing:
         for raw in group:
             self._line += 1
             try:
-                push = self._place(raw)
+                push = self._parse(raw)
             except LineRejected as error:
                 bad[self._line] = error
-                if not self._goes_on():
+                if not self._may_continue():
                     break
             else:
                 if push is not None:
@@ -95,10 +95,10 @@ class Importing:
         for line, refusal in sorted(bad.items()):
             structlog.get_logger().error(events.LINE_REJECTED, line=line, reason=str(refusal))
         self.counts = self.counts._replace(rejected=self.counts.rejected + len(bad))
-        return not bad or self._goes_on()
+        return not bad or self._may_continue()
 
-    def _goes_on(self) -> bool:
-        # where an export is out of order nothing after it can be trusted
+    def _may_continue(self) -> bool:
+        # after a line out of place the rest of the stream cannot be trusted
         return self._skip_bad and self._in_section
 
     async def _write(self, pushes: dict[int, Push], stop: Stop) -> dict[int, Exception]:
@@ -137,7 +137,7 @@ class Importing:
             duplicates=self.counts.duplicates + duplicates,
         )
 
-    def _place(self, raw: bytes) -> Push | None:
+    def _parse(self, raw: bytes) -> Push | None:
         """Return the run of a line, None for one that holds none.
 
         Raises:
@@ -154,10 +154,10 @@ class Importing:
             return parsed
         self._in_section = False
         if isinstance(parsed, lines.Header):
-            raise LineRejected("an export begins before the one before it has ended")
+            raise LineRejected("an export begins before the previous one has ended")
         found_count = self._section_count - 1
         if parsed.run_count != found_count:
             raise LineRejected(
-                f"the export has {parsed.run_count} runs, but {found_count} lines were before this"
+                f"the export has {parsed.run_count} runs, but {found_count} lines come before"
             )
         return None

@@ -8,7 +8,7 @@ _CLEAR = "\r\x1b[K"
 
 
 class Progress:
-    """Shows how many runs were dealt with and how fast; no stream: shows nothing."""
+    """Shows how many runs are done and how fast; without a stream it shows nothing."""
 
     def __init__(self, doing: str, stream: TextIO | None, clock: Callable[[], float]) -> None:
         self._doing = doing
@@ -17,7 +17,7 @@ class Progress:
         self._started = self._shown = clock()
 
     def show(self, run_count: int) -> None:
-        """Write the line anew, at most twice a second."""
+        """Write the line again, at most twice a second."""
         now = self._clock()
         if self._stream is None or now - self._shown < _EVERY_SECONDS:
             return
@@ -27,7 +27,7 @@ class Progress:
         self._stream.flush()
 
     def close(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._stream is not None:
             self._stream.write(_CLEAR)
             self._stream.flush()

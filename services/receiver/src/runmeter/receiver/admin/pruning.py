@@ -13,7 +13,7 @@ _REST_MAX_SECONDS = 1.0  # the database may have been locked for long
 
 
 class Pruning:
-    """Deletes beside a receiver that may serve the database: it gets the time between."""
+    """Deletes in small transactions, with pauses for a receiver that serves the database."""
 
     def __init__(self, delete: Delete, clocks: Clocks, progress: Progress) -> None:
         self._delete = delete
@@ -22,10 +22,10 @@ class Pruning:
         self.deleted = Deleted()
 
     async def run(self, older_than_seconds: float, stop: Stop) -> None:
-        """Delete everything older, as of now; `deleted` says how far it came.
+        """Delete everything older, as of now; ``deleted`` counts what is gone.
 
         Raises:
-            StoreUnavailable: the database cannot be written, tried for a minute.
+            StoreUnavailable: the database cannot be written, for a minute.
             Interrupted: a signal came; the transaction it came in is finished.
         """
         before_ms, now_ms = bounds(older_than_seconds, self._clocks.wall())
@@ -39,7 +39,7 @@ class Pruning:
                 self.deleted.run_count + run_count, self.deleted.transaction_count + 1
             )
             self._progress.show(self.deleted.run_count)
-            # as long a rest as the transaction was: others get half of the time at least
+            # pause as long as the transaction took: others get at least half of the time
             took_seconds = self._clocks.monotonic() - started
             rest_seconds = min(max(took_seconds, _REST_SECONDS), _REST_MAX_SECONDS)
             await wait_or_stop(stop, asyncio.sleep(rest_seconds))

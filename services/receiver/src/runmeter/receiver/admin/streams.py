@@ -1,4 +1,4 @@
-"""Standard input and output, without keeping the event loop or a signal waiting."""
+"""Standard input and output, read and written without blocking the event loop."""
 
 import asyncio
 import contextlib
@@ -62,9 +62,9 @@ def write_all(descriptor: int, content: bytes) -> None:
 
 
 async def in_thread(work: Callable[[], _T]) -> _T:
-    """Return what a blocking call returns, from a thread that the end of the program leaves.
+    """Run a blocking call in a thread that the program does not wait for when it ends.
 
-    An executor's threads are waited for at the end: for ever, if nobody writes to a pipe.
+    The interpreter waits for threads of an executor when it ends; a read of a pipe may never end.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_T] = loop.create_future()
@@ -73,16 +73,16 @@ async def in_thread(work: Callable[[], _T]) -> _T:
         try:
             result = work()
         except Exception as error:
-            _tell(loop, _fail, future, error)
+            _call_soon(loop, _fail, future, error)
         else:
-            _tell(loop, _finish, future, result)
+            _call_soon(loop, _finish, future, result)
 
     threading.Thread(target=run, daemon=True).start()
     return await future
 
 
-def _tell(loop: asyncio.AbstractEventLoop, what: Callable[..., None], *values: object) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+def _call_soon(loop: asyncio.AbstractEventLoop, what: Callable[..., None], *values: object) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed
         loop.call_soon_threadsafe(what, *values)
 
 
@@ -97,7 +97,7 @@ def _fail(future: asyncio.Future[_T], error: Exception) -> None:
 
 
 async def wait_or_stop(stop: Stop, wanted: Awaitable[_T]) -> _T:
-    """Wait for something, but not longer than until a signal.
+    """Wait for something, or until a signal.
 
     Raises:
         Interrupted: the signal came first; what was waited for is cancelled.

@@ -1,4 +1,4 @@
-"""Refused bearers, counted by who sends them and by bearer, in a store of bounded size."""
+"""Refused bearers, counted by caller and by bearer, in a table of bounded size."""
 
 import time
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from typing import NamedTuple
 from cachetools import TTLCache
 
 WINDOW_SECONDS = 60.0
-KEYS_MAX = 20_000  # some MiB; beyond it those that failed least lately are forgotten
+KEYS_MAX = 20_000  # some MiB; beyond it the oldest are forgotten
 
 
 class Excess(NamedTuple):
-    """More failures than allowed: for how long still, and whether this is the first one."""
+    """More failures than allowed: for how long, and whether this is the first excess."""
 
     wait_seconds: float
     is_first: bool
@@ -27,7 +27,7 @@ class _Window:
 
 
 class Failures:
-    """Counts failures for a minute from the first one on; `clock` returns seconds."""
+    """Counts failures for a minute from the first one on; ``clock`` returns seconds."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What is done alike in every call: read bytes, keep to a time, answer with an error."""
+"""Parts of every call: parse the bytes, limit the time, answer with an error."""
 
 import asyncio
 import contextlib
@@ -56,17 +56,17 @@ async def in_time(call_seconds: float) -> AsyncIterator[None]:
 async def abort(
     context: Context, code: grpc.StatusCode, text: str, trailing: tuple[Any, ...] = ()
 ) -> None:
-    """Answer with an error; a client that does not read is not waited for but cut off."""
+    """Answer with an error; a client that does not read it is cut off after a second."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_ABORT_SECONDS):
             await context.abort(code, text, trailing)
 
 
 def open_handler(handler: Handler, call_seconds: float) -> Handler:
-    """Return a handler of health or reflection that takes whatever comes, from anybody.
+    """Return a handler of health or reflection that answers malformed bytes with a status.
 
     gRPC would answer bytes that are no message with internal text, and log a traceback each time.
-    A dialogue ends in time; who watches health may do so for as long as the connection lasts.
+    A dialogue has a time limit; a watch of health lasts as long as the connection.
     """
 
     # Behaviours are Any: the stubs know those of the blocking server only.

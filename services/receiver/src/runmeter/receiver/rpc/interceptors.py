@@ -1,4 +1,4 @@
-"""Around every call: who calls, errors to statuses, one log line.
+"""Around every call: authentication, errors to statuses, one log line.
 
 A call without a bearer of the right form is refused before its message is read. Requests are
 parsed here and not by the generated code, which answers INTERNAL to bytes that are no message.
@@ -17,7 +17,13 @@ from structlog.contextvars import bind_contextvars, bound_contextvars, clear_con
 
 from runmeter.receiver import errors, events
 from runmeter.receiver.metrics import Metrics
-from runmeter.receiver.peers import FORWARDED, REQUEST_ID, Callers, caller_key, parse_request_id
+from runmeter.receiver.rpc.callers import (
+    FORWARDED,
+    REQUEST_ID,
+    Callers,
+    caller_key,
+    parse_request_id,
+)
 from runmeter.receiver.rpc.failures import Failures
 from runmeter.receiver.rpc.handling import (
     Context,
@@ -37,7 +43,7 @@ REFUSALS: Mapping[type[errors.CallError], str] = {
     errors.TokenExpired: "token_expired",
     errors.WrongScope: "wrong_scope",
 }
-_INTERNAL = "the receiver failed at this call; its log says more"
+_INTERNAL = "the receiver failed at this call; see its log"
 _OPEN_PREFIXES = ("/grpc.health.v1.", "/grpc.reflection.")
 
 _Continuation: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
@@ -45,7 +51,7 @@ Gate = Callable[[str], None]
 
 
 class Policy(NamedTuple):
-    """What calls are held to, and where they are counted."""
+    """Limits of calls, and where calls are counted."""
 
     max_message_bytes: int
     call_seconds: float
@@ -60,7 +66,7 @@ def bearer(context: Context) -> str:
 
 
 def push_gate(token: str) -> None:
-    """Let tokens of a push token's form pass; the method itself verifies them."""
+    """Check that a token has the form of a push token; the method verifies it."""
     parse_push_token(token)
 
 
@@ -75,8 +81,8 @@ def _values(metadata: Any, wanted: str) -> list[str | bytes]:
 class Authentication(grpc.aio.ServerInterceptor):
     """Refuses calls whose bearer is not of the right form, or not the read token.
 
-    `gates` says for each method what its bearer must be; methods that are not named are unknown,
-    but health and reflection, which are open.
+    ``gates`` has a check of the bearer for each method. Health and reflection need no bearer; other
+    methods are unknown.
     """
 
     def __init__(self, gates: Mapping[str, Gate]) -> None:
@@ -111,7 +117,7 @@ class Calls(grpc.aio.ServerInterceptor):
     """Turns errors into statuses and logs one line per call; outermost.
 
     Every method is served as one with streamed requests, which is the same on the wire: its
-    message is read when the bearer is found good, and a message that is too large is noticed
+    message is read after the bearer is accepted, and a message that is too large is noticed
     (gRPC refuses it without calling a handler that takes a single request).
     """
 
@@ -123,7 +129,7 @@ class Calls(grpc.aio.ServerInterceptor):
         self._idle.set()
 
     async def drain(self, grace_seconds: float) -> None:
-        """Refuse new calls from now on; return when those that run have ended, or time is up."""
+        """Refuse new calls; return when the open ones have ended or the time is over."""
         self._draining = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), grace_seconds)
@@ -174,7 +180,7 @@ class Calls(grpc.aio.ServerInterceptor):
     def _streaming(self, method: str, handler: Handler) -> Any:
         behavior: Any = handler.unary_stream
 
-        # writes, and does not yield: a client that reads slowly is waited for in here, in time
+        # writes instead of yielding: waiting for a client that reads slowly is within the limit
         async def call(requests: Any, context: Context) -> None:
             async with self._call(method, context):
                 with self._counted():
@@ -214,7 +220,7 @@ class Calls(grpc.aio.ServerInterceptor):
             facts["reason"] = bounded_text(str(refusal))
             status = rpc_status.to_status(status_of(refusal, code.value[0]))
             await abort(context, code, status.details, tuple(status.trailing_metadata))
-        # a client that has left may show in a write before the call is cancelled
+        # if the client has left, a write may fail before the call is cancelled
         except (asyncio.CancelledError, grpc.aio.InternalError) as error:
             remaining = context.time_remaining()
             late = remaining is not None and remaining <= 0
@@ -241,7 +247,7 @@ class Calls(grpc.aio.ServerInterceptor):
     def _limit_failures(
         self, error: errors.CallError, caller: str, context: Context
     ) -> errors.CallError:
-        """Count a refused bearer; return what to answer, another error if there are too many."""
+        """Count a refused bearer; return the error to answer with: another one after too many."""
         if type(error) not in REFUSALS:
             return error
         metrics = self._policy.metrics

@@ -1,15 +1,13 @@
 """The gRPC server: services, interceptors, health, reflection, where it listens."""
 
-import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
-from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
-from runmeter.receiver.errors import AddressUnusable
 from runmeter.receiver.rpc.interceptors import Authentication, Calls, Policy, push_gate
+from runmeter.receiver.rpc.reflection import SERVICE_NAME, Reflection
 from runmeter.receiver.rpc.servicers import (
     PUSH_METHODS,
     READ_METHODS,
@@ -17,23 +15,30 @@ from runmeter.receiver.rpc.servicers import (
     UseCases,
     add_services,
 )
-from runmeter.receiver.tls import Tls
+from runmeter.service.errors import AddressUnusable
+from runmeter.service.sockets import check_free
+from runmeter.service.tls import ServerTls
+from runmeter.service.values import Address
 
 SEND_MAX_BYTES = 8 * 2**20
 PENDING_MAX = 8192
 EVERYWHERE = "0.0.0.0"
+FLAG = "--addr"
 _OPTIONS = (
-    ("grpc.so_reuseport", 0),  # or a second receiver binds the same port silently
+    ("grpc.so_reuseport", 0),  # otherwise a second receiver can bind the same port without an error
     ("grpc.max_send_message_length", SEND_MAX_BYTES),
-    # of a connection; further calls wait in the client. Not fewer: a gateway has one connection,
-    # and calls given up by their deadline count until this side has noticed
+    # per connection; further calls wait in the client. Not fewer: a gateway has one connection,
+    # and calls past their deadline count until the receiver has noticed
     ("grpc.max_concurrent_streams", 1024),
-    # that have come and were not yet looked at. Beyond 1000, gRPC's default, it cancels some at
-    # random, of anybody and without a word; here they are refused by name, or taken
+    # calls that have arrived and are not handled yet. Beyond 1000, its default, gRPC cancels some
+    # at random and without a message; here they are accepted, or refused with a status
     ("grpc.server.max_pending_requests", PENDING_MAX),
     ("grpc.server.max_pending_requests_hard_limit", PENDING_MAX),
     ("grpc.max_metadata_size", 2**13),
-    ("grpc.absolute_max_metadata_size", 2**13),  # the same: or some are refused at random
+    (
+        "grpc.absolute_max_metadata_size",
+        2**13,
+    ),  # the same as the soft limit: between the two gRPC refuses some at random
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_ping_strikes", 2),
 )
@@ -42,8 +47,8 @@ _OPTIONS = (
 class ConnectionLimits(NamedTuple):
     """How long connections last, in seconds.
 
-    Peers that are gone are noticed, those that are idle or old connect anew: behind a balancer
-    they find new receivers, and rotated CAs count for everybody.
+    Connections of peers that are gone, idle or old are closed. Peers connect again: behind a
+    balancer they find new receivers, and rotated CAs apply to all of them.
     """
 
     handshake_seconds: float = 20.0  # of TLS, and until HTTP/2 begins
@@ -51,8 +56,8 @@ class ConnectionLimits(NamedTuple):
     keepalive_timeout_seconds: float = 20.0  # until it is answered
     idle_seconds: float = 300.0  # without a call
     age_seconds: float = 1800.0  # gRPC takes up to a tenth more or less
-    # between pings of a client: ours send one every 10 s while they wait; a flood ends the
-    # connection
+    # least time between pings of a client; more frequent ones end the connection. Collector and
+    # gateway send one every 10 s while they wait
     ping_seconds: float = 5.0
 
     def options(self) -> tuple[tuple[str, int], ...]:
@@ -72,17 +77,17 @@ _STOP_SECONDS = 0.5  # for answers already on their way
 
 
 class Server:
-    """A gRPC server that is bound to its address when made."""
+    """A gRPC server; it is bound to its address when it is made."""
 
     def __init__(
         self,
         use_cases: UseCases,
-        address: str,
-        tls: Tls | None,
+        address: Address,
+        tls: ServerTls | None,
         policy: Policy,
         connection_limits: ConnectionLimits = CONNECTION_LIMITS,
     ) -> None:
-        """Bind; with `tls` no call comes in without it.
+        """Bind; with ``tls`` only encrypted calls are accepted.
 
         Raises:
             AddressUnusable: the port is taken, or the address is not one of this machine.
@@ -100,28 +105,28 @@ class Server:
         )
         add_services(self._server, use_cases)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        self._server.add_generic_rpc_handlers(
+            (Reflection((*SERVICES, health.SERVICE_NAME, SERVICE_NAME)),)
         )
         self._certificates = None if tls is None else _Certificates(tls)
         self.address = _bind(self._server, address, self._certificates)
 
-    def use_certificates(self, tls: Tls) -> None:
-        """Show these to clients that connect from now on; connections that are open stay."""
+    def use_certificates(self, tls: ServerTls) -> None:
+        """Use these for new connections; open ones stay."""
         if self._certificates is not None:
             self._certificates.replace(tls)
 
     async def start(self) -> None:
-        """Take calls."""
+        """Accept calls."""
         await self._server.start()
         for name in ("", *SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self, grace_seconds: float) -> None:
-        """Say NOT_SERVING, refuse new calls, give those that run some time to end.
+        """Report NOT_SERVING, refuse new calls, give open ones some time to end.
 
-        gRPC is stopped only then: a call that comes in just as it stops is not answered and would
-        hold up the end for all of the grace.
+        gRPC is stopped after that: it does not answer a call that arrives while it stops, and would
+        wait for it during the whole grace period.
         """
         await self._health.enter_graceful_shutdown()
         await self._calls.drain(grace_seconds)
@@ -136,18 +141,18 @@ def _gates(use_cases: UseCases) -> dict[str, Callable[[str], None]]:
 
 
 class _Certificates:
-    """Certificates as gRPC takes them: asked for at each new connection, by a thread of its own."""
+    """Certificates for gRPC, which fetches them at each new connection, in a thread of its own."""
 
-    def __init__(self, tls: Tls) -> None:
-        self._fresh: Tls | None = None
+    def __init__(self, tls: ServerTls) -> None:
+        self._fresh: ServerTls | None = None
         self.credentials = grpc.dynamic_ssl_server_credentials(
             _certificate_configuration(tls),
             self._fetch,  # type: ignore[arg-type]  # None is fine: no change
             require_client_authentication=tls.client_ca is not None,
         )
 
-    def replace(self, tls: Tls) -> None:
-        """Hand these over at the next connection."""
+    def replace(self, tls: ServerTls) -> None:
+        """Use these from the next connection on."""
         self._fresh = tls
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
@@ -155,57 +160,19 @@ class _Certificates:
         return None if fresh is None else _certificate_configuration(fresh)
 
 
-def _certificate_configuration(tls: Tls) -> grpc.ServerCertificateConfiguration:
+def _certificate_configuration(tls: ServerTls) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration([(tls.key, tls.chain)], tls.client_ca)
 
 
-def _unusable(address: str) -> AddressUnusable:
-    return AddressUnusable(
-        address,
-        "the port is in use, or the address is not one of this machine; "
-        "stop what listens there or choose another --addr",
-    )
-
-
-def check_address(address: str) -> None:
-    """Bind for a moment, as gRPC will: it would log a line of its own form if that fails.
-
-    Raises:
-        AddressUnusable: the port is taken, or the address is not one of this machine.
-    """
-    host, _, port = address.rpartition(":")
-    try:
-        _check_free(host, int(port))
-    except OSError as error:
-        raise _unusable(address) from error
-
-
-def _check_free(host: str, port: int) -> None:
-    failure: OSError | None = None
-    for one in (host.strip("[]"),) if host else ("::", "0.0.0.0"):
-        for family, kind, _, _, address in socket.getaddrinfo(one, port, type=socket.SOCK_STREAM):
-            try:
-                with socket.socket(family, kind) as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    if one == "::":
-                        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-                    probe.bind(address)
-                    return
-            except OSError as error:
-                failure = error
-    if failure is not None:
-        raise failure
-
-
-def _bind(server: grpc.aio.Server, address: str, certificates: _Certificates | None) -> str:
-    host, _, port = address.rpartition(":")
-    wanted = f"{host or '[::]'}:{port}"
-    check_address(address)
+def _bind(server: grpc.aio.Server, address: Address, certificates: _Certificates | None) -> str:
+    check_free(address, FLAG)
+    wanted = str(Address(address.host or "::", address.port))
     try:
         if certificates is None:
             bound_port = server.add_insecure_port(wanted)
         else:
             bound_port = server.add_secure_port(wanted, certificates.credentials)
     except RuntimeError as error:
-        raise _unusable(address) from error
-    return f"{host or EVERYWHERE}:{bound_port}"
+        reason = f"it cannot be bound; choose another {FLAG}"
+        raise AddressUnusable(str(address), reason) from error
+    return str(Address(address.host or EVERYWHERE, bound_port))

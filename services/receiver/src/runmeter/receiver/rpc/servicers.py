@@ -1,7 +1,7 @@
 """The methods: each reads its request, calls its use case, writes its answer.
 
-Errors are raised; `interceptors` turns them into statuses. What a call was about is bound to
-the log line of the call.
+Errors are raised; ``interceptors`` turns them into statuses. Scope and ids of a call are bound to
+its log line.
 """
 
 import math
@@ -43,7 +43,7 @@ READ_METHODS = (
 
 
 class UseCases(NamedTuple):
-    """What is served, and what bearers are checked with. `clock` returns unix seconds."""
+    """The use cases that are served, and the checks of bearers. ``clock`` returns unix seconds."""
 
     ingest: Ingest
     query: RunQuery
@@ -79,8 +79,8 @@ class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
     async def PushRun(
         self, request: ingest_service_pb2.PushRunRequest, context: _Context
     ) -> ingest_service_pb2.PushRunResponse:
-        """Store a run: scope, then token, then everything else, so that only a token's holder
-        learns more than that.
+        """Store a run. Scope and token are checked first: without a valid token nothing else is
+        answered.
         """
         token = parse_push_token(bearer(context))
         scope = reading.scope_from_wire(request.run.scope, "run.scope")

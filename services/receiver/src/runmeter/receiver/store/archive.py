@@ -6,7 +6,7 @@ from tortoise.connection import get_connection
 
 from runmeter.receiver.model import ArchivedRun
 from runmeter.receiver.store.connections import READING, reopen
-from runmeter.receiver.store.reasons import DATABASE_ERRORS, unavailable
+from runmeter.receiver.store.reasons import database_errors, unavailable
 
 PAGE_RUNS = 64
 _COLUMNS = ", ".join(ArchivedRun._fields)
@@ -38,7 +38,7 @@ async def read_page(after_id: int, last_id: int) -> list[ArchivedRun]:
 async def _read(statement: str) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = await get_connection(READING).execute_query_dict(statement)
-    except DATABASE_ERRORS as error:
+    except database_errors() as error:
         await reopen(READING)
         raise unavailable(error, "reading runs") from error
     return rows

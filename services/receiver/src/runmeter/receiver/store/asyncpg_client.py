@@ -1,10 +1,9 @@
-"""PostgreSQL for Tortoise, such that a server that hangs or goes away is noticed and left.
+"""PostgreSQL for Tortoise, with connections closed when the server hangs or is gone.
 
 Tortoise's own client keeps the connection of a transaction that could not begin, and rolls back
-on a connection that is gone. Here such a connection is cut, and nothing is waited for without a
-bound.
+on a connection that is gone. Here such a connection is closed, and every wait has a limit.
 
-The name of this module has to hold "asyncpg": Tortoise's migrations go by it.
+The name of this module must contain "asyncpg": Tortoise's migrations look for that.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ from tortoise.connection import get_connections
 from tortoise.exceptions import BaseORMException
 
 CLOSE_SECONDS = 1.0
-# what is acknowledged survives a crash of the server, whatever its default is
+# an acknowledged run survives a crash of the server, even if its default is off
 _DURABLE = (
     "SELECT set_config('synchronous_commit', 'on', false) "
     "WHERE current_setting('synchronous_commit') = 'off'"
@@ -64,14 +63,14 @@ async def _leave(connection: Any) -> None:
 class _Held(PoolConnectionWrapper[Any]):
     async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
         if self.connection and error and not isinstance(error, asyncpg.PostgresError):
-            # giving it back would wait once more for a server that did not answer
+            # releasing it would wait again for a server that did not answer
             self.connection.terminate()
         await super().__aexit__(kind, error, trace)
 
 
 class _TransactionClient(TransactionWrapper):
     async def begin(self) -> None:
-        # whatever the server's default is: the push rules are made for this one
+        # even if the server's default is another: the push rules need this one
         self.transaction = self._connection.transaction(isolation="read_committed")
         await self.transaction.start()
 
@@ -103,7 +102,7 @@ class _Transaction(TransactionContextPooled):
             await self._leave(pool, cut=not finished)
 
     async def _leave(self, pool: Any, cut: bool = True) -> None:
-        """Give the connection back, or cut it: what hangs or is half done ends with it."""
+        """Release the connection, or terminate it, which also ends what hangs or is half done."""
         if cut:
             self.client._connection.terminate()
         with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):

@@ -1,24 +1,27 @@
 """The database: open it, bring it up to date. Reading and writing have modules of their own.
 
-Two connections, so that a query does not wait for the writer's transaction. Whatever a database
-raises becomes StoreUnavailable in those modules and in `writer`, and the connection is opened
-anew after it: a COMMIT that failed may leave its transaction open.
+Two connections, so that a query does not wait for the writer's transaction. Those modules and
+``writer`` turn errors of the database into StoreUnavailable and reopen the connection: a COMMIT
+that failed may leave its transaction open.
 """
 
 import contextlib
+import pkgutil
 from collections.abc import AsyncIterator
 from typing import Any
 
+import structlog
 from tortoise import Tortoise
 from tortoise.backends.base.config_generator import expand_db_url
 from tortoise.connection import get_connection, get_connections
-from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
 from tortoise.transactions import in_transaction
 
+from runmeter.receiver import events
 from runmeter.receiver.errors import DatabaseUnusable
+from runmeter.receiver.store import migrations
 from runmeter.receiver.store.database import Database
 from runmeter.receiver.store.migrating import advisory_lock, folder_lock
-from runmeter.receiver.store.reasons import DATABASE_ERRORS, explain
+from runmeter.receiver.store.reasons import database_errors, explain
 from runmeter.receiver.store.sqlite import files
 from runmeter.receiver.store.sqlite.client import Client as SqliteClient
 
@@ -30,8 +33,9 @@ READERS_MAX = 5  # connections of a pool
 
 _LOG_ALONE = (
     "the file is missing or empty, but its log, the file -wal beside it, is there: "
-    "put the database back, or move the log away to begin a new one"
+    "put the database back, or move the log away to start a new one"
 )
+_APPLIED = "SELECT name FROM tortoise_migrations WHERE app = 'runs'"
 _ENCODINGS = ("UTF8", "SQL_ASCII")  # the second takes bytes as they are
 _APPS = {
     "runs": {
@@ -45,22 +49,22 @@ DEVELOPMENT = {"connections": {WRITING: "sqlite://:memory:"}, "apps": _APPS, "us
 
 
 async def reopen(alias: str) -> None:
-    """Drop a connection after a failure; the next statement opens a fresh one."""
+    """Close a connection after a failure; the next statement opens a new one."""
     client = get_connection(alias)
     if isinstance(client, SqliteClient):
         await client.drop()
         return
     get_connections().discard(alias)
-    with contextlib.suppress(*DATABASE_ERRORS, ValueError):
+    with contextlib.suppress(*database_errors(), ValueError):
         await client.close()
 
 
 def _orm_config(
-    database: Database, patient: bool = False, makes_file: bool = False
+    database: Database, unlimited: bool = False, makes_file: bool = False
 ) -> dict[str, Any]:
-    """Return what Tortoise opens; `patient`: statements may take as long as they do."""
+    """Return Tortoise's configuration; ``unlimited``: statements have no time limit."""
     if database.kind == "postgres":
-        writing, reading = _postgres(database.location, patient)
+        writing, reading = _postgres(database.location, unlimited)
     else:
         writing, reading = _sqlite(database.location, makes_file)
     return {"connections": {WRITING: writing, READING: reading}, "apps": _APPS, "use_tz": True}
@@ -74,8 +78,8 @@ def _sqlite(path: str, makes_file: bool) -> tuple[dict[str, Any], dict[str, Any]
         "journal_mode": "WAL",
         "synchronous": "FULL",  # an acknowledged run survives power loss
         "journal_size_limit": 8 * 2**20,
-        # where nothing but the database's folder can be written, as in a read-only container,
-        # statements that need a temporary file fail as "disk I/O error"
+        # in a read-only container only the database's folder can be written: statements that
+        # need a temporary file would fail as "disk I/O error"
         "temp_store": "MEMORY",
     }
     engine = "runmeter.receiver.store.sqlite.client"
@@ -85,9 +89,9 @@ def _sqlite(path: str, makes_file: bool) -> tuple[dict[str, Any], dict[str, Any]
     )
 
 
-def _postgres(url: str, patient: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+def _postgres(url: str, unlimited: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     bounds: dict[str, Any] = {"timeout": CONNECT_SECONDS}  # to connect
-    if not patient:
+    if not unlimited:
         server = f"{STATEMENT_SECONDS * 1000:.0f}"
         # the server's bound ends the work, ours the wait where the server hangs
         bounds["command_timeout"] = STATEMENT_SECONDS + 1
@@ -116,11 +120,6 @@ async def migrate_database(database: Database) -> list[str]:
         DatabaseUnusable: it cannot be opened or written.
     """
     applied: list[str] = []
-
-    def progress(event: str, app: str, name: str) -> None:
-        if event == "apply_done":
-            applied.append(name)
-
     with _explained(database):
         async with contextlib.AsyncExitStack() as stack:
             if database.kind == "sqlite":
@@ -128,25 +127,55 @@ async def migrate_database(database: Database) -> list[str]:
                 if files.has_log_alone(database.location):
                     raise DatabaseUnusable(database.label, _LOG_ALONE)
             stack.push_async_callback(_close, database)
-            await _reach(database, _orm_config(database, patient=True, makes_file=True))
+            await _reach(database, _orm_config(database, unlimited=True, makes_file=True))
             await _check_encoding(database)
             if database.kind == "postgres":
                 await stack.enter_async_context(advisory_lock(get_connection(READING)))
-            newest = [MigrationTarget(app, "__latest__") for app in _APPS]
-            # only makes the table of notes: reading it while it is missing fails a transaction
-            await MigrationExecutor(get_connection(WRITING), _APPS).migrate([])
-            # steps and the notes of them together: who is killed between them leaves neither
-            async with in_transaction(WRITING) as connection:
-                executor = MigrationExecutor(connection, _APPS)
-                await executor.migrate(newest, direction="forward", progress=progress)
+            if not await _is_current():
+                applied = await _apply_migrations()
+    if applied:
+        structlog.get_logger().info(
+            events.DATABASE_MIGRATED, database=database.kind, applied=applied
+        )
+    return applied
+
+
+async def _is_current() -> bool:
+    """Tell whether all migrations are noted as applied; where there are no notes none is."""
+    names = {module.name for module in pkgutil.iter_modules(migrations.__path__)}
+    try:
+        rows = await get_connection(WRITING).execute_query_dict(_APPLIED)
+    except database_errors():
+        return False
+    return names <= {row["name"] for row in rows}
+
+
+async def _apply_migrations() -> list[str]:
+    """Apply what is not noted as applied; return the names."""
+    # most starts find nothing to apply, and this import is a tenth of one
+    from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
+
+    applied: list[str] = []
+
+    def progress(event: str, app: str, name: str) -> None:
+        if event == "apply_done":
+            applied.append(name)
+
+    newest = [MigrationTarget(app, "__latest__") for app in _APPS]
+    # only makes the table of notes: reading it while it is missing fails a transaction
+    await MigrationExecutor(get_connection(WRITING), _APPS).migrate([])
+    # steps and the notes of them together: if the process is killed between them neither is there
+    async with in_transaction(WRITING) as connection:
+        executor = MigrationExecutor(connection, _APPS)
+        await executor.migrate(newest, direction="forward", progress=progress)
     return applied
 
 
 @contextlib.asynccontextmanager
 async def open_store(database: Database, serving: bool = True) -> AsyncIterator[None]:
-    """Hold the database open; every use of it happens inside, in this task or its children.
+    """Hold the database open; it is used only inside, in this task or its children.
 
-    Who does not serve need not be able to write at once, or at all. A SQLite file is never made.
+    Without ``serving`` it need not be writable. A SQLite file is never made.
 
     Raises:
         DatabaseUnusable: it cannot be opened or written, or its schema is not up to date.
@@ -154,7 +183,7 @@ async def open_store(database: Database, serving: bool = True) -> AsyncIterator[
     database.require()
     try:
         with _explained(database):
-            await _reach(database, _orm_config(database, patient=not serving))
+            await _reach(database, _orm_config(database, unlimited=not serving))
             await _check_usable(database, serving)
         yield
     finally:
@@ -162,28 +191,27 @@ async def open_store(database: Database, serving: bool = True) -> AsyncIterator[
 
 
 async def _close(database: Database) -> None:
-    """Close. A file that was moved away gets all of its log, one in its place nothing of it."""
+    """Close. A file that was moved away gets all of its log; one that replaced it gets none."""
     path = database.location
     if files.is_lost(path):
         client = get_connection(READING)
         assert isinstance(client, SqliteClient)
         await client.empty_log()
     await Tortoise.close_connections()
-    with contextlib.suppress(*DATABASE_ERRORS):
+    with contextlib.suppress(*database_errors()):
         files.prepare(path)
     files.forget(path)
 
 
 async def _reach(database: Database, config: dict[str, Any]) -> None:
-    """Connect and read: Tortoise's migrations swallow the error of a database that is none."""
+    """Connect and read: Tortoise's migrations hide the error of a file that is no database."""
     await Tortoise.init(config=config, _enable_global_fallback=True)
     catalog = "sqlite_master" if database.kind == "sqlite" else "pg_class"
     await get_connection(WRITING).execute_query(f"SELECT 1 FROM {catalog} LIMIT 1")
 
 
 async def _check_usable(database: Database, serving: bool) -> None:
-    executor = MigrationExecutor(get_connection(WRITING), _APPS)
-    if await executor.plan():
+    if not await _is_current():
         raise DatabaseUnusable(
             database.label,
             "its tables are missing or older than this receiver; run `receiver migrate` on it "
@@ -197,7 +225,7 @@ async def _check_usable(database: Database, serving: bool) -> None:
 
 
 async def _check_encoding(database: Database) -> None:
-    """Refuse a database that cannot store every name: it would fail at some runs for ever."""
+    """Refuse a database that cannot store every name: some runs would always fail."""
     if database.kind != "postgres":
         return
     (row,) = await get_connection(WRITING).execute_query_dict("SHOW server_encoding")
@@ -213,5 +241,5 @@ async def _check_encoding(database: Database) -> None:
 def _explained(database: Database) -> Any:
     try:
         yield
-    except DATABASE_ERRORS as error:
+    except database_errors() as error:
         raise DatabaseUnusable(database.label, explain(error, database)) from error

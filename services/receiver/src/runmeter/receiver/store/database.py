@@ -1,4 +1,4 @@
-"""What ``--db`` may name."""
+"""The database that ``--db`` names."""
 
 import os
 import re
@@ -7,27 +7,27 @@ from typing import Literal, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from runmeter.receiver.errors import DatabaseUnusable
-from runmeter.receiver.values import is_host_name
+from runmeter.service.values import is_host_name
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _NAME_MAX_BYTES = 255  # of every usual file system
 _SCHEME = re.compile(r"(sqlite|postgres|postgresql)://", re.IGNORECASE)
-# a slip in a URL, and libpq's host=… password=…, would be names of files too: and shown
+# a mistyped URL, and libpq's host=… password=…, would be file names too, and be shown in errors
 _PLAIN_PATH = re.compile(r"\.{0,2}/(?!/)|(?!\s)[^\"'\ufeff:@=\\]*(?<!\s)\Z")
 
 
 class Database(NamedTuple):
-    """A database: `location` is a SQLite path or a PostgreSQL URL, `label` has no password."""
+    """A database: ``location`` is a SQLite path or a PostgreSQL URL, ``label`` has no password."""
 
     kind: Literal["sqlite", "postgres"]
     location: str
     label: str
 
     def require(self) -> None:
-        """Check that a SQLite file is there: opening one makes it.
+        """Check that a SQLite file exists: opening it would make it.
 
         Raises:
-            DatabaseUnusable: it is not.
+            DatabaseUnusable: it does not.
         """
         if self.kind == "sqlite" and not Path(self.location).exists():
             raise DatabaseUnusable(self.label, "there is no such file; name another in --db")
@@ -38,7 +38,7 @@ class Database(NamedTuple):
         return parse_qs(urlsplit(self.location).query).get("sslmode", [""])[-1]
 
     def advice(self) -> str:
-        """Say what to look at when the database cannot be used."""
+        """Return what to check when the database cannot be used."""
         if self.kind == "postgres":
             return "check that the server runs and that --db names host, user and database"
         path = Path(self.location)
@@ -58,8 +58,8 @@ def parse_database(text: str) -> Database:
     """Parse a path, ``sqlite://path`` or ``postgres://user:password@host:port/name``.
 
     Raises:
-        ValueError: the text says what is allowed instead, and nothing of what was given: that
-            may hold a password.
+        ValueError: the message says what is allowed and does not quote the text, which may
+            have a password.
     """
     found = _SCHEME.match(text)
     if found is not None:
@@ -75,7 +75,7 @@ def parse_database(text: str) -> Database:
 
 def _sqlite(path: str) -> Database:
     if not path or path.startswith(":memory:"):
-        raise ValueError("must name a file: what is stored has to last")
+        raise ValueError("must name a file: runs are kept")
     if "\0" in path:
         raise ValueError("must not hold NUL")
     if any(len(os.fsencode(part)) > _NAME_MAX_BYTES for part in Path(path).parts):

@@ -1,16 +1,15 @@
 """Delete old runs, a few per transaction.
 
-Age counts from the last push (`updated_at_ms`): a run that goes on is as old as its last
-checkpoint. The index is on `received_at_ms`, which never changes and is never later: a
-checkpoint does not have to move in it, and the runs it finds in vain are those that were going
-on at the bound.
+Age counts from the last push (``updated_at_ms``): an active run is as old as its last checkpoint.
+The index is on ``received_at_ms``, which never changes and is never later: a checkpoint does not
+change the index, and only runs that were active at the bound are found in vain.
 """
 
 from tortoise.connection import get_connection
 from tortoise.transactions import in_transaction
 
 from runmeter.receiver.store.connections import READING, WRITING, reopen
-from runmeter.receiver.store.reasons import DATABASE_ERRORS, unavailable
+from runmeter.receiver.store.reasons import database_errors, unavailable
 from runmeter.receiver.store.records import ContainerRecord, RunRecord
 
 DELETED_MAX = 500
@@ -35,7 +34,7 @@ async def count_expired(before_ms: int, now_ms: int) -> int:
         (row,) = await get_connection(READING).execute_query_dict(
             f"SELECT COUNT(*) AS run_count {_expired(before_ms, now_ms)}"
         )
-    except DATABASE_ERRORS as error:
+    except database_errors() as error:
         await reopen(READING)
         raise unavailable(error, "counting old runs") from error
     return int(row["run_count"])
@@ -44,14 +43,14 @@ async def count_expired(before_ms: int, now_ms: int) -> int:
 async def delete_expired(before_ms: int, now_ms: int) -> int:
     """Delete up to 500 runs in one transaction, oldest first; return how many, 0: none is left.
 
-    Never cancel it. Runs that another transaction holds are left for the next time.
+    Never cancel it. Runs that another transaction has locked are left for the next time.
 
     Raises:
         StoreUnavailable: the database cannot be written.
     """
     try:
         return await _delete_some(f"{_expired(before_ms, now_ms)} ORDER BY received_at_ms")
-    except DATABASE_ERRORS as error:
+    except database_errors() as error:
         await reopen(WRITING)
         raise unavailable(error, "deleting old runs") from error
 
@@ -71,7 +70,7 @@ async def _delete_some(expired: str) -> int:
                 break
             ids.append(row["id"])
         if ids:
-            # by hand: a cascade looks them up run by run, and in SQLite needs a pragma
+            # explicitly: a cascade looks them up run by run, and in SQLite needs a pragma
             await ContainerRecord.filter(run_id__in=ids).using_db(connection).delete()
             await RunRecord.filter(id__in=ids).using_db(connection).delete()
     return len(ids)

@@ -1,7 +1,7 @@
 """Count the runs of each repository, or of each job of one.
 
-One statement that needs the index of scopes alone, but for the last run of each group: what it
-costs grows with the number of runs that a page counts, not with their size. (PostgreSQL may
+One statement that reads the index of scopes, and the last run of each group: its cost grows with
+the number of runs that a page counts, not with their size. (PostgreSQL may
 rather read the table when most of it is counted: it keeps large payloads apart.)
 """
 
@@ -11,7 +11,7 @@ from tortoise.connection import get_connection
 
 from runmeter.receiver.model import GroupFilter, RunGroup, Scope, reads_as
 from runmeter.receiver.store.connections import READING, reopen
-from runmeter.receiver.store.reasons import DATABASE_ERRORS, unavailable
+from runmeter.receiver.store.reasons import database_errors, unavailable
 
 
 async def list_groups(wanted: GroupFilter, now_ms: int) -> list[RunGroup]:
@@ -25,7 +25,7 @@ async def list_groups(wanted: GroupFilter, now_ms: int) -> list[RunGroup]:
         is_postgres = connection.capabilities.dialect == "postgres"
         statement, values = statement_of(wanted, "${}" if is_postgres else "?")
         rows = await connection.execute_query_dict(statement, values)
-    except DATABASE_ERRORS as error:
+    except database_errors() as error:
         await reopen(READING)
         raise unavailable(error, "counting runs") from error
     return [
@@ -41,7 +41,7 @@ async def list_groups(wanted: GroupFilter, now_ms: int) -> list[RunGroup]:
 
 
 def statement_of(wanted: GroupFilter, mark: str) -> tuple[str, list[Any]]:
-    """Return the statement and its values; `mark` is how the database writes their numbers."""
+    """Return the statement and its values; ``mark`` is the database's placeholder."""
     depth = len(wanted.within)
     one, two = Scope._fields[depth : depth + 2]
     after = wanted.after or ()

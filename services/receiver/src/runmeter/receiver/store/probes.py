@@ -1,4 +1,4 @@
-"""Look at the database for operators: can it be written, how much does it hold."""
+"""Checks of the database for operators: can it be written, how much does it hold."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from tortoise.transactions import in_transaction
 from runmeter.receiver.errors import StoreUnavailable
 from runmeter.receiver.store.connections import READING, reopen
 from runmeter.receiver.store.database import Database
-from runmeter.receiver.store.reasons import DATABASE_ERRORS, reason_of
+from runmeter.receiver.store.reasons import database_errors, reason_of
 from runmeter.receiver.store.sqlite import files
 from runmeter.receiver.store.statements import insert_runs
 
@@ -40,10 +40,10 @@ class Measured(NamedTuple):
 
 
 async def check_writable(database: Database, refused_bytes: int) -> None:
-    """Return if the database takes writes now.
+    """Return if the database accepts writes now.
 
-    `refused_bytes`: room for what it has just refused to store, 0 if nothing. SQLite: as much,
-    and never less than a usual push, is written and taken back, which shows a lock, a full
+    ``refused_bytes``: size of what it has just refused to store, 0 if nothing. To SQLite as much,
+    and at least the size of a usual push, is written and rolled back, which shows a lock, a full
     disk, a read-only one, missing tables and a file that is gone. PostgreSQL is asked, and written
     to only if it has just refused something.
 
@@ -54,14 +54,14 @@ async def check_writable(database: Database, refused_bytes: int) -> None:
     try:
         if database.kind == "sqlite":
             if not files.is_newest(database.location, files.identity(database.location)):
-                await _asked(_SQLITE_ROWS)  # says that it is gone; another one is opened in the end
+                await _row(_SQLITE_ROWS)  # raises if it is gone, opens the one that replaced it
             await asyncio.to_thread(_write_sqlite, database.location, size_bytes)
             return
-        if not (await _asked(_POSTGRES_WRITABLE))["writable"]:
+        if not (await _row(_POSTGRES_WRITABLE))["writable"]:
             raise StoreUnavailable("it is read-only")
         if refused_bytes:
             await _write_postgres(size_bytes)
-    except DATABASE_ERRORS as error:
+    except database_errors() as error:
         raise StoreUnavailable(reason_of(error) or "a statement failed") from error
 
 
@@ -73,29 +73,29 @@ async def measure(database: Database) -> Measured:
     """
     try:
         if database.kind == "postgres":
-            return Measured(**await _asked(_POSTGRES))
-        row_count = (await _asked(_SQLITE_ROWS))["row_count"]
+            return Measured(**await _row(_POSTGRES))
+        row_count = (await _row(_SQLITE_ROWS))["row_count"]
         suffixes = ("", "-wal", "-shm")
         return Measured(
             row_count, sum(files.size_bytes(database.location + suffix) for suffix in suffixes)
         )
-    except DATABASE_ERRORS as error:
+    except database_errors() as error:
         raise StoreUnavailable(reason_of(error) or "a statement failed") from error
 
 
-async def _asked(query: str) -> dict[str, int]:
+async def _row(query: str) -> dict[str, int]:
     try:
         _, rows = await get_connection(READING).execute_query(query)
-    except DATABASE_ERRORS:
+    except database_errors():
         await reopen(READING)
         raise
     return dict(rows[0])
 
 
 def _write_sqlite(path: str, size_bytes: int) -> None:
-    """Write a run and take it back, on a connection of its own: the writer's is never in doubt.
+    """Write a run and roll it back, on a connection of its own: the writer's stays untouched.
 
-    Without a sync: nothing is to last, and the lock is held for a moment only.
+    Without a sync: nothing has to last, and the lock is held only briefly.
     """
     connection = sqlite3.connect(
         files.address(path, "rw"), uri=True, timeout=_LOCK_SECONDS, isolation_level=None
@@ -110,19 +110,19 @@ def _write_sqlite(path: str, size_bytes: int) -> None:
             connection.execute(statement, list(row.values()))
         finally:
             connection.rollback()
-            # who closes last of all moves the log into the file: that has to last
+            # the last connection to close moves the log into the file: that has to last
             connection.execute("PRAGMA synchronous = FULL")
 
 
 async def _write_postgres(size_bytes: int) -> None:
-    """Write a run and take it back."""
-    with contextlib.suppress(_TakenBack):
+    """Write a run and roll it back."""
+    with contextlib.suppress(_RolledBack):
         async with in_transaction(READING) as connection:
             await insert_runs(connection, [_run_of(size_bytes)])
-            raise _TakenBack
+            raise _RolledBack
 
 
-class _TakenBack(BaseORMException):
+class _RolledBack(BaseORMException):
     pass
 
 

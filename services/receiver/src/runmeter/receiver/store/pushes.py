@@ -1,4 +1,4 @@
-"""One transaction of pushes: what is new is inserted, what is known weighed, and maybe replaced."""
+"""One transaction of pushes: new runs are inserted, known ones compared and perhaps replaced."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ Answer = Receipt | Exception
 
 
 class RowChanged(Exception):
-    """A run that was in the way of an insert is gone: somebody deleted it meanwhile."""
+    """A run that prevented an insert was deleted meanwhile."""
 
 
 async def commit(pushes: Sequence[Push]) -> list[Answer]:
@@ -28,7 +28,7 @@ async def commit(pushes: Sequence[Push]) -> list[Answer]:
 
     Raises:
         RowChanged: the same may pass when tried again.
-        Exception: whatever the database raises; nothing is stored, or nobody knows.
+        Exception: of the database; nothing is stored, or that is unknown.
     """
     async with in_transaction(WRITING) as connection:
         return await _apply(connection, pushes)

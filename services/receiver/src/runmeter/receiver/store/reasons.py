@@ -1,11 +1,12 @@
-"""What a database raises, and what that means in plain words."""
+"""Errors of databases, and what they mean in plain words."""
 
 import re
 import sqlite3
 import ssl
+import sys
 from collections.abc import Iterator
+from typing import Any
 
-import asyncpg  # type: ignore[import-untyped]
 import structlog
 from tortoise.exceptions import BaseORMException
 
@@ -13,14 +14,6 @@ from runmeter.receiver import events
 from runmeter.receiver.errors import StoreUnavailable
 from runmeter.receiver.store.database import Database
 
-DATABASE_ERRORS = (
-    BaseORMException,
-    sqlite3.Error,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # a connection that was cut at an awkward moment
-    OSError,
-)
 _TABLES_MISSING = "its tables are missing"
 _REASONS = {
     sqlite3.SQLITE_READONLY_DBMOVED: "its file was moved, removed or replaced",
@@ -31,26 +24,46 @@ _REASONS = {
     sqlite3.SQLITE_IOERR: "its disk cannot be read or written",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
     sqlite3.SQLITE_CORRUPT: "it is damaged",
-    sqlite3.SQLITE_NOTADB: "it is no SQLite database, or damaged",
+    sqlite3.SQLITE_NOTADB: "it is not a SQLite database, or damaged",
 }
 # of PostgreSQL, by SQLSTATE or its class
 _STATES = {
     "08": "it cannot be reached",
     "25": "it is read-only",
-    "28": "it does not let the receiver in",
+    "28": "it refuses the receiver's login",
     "3D": "it does not exist",
     "42P01": _TABLES_MISSING,
-    "53": "it has no room for more",
+    "53": "it is out of connections, memory or disk space",
     "53100": "its disk is full",
     "57": "it is shutting down, or took too long",
     "58": "its disk cannot be read or written",
 }
 _NO_TLS = "rejected SSL upgrade"  # asyncpg's ConnectionError, which has no type of its own
-_UNREACHABLE = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
+
+def database_errors() -> tuple[type[Exception], ...]:
+    """Return what databases raise."""
+    return (BaseORMException, sqlite3.Error, *_postgres_errors(), *_unreachable())
+
+
+def _asyncpg() -> Any:
+    """Return asyncpg where PostgreSQL is used; importing it takes time that SQLite need not."""
+    return sys.modules.get("asyncpg")
+
+
+def _postgres_errors() -> tuple[type[Exception], ...]:
+    return (_asyncpg().PostgresError,) if _asyncpg() else ()
+
+
+def _unreachable() -> tuple[type[Exception], ...]:
+    if not _asyncpg():
+        return (OSError,)
+    # the second: of a connection that was cut at an awkward moment
+    return (OSError, _asyncpg().InternalClientError, _asyncpg().InterfaceError)
 
 
 def reason_of(error: BaseException) -> str | None:
-    """Say in plain words what is wrong with the whole database; None: only a statement failed."""
+    """Describe what is wrong with the database; None: only a statement failed."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, sqlite3.Error):
@@ -58,24 +71,25 @@ def reason_of(error: BaseException) -> str | None:
             if code == sqlite3.SQLITE_ERROR and str(found).startswith("no such table"):
                 return _TABLES_MISSING
             return None if code is None else _REASONS.get(code, _REASONS.get(code & 0xFF))
-        if isinstance(found, asyncpg.PostgresError):
-            state = str(found.sqlstate)
+        if isinstance(found, _postgres_errors()):
+            state = str(getattr(found, "sqlstate", ""))
             return _STATES.get(state, _STATES.get(state[:2]))
         # the ORM's own error of a connection is an OSError that hides the cause
-        if isinstance(found, _UNREACHABLE) and not isinstance(found, BaseORMException):
+        if isinstance(found, _unreachable()) and not isinstance(found, BaseORMException):
             return "it cannot be reached"
         inner = found.args[0] if found.args else None
         found = inner if isinstance(inner, BaseException) else found.__cause__
-    return "it cannot be reached" if isinstance(error, _UNREACHABLE) else None
+    return "it cannot be reached" if isinstance(error, _unreachable()) else None
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether two transactions met, and the same one may pass when tried again."""
-    return isinstance(error, asyncpg.TransactionRollbackError)
+    """Tell whether two transactions conflicted, so that a retry may succeed."""
+    asyncpg = _asyncpg()
+    return bool(asyncpg) and isinstance(error, asyncpg.TransactionRollbackError)
 
 
 def unavailable(error: BaseException, doing: str) -> StoreUnavailable:
-    """Return what the caller is told about a failed statement; the rest goes to the log."""
+    """Log a failed statement; return the error for the caller, which has only the reason."""
     reason = reason_of(error) or "a statement failed"
     structlog.get_logger().error(
         events.DATABASE_FAILED, doing=doing, reason=reason, error=f"{type(error).__name__}: {error}"
@@ -84,7 +98,7 @@ def unavailable(error: BaseException, doing: str) -> StoreUnavailable:
 
 
 def explain(error: BaseException, database: Database) -> str:
-    """Say what is wrong, and what mends it."""
+    """Describe what is wrong, and what to do."""
     for found in _causes(error):
         reason = _specific_reason(found, database)
         if reason:
@@ -103,14 +117,16 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _specific_reason(error: BaseException, database: Database) -> str | None:
-    if isinstance(error, asyncpg.InsufficientPrivilegeError):
-        return _missing_right(str(error))
     if isinstance(error, ssl.SSLCertVerificationError):
         what = error.verify_message.rstrip(".")
         return f"its certificate is not trusted: {what}; PGSSLROOTCERT names the file of its CA"
     if isinstance(error, ConnectionError) and _NO_TLS in str(error):
         asked = f"sslmode={database.ssl_mode or '…'}"
         return f"the server does not speak TLS, which {asked} asks for"
+    if not (asyncpg := _asyncpg()):
+        return None
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return _missing_right(str(error))
     if isinstance(error, asyncpg.ClientConfigurationError):
         return f"{str(error).splitlines()[0]}; PGSSLROOTCERT, PGSSLCERT and PGSSLKEY name files"
     return None
@@ -119,7 +135,7 @@ def _specific_reason(error: BaseException, database: Database) -> str | None:
 def _missing_right(said: str) -> str:
     schema = re.fullmatch(r"permission denied for schema (.+)", said)
     if schema is None:
-        return f"the role may not do what is needed: {said}; make it the owner of the tables"
+        return f"the role lacks a right: {said}; make it the owner of the tables"
     return (
         f"the role may not create tables in schema {schema[1]}: make it the owner of the database, "
         f"or GRANT CREATE ON SCHEMA {schema[1]}"

@@ -1,7 +1,7 @@
 """Tables: a row per run, a row per container of a run.
 
-The run itself is the `payload` column, protobuf bytes; columns beside it are what queries look
-for, order or rank by. Times are milliseconds since 1970, so that they compare alike everywhere.
+The run itself is the ``payload`` column, protobuf bytes; the other columns are those that queries
+filter or order by. Times are milliseconds since 1970, which all databases compare in the same way.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,8 @@ from runmeter.receiver.model import Container, Push, PushKey, Scope, silent_afte
 
 class RunRecord(Model):
     """One run: identity, what decides about pushes, times, figures, payload."""
+
+    _no_comments = True  # or Tortoise reads this file, and tokenizes it
 
     id = fields.BigIntField(primary_key=True)
     organization = fields.CharField(max_length=255)
@@ -56,6 +58,8 @@ class RunRecord(Model):
 class ContainerRecord(Model):
     """One container of one run."""
 
+    _no_comments = True
+
     id = fields.BigIntField(primary_key=True)
     run = fields.ForeignKeyField(  # type: ignore[var-annotated]
         "runs.RunRecord", related_name="containers", on_delete=fields.CASCADE
@@ -91,7 +95,7 @@ def key_of(row: Mapping[str, Any]) -> PushKey:
 
 
 def run_columns(push: Push) -> dict[str, Any]:
-    """Return all columns of a run but `id`, as they are when it is first stored."""
+    """Return all columns of a run but ``id``, as they are when it is first stored."""
     run, payload = push.run, push.run.payload
     cpu, memory = payload.cpu_total_percent, payload.mem_used_bytes
     return {

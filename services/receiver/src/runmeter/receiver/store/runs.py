@@ -8,7 +8,7 @@ from tortoise.expressions import Q
 
 from runmeter.receiver.model import ListedRun, RunFilter, RunState, StoredRun, reads_as
 from runmeter.receiver.store.connections import READING, reopen
-from runmeter.receiver.store.reasons import DATABASE_ERRORS, unavailable
+from runmeter.receiver.store.reasons import database_errors, unavailable
 from runmeter.receiver.store.records import RunRecord
 
 
@@ -62,7 +62,7 @@ async def read_runs(ids: Iterable[int], now_ms: int) -> dict[int, StoredRun]:
 async def _read(query: Any) -> Sequence[Any]:
     try:
         rows: Sequence[Any] = await query
-    except DATABASE_ERRORS as error:
+    except database_errors() as error:
         await reopen(READING)
         raise unavailable(error, "reading runs") from error
     return rows

@@ -1,7 +1,7 @@
 """The statements of the write path: a few per batch, however many runs it holds.
 
-The ORM inserts row by row where it has to tell the ids, and asks before it inserts. Here the
-unique index decides, in one statement, which runs are new; only the others are looked up.
+To know the ids the ORM would insert row by row, after a query. Here the unique index decides, in
+one statement, which runs are new; only the others are looked up.
 """
 
 import functools
@@ -18,7 +18,7 @@ _KEY = "push_id, organization, repository, workflow, job"
 
 
 class StoredPush(NamedTuple):
-    """What of a stored run decides about a further push of it."""
+    """The columns of a stored run that decide about another push of it."""
 
     id: int
     state: int
@@ -30,7 +30,7 @@ class StoredPush(NamedTuple):
 async def insert_runs(
     connection: BaseDBAsyncClient, rows: Sequence[Mapping[str, Any]]
 ) -> dict[PushKey, int]:
-    """Insert runs, all with the same columns, but those that are stored; return the ids by key."""
+    """Insert the runs that are not stored yet, all with the same columns; return ids by key."""
     columns = tuple(rows[0])
     rest = f"ON CONFLICT DO NOTHING RETURNING {_KEY}, id"
     if _is_postgres(connection):
@@ -47,7 +47,7 @@ async def insert_runs(
 async def find_pushes(
     connection: BaseDBAsyncClient, keys: Sequence[PushKey]
 ) -> dict[PushKey, StoredPush]:
-    """Return what is stored under keys; nobody else can change it before the transaction ends."""
+    """Return what is stored under keys, locked until the transaction ends."""
     select = f"SELECT {_KEY}, id, state, revision, digest, updated_at_ms FROM run WHERE push_id"
     push_ids: list[Any] = list({key.push_id for key in keys})
     if _is_postgres(connection):
@@ -65,7 +65,7 @@ async def find_pushes(
 
 
 async def insert_containers(connection: BaseDBAsyncClient, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows of `records.container_row`."""
+    """Insert rows of ``records.container_row``."""
     if _is_postgres(connection):
         statement = _insert_arrays(ContainerRecord, CONTAINER_COLUMNS)
         values = [list(column) for column in zip(*rows, strict=True)]

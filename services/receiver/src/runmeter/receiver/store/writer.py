@@ -1,8 +1,8 @@
 """The one task that writes: group commit.
 
-Handlers hand a push over and await its receipt. The task takes whatever waits and commits it as
-one transaction. It is never cancelled, because a cancellation inside a transaction wedges
-Tortoise's connection; a handler whose client has gone leaves, its push goes on.
+Handlers queue a push and await its receipt. The task takes all waiting pushes, up to a limit, and
+commits them as one transaction. It is never cancelled, because a cancellation inside a transaction
+blocks Tortoise's connection; if a client leaves, its handler ends and its push goes on.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from runmeter.receiver.model import (
 from runmeter.receiver.store.connections import WRITING, reopen
 from runmeter.receiver.store.pushes import Answer, RowChanged, commit
 from runmeter.receiver.store.reasons import (
-    DATABASE_ERRORS,
+    database_errors,
     is_transient,
     reason_of,
     unavailable,
@@ -37,11 +37,11 @@ BATCH_MAX = 64
 BATCH_MAX_BYTES = 4 * 2**20  # transactions stay short
 WAITING_MAX = 1024
 WAITING_MAX_BYTES = 32 * 2**20
-_PAGES_BYTES = 2**16  # that one push changes in tables and indexes: eight
+_PAGES_BYTES = 2**16  # eight pages that one push changes in tables and indexes
 _ALONE_TRIES = 3
 _REST_SECONDS = 0.1
 _REST_MAX_SECONDS = 2.0
-_PATIENCE = 8  # batches of pushes that go before a chore
+_BATCHES_BEFORE_CHORE = 8  # batches of pushes before a chore has its turn
 
 
 class _Waiting(NamedTuple):
@@ -55,7 +55,7 @@ class _Chore(NamedTuple):
 
 
 class Writer:
-    """Owns every transaction; `run` is its task."""
+    """Owns every transaction; ``run`` is its task."""
 
     def __init__(
         self,
@@ -79,17 +79,17 @@ class Writer:
 
     @property
     def waiting_count(self) -> int:
-        """Pushes that wait to be written."""
+        """Pushes waiting to be written."""
         return len(self._waiting)
 
     @property
     def waiting_bytes(self) -> int:
-        """Size of what waits."""
+        """Size of the waiting pushes."""
         return self._waiting_bytes
 
     @property
     def refused_bytes(self) -> int:
-        """Room for what the database has refused to store; 0 when it has stored something since."""
+        """Room that pushes the database has refused would need; 0 after it has stored one again."""
         return self._refused_bytes
 
     async def write(self, push: Push) -> Receipt:
@@ -99,7 +99,7 @@ class Writer:
 
         Raises:
             Busy: too many pushes wait already.
-            ShuttingDown: the writer takes no more.
+            ShuttingDown: the writer accepts no more.
             PushConflict: an equal push with other content is stored.
             StoreUnavailable: the database cannot be written.
         """
@@ -107,7 +107,7 @@ class Writer:
             raise ShuttingDown
         size_bytes = self._waiting_bytes + len(push.payload)
         many = len(self._waiting) >= self._waiting_max
-        # one that is alone is taken whatever its size: waiting would never make room for it
+        # a single one is taken at any size: there would never be room for it otherwise
         if many or (self._waiting and size_bytes > self._waiting_max_bytes):
             raise Busy
         self._waiting_bytes = size_bytes
@@ -117,13 +117,13 @@ class Writer:
         return await asyncio.shield(waiting.answer)
 
     async def between_pushes(self, work: Callable[[], Awaitable[int]]) -> int:
-        """Have the task do one other transaction, and return what it returns.
+        """Do one other transaction in the task; return its result.
 
-        Pushes go first: it is done when none waits, or after eight batches of them, so that it
-        is done at all. Cancelling the caller does not cancel the work.
+        Pushes go first: it is done when none waits, or after eight batches of them. Cancelling
+        the caller does not cancel the work.
 
         Raises:
-            ShuttingDown: the writer takes no more.
+            ShuttingDown: the writer accepts no more.
         """
         if self._ending.is_set():
             raise ShuttingDown
@@ -133,12 +133,12 @@ class Writer:
         return await asyncio.shield(chore.answer)
 
     def close(self) -> None:
-        """Take no more; `run` ends when what waits is written."""
+        """Accept no more; ``run`` ends when all waiting pushes are written."""
         self._ending.set()
         self._wake.set()
 
     def abandon(self) -> None:
-        """Take no more and refuse what waits; `run` ends after the transaction it is in."""
+        """Accept no more, refuse the waiting pushes; ``run`` ends after its transaction."""
         self.close()
         refused = [self._next() for _ in range(len(self._waiting))]
         _answer(refused, [ShuttingDown()] * len(refused))
@@ -146,12 +146,14 @@ class Writer:
             _refuse(self._chores.popleft(), ShuttingDown())
 
     async def run(self) -> None:
-        """Commit what waits, group by group, until closed and nothing waits."""
+        """Commit waiting pushes, batch by batch, until closed and none waits."""
         try:
             while self._waiting or self._chores or not self._ending.is_set():
-                if self._chores and (not self._waiting or self._batches_since_chore >= _PATIENCE):
+                if self._chores and (
+                    not self._waiting or self._batches_since_chore >= _BATCHES_BEFORE_CHORE
+                ):
                     self._batches_since_chore = 0
-                    await _do_surely(self._chores.popleft())
+                    await _do_or_refuse(self._chores.popleft())
                     continue
                 if not self._waiting:
                     self._wake.clear()
@@ -165,12 +167,12 @@ class Writer:
                 self._refused_bytes = sum(map(_room_bytes, batch)) if failed else 0
                 await self._rest(failed)
         finally:
-            # here: a connection opened anew is known in this task only, and an open one
-            # would keep the interpreter from ending
+            # in this task: only here is a reopened connection known, and an open one would
+            # keep the interpreter from ending
             await reopen(WRITING)
 
     async def _settle_or_fail_all(self, pushes: Sequence[Push]) -> Sequence[Answer]:
-        """Answer every push, whatever happens: the task lives as long as the program."""
+        """Answer every push, also after an unexpected error: the task must not end."""
         try:
             return await self._settle(pushes)
         except Exception as error:
@@ -183,7 +185,7 @@ class Writer:
             return await self._commit(pushes)
         except Exception as error:
             await reopen(WRITING)
-            if isinstance(error, DATABASE_ERRORS) and reason_of(error):
+            if isinstance(error, database_errors()) and reason_of(error):
                 refusal = unavailable(error, "storing runs")
                 return [refusal] * len(pushes)
             structlog.get_logger().warning(
@@ -202,13 +204,13 @@ class Writer:
                 raced = isinstance(error, RowChanged) or is_transient(error)
                 if raced and attempt < _ALONE_TRIES:
                     continue
-                if isinstance(error, (*DATABASE_ERRORS, RowChanged)):
+                if isinstance(error, (*database_errors(), RowChanged)):
                     return unavailable(error, "storing a run")
                 return error
         raise AssertionError("every attempt returns or continues")
 
     async def _commit(self, pushes: Sequence[Push]) -> list[Answer]:
-        """Do one transaction, as `commit` does, and report how long it took."""
+        """Do one transaction, as ``commit`` does, and report how long it took."""
         started_seconds = time.monotonic()
         answers = await commit(pushes)
         if self._on_commit and any(isinstance(answer, Receipt) for answer in answers):
@@ -216,7 +218,7 @@ class Writer:
         return answers
 
     async def _rest(self, failed: bool) -> None:
-        """Leave a database that fails alone for a moment, longer each time; what comes waits."""
+        """After a failure pause, longer each time; new pushes wait meanwhile."""
         self._rest_seconds = min(2 * self._rest_seconds or _REST_SECONDS, _REST_MAX_SECONDS)
         if not failed:
             self._rest_seconds = 0.0
@@ -239,7 +241,7 @@ class Writer:
 
 
 def _room_bytes(waiting: _Waiting) -> int:
-    """Room that a push may need: its payload, about as much for its containers, and pages."""
+    """Return the room a push may need: its payload, as much for its containers, and pages."""
     return 2 * len(waiting.push.payload) + _PAGES_BYTES
 
 
@@ -251,7 +253,7 @@ def _answer(batch: Sequence[_Waiting], answers: Sequence[Answer]) -> None:
             waiting.answer.set_exception(answer)
 
 
-async def _do_surely(chore: _Chore) -> None:
+async def _do_or_refuse(chore: _Chore) -> None:
     try:
         done = await chore.work()
     except Exception as error:
@@ -262,4 +264,4 @@ async def _do_surely(chore: _Chore) -> None:
 
 def _refuse(chore: _Chore, error: Exception) -> None:
     chore.answer.set_exception(error)
-    chore.answer.exception()  # whoever asked may be gone: nobody has to look at it
+    chore.answer.exception()  # retrieved, or asyncio warns if the caller has left

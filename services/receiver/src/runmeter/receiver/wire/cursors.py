@@ -14,7 +14,7 @@ def cursor_of(names: tuple[str, str]) -> str:
 
 
 def names_of(cursor: str) -> tuple[str, str]:
-    """Read what `cursor_of` wrote.
+    """Read what ``cursor_of`` wrote.
 
     Raises:
         ValueError: it is something else.

@@ -15,8 +15,8 @@ def canonical_scope(
 ) -> Scope:
     """Return the scope with ``organization/`` in front of the repository unless it is there.
 
-    What is wrong with the names goes to `checks`, under fields of `path`; the limits are those
-    of the canonical form, so that both forms are accepted or refused together.
+    Violations go to ``checks``, under fields of ``path``; the limits are those of the canonical
+    form, so that both forms are accepted or refused together.
     """
     scope = Scope(*canonical_repository(checks, path, organization, repository), workflow, job)
     _name(checks, path, "workflow", workflow)
@@ -27,7 +27,7 @@ def canonical_scope(
 def canonical_repository(
     checks: Checks, path: str, organization: str, repository: str
 ) -> tuple[str, str]:
-    """Return organization and full repository of a scope; as `canonical_scope` otherwise."""
+    """Return organization and full repository of a scope; as ``canonical_scope`` otherwise."""
     full = repository
     if organization and repository and not repository.startswith(f"{organization}/"):
         full = f"{organization}/{repository}"

@@ -1,10 +1,10 @@
-"""SQLite for Tortoise, such that a failure does not lock the connection for ever.
+"""SQLite for Tortoise, with the lock released after a failure.
 
 Tortoise's own client takes its lock and then opens the connection or begins the transaction; if
-that fails the lock is never given back, and every later statement waits for it. A connection
-whose pragmas failed counts as open there, too. Here what failed leaves nothing behind.
+that fails the lock is never released, and every later statement waits for it. A connection
+whose pragmas failed counts as open there, too. Here a failure releases both.
 
-The name of this module has to hold "sqlite": Tortoise's migrations go by it.
+The name of this module must contain "sqlite": Tortoise's migrations look for that.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from runmeter.receiver.store.sqlite import files
 class Client(SqliteClient):
     """One connection, used by one statement or transaction at a time.
 
-    `makes_file`: where there is no file it makes one; otherwise that is an error.
+    ``makes_file``: a missing file is made; otherwise it is an error.
     """
 
     def __init__(self, file_path: str, makes_file: bool = False, **pragmas: Any) -> None:
@@ -68,8 +68,8 @@ class Client(SqliteClient):
         """Return the connection, to the file that has the name now; open it if need be.
 
         Raises:
-            OperationalError: the file is gone, or another one nobody has noticed yet: SQLite
-                would go on with the old one, and what is acknowledged would be gone with it.
+            OperationalError: the file is gone or was replaced: SQLite would go on with the old
+                one, and acknowledged runs would be lost with it.
         """
         found = self._file if self._connection is None else files.identity(self.filename)
         if found != self._file:
@@ -83,13 +83,13 @@ class Client(SqliteClient):
         return self._connection
 
     async def drop(self) -> None:
-        """Close the connection; the next statement opens a fresh one, also of those that wait."""
+        """Close the connection; the next statement opens a new one."""
         async with self._lock:
             with contextlib.suppress(sqlite3.Error, OperationalError, ValueError):
                 await self.close()
 
     async def empty_log(self) -> None:
-        """Move what is in the log into the file that was moved away: then that has everything."""
+        """Move the content of the log into the file, which may have been moved away."""
         if self._connection is not None and files.is_newest(self.filename, self._file):
             with contextlib.suppress(sqlite3.Error):
                 await self._connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -130,7 +130,7 @@ class _TransactionClient(SqliteTransactionWrapper):
             raise OperationalError(error) from error
 
     async def execute_script(self, query: str) -> None:
-        """Run statements one by one: `executescript` would commit the transaction first."""
+        """Run statements one by one: ``executescript`` would commit the transaction first."""
         for statement in _statements(query):
             await self.execute_query(statement)
 

@@ -1,9 +1,9 @@
 """The files of a SQLite database: are they still those that were opened?
 
-SQLite holds a database by its descriptor and finds the write-ahead log beside it by name. One that
-is removed while it is open is written on where nobody finds it; one that takes its place would be
-read with the log of the one before, and be damaged by it. So every opening goes through here, in
-the thread of the event loop alone.
+SQLite holds a database by its descriptor and finds the write-ahead log beside it by name. A
+database that is removed while it is open is still written to, and lost; one that replaces it would
+be read with the log of the old one, and damaged. So every opening goes through here, in the thread
+of the event loop only.
 """
 
 import contextlib
@@ -19,16 +19,16 @@ from runmeter.receiver import events
 
 
 class Identity(NamedTuple):
-    """What stays of a file when it is renamed, and differs from that of every other."""
+    """Device and inode of a file: they stay when it is renamed, and differ between files."""
 
     device: int
     number: int
 
 
 class _Pinned:
-    """Holds a file that exists, so that its number goes to no other one.
+    """Holds a file open, so that its inode number is not used again.
 
-    By O_PATH: to close any other descriptor would drop the locks that SQLite has on the file.
+    With O_PATH: closing any other descriptor would drop the locks that SQLite has on the file.
     """
 
     def __init__(self, path: str) -> None:
@@ -43,7 +43,7 @@ class _Pinned:
 class _Opened(NamedTuple):
     database: _Pinned
     log: _Pinned | None
-    successor: Identity | None = None  # that was found in its place, and told of
+    successor: Identity | None = None  # the file found in its place, already logged
 
 
 _opened: dict[str, _Opened] = {}
@@ -59,12 +59,12 @@ def identity(path: str) -> Identity | None:
 
 
 def address(path: str, mode: str) -> str:
-    """Return the URI by which SQLite opens a path: "rw" what is there, "rwc" or makes it."""
+    """Return the URI by which SQLite opens a path; the mode ``rwc`` makes a missing file."""
     return f"{Path(path).absolute().as_uri()}?mode={mode}"
 
 
 def moved() -> OperationalError:
-    """Return the error of a database whose file is gone or another."""
+    """Return the error for a database whose file is gone or was replaced."""
     error = sqlite3.OperationalError("the file was moved, removed or replaced")
     error.sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
     wrapped = OperationalError(error)
@@ -73,10 +73,10 @@ def moved() -> OperationalError:
 
 
 def prepare(path: str) -> None:
-    """Get ready to open the file of this name: no log of another one may be left beside it.
+    """Prepare to open the file of this name: set the log of another one aside.
 
     Raises:
-        OperationalError: it was opened before and is gone.
+        OperationalError: it was open before and is gone.
     """
     former, found = _opened.get(path), identity(path)
     if former is None or found == former.database.identity:
@@ -90,24 +90,24 @@ def prepare(path: str) -> None:
 
 
 def _set_log_aside(path: str, former: _Opened) -> str | None:
-    """Keep what only the log of the former file holds, if anything; return its new name."""
+    """Rename the log of the former file, if it is there; return its new name."""
     base = os.path.realpath(path)
     log = f"{base}-wal"
     if former.log is None or identity(log) != former.log.identity:
         return None
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{base}-shm")
-    # an empty one, too: another connection may still write to it
-    kept = f"{log}.{former.log.identity.number}"  # no other file that is there has it
+    # an empty one as well: another connection may still write to it
+    kept = f"{log}.{former.log.identity.number}"  # no existing file has that number
     os.rename(log, kept)
     return kept
 
 
 def note(path: str, wanted: Identity | None) -> Identity:
-    """Remember the files of a database that was opened and read just now.
+    """Remember the files of a database that was just opened and read.
 
     Raises:
-        OperationalError: the file is no longer the one wanted: who knows which one is open.
+        OperationalError: the file is no longer the one wanted; which one is open is unknown.
     """
     database, log = _Pinned(path), None
     if wanted not in (None, database.identity):
@@ -121,7 +121,7 @@ def note(path: str, wanted: Identity | None) -> Identity:
 
 
 def has_log_alone(path: str) -> bool:
-    """Tell whether there is a log with something in it, but no database that it belongs to."""
+    """Tell whether there is a log with content, but no database."""
     base = os.path.realpath(path)
     return size_bytes(base) == 0 and size_bytes(f"{base}-wal") > 0
 
@@ -145,7 +145,7 @@ def is_newest(path: str, file: Identity | None) -> bool:
 
 
 def forget(path: str) -> None:
-    """Let go of what `note` has remembered."""
+    """Forget what ``note`` has remembered."""
     former = _opened.pop(path, None)
     if former is not None:
         former.database.release()

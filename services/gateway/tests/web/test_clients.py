@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runmeter.gateway.proxies import Proxies, client_key
-from runmeter.gateway.values import parse_networks
+from runmeter.gateway.web.clients import Proxies, client_key
+from runmeter.service.clients import networks as parse_networks
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
 TOKEN = "5ec4e7ba" * 8  # of a push token's form

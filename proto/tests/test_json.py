@@ -1,0 +1,135 @@
+"""The generated JSON form: what is written can be read, and is what the golden record shows."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from google.protobuf import json_format
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runmeter.v1 import json_reading, json_writing
+from runmeter.v1.json_values import BadFields, TimeError, parse_time, time_text
+from runmeter.v1.run_service_pb2 import StoredRun
+
+Golden = Callable[[str], Any]
+
+
+def written(stored: StoredRun) -> bytes:
+    """Return a stored run as JSON."""
+    return msgspec.json.encode(json_writing.stored_run_to_json(stored))
+
+
+def refused(record: Any) -> list[tuple[str, str]]:
+    """Return the bad fields of a run."""
+    with pytest.raises(BadFields) as caught:
+        json_reading.run_from_json(record)
+    return [tuple(violation) for violation in caught.value.violations]
+
+
+def test_golden(golden: Golden) -> None:
+    """The golden message is written as the golden record, in its order, and read back."""
+    stored = json_format.ParseDict(golden("stored_run.wire.json"), StoredRun())
+    text = written(stored).decode()
+    assert text == json.dumps(golden("run.json"), separators=(",", ":"))
+    assert json_reading.run_from_json(golden("run.json")) == stored.run
+
+
+def test_null_is_absent(golden: Golden) -> None:
+    """``null`` in a field that may be left out leaves it out."""
+    record = golden("run.json")
+    record["labels"] = record["runner_name"] = record["payload"]["host"] = None
+    run = json_reading.run_from_json(record)
+    assert not run.labels
+    assert not run.HasField("runner_name")
+    assert not run.payload.HasField("host")
+
+
+def test_unknown_fields(golden: Golden) -> None:
+    """Fields that are not known are ignored, or refused where a form has to be exact."""
+    record = golden("run.json")
+    record["payload"]["host"]["colour"] = [1]
+    json_reading.run_from_json(record)
+    with pytest.raises(BadFields) as caught:
+        json_reading.run_from_json(record, exact=True)
+    fields = [field for field, _ in caught.value.violations]
+    assert sorted(fields) == ["id", "payload.host.colour", "received_at", "updated_at"]
+
+
+def test_empty_object_is_present(golden: Golden) -> None:
+    """An empty object is there: it says that nothing of it is known."""
+    record = golden("run.json")
+    record["payload"]["host"] = {}
+    assert json_reading.run_from_json(record).payload.HasField("host")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        ("run_id", None, "expected str, got null"),
+        ("revision", "4", "expected int, got str"),
+        ("revision", 4.0, "expected int, got float"),
+        ("revision", True, "expected int, got bool"),
+        ("revision", 2**63, "expected int <= 9223372036854775807"),
+        ("run_attempt", -(2**31) - 1, "expected int >= -2147483648"),
+        ("state", "COMPLETED", "invalid enum value 'COMPLETED'"),
+        ("state", 3, "expected str, got int"),
+        ("labels", [], "expected object, got array"),
+        ("payload", [], "is an array, not an object"),
+        ("payload.duration_seconds", False, "expected float, got bool"),
+        ("payload.duration_seconds", 10**400, "number out of range"),
+        ("payload.containers", None, "expected array, got null"),
+        ("payload.host", 1, "is a number, not an object"),
+        ("payload.start_time", 1, "is not a string"),
+        ("payload.start_time", "2026-02-30T00:00:00Z", "is not a date and time of the calendar"),
+    ],
+)
+def test_wrong_types(golden: Golden, path: str, value: Any, reason: str) -> None:
+    """Nothing is turned into another type; the reason names what was expected."""
+    record = golden("run.json")
+    *outer, name = path.split(".")
+    holder = record
+    for part in outer:
+        holder = holder[part]
+    holder[name] = value
+    ((field, found),) = refused(record)
+    assert (field, found[: len(reason)]) == (path, reason)
+
+
+def test_all_bad_fields_at_once(golden: Golden) -> None:
+    """Every bad field is named with its path, at most 100 of them."""
+    record = golden("run.json")
+    del record["organization"]
+    record["labels"]["os"] = 1
+    del record["payload"]["containers"][0]["cpu_cores"]["p95"]
+    record["payload"]["containers"].append({})
+    assert refused(record) == [
+        ("organization", "is required"),
+        ("labels[os]", "expected str, got int"),
+        ("payload.containers[0].cpu_cores.p95", "is required"),
+        ("payload.containers[2].name", "is required"),
+    ]
+    record["payload"]["containers"] = [{}] * 1000
+    assert len(refused(record)) == 100
+    assert refused([]) == [("", "is an array, not an object")]
+
+
+def test_times() -> None:
+    """Any offset is read; what is written is UTC with three decimals."""
+    for text, expected in [
+        ("2026-02-06T15:30:02.1859+01:00", "2026-02-06T14:30:02.185Z"),
+        ("2016-12-31 23:59:60z", "2017-01-01T00:00:00.000Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000Z"),
+    ]:
+        assert time_text(parse_time(text)) == expected
+    for text in ("2026-02-06T14:30:02", "2026-02-06T14:30:60Z", "0001-01-01T00:00:00+01:00"):
+        with pytest.raises(TimeError):
+            parse_time(text)
+
+
+@given(st.integers(-62135596800000, 253402300799999))
+def test_every_time(time_ms: int) -> None:
+    """Every millisecond of the years 1 to 9999 is read as it was written."""
+    assert parse_time(time_text(time_ms)) == time_ms
