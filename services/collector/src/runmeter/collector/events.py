@@ -73,8 +73,8 @@ EVENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "spool.set_aside": (
         "warning",
-        "A file with the name of a run is not a run: damaged, a link, a pipe, of another user. It was "
-        "moved to `path`.",
+        "A file with the name of a run is not a run: damaged, a link, a pipe, of another user. It "
+        "was moved to `path`.",
         ("reason", "path"),
     ),
     "push.unencrypted": (
@@ -84,8 +84,8 @@ EVENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "push.retrying": (
         "warning; debug of a checkpoint",
-        "A push was not accepted and is tried again after `delay_seconds`. `attempt`: how many were "
-        "made.",
+        "A push was not accepted and is tried again after `delay_seconds`. `attempt`: how many "
+        "were made.",
         ("push_id", "reason", "attempt", "delay_seconds"),
     ),
     "push.stopped": (
@@ -113,8 +113,8 @@ EVENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "run.rejected": (
         "error",
-        "The receiver does not accept the run: it is invalid (then `path` is below `rejected/`), or "
-        "the token or the endpoint is wrong (then it waits). `hint`: what to do, such as the "
+        "The receiver does not accept the run: it is invalid (then `path` is below `rejected/`), "
+        "or the token or the endpoint is wrong (then it waits). `hint`: what to do, such as the "
         "scope that the token must be for.",
         ("reason", "push_endpoint", "path", "hint"),
     ),
