@@ -64,8 +64,8 @@ def test_an_empty_spool_says_so(person: Person, receiver: Any, flags: tuple[str,
         assert json.loads(listed.stdout) == {"spool_dir": str(person.spool), "runs": []}
         assert json.loads(pushed.stdout) == {"spool_dir": str(person.spool), **empty}
     else:
-        assert listed.stdout == f"nothing lies in {person.spool}\n"
-        assert pushed.stdout == f"nothing waits in {person.spool}\n"
+        assert listed.stdout == f"no run is in {person.spool}\n"
+        assert pushed.stdout == f"no run waits in {person.spool}\n"
     assert not person.spool.exists()
 
 
@@ -104,7 +104,7 @@ def test_it_is_told_what_was_not_delivered(person: Person, receiver: Any) -> Non
     listed = person("spool").stdout
     assert f"{IDS[0]} rejected: INVALID_ARGUMENT: payload.end_time" in listed
     receiver.answer = receiver.acknowledge
-    assert person("push", **variables).stdout == f"nothing waits in {person.spool}\n"
+    assert person("push", **variables).stdout == f"no run waits in {person.spool}\n"
     assert person("push", "--rejected", **variables).returncode == 0
     assert not list(person.spool.rglob("*.json"))
 

@@ -453,7 +453,7 @@ def test_both_programs_log_alike(push: Pusher, closed_port: int, log_format: str
         reason=f"127.0.0.1:{closed_port}: [Errno 111] Connection refused",
         push_endpoint=f"{endpoint}/api/v1/metrics",
         path=str(push.file),
-        hint="the next collector of this job delivers it, or: "
+        hint="the next collector of this job pushes it, or: "
         f"collector push --spool-dir={push.file.parent}",
     )
     os.close(writing)

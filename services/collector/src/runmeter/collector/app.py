@@ -102,7 +102,7 @@ class _Run:
         self._file = RunFile(config, log, measurement.push_id)
 
     def run(self) -> int:
-        """Measure to the end, then push; an error of ours does not fail the command."""
+        """Measure to the end, then push; an error of the collector does not fail the command."""
         failure = None
         try:
             self._measure()

@@ -3,7 +3,7 @@
 CollectorError
  +-- UsageError           the command line or a variable is wrong; nothing was started
  |    +-- QuantityError   a duration or a Kubernetes quantity cannot be read
- +-- MeasureError         the machine cannot be measured at all
+ +-- MeasureError         the machine cannot be measured
  +-- SpoolError           a run cannot be written to, or read from, the spool
       +-- WriteError      the operating system refuses to write
       +-- HeldError       another process measures or pushes it now

@@ -10,7 +10,7 @@ _UNLIMITED = 1 << 20
 def keep_below() -> int:
     """Return the limit of descriptors kept open: those below it. 0 or less: none.
 
-    A new descriptor gets the lowest free number, so its own tells how many are open.
+    A new descriptor gets the lowest free number, which shows how many are open.
     Source: open(2); the limit is RLIMIT_NOFILE, ``ulimit -n``.
     """
     limit = os.sysconf("SC_OPEN_MAX")

@@ -57,7 +57,7 @@ def parse_endpoint(text: str) -> Endpoint:
         )
     if any(mark in rest for mark in "@?# ") or not (rest.isascii() and rest.isprintable()):
         raise UsageError(
-            f"no credentials, query, spaces or letters beyond ASCII belong here; give {_EXPECTED}"
+            f"it must not have credentials, a query, spaces or non-ASCII letters; give {_EXPECTED}"
         )
     authority, slash, path = rest.partition("/")
     path = slash + path

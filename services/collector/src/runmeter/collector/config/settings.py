@@ -32,7 +32,7 @@ _TOKEN_NEEDED = (
 
 
 class Destination(NamedTuple):
-    """Where a run goes.
+    """Where a run is stored and pushed.
 
     ``is_kept``: it is written to the spool, to be pushed now or later. ``unpushed``: why it is not
     pushed now, although an endpoint was given; empty: it is pushed.
@@ -250,9 +250,7 @@ def _has_scope(scope: Scope) -> bool:
     )
     missing = [name for name, value in needed if not value]
     if missing:
-        raise UsageError(
-            f"{', '.join(missing)} must be set to push: they say what the run belongs to"
-        )
+        raise UsageError(f"{', '.join(missing)} must be set to push: they are the scope of the run")
     return True
 
 

@@ -16,14 +16,14 @@ _WHATS = ("pushed", "kept", "rejected", "live")
 def pushed_text(folder: str, outcomes: "Sequence[Outcome]") -> str:
     """Return one line per run, and a line of counts."""
     if not outcomes:
-        return f"nothing waits in {folder}"
+        return f"no run waits in {folder}"
     lines = []
     for outcome in outcomes:
         said = [f"{outcome.what:8}", outcome.push_id]
         if outcome.run is not None:
             said += [scope_text(outcome.run), _word(outcome.run.get("state"))]
         if outcome.stored is not None:
-            already = ", was there already" if outcome.stored.duplicate else ""
+            already = ", stored already" if outcome.stored.duplicate else ""
             said.append(f"as id {outcome.stored.id}{already}")
         if outcome.reason:
             said.append(f"({_line(outcome.reason)})")
@@ -51,7 +51,7 @@ def pushed_json(folder: str, outcomes: "Iterable[Outcome]") -> str:
 def spooled_text(folder: str, entries: "Sequence[Spooled]") -> str:
     """Return a table of the runs in the spool, and what to do about them."""
     if not entries:
-        return f"nothing lies in {folder}"
+        return f"no run is in {folder}"
     rows: list[tuple[str, ...]] = [
         ("RUN", "IS", "STATE", "REVISION", "START", "DURATION", "SIZE", "SCOPE")
     ]
@@ -73,7 +73,7 @@ def spooled_text(folder: str, entries: "Sequence[Spooled]") -> str:
         )
     reasons = [f"{e.push_id} {_what(e)}: {_line(e.reason)}" for e in entries if e.reason]
     lines = [*aligned(rows), *(["", *reasons] if reasons else [])]
-    return "\n".join([*lines, "", f"{folder}: collector push delivers what is waiting"])
+    return "\n".join([*lines, "", f"{folder}: collector push pushes the waiting runs"])
 
 
 def _what(entry: "Spooled") -> str:

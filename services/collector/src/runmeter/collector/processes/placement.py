@@ -10,7 +10,7 @@ _YOUNG_SCANS = 2  # scans in which a container runtime may still move it
 
 
 class Placement:
-    """Reads the cgroups of processes under one proc mount, and tells ``containers``.
+    """Reads the cgroups of processes under one proc mount, and passes them to ``containers``.
 
     ``newly_placed``: processes that are new or in another cgroup since it was last emptied.
     """

@@ -150,8 +150,8 @@ class Measurement:
         found = []
         if self.clock_source != PROCESS_CLOCK:
             found.append(
-                f"{self._config.proc_path} shows another pid namespace: CPU time is read in clock "
-                "ticks, the kernel's counters of containers not at all"
+                f"{self._config.proc_path} is of another pid namespace: CPU time is read in clock "
+                "ticks, and the kernel's counters of containers are not used"
             )
         elif self._cgroups is not None and self._cgroups.denied_count:
             found.append(

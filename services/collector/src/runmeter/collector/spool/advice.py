@@ -11,7 +11,7 @@ _SCOPE = ("organization", "repository", "workflow", "job")
 
 def kept(folder: str) -> str:
     """Say how a waiting run will be pushed."""
-    return f"the next collector of this job delivers it, or: {_push(folder)}"
+    return f"the next collector of this job pushes it, or: {_push(folder)}"
 
 
 def other_token(run: Mapping[str, Any], folder: str) -> str:
@@ -27,7 +27,7 @@ def other_endpoint(folder: str) -> str:
 
 def rejected(folder: str) -> str:
     """Say how a rejected run is pushed again."""
-    return f"once the reason is gone: {_push(folder)} --rejected"
+    return f"when the reason is fixed: {_push(folder)} --rejected"
 
 
 def _push(folder: str) -> str:

@@ -1,6 +1,6 @@
 """The folder in which runs wait until the receiver has acknowledged them.
 
-One file per run, ``<push_id>.json``, readable by its owner only, written whole or not at all.
+One file per run, ``<push_id>.json``, readable by its owner only, written completely or not.
 Its JSON is versioned and needs no protobuf to be read. The token is never in it.
 The process that measures or pushes a run holds ``<push_id>.lock``; the lock ends with the process.
 Runs that the receiver rejected are in ``rejected/``, with its reason.
@@ -132,7 +132,7 @@ def read_file(path: str) -> bytes:
     except IsADirectoryError as error:
         raise ForeignError("is a folder") from error
     except FileNotFoundError as error:
-        raise GoneError("is not there any more") from error
+        raise GoneError("is no longer there") from error
     except OSError as error:
         if os.path.islink(path):
             raise ForeignError("is a symbolic link") from error

@@ -58,7 +58,7 @@ def read_document(path: str, push_id: str) -> dict[str, Any]:
     document = decode_document(read_file(path))
     run = document["run"]
     if run.get("push_id") != push_id:
-        raise ForeignError("holds another run than its name says")
+        raise ForeignError("has another push_id than its name")
     scope_of(run)
     return document
 

@@ -63,7 +63,7 @@ class Summary:
         self.snapshot_count = 0
         self.mem_total_bytes: int | None = None
 
-    # -- while the run goes ---------------------------------------------------------------
+    # -- during the run ------------------------------------------------------------------
 
     def start(self, sample: "Sample") -> None:
         """Take the first snapshot."""

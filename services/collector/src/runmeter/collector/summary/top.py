@@ -8,7 +8,7 @@ from runmeter.collector.model import Group
 if TYPE_CHECKING:
     from runmeter.collector.processes.process import Process
 
-_SLACK = 64  # kept beyond the list's length between two sortings
+_SLACK = 64  # additional entries kept until the next sorting
 _NS = 1_000_000_000
 Rank = tuple[float, int, int]
 
