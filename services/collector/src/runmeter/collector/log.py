@@ -5,15 +5,11 @@ import os
 from collections.abc import Mapping
 from select import POLLOUT, poll
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runmeter.collector.text import rfc3339
 
-if TYPE_CHECKING:
-    pass
-
 LEVELS = ("debug", "info", "warning", "error")
-_NS = 1_000_000_000
 PATIENCE_MS = 250
 _PIPE_BYTES = 4096  # a pipe that is ready accepts this many without blocking
 _FIRST_KEYS = ("timestamp", "level", "event")

@@ -2,18 +2,16 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from runmeter.collector.model import Outcome
+from runmeter.collector.spool.listing import Spooled
 from runmeter.collector.text import aligned, size
-
-if TYPE_CHECKING:
-    from runmeter.collector.model import Outcome
-    from runmeter.collector.spool.listing import Spooled
 
 _WHATS = ("pushed", "kept", "rejected", "live")
 
 
-def pushed_text(folder: str, outcomes: "Sequence[Outcome]") -> str:
+def pushed_text(folder: str, outcomes: Sequence[Outcome]) -> str:
     """Return one line per run, and a line of counts."""
     if not outcomes:
         return f"no run waits in {folder}"
@@ -33,7 +31,7 @@ def pushed_text(folder: str, outcomes: "Sequence[Outcome]") -> str:
     return "\n".join(lines)
 
 
-def pushed_json(folder: str, outcomes: "Iterable[Outcome]") -> str:
+def pushed_json(folder: str, outcomes: Iterable[Outcome]) -> str:
     """Return the outcomes as one object with a list for each kind."""
     listed: dict[str, Any] = {"spool_dir": folder, **{what: [] for what in _WHATS}}
     for outcome in outcomes:
@@ -48,7 +46,7 @@ def pushed_json(folder: str, outcomes: "Iterable[Outcome]") -> str:
     return json.dumps(listed, separators=(",", ":"))
 
 
-def spooled_text(folder: str, entries: "Sequence[Spooled]") -> str:
+def spooled_text(folder: str, entries: Sequence[Spooled]) -> str:
     """Return a table of the runs in the spool, and what to do about them."""
     if not entries:
         return f"no run is in {folder}"
@@ -76,12 +74,12 @@ def spooled_text(folder: str, entries: "Sequence[Spooled]") -> str:
     return "\n".join([*lines, "", f"{folder}: collector push pushes the waiting runs"])
 
 
-def _what(entry: "Spooled") -> str:
+def _what(entry: Spooled) -> str:
     needed = f", needs a token for {scope_text(entry.run)}" if entry.what == "waiting" else ""
     return f"{entry.what}{needed}"
 
 
-def spooled_json(folder: str, entries: "Iterable[Spooled]") -> str:
+def spooled_json(folder: str, entries: Iterable[Spooled]) -> str:
     """Return the entries as one object."""
     listed = []
     for entry in entries:

@@ -1,11 +1,7 @@
 """The figures of one container, or other group, during a run."""
 
-from typing import TYPE_CHECKING
-
+from runmeter.collector.model import CgroupFigures
 from runmeter.collector.summary.series import Series, SeriesSet
-
-if TYPE_CHECKING:
-    from runmeter.collector.model import CgroupFigures
 
 _EXACT_SHARE = 100  # so small a share (1/100) may come from the ledger
 
@@ -64,7 +60,7 @@ class GroupRecord:
             setattr(self, name, sum(values) if values else None)
         return True
 
-    def count(self, figures: "CgroupFigures") -> None:
+    def count(self, figures: CgroupFigures) -> None:
         """Add the growth of counters in an interval."""
         if figures.cpu_ns is not None:
             self.is_exact = True

@@ -5,17 +5,14 @@ interval stays open until the next snapshot: a short interval at the end is merg
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from runmeter.collector.model import Group, Limit
+from runmeter.collector.model import CgroupFigures, Group, Limit, Sample, SystemReading
+from runmeter.collector.processes.process import Process
 from runmeter.collector.summary.group import GroupRecord
 from runmeter.collector.summary.payload import container_entry, present, rates, sizes
 from runmeter.collector.summary.series import SeriesSet
 from runmeter.collector.summary.top import TopList, by_cpu, by_memory
-
-if TYPE_CHECKING:
-    from runmeter.collector.model import CgroupFigures, Sample, SystemReading
-    from runmeter.collector.processes.process import Process
 
 _NS = 1_000_000_000
 
@@ -26,7 +23,7 @@ class _Interval:
     __slots__ = ("cpu_ns", "end_ns", "start_ns", "system_after", "system_before")
 
     def __init__(
-        self, start_ns: int, end_ns: int, before: "SystemReading", after: "SystemReading"
+        self, start_ns: int, end_ns: int, before: SystemReading, after: "SystemReading"
     ) -> None:
         self.start_ns = start_ns
         self.end_ns = end_ns
@@ -65,13 +62,13 @@ class Summary:
 
     # -- during the run ------------------------------------------------------------------
 
-    def start(self, sample: "Sample") -> None:
+    def start(self, sample: Sample) -> None:
         """Take the first snapshot."""
         self.start_ns = sample.monotonic_ns
         self._take_sizes(sample)
         self._last = sample
 
-    def snapshot(self, sample: "Sample") -> None:
+    def snapshot(self, sample: Sample) -> None:
         """Take a snapshot; the interval before it becomes the open one."""
         assert self._last is not None
         last = self._last
@@ -84,14 +81,14 @@ class Summary:
         """Tell whether an end of the run at this time belongs to the open interval."""
         return self._open is not None and (now_ns - self._open.end_ns) * 2 < self._interval_ns
 
-    def merge_tail(self, sample: "Sample") -> None:
+    def merge_tail(self, sample: Sample) -> None:
         """Extend the open interval to the end of the run; no snapshot."""
         assert self._open is not None
         self._open.end_ns = self.end_ns = sample.monotonic_ns
         self._open.system_after = sample.system
         self._take_cpu(sample)
 
-    def close_interval(self, processes: "Iterable[Process]") -> bool:
+    def close_interval(self, processes: Iterable[Process]) -> bool:
         """Add the open interval to the CPU series as one value; tell whether there was one.
 
         ``processes``: all that used CPU in it or are new.
@@ -113,7 +110,7 @@ class Summary:
                 process.interval_ns = 0
         return True
 
-    def retire(self, processes: "Iterable[Process]") -> None:
+    def retire(self, processes: Iterable[Process]) -> None:
         """Offer ended processes to the top lists."""
         for process in processes:
             if self._lists(process.group):
@@ -145,7 +142,7 @@ class Summary:
             record = self._groups[group] = GroupRecord(self._series)
         return record
 
-    def _take_cpu(self, sample: "Sample") -> None:
+    def _take_cpu(self, sample: Sample) -> None:
         assert self._open is not None
         cpu_ns = self._open.cpu_ns
         for group, found in sample.groups.items():
@@ -155,7 +152,7 @@ class Summary:
             if found.figures is not None:
                 self._record(group).count(found.figures)
 
-    def _take_sizes(self, sample: "Sample") -> None:
+    def _take_sizes(self, sample: Sample) -> None:
         self.snapshot_count += 1
         self.end_ns = sample.monotonic_ns
         for group, found in sample.groups.items():
@@ -168,7 +165,7 @@ class Summary:
                     self._take_figures(record, found.figures)
         self._take_system(sample.system)
 
-    def _take_figures(self, record: GroupRecord, figures: "CgroupFigures") -> None:
+    def _take_figures(self, record: GroupRecord, figures: CgroupFigures) -> None:
         if figures.peak_bytes is not None:
             record.peak_bytes = max(record.peak_bytes or 0, figures.peak_bytes)
         if figures.memory_bytes is not None:
@@ -176,7 +173,7 @@ class Summary:
         if figures.working_set_bytes is not None:
             self._series.add(record.working_set, figures.working_set_bytes, self.snapshot_count)
 
-    def _take_system(self, system: "SystemReading") -> None:
+    def _take_system(self, system: SystemReading) -> None:
         if system.mem_total_bytes:
             self.mem_total_bytes = system.mem_total_bytes
             if system.mem_used_bytes is not None:
@@ -219,7 +216,7 @@ class Summary:
         )
 
 
-def _percent(before: "SystemReading", after: "SystemReading") -> float | None:
+def _percent(before: SystemReading, after: SystemReading) -> float | None:
     if before.total_ticks is None or after.total_ticks is None:
         return None
     if before.busy_ticks is None or after.busy_ticks is None:
