@@ -12,7 +12,7 @@ from bench.databases import folder, postgres
 from bench.receivers import Load, Receiver, receiver
 from bench.report import Claim, Result, at_least, show
 from bench.runs import example_run
-from runmeter.receiver.model import Push, content_digest
+from runmeter.receiver.model import Push
 from runmeter.receiver.store.records import CONTAINER_COLUMNS, container_row, run_columns
 from runmeter.receiver.wire import reading
 from runmeter.v1 import ingest_service_pb2
@@ -97,8 +97,8 @@ def _raw_rate(path: Path, seconds: float) -> float:
     """Return rows per second of sqlite3 alone, runs with their containers."""
     request = ingest_service_pb2.PushRunRequest.FromString(example_run(str(uuid4())))
     scope = reading.scope_from_wire(request.run.scope, "run.scope")
-    run, payload = reading.push_from_wire(request.run, scope)
-    columns = run_columns(Push(run, content_digest(run), payload, 1))
+    run, payload = request.run, reading.stored_form(request.run, scope)
+    columns = {**run_columns(Push(scope, run, payload, 1)), "digest": b""}  # of the first schema
     connection = sqlite3.connect(path)
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")

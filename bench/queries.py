@@ -16,7 +16,7 @@ from bench.load import SPREAD
 from bench.receivers import READ_TOKEN, ROOT, Receiver, receiver
 from bench.report import Claim, Result, at_least, show
 from bench.runs import SCOPE, example_run
-from runmeter.receiver.model import Push, content_digest
+from runmeter.receiver.model import Push
 from runmeter.receiver.store.records import CONTAINER_COLUMNS, container_row, run_columns
 from runmeter.receiver.wire import reading
 from runmeter.v1 import ingest_service_pb2
@@ -141,9 +141,8 @@ def _sized(statement: str, size: int) -> str:
 def _statements(series: str, spread: str, as_bytes: Callable[[str], str]) -> list[str]:
     """Return what fills the tables: the example run again and again, with its containers."""
     request = ingest_service_pb2.PushRunRequest.FromString(example_run(str(uuid4())))
-    run, payload = reading.push_from_wire(
-        request.run, reading.scope_from_wire(request.run.scope, "run.scope")
-    )
+    scope = reading.scope_from_wire(request.run.scope, "run.scope")
+    run, payload = request.run, reading.stored_form(request.run, scope)
 
     def literal(value: Any) -> str:
         if value is None:
@@ -152,7 +151,7 @@ def _statements(series: str, spread: str, as_bytes: Callable[[str], str]) -> lis
             return as_bytes(value.hex())
         return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)
 
-    columns = run_columns(Push(run, content_digest(run), payload, 1_790_000_700_000))
+    columns = run_columns(Push(scope, run, payload, 1_790_000_700_000))
     values = {name: literal(value) for name, value in columns.items()}
     values["push_id"] = f"{spread} || '-0000-4000-8000-000000000000'"
     values["job"] = f"CASE i % $JOBS WHEN 0 THEN '{SCOPE['job']}' ELSE 'job-' || i % $JOBS END"

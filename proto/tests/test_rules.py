@@ -1,11 +1,13 @@
 """The generated checks: every rule of the contract, by its bounds."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from google.protobuf import json_format
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from runmeter.v1 import rules
@@ -125,6 +127,34 @@ def test_beyond_bounds(run: Run, path: str, value: Any, reason: str | None) -> N
     else:
         assert field == "run." + path.replace(".0", "[0]")
         assert found.startswith(reason)
+
+
+def numbers(message: Message, path: str) -> Iterator[tuple[Message, FieldDescriptor, str]]:
+    """Yield all numbers that are set in a message, with their paths."""
+    for field, value in message.ListFields():
+        here = f"{path}.{field.name}"
+        if field.cpp_type == field.CPPTYPE_MESSAGE:
+            if field.name in ("labels", "start_time", "end_time"):
+                continue
+            for index, part in enumerate(value if field.is_repeated else [value]):
+                yield from numbers(part, f"{here}[{index}]" if field.is_repeated else here)
+        elif field.cpp_type not in (field.CPPTYPE_STRING, field.CPPTYPE_ENUM):
+            yield message, field, here
+
+
+def test_no_number_is_negative_or_infinite(run: Run) -> None:
+    """Every number of a run is finite and at least 0; a bad one is the only violation."""
+    count = 0
+    for holder, field, path in numbers(run, "run"):
+        good = getattr(holder, field.name)
+        bad = (math.nan, math.inf, -math.inf, -0.5) if isinstance(good, float) else (-1,)
+        for value in bad:
+            setattr(holder, field.name, value)
+            assert [field for field, _ in violations(run)] == [path]
+            setattr(holder, field.name, good)
+            count += 1
+    assert violations(run) == []
+    assert count > 150
 
 
 @pytest.mark.parametrize(

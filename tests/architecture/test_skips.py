@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from rig.repository import ROOT
+
+pytestmark = pytest.mark.slow
 
 SAMPLE = """
 import pytest

@@ -20,7 +20,7 @@ from runmeter.receiver import settings as receiver_settings
 SHUTDOWN_SECONDS = 25
 DEFAULTS = {
     "receiver": {one.name: one.default for one in receiver_settings.SETTINGS},
-    "gateway": {one.name: one.default for one in gateway_settings.OPTIONS},
+    "gateway": {one.name: one.default for one in gateway_settings.SETTINGS},
 }
 PROBES = {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
 PODS = manifests.collector_pods()

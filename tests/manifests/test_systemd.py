@@ -27,7 +27,7 @@ UNITS = sorted(path.name for path in FOLDER.iterdir() if path.suffix in (".servi
 RECEIVER, GATEWAY = (Unit(name) for name in SERVICES[:2])
 SETTINGS: dict[str, tuple[Unit, dict[str, Any]]] = {
     "receiver": (RECEIVER, {one.name: one.default for one in receiver_settings.SETTINGS}),
-    "gateway": (GATEWAY, {one.name: one.default for one in gateway_settings.OPTIONS}),
+    "gateway": (GATEWAY, {one.name: one.default for one in gateway_settings.SETTINGS}),
 }
 EXPOSURE = "15"  # 1.5 of 10, the lower the better
 DOCUMENT = ROOT / "docs" / "bare-machines.md"

@@ -181,7 +181,7 @@ class Postgres:
         """Stop the server and remove its data."""
         if self._process is not None:
             self.signal_server(signal.SIGCONT)
-        self.stop()
+        self.stop(signal.SIGQUIT)
         shutil.rmtree(self._folder)
 
 
@@ -193,7 +193,9 @@ def serving(
     programs = server_programs()
     if programs is None:
         pytest.skip("needs PostgreSQL's server programs: initdb is not here")
-    server = Postgres(programs, folder=folder)
+    # in a folder of its own a test takes the disk away; elsewhere nothing has to reach the disk
+    settings = () if folder else ("fsync=off", "full_page_writes=off")
+    server = Postgres(programs, settings, folder)
     try:
         if certificate is not None:
             server.use_certificate(*certificate)

@@ -217,6 +217,7 @@ def _completed(receiver: Any) -> Any:
     return run if run.state == run_pb2.RUN_STATE_COMPLETED else None
 
 
+@pytest.mark.slow
 def test_a_push_that_hangs_holds_up_neither_checkpoints_nor_the_end(
     collectors: Collectors, receiver: Any
 ) -> None:
@@ -309,6 +310,7 @@ def test_checkpoints_do_not_disturb_the_accounting(collectors: Collectors, recei
     assert payload["coverage"]["self_cpu_seconds"] > 0.05
 
 
+@pytest.mark.slow
 @needs_unshare()
 def test_checkpoints_below_the_mount_of_another_pid_namespace(
     collectors: Collectors, receiver: Any
@@ -487,6 +489,7 @@ def test_retries_follow_no_wall_clock(
     assert abs(pushed - measured) > timedelta(hours=71)  # it did jump
 
 
+@pytest.mark.slow
 def test_a_budget_is_of_no_wall_clock(
     collectors: Collectors, receiver: Any, wall_clock: Any
 ) -> None:
@@ -595,6 +598,7 @@ def _state(pid: int) -> str:
         return ""
 
 
+@pytest.mark.slow
 def test_a_disk_that_hangs_holds_up_neither_samples_nor_the_end(
     collectors: Collectors, receiver: Any, slow_disk: SlowDisk
 ) -> None:
@@ -673,6 +677,7 @@ def test_a_killed_pusher_costs_nothing(
     assert not _writers(collectors.spool)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [5, 6, 7, 8, 10, 12, 20, 40])
 def test_few_descriptors_are_enough_to_keep_the_run(collectors: Collectors, count: int) -> None:
     """However few files may be open, the run so far and at its end is in the spool."""

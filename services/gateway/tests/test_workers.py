@@ -138,6 +138,7 @@ def test_end_of_a_request_in_flight(crew: Crew, own_double: Any) -> None:
         gone(pid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second_signal", [False, True], ids=["timeout", "second-signal"])
 def test_end_that_cuts_off(start: Any, own_double: Any, second_signal: bool) -> None:
     """What does not end in time, or at a second signal, is cut off in whichever worker."""
@@ -168,6 +169,7 @@ def test_no_worker_outlives_its_parent(crew: Crew) -> None:
         gone(pid)
 
 
+@pytest.mark.slow
 def test_hangup_reaches_all(start: Any, tmp_path: Path) -> None:
     """SIGHUP: every worker shows the new certificate, and so does one that comes later."""
     ca = trustme.CA()

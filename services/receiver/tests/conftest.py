@@ -31,12 +31,12 @@ from rig.postgres import running_postgres as running_postgres
 from tortoise.backends.base.executor import EXECUTOR_CACHE
 
 from runmeter.receiver.admin import lines
-from runmeter.receiver.model import ArchivedRun, Push, Run, content_digest
+from runmeter.receiver.model import ArchivedRun, Push, Scope
 from runmeter.receiver.store import connections
 from runmeter.receiver.store.database import Database, parse_database
 from runmeter.receiver.store.writer import Writer
 from runmeter.receiver.tokens import Keyring
-from runmeter.receiver.wire import reading, writing
+from runmeter.receiver.wire import reading
 from runmeter.v1 import (
     ingest_service_pb2,
     ingest_service_pb2_grpc,
@@ -76,13 +76,13 @@ def message(stored_run: run_service_pb2.StoredRun) -> run_pb2.Run:
 
 
 @pytest.fixture
-def read() -> Callable[[run_pb2.Run], Any]:
-    """Read a whole run message, scope and all."""
+def stored_form() -> Callable[[run_pb2.Run], bytes]:
+    """Check a whole run message, scope and all, and return its bytes."""
 
-    def read_run(message: run_pb2.Run) -> Any:
-        return reading.run_from_wire(message, reading.scope_from_wire(message.scope, "run.scope"))
+    def read(message: run_pb2.Run) -> bytes:
+        return reading.stored_form(message, reading.scope_from_wire(message.scope, "run.scope"))
 
-    return read_run
+    return read
 
 
 @pytest.fixture
@@ -160,13 +160,23 @@ def kept(request: pytest.FixtureRequest, make_kept: Callable[[str], Kept]) -> Ke
 
 
 @pytest.fixture
-def make(message: run_pb2.Run, read: Callable[..., Run]) -> Callable[..., Push]:
+def make(message: run_pb2.Run) -> Callable[..., Push]:
     """Make a push of the golden run with some fields changed."""
-    golden = read(message)
 
     def push(arrived_at_ms: int = 1000, **changes: Any) -> Push:
-        run = golden._replace(**changes)
-        return Push(run, content_digest(run), writing.run_bytes(run), arrived_at_ms)
+        run = run_pb2.Run()
+        run.CopyFrom(message)
+        for name, value in changes.items():
+            if name == "scope":
+                run.scope.CopyFrom(run_pb2.Scope(**value._asdict()))
+            elif name == "payload":
+                run.payload.CopyFrom(value)
+            elif value is None:
+                run.ClearField(name)
+            else:
+                setattr(run, name, value)
+        scope = Scope(*(getattr(run.scope, name) for name in Scope._fields))
+        return Push(scope, run, run.SerializeToString(deterministic=True), arrived_at_ms)
 
     return push
 

@@ -199,7 +199,7 @@ def test_labels_have_no_password(text: str) -> None:
 
 @pytest.mark.parametrize("database", ["metrics.db", "postgres://h/d"])
 def test_a_bad_switch_is_refused_whatever_the_database(database: str) -> None:
-    """SQLite is always migrated; a slip in the variable is told of all the same."""
+    """A bad switch is refused for SQLite too, which is always migrated."""
     with pytest.raises(ConfigurationError, match="RECEIVER_MIGRATE 'nonsense' must be true or"):
         load_serve({}, {**GOOD, "RECEIVER_DB": database, "RECEIVER_MIGRATE": "nonsense"})
 
@@ -216,7 +216,7 @@ def test_trusted_peers() -> None:
 
 
 def test_both_secrets_are_required() -> None:
-    """What is missing is told with the ways to give it."""
+    """The sentence about a missing secret names the ways to give it."""
     with pytest.raises(ConfigurationError, match=r"RECEIVER_READ_TOKEN.*--read-token-file"):
         load_serve({}, {"RECEIVER_HMAC_KEY": "k"})
     with pytest.raises(ConfigurationError, match=r"RECEIVER_HMAC_KEY.*--hmac-key-file"):

@@ -32,8 +32,8 @@ def _as_before() -> Iterator[None]:
         ("info", ValueError("else"), ["error"]),
     ],
 )
-def test_an_answer_to_nobody_is_no_error(level: str, error: Exception, shown: list[str]) -> None:
-    """What a library logs is a line at its level, but that a caller had gone."""
+def test_an_unsent_answer_is_no_error(level: str, error: Exception, shown: list[str]) -> None:
+    """A library's record is a line at its level; an answer whose caller has left is at debug."""
     stream = io.StringIO()
     logs.configure(logs.LogConfig(level, "json"), stream, log_level)
     logging.getLogger("grpc").error("raised by a method", exc_info=error)

@@ -47,7 +47,7 @@ def test_a_receiver_without_its_database(receiver: Any) -> None:
 
 
 def test_no_receiver() -> None:
-    """Exit 1 and one line when nobody answers."""
+    """Exit 1 and one line without an answer."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     status, text = probe(RECEIVER_OPS_ADDR=f"127.0.0.1:{port}")

@@ -120,7 +120,7 @@ def hang_up(receiver: Any, event: str) -> dict[str, Any]:
 def test_tls(
     start_receiver: Callable[..., Any], files: Files, ca: trustme.CA, message: run_pb2.Run
 ) -> None:
-    """Who trusts the CA can call; who does not, or speaks in the clear, cannot."""
+    """A client that trusts the CA can call; another one, or one without TLS, cannot."""
     receiver = start_receiver(*files.flags)
     in_the_clear = receiver.channel
     assert code(lambda: receiver.push(message)) is Code.UNAVAILABLE
@@ -290,7 +290,7 @@ def test_rotation(
 def test_a_short_key_is_warned_about_when_it_comes(
     start_receiver: Callable[..., Any], secret_files: dict[str, Path]
 ) -> None:
-    """A key under 16 bytes that comes with a hangup is told of as one at the start is."""
+    """A key under 16 bytes that is read after SIGHUP is logged as one at the start is."""
     flag = f"--hmac-key-file={secret_files['hmac-key']}"
     receiver = start_receiver(flag, RECEIVER_HMAC_KEY="")
     secret_files["hmac-key"].write_text("short\n")

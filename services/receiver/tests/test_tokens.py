@@ -84,7 +84,7 @@ def test_no_two_scopes_share_a_message(one: tuple[str, ...], other: tuple[str, .
     ],
 )
 def test_other_forms_are_no_push_token(text: str) -> None:
-    """What is not 64 lower-case hex digits, with or without an expiry, is nobody known."""
+    """What is not 64 lower-case hex digits, with or without an expiry, is BearerUnknown."""
     with pytest.raises(BearerUnknown) as caught:
         parse_push_token(text)
     assert caught.value.wanted == "a push token"

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from runmeter.receiver.admin import lines
 from runmeter.receiver.errors import LineRejected
-from runmeter.receiver.model import Push, content_digest
-from runmeter.receiver.wire import writing
+from runmeter.receiver.model import Push, Scope
 from runmeter.v1 import run_pb2
 
 LineOf = Callable[..., bytes]
@@ -37,17 +36,18 @@ def carrying(line: bytes, payload: bytes) -> bytes:
     "times", [(1000, 2000), (-1, -1), (-62135596800000, 0), (0, MAX_MS), (1234, 1234)]
 )
 def test_a_run_comes_back_as_it_was(
-    line_of: LineOf, message: run_pb2.Run, read: Callable[..., Any], times: tuple[int, int]
+    line_of: LineOf, message: run_pb2.Run, times: tuple[int, int]
 ) -> None:
-    """Content, bytes, digest and both times survive the trip, to the millisecond."""
+    """Content, bytes and both times survive the trip, to the millisecond."""
     message.push_id = "00000000-0000-4000-8000-000000000007"
-    run = read(message)
+    scope = Scope(*(getattr(message.scope, name) for name in Scope._fields))
+    payload = message.SerializeToString(deterministic=True)
     found = lines.parse_line(line_of(7, *times))
-    assert found == Push(run, content_digest(run), writing.run_bytes(run), times[1], times[0])
+    assert found == Push(scope, message, payload, times[1], times[0])
 
 
 def test_header_and_end_are_known() -> None:
-    """The first and the last line are told from runs."""
+    """The first and the last line are distinguished from runs."""
     assert isinstance(lines.parse_line(lines.header_line()), lines.Header)
     assert lines.parse_line(lines.end_line(3)) == lines.End(3)
 

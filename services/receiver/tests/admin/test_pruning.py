@@ -94,6 +94,7 @@ def test_old_runs_go_with_their_containers(
     assert log(again.stderr)[0]["run_count"] == 0
 
 
+@pytest.mark.slow
 def test_transactions_are_small(
     kept: Any, fill: Fill, command: Command, line_of: LineOf, log: Log
 ) -> None:
@@ -131,6 +132,7 @@ def copy(message: run_pb2.Run, number: int) -> run_pb2.Run:
     return run
 
 
+@pytest.mark.slow
 def test_pruning_beside_a_receiver_under_pushes(
     kept: Any,
     fill: Fill,
@@ -314,9 +316,9 @@ def test_runs_that_are_being_written_are_left_alone(postgres: Any, with_writer: 
         for number in range(3):
             postgres.execute(
                 "INSERT INTO run (organization, repository, workflow, job, push_id, run_id, state,"
-                " revision, digest, received_at_ms, updated_at_ms, started_at_ms, "
+                " revision, received_at_ms, updated_at_ms, started_at_ms, "
                 "duration_seconds, payload_size_bytes, payload) VALUES "
-                f"('o', 'o/r', 'w', 'j', '{number}', '', 3, 1, '', 5, 5, 0, 0, 0, '')",
+                f"('o', 'o/r', 'w', 'j', '{number}', '', 3, 1, 5, 5, 0, 0, 0, '')",
                 database=url,
             )
         other = await asyncpg.connect(url)
@@ -384,7 +386,7 @@ def test_a_chore_that_fails_fails_alone(
 def test_a_cancelled_chore_is_finished(
     kept: Any, push_of: Callable[[int], Push], with_writer: WithWriter
 ) -> None:
-    """Whoever asked may leave at any moment: the transaction ends in order, and writing goes on."""
+    """The caller may be cancelled at any moment: the transaction ends in order, writing goes on."""
     delete = functools.partial(expiry.delete_expired, 2000, 2000)
 
     async def use(writer: Writer) -> None:

@@ -46,7 +46,7 @@ def start_limited(start_receiver: Callable[..., Any]) -> Callable[..., Any]:
 def test_a_silent_connection_is_closed(
     start_limited: Callable[..., Any], message: run_pb2.Run, sent: bytes
 ) -> None:
-    """Whoever connects and does not begin HTTP/2 is cut off; others are served meanwhile."""
+    """A client that does not begin HTTP/2 is cut off; others are served meanwhile."""
     receiver = start_limited(handshake_seconds=1.0)
     assert CONNECTION_LIMITS.handshake_seconds <= 30
     host, _, port = receiver.address.rpartition(":")
@@ -68,6 +68,7 @@ def ports(receiver: Any) -> set[str]:
     return {line["peer"] for line in lines}
 
 
+@pytest.mark.slow
 def test_an_old_connection_is_left_without_a_failed_call(
     start_limited: Callable[..., Any], message: run_pb2.Run
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_client_that_pings_too_often_is_cut_off(receiver: Any, message: run_pb
     assert receiver.push(message).id == 1
 
 
+@pytest.mark.slow
 def test_a_client_that_pings_as_ours_do_is_not(start_limited: Callable[..., Any]) -> None:
     """Pings half as often as allowed, like the collector's, end no call but at its deadline."""
     receiver = start_limited(ping_seconds=CONNECTION_LIMITS.ping_seconds / 10)

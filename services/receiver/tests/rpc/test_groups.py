@@ -157,7 +157,7 @@ def test_both_forms_of_a_repository_have_the_same_jobs(
 
 
 def test_counting_reads_an_index_only(serving: Any, kept: Any) -> None:
-    """No page reads the table but for the last run of each entry, or sorts all runs."""
+    """No page sorts all runs, or reads more of the table than the last run of each entry."""
     for wanted in (
         GroupFilter((), 1000, None),
         GroupFilter((), 1000, ("o", "o/r")),

@@ -60,7 +60,7 @@ def test_forwarded_addresses(peer: str, forwarded: list[Any], client: str | None
 
 
 def test_mutual_tls_trusts_every_peer() -> None:
-    """Whoever has shown a certificate is believed."""
+    """A peer with a certificate is trusted."""
     callers = Callers((), trust_all=True)
     assert callers.client("ipv4:11.1.2.3:9", ["192.0.2.7"]) == "192.0.2.7"
     assert Callers((), trust_all=False).client("ipv4:11.1.2.3:9", ["192.0.2.7"]) is None
@@ -70,7 +70,7 @@ def test_mutual_tls_trusts_every_peer() -> None:
 
 
 def test_too_many_failures_of_a_caller_or_bearer() -> None:
-    """Both are counted, for a minute from the first one on; the first excess is told apart."""
+    """Both are counted, for a minute from the first one on; the first excess is marked."""
     now = [1000.0]
     failures = Failures(3, lambda: now[0])
     assert [failures.failed("a", f"bearer-{n}") for n in range(3)] == [None] * 3
@@ -99,7 +99,7 @@ def test_counts_are_bounded() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 40)), max_size=80))
 def test_never_limited_within_the_allowed(steps: list[tuple[str, float]]) -> None:
-    """Nobody is limited who failed no more than allowed in the last minute."""
+    """A caller is not limited within the allowed failures of the last minute."""
     now = [0.0]
     failures = Failures(3, lambda: now[0])
     seen: dict[str, list[float]] = {}
@@ -248,8 +248,9 @@ def test_a_push_that_waits_too_long(
     assert receiver.end() == 0
 
 
+@pytest.mark.slow
 def test_a_call_that_never_reads(start_receiver: Callable[..., Any], message: run_pb2.Run) -> None:
-    """An answer that nobody takes is given up in time, and holds up neither others nor the end."""
+    """An answer that is not read ends in time, and delays neither other calls nor the end."""
     receiver = start_receiver("--call-timeout=2s")
     filler = message.payload.containers[0]
     del message.payload.containers[:]
@@ -304,11 +305,11 @@ def frames(connection: socket.socket) -> Iterator[tuple[int, bytes]]:
 
 
 def test_a_flood_of_pings_ends_the_connection(receiver: Any, message: run_pb2.Run) -> None:
-    """It is told to calm down and cut off; others are not disturbed."""
+    """It is sent ENHANCE_YOUR_CALM and cut off; others are not disturbed."""
     with connect(receiver) as connection:
         connection.sendall(frame(PING, bytes(8)) * 10)
-        told = [payload for kind, payload in frames(connection) if kind == GOAWAY]
-    assert int.from_bytes(told[-1][4:8], "big") == ENHANCE_YOUR_CALM
+        sent = [payload for kind, payload in frames(connection) if kind == GOAWAY]
+    assert int.from_bytes(sent[-1][4:8], "big") == ENHANCE_YOUR_CALM
     assert receiver.push(message).id == 1
 
 

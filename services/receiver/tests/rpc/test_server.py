@@ -157,7 +157,7 @@ def test_auth_matrix(receiver: Any, message: run_pb2.Run) -> None:
 
 
 def test_two_bearers_are_none(receiver: Any, message: run_pb2.Run) -> None:
-    """A second authorization is not chosen from: nobody is known."""
+    """A call with two authorizations is UNAUTHENTICATED."""
     metadata = receiver.bearer("x") + receiver.bearer(READ_TOKEN)
     request = run_service_pb2.ListRunsRequest(scope=message.scope)
     found = code(lambda: list(receiver.runs.ListRuns(request, metadata=metadata)))
@@ -354,7 +354,7 @@ def test_health_and_reflection_need_no_token(receiver: Any) -> None:
 
 
 def test_bytes_that_are_no_message_to_health_and_reflection(receiver: Any) -> None:
-    """Refused like anybody's, and nothing of it is in the log: nobody had to show a token."""
+    """They are refused, and nothing of them is in the log."""
     for method in (
         "/grpc.health.v1.Health/Check",
         "/grpc.health.v1.Health/Watch",
@@ -378,7 +378,7 @@ def test_bytes_that_are_no_message_to_health_and_reflection(receiver: Any) -> No
 
 
 def test_reflection_ends_in_time(start_receiver: Callable[..., Any]) -> None:
-    """A stream that nobody ends is ended by --call-timeout; watching health is not."""
+    """--call-timeout ends an open stream of reflection, not a watch of health."""
     receiver = start_receiver("--call-timeout=1s")
     watch = health_pb2_grpc.HealthStub(receiver.channel).Watch(health_pb2.HealthCheckRequest())
     asked = queue.SimpleQueue[reflection_pb2.ServerReflectionRequest]()

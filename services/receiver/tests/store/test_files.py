@@ -109,8 +109,8 @@ def test_a_file_that_is_gone_and_put_back(
     check_whole(path, 1, 2, 3)
     assert receiver.end() == 0
     check_whole(path, 1, 2, 3)
-    told = [line for line in receiver.events() if line["event"] == events.DATABASE_REPLACED]
-    assert len(told) == (take is not move_aside)
+    logged = [line for line in receiver.events() if line["event"] == events.DATABASE_REPLACED]
+    assert len(logged) == (take is not move_aside)
 
 
 def test_a_file_without_tables_in_its_place(receiver: Any, message: run_pb2.Run) -> None:
@@ -147,7 +147,7 @@ def test_a_file_that_takes_its_place_at_once(receiver: Any, message: run_pb2.Run
 
 
 def test_a_push_notices_another_file(receiver: Any, message: run_pb2.Run) -> None:
-    """Nobody asks whether it is ready: one push is refused, the next goes into the new file."""
+    """Without a request of /readyz one push is refused, the next goes into the new file."""
     path = receiver.folder / "metrics.db"
     push(receiver, message, 1)
     shutil.copy(backup(path), path.with_suffix(".new"))
@@ -162,7 +162,7 @@ def test_a_push_notices_another_file(receiver: Any, message: run_pb2.Run) -> Non
 def test_moved_away_and_ended(
     receiver: Any, message: run_pb2.Run, start_receiver: Callable[..., Any]
 ) -> None:
-    """Nobody asked before the end: what was moved away has every run, a new start begins anew."""
+    """Without a request before the end: the moved file has every run, a new start begins empty."""
     path = receiver.folder / "metrics.db"
     push(receiver, message, 1, 2)
     aside = path.rename(path.with_suffix(".aside"))
@@ -174,7 +174,7 @@ def test_moved_away_and_ended(
 def test_replaced_and_ended(
     receiver: Any, message: run_pb2.Run, start_receiver: Callable[..., Any]
 ) -> None:
-    """Nobody asked before the end: the new file is not read with the log of the one before."""
+    """Without a request before the end: the new file is not read with the log of the old one."""
     path = receiver.folder / "metrics.db"
     push(receiver, message, 1)
     made = backup(path)

@@ -17,7 +17,7 @@ from runmeter.v1 import run_pb2
 
 AT_ONCE = 4
 WAIT_SECONDS = 600  # for a loaded machine
-STEPS = ["0001_initial", "0002_received"]
+STEPS = ["0001_initial", "0002_received", "0003_no_digest"]
 
 LineOf = Callable[..., bytes]
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -104,6 +104,31 @@ def test_the_first_schema_gets_the_index(
     assert kept.execute("SELECT id, push_id, received_at_ms FROM run ORDER BY id") == before
 
 
+@pytest.mark.parametrize("column_is_there", [False, True])
+def test_the_digest_goes(
+    kept: Any,
+    command: Command,
+    line_of: LineOf,
+    export_of: Callable[[Iterable[bytes]], bytes],
+    log: Log,
+    column_is_there: bool,
+) -> None:
+    """Rows stay; also where an earlier attempt ended between the change and the note of it."""
+    content = export_of(line_of(n) for n in range(30))
+    command("import", f"--db={kept.where}", "--migrate", content=content)
+    kept.execute("DELETE FROM tortoise_migrations WHERE name = '0003_no_digest'")
+    if column_is_there:
+        binary = "bytea" if kept.where.startswith("postgres") else "BLOB"
+        kept.execute(f"ALTER TABLE run ADD COLUMN digest {binary} NOT NULL DEFAULT '1'")
+    before = kept.execute("SELECT id, push_id, received_at_ms FROM run ORDER BY id")
+    done = command("migrate", f"--db={kept.where}")
+    assert done.returncode == 0, done.stderr
+    assert log(done.stderr)[0]["applied"] == ["0003_no_digest"]
+    assert kept.execute("SELECT id, push_id, received_at_ms FROM run ORDER BY id") == before
+    repeated = command("import", f"--db={kept.where}", content=content)
+    assert log(repeated.stderr)[-1]["duplicates"] == 30
+
+
 def test_an_encoding_that_cannot_hold_every_name(postgres: Any, command: Command) -> None:
     """It is refused at the start, and nothing is made in it; some runs could never be stored."""
     name = f"latin_{uuid.uuid4().hex}"
@@ -116,7 +141,7 @@ def test_an_encoding_that_cannot_hold_every_name(postgres: Any, command: Command
 
 
 def hold_note(kept: Any) -> None:
-    """Let whoever notes a migration wait, for as long as it lives."""
+    """Block processes that note a migration, while this is open."""
     if kept.where.startswith("postgres"):
         for sql in (
             "CREATE TABLE tortoise_migrations (id SERIAL PRIMARY KEY, app VARCHAR(255) NOT NULL, "

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from runmeter.receiver.model import Push, Receipt, Run, content_digest
+from runmeter.receiver.model import Push, Receipt, Scope
 from runmeter.receiver.store.writer import Writer
+from runmeter.v1 import run_pb2
 
 
 class Ingest:
@@ -13,7 +14,7 @@ class Ingest:
         self._writer = writer
         self._clock = clock
 
-    async def push(self, run: Run, payload: bytes) -> Receipt:
-        """Store a run and the bytes that queries answer with; return when it is durable."""
+    async def push(self, scope: Scope, run: run_pb2.Run, payload: bytes) -> Receipt:
+        """Store a checked run and the bytes that queries answer with; return when it is durable."""
         arrived_at_ms = int(self._clock() * 1000)
-        return await self._writer.write(Push(run, content_digest(run), payload, arrived_at_ms))
+        return await self._writer.write(Push(scope, run, payload, arrived_at_ms))

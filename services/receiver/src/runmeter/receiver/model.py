@@ -1,14 +1,13 @@
-"""What the receiver works with: validated, immutable, without protobuf.
+"""What the receiver works with beside the messages of the contract: records, and their order.
 
-Field by field the contract in ``runmeter/v1/run.proto``; names end in their unit, None is
-what the contract calls absent. Times are whole milliseconds since 1970, UTC. Nothing here is
-negative (but times before 1970), NaN or infinite: `wire` sees to that.
+Times are whole milliseconds since 1970, UTC; None is what the contract calls absent.
 """
 
 import enum
-import hashlib
-import json
+from collections.abc import Callable
 from typing import NamedTuple
+
+from runmeter.v1 import run_pb2
 
 
 class RunState(enum.IntEnum):
@@ -26,120 +25,6 @@ class Scope(NamedTuple):
     repository: str
     workflow: str
     job: str
-
-
-class RateStatistics(NamedTuple):
-    """Statistics of a rate or share."""
-
-    peak: float
-    p99: float
-    p95: float
-    p75: float
-    p50: float
-    avg: float
-
-
-class ByteStatistics(NamedTuple):
-    """Statistics of a size in bytes."""
-
-    peak: int
-    p99: int
-    p95: int
-    p75: int
-    p50: int
-    avg: int
-
-
-class Limits(NamedTuple):
-    """What a container may use, as the person who runs the job says."""
-
-    cpu_cores: float | None
-    memory_bytes: int | None
-
-
-class Container(NamedTuple):
-    """One container of the pod."""
-
-    name: str
-    sample_count: int | None
-    cpu_cores: RateStatistics | None
-    cpu_seconds: float | None
-    cpu_source: int
-    limits: Limits | None
-    memory_bytes: ByteStatistics | None
-    memory_anon_bytes: ByteStatistics | None
-    memory_cgroup_bytes: ByteStatistics | None
-    memory_working_set_bytes: ByteStatistics | None
-    memory_peak_bytes: int | None
-    oom_kills: int | None
-    cpu_throttled_seconds: float | None
-
-
-class Process(NamedTuple):
-    """One entry of a top list."""
-
-    pid: int
-    name: str
-    container: str
-    peak_cpu_percent: float | None
-    cpu_seconds: float | None
-    peak_mem_bytes: int | None
-
-
-class Host(NamedTuple):
-    """The machine a run was measured on."""
-
-    cpu_count: int | None
-    memory_total_bytes: int | None
-    kernel: str
-    cgroup_version: int | None
-    clock_source: int
-
-
-class Coverage(NamedTuple):
-    """What the measuring could see, and what it cost."""
-
-    interval_seconds: float
-    missed_samples: int
-    vanished: int
-    denied: int
-    self_cpu_seconds: float | None
-    self_peak_rss_bytes: int | None
-
-
-class Summary(NamedTuple):
-    """Statistics of a run."""
-
-    start_time_ms: int
-    end_time_ms: int
-    duration_seconds: float
-    sample_count: int
-    cpu_total_percent: RateStatistics | None
-    mem_used_bytes: ByteStatistics | None
-    mem_used_percent: RateStatistics | None
-    containers: tuple[Container, ...]
-    top_cpu_processes: tuple[Process, ...]
-    top_mem_processes: tuple[Process, ...]
-    host: Host | None
-    coverage: Coverage | None
-    percentile_method: int
-
-
-class Run(NamedTuple):
-    """One lifetime of a collector, as pushed. `labels` are sorted by key."""
-
-    scope: Scope
-    push_id: str
-    state: RunState
-    revision: int
-    run_id: str
-    run_attempt: int | None
-    runner_name: str | None
-    labels: tuple[tuple[str, str], ...]
-    exit_code: int | None
-    collector_version: str
-    next_push_within_seconds: float | None
-    payload: Summary
 
 
 class PushRank(NamedTuple):
@@ -170,35 +55,34 @@ def push_rank(state: int, revision: int) -> PushRank:
     return PushRank(state == RunState.COMPLETED, revision, state)
 
 
-def weigh(stored: PushRank, stored_digest: bytes, pushed: PushRank, digest: bytes) -> Verdict:
-    """Decide what a push does to what is stored under its key."""
+def weigh(stored: PushRank, pushed: PushRank, same: Callable[[], bool]) -> Verdict:
+    """Decide what a push does to what is stored under its key.
+
+    ``same`` returns whether both have the same content; it is asked only where it matters.
+    """
     if pushed > stored:
         return Verdict.REPLACES
-    if pushed < stored or digest == stored_digest:
+    if pushed < stored or same():
         return Verdict.REPEATS
     return Verdict.CONFLICTS
 
 
-def content_digest(run: Run) -> bytes:
-    """Return the SHA-256 of a run's content, 32 bytes: equal content, equal digest.
-
-    Every value stands at its place in the classes above, an absent one as null. Arrival times
-    and fields the receiver does not know are not part of it. Digests are stored: a field that is
-    added to a class has to leave the text as it is while the field is absent.
-    """
-    text = json.dumps(run, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode("ascii")).digest()
+def is_same_run(payload: bytes, run: run_pb2.Run) -> bool:
+    """Return whether a stored payload is a run; fields that are not known here do not count."""
+    stored = run_pb2.Run.FromString(payload)
+    stored.DiscardUnknownFields()
+    return stored == run
 
 
 class Push(NamedTuple):
-    """A run on its way into the store, with what is stored beside it.
+    """A run on its way into the store: checked, and its bytes as they are stored.
 
     `first_arrived_at_ms` is when the run came first, if that was not this push: one that comes
     from another database.
     """
 
-    run: Run
-    digest: bytes
+    scope: Scope
+    run: run_pb2.Run
     payload: bytes
     arrived_at_ms: int
     first_arrived_at_ms: int | None = None
@@ -212,11 +96,11 @@ class Push(NamedTuple):
     @property
     def key(self) -> PushKey:
         """Return which run this is."""
-        return PushKey(self.run.scope, self.run.push_id)
+        return PushKey(self.scope, self.run.push_id)
 
 
 class Receipt(NamedTuple):
-    """What became of a push: stored anew, a duplicate, or in place of an earlier one."""
+    """What became of a push: a new run, a duplicate, or in place of an earlier push."""
 
     id: int
     duplicate: bool
@@ -273,9 +157,9 @@ class ArchivedRun(NamedTuple):
     payload: bytes
 
 
-def silent_after_ms(run: Run, arrived_at_ms: int) -> int | None:
+def silent_after_ms(run: run_pb2.Run, arrived_at_ms: int) -> int | None:
     """Return until when a RUNNING run reads as such without a further push; None: for ever."""
-    if run.state != RunState.RUNNING or run.next_push_within_seconds is None:
+    if run.state != run_pb2.RUN_STATE_RUNNING or not run.HasField("next_push_within_seconds"):
         return None
     return arrived_at_ms + round(3000 * run.next_push_within_seconds)
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from google.protobuf.message import DecodeError
 
 from runmeter.receiver.errors import InvalidRequest, LineRejected
-from runmeter.receiver.model import ArchivedRun, Push, Run, RunState, content_digest
-from runmeter.receiver.wire import reading, writing
+from runmeter.receiver.model import ArchivedRun, Push, RunState, Scope
+from runmeter.receiver.wire import reading
 from runmeter.v1 import run_pb2
 
 FORMAT = "runmeter-runs"
@@ -100,12 +100,11 @@ def _push(line: dict[str, Any]) -> Push:
     updated_at_ms = _time_ms(line, "updated_at")
     if updated_at_ms < received_at_ms:
         raise LineRejected("`updated_at` is before `received_at`")
-    run = _run(_payload(line))
-    for name, value in _facts(run).items():
+    scope, run, payload = _run(_payload(line))
+    for name, value in _facts(scope, run).items():
         if line.get(name) != value:
             raise LineRejected(f"`{name}` is not that of the run in `run`: {_shown(value)}")
-    payload = writing.run_bytes(run)
-    return Push(run, content_digest(run), payload, updated_at_ms, received_at_ms)
+    return Push(scope, run, payload, updated_at_ms, received_at_ms)
 
 
 def _payload(line: dict[str, Any]) -> bytes:
@@ -120,24 +119,24 @@ def _payload(line: dict[str, Any]) -> bytes:
     return payload
 
 
-def _run(payload: bytes) -> Run:
+def _run(given: bytes) -> tuple[Scope, run_pb2.Run, bytes]:
     try:
-        message = run_pb2.Run.FromString(payload)
+        run = run_pb2.Run.FromString(given)
     except DecodeError as error:
         raise LineRejected("`run` is not a run of the contract") from error
     try:
-        scope = reading.scope_from_wire(message.scope, "run.scope")
-        return reading.run_from_wire(message, scope)
+        scope = reading.scope_from_wire(run.scope, "run.scope")
+        return scope, run, reading.stored_form(run, scope)
     except InvalidRequest as error:
         raise LineRejected(str(error)) from error
 
 
-def _facts(run: Run) -> dict[str, object]:
+def _facts(scope: Scope, run: run_pb2.Run) -> dict[str, object]:
     return {
-        **run.scope._asdict(),
+        **scope._asdict(),
         "push_id": run.push_id,
         "run_id": run.run_id,
-        "state": run.state.name,
+        "state": RunState(run.state).name,
         "revision": run.revision,
     }
 

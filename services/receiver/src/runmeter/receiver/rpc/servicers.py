@@ -12,7 +12,7 @@ from grpc.aio import Server, ServicerContext
 from structlog.contextvars import bind_contextvars
 
 from runmeter.receiver.ingest import Ingest
-from runmeter.receiver.model import Scope
+from runmeter.receiver.model import RunState, Scope
 from runmeter.receiver.query import GroupQuery, RunQuery
 from runmeter.receiver.rpc.interceptors import bearer
 from runmeter.receiver.tokens import Keyring, ReadToken, parse_push_token
@@ -86,11 +86,14 @@ class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
         scope = reading.scope_from_wire(request.run.scope, "run.scope")
         bind_contextvars(**scope._asdict())
         self._keyring.verify(token, scope, self._clock())
-        run, payload = reading.push_from_wire(request.run, scope)
+        run, payload = request.run, reading.stored_form(request.run, scope)
         bind_contextvars(
-            run_id=run.run_id, push_id=run.push_id, state=run.state.name, revision=run.revision
+            run_id=run.run_id,
+            push_id=run.push_id,
+            state=RunState(run.state).name,
+            revision=run.revision,
         )
-        receipt = await self._ingest.push(run, payload)
+        receipt = await self._ingest.push(scope, run, payload)
         bind_contextvars(id=receipt.id, duplicate=receipt.duplicate)
         return ingest_service_pb2.PushRunResponse(id=receipt.id, duplicate=receipt.duplicate)
 

@@ -133,7 +133,6 @@ def _run_of(size_bytes: int) -> dict[str, Any]:
         **dict.fromkeys(("organization", "repository", "workflow", "job", "run_id"), ""),
         **dict.fromkeys(numbers, 0),
         "push_id": str(uuid.uuid4()),
-        "digest": b"",
         "duration_seconds": 0.0,
         "payload_size_bytes": size_bytes,
         "payload": os.urandom(size_bytes),

@@ -6,7 +6,15 @@ from tortoise.backends.base.client import BaseDBAsyncClient
 from tortoise.transactions import in_transaction
 
 from runmeter.receiver.errors import CallError, PushConflict
-from runmeter.receiver.model import Push, PushKey, Receipt, Verdict, push_rank, weigh
+from runmeter.receiver.model import (
+    Push,
+    PushKey,
+    Receipt,
+    Verdict,
+    is_same_run,
+    push_rank,
+    weigh,
+)
 from runmeter.receiver.store.connections import WRITING
 from runmeter.receiver.store.records import ContainerRecord, RunRecord, container_row, run_columns
 from runmeter.receiver.store.statements import (
@@ -65,9 +73,8 @@ async def _apply(connection: BaseDBAsyncClient, pushes: Sequence[Push]) -> list[
 def _compare(found: StoredPush, push: Push) -> Receipt | CallError:
     verdict = weigh(
         push_rank(found.state, found.revision),
-        found.digest,
         push_rank(push.run.state, push.run.revision),
-        push.digest,
+        lambda: found.payload == push.payload or is_same_run(found.payload, push.run),
     )
     if verdict is Verdict.CONFLICTS:
         return PushConflict(found.revision)
@@ -79,7 +86,7 @@ def _compare(found: StoredPush, push: Push) -> Receipt | CallError:
 
 
 def _stored(row_id: int, push: Push) -> StoredPush:
-    return StoredPush(row_id, push.run.state, push.run.revision, push.digest, push.arrived_at_ms)
+    return StoredPush(row_id, push.run.state, push.run.revision, push.payload, push.arrived_at_ms)
 
 
 async def _replace(connection: BaseDBAsyncClient, found: StoredPush, push: Push) -> StoredPush:

@@ -11,7 +11,8 @@ from tortoise import fields
 from tortoise.indexes import Index
 from tortoise.models import Model
 
-from runmeter.receiver.model import Container, Push, PushKey, Scope, silent_after_ms
+from runmeter.receiver.model import Push, PushKey, Scope, silent_after_ms
+from runmeter.v1 import run_pb2
 
 
 class RunRecord(Model):
@@ -28,7 +29,6 @@ class RunRecord(Model):
     run_id = fields.CharField(max_length=255)
     state = fields.SmallIntField()
     revision = fields.BigIntField()
-    digest = fields.BinaryField()
     received_at_ms = fields.BigIntField()
     updated_at_ms = fields.BigIntField()
     # a RUNNING run without a push until then reads as INTERRUPTED; NULL: never
@@ -97,18 +97,18 @@ def key_of(row: Mapping[str, Any]) -> PushKey:
 def run_columns(push: Push) -> dict[str, Any]:
     """Return all columns of a run but ``id``, as they are when it is first stored."""
     run, payload = push.run, push.run.payload
-    cpu, memory = payload.cpu_total_percent, payload.mem_used_bytes
+    cpu = payload.cpu_total_percent if payload.HasField("cpu_total_percent") else None
+    memory = payload.mem_used_bytes if payload.HasField("mem_used_bytes") else None
     return {
-        **run.scope._asdict(),
+        **push.scope._asdict(),
         "push_id": run.push_id,
         "run_id": run.run_id,
-        "state": int(run.state),
+        "state": run.state,
         "revision": run.revision,
-        "digest": push.digest,
         "received_at_ms": push.received_at_ms,
         "updated_at_ms": push.arrived_at_ms,
         "silent_after_ms": silent_after_ms(run, push.arrived_at_ms),
-        "started_at_ms": payload.start_time_ms,
+        "started_at_ms": payload.start_time.ToMilliseconds(),
         "duration_seconds": payload.duration_seconds,
         "cpu_peak_percent": None if cpu is None else cpu.peak,
         "cpu_p95_percent": None if cpu is None else cpu.p95,
@@ -119,13 +119,14 @@ def run_columns(push: Push) -> dict[str, Any]:
     }
 
 
-def container_row(run_row_id: int, container: Container) -> tuple[Any, ...]:
+def container_row(run_row_id: int, container: run_pb2.Container) -> tuple[Any, ...]:
     """Return the values of CONTAINER_COLUMNS for a container of a run."""
-    cpu, memory = container.cpu_cores, container.memory_bytes
+    cpu = container.cpu_cores if container.HasField("cpu_cores") else None
+    memory = container.memory_bytes if container.HasField("memory_bytes") else None
     return (
         run_row_id,
         container.name,
-        container.cpu_seconds,
+        container.cpu_seconds if container.HasField("cpu_seconds") else None,
         None if cpu is None else cpu.peak,
         None if cpu is None else cpu.p95,
         None if memory is None else memory.peak,

@@ -23,7 +23,7 @@ class StoredPush(NamedTuple):
     id: int
     state: int
     revision: int
-    digest: bytes
+    payload: bytes
     updated_at_ms: int
 
 
@@ -48,7 +48,7 @@ async def find_pushes(
     connection: BaseDBAsyncClient, keys: Sequence[PushKey]
 ) -> dict[PushKey, StoredPush]:
     """Return what is stored under keys, locked until the transaction ends."""
-    select = f"SELECT {_KEY}, id, state, revision, digest, updated_at_ms FROM run WHERE push_id"
+    select = f"SELECT {_KEY}, id, state, revision, payload, updated_at_ms FROM run WHERE push_id"
     push_ids: list[Any] = list({key.push_id for key in keys})
     if _is_postgres(connection):
         statement, values = f"{select} = ANY($1) ORDER BY id FOR UPDATE", [push_ids]
@@ -58,7 +58,7 @@ async def find_pushes(
     found = await connection.execute_query_dict(statement, values)
     return {
         key_of(row): StoredPush(
-            row["id"], row["state"], row["revision"], bytes(row["digest"]), row["updated_at_ms"]
+            row["id"], row["state"], row["revision"], bytes(row["payload"]), row["updated_at_ms"]
         )
         for row in found
     }

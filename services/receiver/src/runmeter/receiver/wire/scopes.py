@@ -5,48 +5,29 @@ path. Names are compared bytewise.
 """
 
 from runmeter.receiver.model import Scope
-from runmeter.receiver.wire.checks import Checks
+from runmeter.v1 import run_pb2
+from runmeter.v1.checks import Checks, Path
+from runmeter.v1.rules import check_scope
 
-NAME_MAX_BYTES = 255
 
-
-def canonical_scope(
-    checks: Checks, path: str, organization: str, repository: str, workflow: str, job: str
-) -> Scope:
+def canonical_scope(checks: Checks, path: Path, message: run_pb2.Scope) -> Scope:
     """Return the scope with ``organization/`` in front of the repository unless it is there.
 
     Violations go to ``checks``, under fields of ``path``; the limits are those of the canonical
     form, so that both forms are accepted or refused together.
     """
-    scope = Scope(*canonical_repository(checks, path, organization, repository), workflow, job)
-    _name(checks, path, "workflow", workflow)
-    _name(checks, path, "job", job)
-    return scope
-
-
-def canonical_repository(
-    checks: Checks, path: str, organization: str, repository: str
-) -> tuple[str, str]:
-    """Return organization and full repository of a scope; as ``canonical_scope`` otherwise."""
-    full = repository
+    names = run_pb2.Scope()
+    names.CopyFrom(message)
+    organization, repository = names.organization, names.repository
     if organization and repository and not repository.startswith(f"{organization}/"):
-        full = f"{organization}/{repository}"
-    _name(checks, path, "organization", organization)
-    _name(checks, path, "repository", full)
-    return organization, full
+        names.repository = f"{organization}/{repository}"
+    check_scope(checks, path, names)
+    return Scope(organization, names.repository, names.workflow, names.job)
 
 
-def _name(checks: Checks, path: str, field: str, name: str) -> None:
-    before = checks.found_count
-    checks.text(path, field, name, 1, NAME_MAX_BYTES)
-    if checks.found_count == before:
-        where = f"{path}.{field}" if path else field
-        _parts(checks, where, name, field in ("organization", "repository"))
-
-
-def _parts(checks: Checks, field: str, name: str, filled: bool) -> None:
-    parts = name.split("/")
-    if "." in parts or ".." in parts:
-        checks.add(field, "has a part `.` or `..` between slashes")
-    if filled and "" in parts:
-        checks.add(field, "has an empty part between slashes")
+def canonical_repository(checks: Checks, organization: str, repository: str) -> tuple[str, str]:
+    """Return organization and full repository; as ``canonical_scope`` otherwise."""
+    # the other two names are not asked for
+    names = run_pb2.Scope(organization=organization, repository=repository, workflow="-", job="-")
+    scope = canonical_scope(checks, "", names)
+    return scope.organization, scope.repository
