@@ -51,15 +51,36 @@ def split_command(argv: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     return arguments[:at], tuple(arguments[at + 1 :])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="collector",
-        usage="collector [flags] [-- command ...]\n       collector push | spool [flags]",
-        description="Measures CPU and memory of a CI job, container by container, and pushes "
-        "one summary when it ends.",
-        epilog=EPILOG,
+def _parser(prog: str, usage: str, description: str, epilog: str) -> Parser:
+    return Parser(
+        prog=prog,
+        usage=usage,
+        description=description,
+        epilog=epilog,
         allow_abbrev=False,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=96),
+    )
+
+
+def _add_tls(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--tls-ca", metavar="FILE", help="CAs for grpcs and https (default: the system's)")
+    add("--tls-cert", metavar="FILE", help="client certificate for grpcs and https")
+    add("--tls-key", metavar="FILE", help="key of the client certificate")
+    add(
+        "--tls-server-name",
+        metavar="NAME",
+        help="name in the receiver's certificate (default: the endpoint's host)",
+    )
+
+
+def _run_parser() -> Parser:
+    parser = _parser(
+        "collector",
+        "collector [flags] [-- command ...]\n       collector push | spool [flags]",
+        "Measures CPU and memory of a CI job, container by container, and pushes one summary when "
+        "it ends.",
+        EPILOG,
     )
     add = parser.add_argument
     add("--version", action="version", version=f"collector {VERSION}")
@@ -123,14 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         const="true",
         help="without a command: exit 0 even if the push failed",
     )
-    add("--tls-ca", metavar="FILE", help="CAs for grpcs and https (default: the system's)")
-    add("--tls-cert", metavar="FILE", help="client certificate for grpcs and https")
-    add("--tls-key", metavar="FILE", help="key of the client certificate")
-    add(
-        "--tls-server-name",
-        metavar="NAME",
-        help="name in the receiver's certificate (default: the endpoint's host)",
-    )
+    _add_tls(parser)
     return parser
 
 
@@ -140,7 +154,7 @@ def parse_flags(arguments: list[str]) -> dict[str, Any]:
     Raises:
         UsageError: a flag is unknown, or an argument is unexpected.
     """
-    known, unknown = _parser().parse_known_args(arguments)
+    known, unknown = _run_parser().parse_known_args(arguments)
     if unknown:
         # only the name is shown: a token may follow a misspelt flag
         named = [word.partition("=")[0] for word in unknown if word.startswith("-")]
@@ -201,14 +215,7 @@ def parse_push(arguments: Sequence[str]) -> dict[str, Any]:
     add("--rejected", action="store_true", help="also push runs that were rejected before")
     add("--log-level", metavar="LEVEL", help="debug, info, warning (default), error")
     add("--log-format", metavar="FORMAT", help="json or text (default text)")
-    add("--tls-ca", metavar="FILE", help="CAs for grpcs and https (default: the system's)")
-    add("--tls-cert", metavar="FILE", help="client certificate for grpcs and https")
-    add("--tls-key", metavar="FILE", help="key of the client certificate")
-    add(
-        "--tls-server-name",
-        metavar="NAME",
-        help="name in the receiver's certificate (default: the endpoint's host)",
-    )
+    _add_tls(parser)
     return _parse(parser, arguments)
 
 
@@ -221,15 +228,8 @@ def parse_spool(arguments: Sequence[str]) -> dict[str, Any]:
     return _parse(_spool_parser("spool", "Lists the runs in the spool.", _SPOOL_EPILOG), arguments)
 
 
-def _spool_parser(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    parser = Parser(
-        prog=f"collector {name}",
-        usage=f"collector {name} [flags]",
-        description=description,
-        epilog=epilog,
-        allow_abbrev=False,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=96),
-    )
+def _spool_parser(name: str, description: str, epilog: str) -> Parser:
+    parser = _parser(f"collector {name}", f"collector {name} [flags]", description, epilog)
     parser.add_argument(
         "--spool-dir",
         metavar="DIR",
@@ -239,7 +239,7 @@ def _spool_parser(name: str, description: str, epilog: str) -> argparse.Argument
     return parser
 
 
-def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
+def _parse(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
     known, unknown = parser.parse_known_args(list(arguments))
     if unknown:
         named = [word.partition("=")[0] for word in unknown if word.startswith("-")]
