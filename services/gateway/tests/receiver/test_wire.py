@@ -1,7 +1,5 @@
 """REST types ↔ protobuf."""
 
-from __future__ import annotations
-
 import copy
 import json
 import random
@@ -63,7 +61,7 @@ def test_golden_to_wire(golden_run: Any, golden_stored: Any) -> None:
 
 
 def test_golden_has_every_field(golden_stored: Any) -> None:
-    """The golden record sets every field of every message, so that none can be forgotten here."""
+    """The golden record sets every field of every message."""
     seen: dict[str, set[str]] = {}
 
     def walk(message: Any) -> None:
@@ -85,7 +83,7 @@ def test_golden_has_every_field(golden_stored: Any) -> None:
 
 @given(chance=st.randoms(use_true_random=False))
 def test_absent_stays_absent(golden: dict[str, Any], chance: random.Random) -> None:
-    """Whatever optional fields are left out of a record are left out of what comes back."""
+    """Optional fields that a record leaves out are absent in the answer."""
     record = copy.deepcopy(golden)
     prune(record, chance, OPTIONAL_IN_RUN)
     prune(record["payload"], chance, OPTIONAL_IN_PAYLOAD)
@@ -116,14 +114,14 @@ def prune(part: dict[str, Any], chance: random.Random, names: list[str]) -> None
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Any]:
-    """The golden record, for tests that copy it many times."""
+    """Return the golden record, parsed once."""
     path = Path(__file__).parents[4] / "proto" / "golden" / "run.json"
     record: dict[str, Any] = json.loads(path.read_text())
     return record
 
 
 def test_null_is_absent(golden_run: Any, golden_stored: Any) -> None:
-    """null in an optional field is the same as leaving it out."""
+    """null in an optional field means that it is absent."""
     golden_run["exit_code"] = None
     golden_run["payload"]["containers"][0]["limits"]["cpu_cores"] = None
     golden_stored.run.ClearField("exit_code")
@@ -132,7 +130,7 @@ def test_null_is_absent(golden_run: Any, golden_stored: Any) -> None:
 
 
 def test_without_push_id(golden_run: Any) -> None:
-    """Without push_id a body is a completed run of its own, whatever else it says."""
+    """Without push_id a body is a new completed run, whatever state it has."""
     del golden_run["push_id"]
     golden_run["state"] = "running"
     run = push_to_wire(body_of(golden_run), PUSH_ID).run
@@ -151,7 +149,7 @@ def test_push_id_alone(golden_run: Any) -> None:
 
 
 def test_documented_payload(documented_run: Any) -> None:
-    """The documented payload is enough; what it leaves out stays absent."""
+    """The documented payload is enough; other fields stay absent."""
     run = push_to_wire(body_of(documented_run), PUSH_ID).run
     assert not run.payload.containers[0].HasField("sample_count")
     assert not run.payload.HasField("coverage")
@@ -165,7 +163,7 @@ def test_container_never_seen(golden_run: Any) -> None:
 
 
 def test_empty_lists_are_written(golden_stored: Any) -> None:
-    """A run without containers has an empty array, not none."""
+    """A run without containers has an empty array."""
     for name in ("containers", "top_cpu_processes", "top_mem_processes"):
         golden_stored.run.payload.ClearField(name)
     payload = json.loads(encode(record_from_wire(golden_stored)))["payload"]
@@ -175,7 +173,7 @@ def test_empty_lists_are_written(golden_stored: Any) -> None:
 
 
 def test_values_of_a_newer_receiver(golden_stored: Any) -> None:
-    """Enum values that only a newer receiver knows are left out."""
+    """Unknown enum values are left out."""
     golden_stored.run.state = 99
     golden_stored.run.payload.percentile_method = 99
     golden_stored.run.payload.host.clock_source = 99
@@ -189,14 +187,14 @@ def test_values_of_a_newer_receiver(golden_stored: Any) -> None:
 
 @given(st.integers(-62135596800000, 253402300799999))
 def test_instants(milliseconds: int) -> None:
-    """Every moment survives protobuf, with nanoseconds from 0 to a second."""
+    """Every time keeps its value through protobuf, with nanoseconds from 0 to a second."""
     wire = instant_to_wire(Instant(milliseconds))
     assert 0 <= wire.nanos < 1_000_000_000
     assert instant_from_wire(wire) == Instant(milliseconds)
 
 
 def test_query() -> None:
-    """A query carries what was asked for; the rest stays absent."""
+    """A query sends the given parameters; the rest stays absent."""
     scope = Scope(organization="o", repository="r", workflow="w", job="j")
     bare = query_to_wire(RunQuery(scope))
     assert bare == run_service_pb2.ListRunsRequest(

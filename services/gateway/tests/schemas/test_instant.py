@@ -1,7 +1,5 @@
 """RFC 3339 in and out."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 

@@ -1,7 +1,5 @@
 """JSON bodies to types, or every bad field by name."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Callable
@@ -27,7 +25,7 @@ def refused(value: Any) -> dict[str, str]:
 
 
 def test_all_bad_fields_at_once(golden_run: Any) -> None:
-    """Every field that is missing or of the wrong type is named, with its path."""
+    """Every missing or bad field is named with its path."""
     del golden_run["organization"]
     golden_run["labels"]["os"] = 1
     payload = golden_run["payload"]
@@ -72,7 +70,7 @@ def test_all_bad_fields_at_once(golden_run: Any) -> None:
     ],
 )
 def test_numbers_that_do_not_fit(golden_run: Any, path: tuple[str, ...], value: Any) -> None:
-    """Numbers no field can hold are refused with the field's name."""
+    """Numbers out of the type's range are refused with the name of the field."""
     inner = golden_run
     for name in path[:-1]:
         inner = inner[name]
@@ -81,7 +79,7 @@ def test_numbers_that_do_not_fit(golden_run: Any, path: tuple[str, ...], value: 
 
 
 def test_numbers_that_fit(golden_run: Any) -> None:
-    """Whole numbers stand for floats, and 64 bits are kept to the last one."""
+    """Whole numbers are accepted for floats, and all 64 bits are kept."""
     golden_run["revision"] = 2**63 - 1
     golden_run["payload"]["duration_seconds"] = 20
     body = decode_body(RunBody, json.dumps(golden_run).encode())
@@ -89,7 +87,7 @@ def test_numbers_that_fit(golden_run: Any) -> None:
 
 
 def test_unknown_fields_are_ignored(golden_run: Any) -> None:
-    """Fields nobody knows are ignored, on every level, as are those only an answer has."""
+    """Unknown fields are ignored on every level, as are those of answers only."""
     known = decode_body(RunBody, json.dumps(golden_run).encode())
     golden_run["flavour"] = golden_run["payload"]["host"]["colour"] = {"deep": [1, None]}
     golden_run["id"] = "not even a number"
@@ -121,12 +119,12 @@ def test_unknown_fields_are_ignored(golden_run: Any) -> None:
     ids=lambda body: body[:24].decode(errors="backslashreplace"),
 )
 def test_malformed(body: bytes) -> None:
-    """What is not one JSON object in UTF-8 is refused, without naming a field."""
+    """A body that is not one JSON object in UTF-8 is refused without naming a field."""
     assert refused(body) == {}
 
 
-def test_malformed_message_tells_nothing_of_us() -> None:
-    """The text says what is wrong with the body in its own terms."""
+def test_malformed_message_is_about_the_body() -> None:
+    """The text is about the body, not about our code."""
     with pytest.raises(InvalidRequest) as caught:
         decode_body(TokenBody, b'{"job": tru}')
     assert "byte" in caught.value.detail
@@ -134,20 +132,20 @@ def test_malformed_message_tells_nothing_of_us() -> None:
 
 
 def test_overlong_number_beside_a_bad_field() -> None:
-    """A number no float holds does not hide the first bad field."""
+    """A number too large for a float does not hide the first bad field."""
     assert refused(b'{"organization": 1, "ignored": 1e999}') == {
         "organization": "expected str, got int"
     }
 
 
 def test_list_of_errors_is_bounded(golden_run: Any) -> None:
-    """A body that is wrong in very many places is told about the first hundred."""
+    """At most a hundred bad fields are listed."""
     golden_run["payload"]["containers"] = [{}] * 1000
     assert len(refused(golden_run)) == ERRORS_MAX
 
 
 def test_search_is_bounded(golden_run: Any) -> None:
-    """Behind very many good values only the first bad field is named."""
+    """After very many good values only the first bad field is named."""
     container = golden_run["payload"]["containers"][1]
     golden_run["payload"]["containers"] = [container] * VISITS_MAX + [{}, {}]
     found = refused(golden_run)
@@ -170,7 +168,7 @@ JSON_VALUES = st.recursive(
 
 @given(value=JSON_VALUES, chance=st.randoms(use_true_random=False))
 def test_any_value_anywhere(golden: dict[str, Any], value: object, chance: random.Random) -> None:
-    """Whatever JSON stands in the place of a field, it is taken or refused, by its name."""
+    """Any JSON in place of a field is accepted, or refused by its name."""
     record = json.loads(json.dumps(golden))
     places: list[tuple[Any, Any, str]] = []
     collect(record, "", places.append)

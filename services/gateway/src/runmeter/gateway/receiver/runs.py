@@ -20,7 +20,7 @@ STATE_NAMES = reversed_names(_STATES)
 
 
 def push_to_wire(body: schemas.RunBody, fresh_push_id: str) -> ingest_pb.PushRunRequest:
-    """Make the push of a body; one without ``push_id`` is a completed run of its own."""
+    """Make the push of a body; one without ``push_id`` is a new completed run."""
     own = body.push_id is None
     return ingest_pb.PushRunRequest(
         run=pb.Run(

@@ -117,11 +117,11 @@ def _decoder(expected: type[T]) -> msgspec.json.Decoder[T]:
 def _invalid(expected: type[Struct], body: bytes, first: msgspec.ValidationError) -> InvalidRequest:
     try:
         value = msgspec.json.decode(body)
-    except msgspec.ValidationError:  # a number no float holds: well-formed all the same
+    except msgspec.ValidationError:  # a number too large for a float is still well-formed JSON
         return _wrong_fields(_only(first))
     except RecursionError:
         return InvalidRequest("The body is nested too deep.")
-    except msgspec.DecodeError as error:  # malformed behind the first bad field
+    except msgspec.DecodeError as error:  # malformed after the first bad field
         return InvalidRequest(f"The body is not valid JSON: {error}.")
     if not isinstance(value, dict):
         return InvalidRequest("The body is not a JSON object.")
@@ -134,13 +134,13 @@ def _wrong_fields(*found: FieldError) -> InvalidRequest:
 
 
 def _only(error: msgspec.ValidationError) -> FieldError:
-    """The one bad field msgspec stopped at: ``Expected `int` - at `$.payload.x```."""
+    """Return the bad field at which msgspec stopped: ``Expected `int` - at `$.payload.x```."""
     reason, _, path = str(error).partition(" - at `$")
     return FieldError(path.strip("`.") or "body", _sentence(reason))
 
 
 class _Search:
-    """Walks a decoded body along its type and yields what does not fit."""
+    """Compares a decoded body with its type and yields the differences."""
 
     def __init__(self) -> None:
         self._visits_left = VISITS_MAX
@@ -180,7 +180,7 @@ class _Search:
 
 
 def _plain(expected: Any) -> Any:
-    """The type without what is said about it."""
+    """Return the type without its annotations."""
     return get_args(expected)[0] if get_origin(expected) is Annotated else expected
 
 
