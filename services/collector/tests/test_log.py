@@ -46,7 +46,7 @@ def test_text_lines_are_for_people() -> None:
 
 @given(st.sampled_from(["json", "text"]), st.text(), st.text())
 def test_an_event_is_always_one_line(log_format: str, key: str, value: str) -> None:
-    """No value, whatever it holds, breaks a line or hides in it."""
+    """No value breaks a line or hides in it."""
     line = render(log_format, {"value": value, **HEAD})
     assert len(line.splitlines()) == 1
     assert line.isprintable()
