@@ -1,10 +1,8 @@
-"""The real program, and in front of it a double of the receiver.
+"""The real program in front of a double of the receiver.
 
 The double speaks the contract over a real socket: it records requests and metadata and answers
-what a test tells it to. It is no receiver: it checks, stores and decides nothing.
+as a test sets it. It checks, stores and decides nothing.
 """
-
-from __future__ import annotations
 
 import asyncio
 import json
@@ -59,7 +57,7 @@ class Call(NamedTuple):
 
 
 class Double:
-    """Speaks the receiver's side of the contract on 127.0.0.1, in a thread of its own."""
+    """The receiver's side of the contract on 127.0.0.1, in a thread of its own."""
 
     def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self.port = 0
@@ -85,7 +83,7 @@ class Double:
         self.health_check_count = 0
 
     def call(self) -> Call:
-        """The next call that came in."""
+        """Return the next call that came in."""
         return self.calls.get(timeout=WAIT_SECONDS)
 
     def answers(self, response: Message) -> Behaviour:
@@ -150,7 +148,7 @@ class Double:
         return behave
 
     async def hang(self, request: Any, context: Any) -> None:
-        """Do not go on until the caller gives up."""
+        """Wait until the caller gives up."""
         cancelled = self.cancelled  # of this test: the next one gets a new one
         try:
             await asyncio.Event().wait()
@@ -243,7 +241,7 @@ _FLAGS = ("--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--rate-limit=none")
 
 
 class Program:
-    """A running ``gateway``; its log lines as they come."""
+    """A running ``gateway`` and its log lines."""
 
     def __init__(self, *flags: str, forked: bool = True) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
@@ -274,7 +272,7 @@ class Program:
         self._events.put(None)
 
     def event(self, name: str, **facts: Any) -> dict[str, Any]:
-        """The next log line of this event that has these facts."""
+        """Return the next log line of this event that has these facts."""
         while True:
             found = self._events.get(timeout=WAIT_SECONDS)
             if found is None:
@@ -288,7 +286,7 @@ class Program:
         self.process.send_signal(number)
 
     def wait(self) -> int:
-        """Wait for the end; the exit code."""
+        """Wait for the end; return the exit code."""
         code = self.process.wait(WAIT_SECONDS)
         self._reader.join(WAIT_SECONDS)
         return code
@@ -308,7 +306,7 @@ class Program:
 
 @pytest.fixture(scope="session")
 def serving() -> Iterator[tuple[Double, Program]]:
-    """One double and one program for all tests that leave both running."""
+    """One double and one program for all tests that end neither."""
     double = Double()
     double.start()
     program = Program(f"--receiver=grpc://127.0.0.1:{double.port}", "--max-body-bytes=200000")
@@ -324,7 +322,7 @@ def serving() -> Iterator[tuple[Double, Program]]:
 
 @pytest.fixture
 def double(serving: tuple[Double, Program]) -> Double:
-    """The double behind `gateway`, as if new."""
+    """The double of `gateway`, reset."""
     serving[0].reset()
     return serving[0]
 
@@ -337,7 +335,7 @@ def gateway(serving: tuple[Double, Program], double: Double) -> Program:
 
 @pytest.fixture
 def client(gateway: Program) -> Iterator[httpx.Client]:
-    """An HTTP client of `gateway` that sends a bearer and wants answers as they are."""
+    """An HTTP client of `gateway` that sends a bearer and decodes nothing."""
     with httpx.Client(
         base_url=gateway.url,
         headers={"Authorization": f"Bearer {TOKEN}", "Accept-Encoding": "identity"},
@@ -358,7 +356,7 @@ def own_double() -> Iterator[Double]:
 
 @pytest.fixture
 def secure_double() -> Iterator[Callable[..., Double]]:
-    """Starts doubles that speak TLS with these credentials; none outlives the test."""
+    """Starts doubles with TLS and these credentials; they end with the test."""
     started: list[Double] = []
 
     def start_double(credentials: grpc.ServerCredentials) -> Double:
@@ -373,7 +371,7 @@ def secure_double() -> Iterator[Callable[..., Double]]:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Program]]:
-    """Starts programs that a test may end; none outlives the test, none shows a token."""
+    """Starts programs that a test may end; they end with the test, and none writes a token."""
     started: list[Program] = []
 
     def start_program(*flags: str, forked: bool = True) -> Program:
@@ -402,7 +400,7 @@ def golden_stored() -> run_service_pb2.StoredRun:
 
 @pytest.fixture
 def documented_run() -> dict[str, Any]:
-    """A body with only what the documented answer shows."""
+    """A body with the fields of the documented example only."""
     rates = {"peak": 2.007, "p99": 2.007, "p95": 2.004, "p75": 1.9, "p50": 1.817, "avg": 1.5}
     sizes = dict.fromkeys(("peak", "p99", "p95", "p75", "p50", "avg"), 18567168)
     return {

@@ -1,7 +1,5 @@
 """Flags, environment variables, defaults."""
 
-from __future__ import annotations
-
 import re
 from ipaddress import ip_network
 

@@ -1,6 +1,4 @@
-"""What operators ask: metrics, whether it lives, whether it is ready."""
-
-from __future__ import annotations
+"""Pages for operators: metrics, health, readiness."""
 
 import asyncio
 import json
@@ -24,12 +22,12 @@ HEADERS = {"Authorization": f"Bearer {TOKEN}", "Accept-Encoding": "identity"}
 
 
 def ask(program: Any, page: str, method: str = "GET") -> httpx.Response:
-    """Ask the operators' side."""
+    """Get a page for operators."""
     return httpx.request(method, program.ops_url + page, timeout=20, trust_env=False)
 
 
 def metric(program: Any, name: str, **labels: str) -> float | None:
-    """One value of /metrics, None if there is none."""
+    """Return one value of /metrics, None if it is missing."""
     for family in text_string_to_metric_families(ask(program, "/metrics").text):
         for sample in family.samples:
             if (sample.name, sample.labels) == (f"runmeter_gateway_{name}", labels):
@@ -39,7 +37,7 @@ def metric(program: Any, name: str, **labels: str) -> float | None:
 
 @pytest.fixture
 def program(start: Any, own_double: Any) -> Any:
-    """A gateway with counts of its own."""
+    """A gateway of this test only."""
     return start(f"--receiver=grpc://127.0.0.1:{own_double.port}")
 
 
@@ -47,7 +45,7 @@ def program(start: Any, own_double: Any) -> Any:
 
 
 def test_requests_are_counted(start: Any, own_double: Any, golden_stored: Any) -> None:
-    """Requests are counted by method, template and status; names never make a series."""
+    """Requests are counted by method, template and status; names make no series."""
     own_double.listing = own_double.streams([[golden_stored]] * 2)
     origin = "--cors-origin=https://dashboard.example.org"
     program = start(f"--receiver=grpc://127.0.0.1:{own_double.port}", origin)
@@ -84,7 +82,7 @@ def test_requests_are_counted(start: Any, own_double: Any, golden_stored: Any) -
 
 
 def test_bodies_are_counted(program: Any, documented_run: Any) -> None:
-    """What is read of bodies is counted in bytes."""
+    """Bytes read of bodies are counted."""
     body = json.dumps(documented_run)
     headers = HEADERS | {"Content-Type": "application/json"}
     url = f"{program.url}/api/v1/metrics"
@@ -93,7 +91,7 @@ def test_bodies_are_counted(program: Any, documented_run: Any) -> None:
 
 
 def test_calls_are_counted(program: Any, own_double: Any, golden_stored: Any) -> None:
-    """Calls to the receiver are counted by method and code, a stream by how it ended."""
+    """Calls to the receiver are counted by method and code; a stream by its end."""
     fails = own_double.fails(grpc.StatusCode.DATA_LOSS)
     with httpx.Client(base_url=program.url, headers=HEADERS, trust_env=False) as client:
         client.get(RUNS)
@@ -134,13 +132,13 @@ def test_requests_in_flight(program: Any, own_double: Any) -> None:
 
 
 def test_ready(program: Any) -> None:
-    """With a receiver that serves it is alive and ready."""
+    """With a receiver that serves both pages are 200."""
     assert (ask(program, "/healthz").status_code, ask(program, "/readyz").text) == (200, "ready\n")
     assert ask(program, "/readyz", "HEAD").status_code == 200
 
 
 def test_receiver_away(program: Any, own_double: Any) -> None:
-    """Without a receiver it is alive, not ready; ready again when the receiver is back."""
+    """Without a receiver it is healthy and not ready; when it is back it is ready."""
     own_double.stop()
     found = ask(program, "/readyz")
     assert (found.status_code, found.text) == (503, "not ready: the receiver is UNAVAILABLE\n")
@@ -156,8 +154,9 @@ def test_receiver_away(program: Any, own_double: Any) -> None:
 
 
 def test_requests_say_why(program: Any, own_double: Any) -> None:
-    """The line of a request that the receiver did not answer has the code and what gRPC said; of
-    what the receiver itself refused, the code: its text is in the answer."""
+    """The log line of a request has the code if the receiver did not answer, with gRPC's text, or
+    refused: then the text is in the answer.
+    """
     with httpx.Client(base_url=program.url, headers=HEADERS, trust_env=False) as client:
         own_double.listing = own_double.streams([], then=own_double.fails(REFUSED, "not yours"))
         assert client.get(RUNS).status_code == 403
@@ -178,7 +177,7 @@ def test_requests_say_why(program: Any, own_double: Any) -> None:
 
 
 def test_readiness_says_why(program: Any, own_double: Any) -> None:
-    """A receiver that is lost for another reason than before is told again, with that reason."""
+    """A receiver that is lost for another reason is logged again, with that reason."""
     own_double.health = own_double.fails(REFUSED, "a proxy says no")
     assert ask(program, "/readyz").status_code == 503
     assert program.event("receiver.lost")["message"] == "a proxy says no"
@@ -190,21 +189,21 @@ def test_readiness_says_why(program: Any, own_double: Any) -> None:
 
 
 def test_receiver_does_not_serve(program: Any, own_double: Any) -> None:
-    """A receiver that says it does not serve is none."""
+    """A receiver that reports that it does not serve makes the gateway not ready."""
     not_serving = health_pb2.HealthCheckResponse(status="NOT_SERVING")
     own_double.health = own_double.answers(not_serving)
     assert ask(program, "/readyz").status_code == 503
 
 
 def test_receiver_hangs(program: Any, own_double: Any) -> None:
-    """A receiver that does not answer is not waited for."""
+    """The page does not wait for a receiver that does not answer."""
     own_double.health = own_double.hang
     found = ask(program, "/readyz")
     assert (found.status_code, found.text) == (503, "not ready: the receiver does not answer\n")
 
 
 def test_not_ready_while_it_stops(start: Any, own_double: Any) -> None:
-    """From the signal on no more requests should come, though some are still answered."""
+    """From the signal on it is not ready, though requests are still answered."""
     own_double.listing = own_double.streams([], then=own_double.hang)
     program = start(f"--receiver=grpc://127.0.0.1:{own_double.port}")
     host, _, port = program.address.rpartition(":")
@@ -222,7 +221,7 @@ def test_not_ready_while_it_stops(start: Any, own_double: Any) -> None:
 
 
 def test_the_receiver_is_asked_once_a_second() -> None:
-    """However many ask: one question at a time, and none within a second of the last."""
+    """The receiver is asked at most once a second, one question at a time."""
     now = 0.0
     asked = 0
 
@@ -253,7 +252,7 @@ def test_the_receiver_is_asked_once_a_second() -> None:
 
 
 def test_other_pages(program: Any) -> None:
-    """There is nothing else, and nothing can be changed."""
+    """There are no other pages and no other methods."""
     assert ask(program, "/").status_code == 404
     assert ask(program, "/health").status_code == 404
     refused = ask(program, "/metrics", "POST")
@@ -261,13 +260,13 @@ def test_other_pages(program: Any) -> None:
 
 
 def test_api_has_no_pages_of_operators(client: httpx.Client) -> None:
-    """What is for operators is not served to everyone."""
+    """The API does not serve the pages for operators."""
     for page in ("/metrics", "/healthz", "/readyz"):
         assert client.get(page).status_code == 404
 
 
 def test_none(start: Any) -> None:
-    """Without an address there are no pages, and it serves all the same."""
+    """Without an address it serves, and there are no pages."""
     program = start("--ops-addr=none")
     assert program.ops_url == "http://None"
     assert httpx.get(f"{program.url}/health", trust_env=False).status_code == 200

@@ -1,7 +1,5 @@
 """The health check of containers: a program that asks the gateway beside it."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess
@@ -14,7 +12,7 @@ import trustme
 
 
 def probe(**environ: str) -> tuple[int, str]:
-    """Run the program; its exit status and what it printed."""
+    """Run the program; return its exit status and output."""
     done = subprocess.run(
         [sys.executable, "-I", "-m", "runmeter.gateway.probe"],
         env={"PATH": os.environ["PATH"], **environ},
@@ -27,18 +25,18 @@ def probe(**environ: str) -> tuple[int, str]:
 
 
 def test_a_gateway_that_serves(gateway: Any) -> None:
-    """Exit 0 and the answer while the gateway serves."""
+    """Exit 0 and the answer if the gateway serves."""
     assert probe(GATEWAY_ADDR=gateway.address) == (0, '{"status":"ok"}\n')
 
 
 def test_a_gateway_on_every_interface(start: Callable[..., Any]) -> None:
-    """Without a host, as in the default, it is asked over loopback."""
+    """Without a host, as in the default, loopback is asked."""
     port = start("--addr=:0").address.rpartition(":")[2]
     assert probe(GATEWAY_ADDR=f":{port}") == (0, '{"status":"ok"}\n')
 
 
 def test_a_gateway_that_speaks_tls(start: Callable[..., Any], tmp_path: Path) -> None:
-    """Its page for operators is asked, which needs no certificate; without one it says so."""
+    """The page for operators is asked, which needs no certificate; it must be there."""
     made = trustme.CA().issue_cert("127.0.0.1")
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     made.cert_chain_pems[0].write_to_path(cert)
@@ -51,7 +49,7 @@ def test_a_gateway_that_speaks_tls(start: Callable[..., Any], tmp_path: Path) ->
 
 
 def test_no_gateway() -> None:
-    """Exit 1 and one line when nobody answers."""
+    """Exit 1 and one line if there is no gateway."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     status, text = probe(GATEWAY_ADDR=f"127.0.0.1:{port}")
@@ -60,14 +58,14 @@ def test_no_gateway() -> None:
 
 
 def test_a_bad_variable() -> None:
-    """Exit 1 and the sentence the gateway itself would say."""
+    """Exit 1 and the sentence of the gateway itself."""
     status, text = probe(GATEWAY_ADDR="8080")
     assert status == 1
     assert text.startswith("GATEWAY_ADDR '8080' must be host:port")
 
 
 def test_it_is_light() -> None:
-    """It brings neither Sanic nor gRPC: it runs every few seconds."""
+    """It imports neither Sanic nor gRPC: it runs every few seconds."""
     code = "import runmeter.gateway.probe, sys; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True

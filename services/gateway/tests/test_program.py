@@ -1,6 +1,4 @@
-"""The program as a process: start, end, settings, what it does with nonsense on the wire."""
-
-from __future__ import annotations
+"""The program as a process: start, end, settings, malformed requests."""
 
 import os
 import re
@@ -29,7 +27,7 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 
 def exchange(address: str, data: bytes) -> bytes:
-    """Send raw bytes; all that comes back until the server closes."""
+    """Send raw bytes; return everything until the server closes."""
     host, _, port = address.rpartition(":")
     received = b""
     with socket.create_connection((host, int(port)), timeout=20) as connection:
@@ -71,7 +69,7 @@ def test_bad_command_line(arguments: list[str]) -> None:
 
 
 def test_help() -> None:
-    """--help names every flag, variable and default, and shows how to go on."""
+    """--help names every flag, variable and default, and shows examples."""
     done = run("--help")
     text = re.sub(r"\s+", " ", done.stdout)
     assert (done.returncode, done.stderr) == (0, "")
@@ -83,7 +81,7 @@ def test_help() -> None:
 
 
 def test_version() -> None:
-    """--version tells the version of the distribution."""
+    """--version prints the version of the distribution."""
     assert run("--version").stdout == f"gateway {version('runmeter-gateway')}\n"
 
 
@@ -95,7 +93,7 @@ def test_start_line(gateway: Any) -> None:
 
 
 def test_port_in_use(gateway: Any) -> None:
-    """A port that is taken is one sentence and exit code 1."""
+    """An address in use is one sentence and exit code 1."""
     done = run(f"--addr={gateway.address}", "--ops-addr=none")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
@@ -105,7 +103,7 @@ def test_port_in_use(gateway: Any) -> None:
 
 
 def test_port_in_use_on_all_interfaces(gateway: Any) -> None:
-    """A port that is taken on one interface cannot be had on all of them."""
+    """All interfaces cannot be bound if the port is in use on one."""
     port = gateway.address.rpartition(":")[2]
     done = run(f"--addr=:{port}", "--ops-addr=none")
     assert done.returncode == 1
@@ -113,7 +111,7 @@ def test_port_in_use_on_all_interfaces(gateway: Any) -> None:
 
 
 def test_ops_port_in_use(gateway: Any) -> None:
-    """A port of the operators' pages that is taken is the same."""
+    """An --ops-addr in use is the same."""
     taken = gateway.ops_url.removeprefix("http://")
     done = run("--addr=127.0.0.1:0", f"--ops-addr={taken}")
     assert (done.returncode, done.stdout) == (1, "")
@@ -124,7 +122,7 @@ def test_ops_port_in_use(gateway: Any) -> None:
 
 
 def test_unknown_host() -> None:
-    """A host that is not ours is one sentence and exit code 1."""
+    """A host that is not of this machine is one sentence and exit code 1."""
     done = run("--addr=192.0.2.1:0", "--ops-addr=none")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith("gateway: cannot listen on 192.0.2.1:0: ")
@@ -166,7 +164,7 @@ def test_text_log(start: Any) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_when_idle(start: Any, number: int) -> None:
-    """SIGTERM and SIGINT end it with 0, idle connections or not."""
+    """SIGTERM and SIGINT end it with 0, with idle connections or without."""
     program = start()
     with httpx.Client(trust_env=False) as client:
         assert client.get(f"{program.url}/health").status_code == 200
@@ -177,7 +175,7 @@ def test_stop_when_idle(start: Any, number: int) -> None:
 
 
 def test_stop_during_a_request(start: Any, own_double: Any) -> None:
-    """A request in flight at SIGTERM is answered; new connections are refused meanwhile."""
+    """A request in flight at SIGTERM is answered; new connections are refused."""
     open_gate, gate = own_double.gate()
     own_double.listing = own_double.streams([], then=gate)
     program = start(f"--receiver=grpc://127.0.0.1:{own_double.port}")
@@ -203,7 +201,7 @@ def test_stop_during_a_request(start: Any, own_double: Any) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_signals_until_the_very_end(start: Any, own_double: Any, workers: int) -> None:
-    """However often and late it is asked to end: it ends with 0, and nothing breaks off."""
+    """Many signals until the end of the process: it ends with 0."""
     program = start(f"--receiver=grpc://127.0.0.1:{own_double.port}", f"--workers={workers}")
     program.signal()
     while program.process.poll() is None:
@@ -215,7 +213,7 @@ def test_signals_until_the_very_end(start: Any, own_double: Any, workers: int) -
 
 @pytest.mark.parametrize("second_signal", [False, True], ids=["timeout", "second-signal"])
 def test_stop_cuts_off(start: Any, own_double: Any, second_signal: bool) -> None:
-    """What does not end in time, or at a second signal, is cut off; the exit code is still 0."""
+    """Requests that do not end in time, or at a second signal, are cut off; exit code 0."""
     own_double.listing = own_double.streams([], then=own_double.hang)
     program = start(
         f"--receiver=grpc://127.0.0.1:{own_double.port}",
@@ -273,7 +271,7 @@ def test_stop_cuts_off(start: Any, own_double: Any, second_signal: bool) -> None
     ids=lambda value: str(value[:40]) if isinstance(value, bytes) else None,
 )
 def test_malformed_requests(gateway: Any, request_bytes: bytes, status: int) -> None:
-    """Whatever comes over the wire is answered with a problem, and the connection closed."""
+    """Malformed requests are answered with a problem, and the connection is closed."""
     received = exchange(gateway.address, request_bytes)
     head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status), received
@@ -284,7 +282,7 @@ def test_malformed_requests(gateway: Any, request_bytes: bytes, status: int) -> 
 
 
 def test_truncated_body(gateway: Any, double: Any) -> None:
-    """A client that leaves in the middle of its body is no push."""
+    """A body that ends too early is no push."""
     host, _, port = gateway.address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         head = f"POST /api/v1/metrics HTTP/1.1\r\nHost: h\r\n{BEARER}X-Request-ID: truncated\r\n"
@@ -295,7 +293,7 @@ def test_truncated_body(gateway: Any, double: Any) -> None:
 
 
 def test_continue(gateway: Any, double: Any) -> None:
-    """A client that waits for 100 Continue is told to go on, or gets its refusal."""
+    """A client that waits for 100 Continue gets it, or its refusal."""
     host, _, port = gateway.address.rpartition(":")
     head = f"POST /api/v1/token HTTP/1.1\r\nHost: h\r\n{BEARER}Expect: 100-continue\r\n"
     head += "Content-Type: application/json\r\nConnection: close\r\n"
@@ -308,7 +306,7 @@ def test_continue(gateway: Any, double: Any) -> None:
 
 
 def test_no_token_is_written(client: httpx.Client, gateway: Any, double: Any) -> None:
-    """Neither log nor answers show a bearer, whatever goes wrong."""
+    """Neither log nor answers contain a bearer, whatever fails."""
     answers = [
         client.get(RUNS).text,
         client.get(RUNS, params={"bad": "1"}).text,

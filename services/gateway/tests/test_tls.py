@@ -1,6 +1,4 @@
-"""Certificates on both sides: towards clients, towards the receiver, and new ones while serving."""
-
-from __future__ import annotations
+"""Certificates for clients and for the receiver, and new ones while serving."""
 
 import datetime
 import re
@@ -25,23 +23,23 @@ HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 
 class Files(NamedTuple):
-    """Where a certificate and its key lie."""
+    """Paths of a certificate and its key."""
 
     cert: Path
     key: Path
 
     def flags(self, prefix: str = "") -> tuple[str, str]:
-        """The flags that name them."""
+        """Return the flags that name them."""
         return f"--{prefix}tls-cert={self.cert}", f"--{prefix}tls-key={self.key}"
 
     def hold(self, made: trustme.LeafCert) -> None:
-        """Put another certificate there."""
+        """Write another certificate there."""
         made.private_key_pem.write_to_path(self.key)
         self.cert.write_bytes(chain(made))
 
 
 def chain(made: trustme.LeafCert) -> bytes:
-    """The certificate and what is behind it."""
+    """Return the certificate and its chain."""
     return b"".join(pem.bytes() for pem in made.cert_chain_pems)
 
 
@@ -66,7 +64,7 @@ def files(tmp_path: Path, ca: trustme.CA) -> Files:
 
 
 def trusting(ca: trustme.CA, client: trustme.LeafCert | None = None) -> ssl.SSLContext:
-    """How a client connects that trusts this CA, with a certificate of its own or without."""
+    """Return the TLS settings of a client that trusts this CA, with a certificate or without."""
     context = ssl.create_default_context(cadata=ca.cert_pem.bytes().decode())
     if client is not None:
         client.configure_cert(context)
@@ -79,7 +77,7 @@ def health(program: Any, context: ssl.SSLContext) -> httpx.Response:
 
 
 def shown(program: Any, ca: trustme.CA, host: str = "127.0.0.1") -> int:
-    """The serial number of the certificate that a new connection is shown."""
+    """Return the serial number of the certificate that a new connection gets."""
     url = program.url.replace("127.0.0.1", host)
     with (
         httpx.Client(verify=trusting(ca), trust_env=False) as client,
@@ -90,7 +88,7 @@ def shown(program: Any, ca: trustme.CA, host: str = "127.0.0.1") -> int:
 
 
 def hang_up(program: Any, event: str) -> dict[str, Any]:
-    """Have it read its files again; what it logged."""
+    """Send SIGHUP; return the log line."""
     program.signal(signal.SIGHUP)
     found: dict[str, Any] = program.event(event)
     return found
@@ -100,7 +98,7 @@ def hang_up(program: Any, event: str) -> dict[str, Any]:
 
 
 def test_https(start: Any, own_double: Any, files: Files, ca: trustme.CA, golden_run: Any) -> None:
-    """Clients that trust the CA are served, pushes and listings alike; nobody in the clear."""
+    """Clients that trust the CA are served, with pushes and listings; HTTP without TLS is not."""
     program = start(*files.flags(), f"--receiver=grpc://127.0.0.1:{own_double.port}")
     assert program.url.startswith("https://")
     with httpx.Client(base_url=program.url, verify=trusting(ca), trust_env=False) as client:
@@ -138,7 +136,7 @@ def test_client_certificates(start: Any, files: Files, ca: trustme.CA, tmp_path:
 
 
 def test_new_certificate_at_a_hangup(start: Any, files: Files, ca: trustme.CA) -> None:
-    """SIGHUP: new connections see the new one, an open one goes on, a bad one changes nothing."""
+    """SIGHUP: new connections get the new certificate; a bad one changes nothing."""
     program = start(*files.flags())
     with httpx.Client(base_url=program.url, verify=trusting(ca), trust_env=False) as client:
         assert client.get("/health").status_code == 200
@@ -173,7 +171,7 @@ def test_hangup_without_certificates(start: Any) -> None:
 
 
 def listing(program: Any) -> int:
-    """Ask for runs; the status."""
+    """Ask for runs; return the status."""
     url = program.url + RUNS
     return httpx.get(url, headers=HEADERS, timeout=20, trust_env=False).status_code
 
@@ -181,8 +179,9 @@ def listing(program: Any) -> int:
 def test_receiver_over_tls(
     start: Any, secure_double: Callable[..., Any], ca: trustme.CA, tmp_path: Path
 ) -> None:
-    """A receiver whose certificate is of the CA is used; another is unavailable, and no secret
-    reaches it."""
+    """A receiver with a certificate of the CA is used; another is unavailable, and no secret
+    reaches it.
+    """
     server = ca.issue_cert("127.0.0.1")
     double = secure_double(
         grpc.ssl_server_credentials([(server.private_key_pem.bytes(), chain(server))])
@@ -206,8 +205,9 @@ def test_receiver_over_tls(
 def test_certificate_for_the_receiver(
     start: Any, secure_double: Callable[..., Any], ca: trustme.CA, files: Files, tmp_path: Path
 ) -> None:
-    """A receiver that wants certificates gets ours; the one of another CA is refused; SIGHUP
-    changes it while a call goes on."""
+    """A receiver that asks for certificates gets ours; one of another CA is refused; SIGHUP
+    changes it while a call runs.
+    """
     server, clients = ca.issue_cert("127.0.0.1"), trustme.CA()
     double = secure_double(
         grpc.ssl_server_credentials(
@@ -248,7 +248,7 @@ def test_certificate_for_the_receiver(
 
 
 def refusal(flags: dict[str, Any]) -> str:
-    """The sentence that the settings are refused with."""
+    """Return the sentence that refuses the settings."""
     with pytest.raises(ConfigurationError) as caught:
         load(flags, {})
     return str(caught.value)
@@ -257,7 +257,7 @@ def refusal(flags: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("prefix", "ca_name"), [("tls_", "tls_client_ca"), ("receiver_tls_", "receiver_tls_ca")]
 )
-def test_files_that_will_not_do(files: Files, tmp_path: Path, prefix: str, ca_name: str) -> None:
+def test_files_that_cannot_be_used(files: Files, tmp_path: Path, prefix: str, ca_name: str) -> None:
     """One sentence names flag and file, and what is wrong with it."""
     good = {f"{prefix}cert": str(files.cert), f"{prefix}key": str(files.key)}
     good["receiver"] = "grpcs://127.0.0.1:1"

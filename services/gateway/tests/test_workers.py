@@ -1,6 +1,4 @@
-"""Several processes on one address: they share, are replaced, and end together."""
-
-from __future__ import annotations
+"""Several processes on one address: they share it, are replaced, and end together."""
 
 import asyncio
 import json
@@ -45,7 +43,7 @@ class Crew:
         return httpx.get(url, headers=HEADERS, timeout=WAIT_SECONDS, trust_env=False)
 
     def metric(self, line: str) -> float:
-        """The value of the series that is written so."""
+        """Return the value of this series."""
         text = httpx.get(f"{self.program.ops_url}/metrics", trust_env=False).text
         found = re.findall(rf"^{re.escape(line)} (\S+)$", text, re.MULTILINE)
         return sum(map(float, found))
@@ -70,7 +68,7 @@ def gone(pid: int) -> None:
 
 
 def test_both_serve(crew: Crew) -> None:
-    """Each worker takes connections while the other cannot; the start is told once."""
+    """Each worker takes connections while the other cannot; the start is logged once."""
     assert len(set(crew.pids)) == 2
     for pid in crew.pids:
         os.kill(pid, signal.SIGSTOP)
@@ -83,7 +81,7 @@ def test_both_serve(crew: Crew) -> None:
 
 
 def test_metrics_are_sums(crew: Crew) -> None:
-    """/metrics tells of all workers together, also of one that is gone."""
+    """/metrics adds up all workers, those that have ended included."""
     health = 'runmeter_gateway_requests_total{method="GET",route="/health",status="200"}'
     for pid in crew.pids:  # the other one answers
         os.kill(pid, signal.SIGSTOP)
@@ -99,7 +97,7 @@ def test_metrics_are_sums(crew: Crew) -> None:
 
 
 def test_dead_worker_is_replaced(crew: Crew) -> None:
-    """A worker that dies is told of and replaced; the others go on."""
+    """A worker that dies is logged and replaced; the others continue."""
     os.kill(crew.pids[0], signal.SIGKILL)
     died = crew.program.event("worker.died")
     assert (died["pid"], died["exit_code"], died["level"]) == (crew.pids[0], -9, "error")
@@ -115,7 +113,7 @@ def test_dead_worker_is_replaced(crew: Crew) -> None:
 
 
 def test_end_of_a_request_in_flight(crew: Crew, own_double: Any) -> None:
-    """SIGTERM: what runs is answered, nothing new is taken, all end, the code is 0."""
+    """SIGTERM: open requests are answered, new ones refused, all processes end, the code is 0."""
     open_gate, gate = own_double.gate()
     own_double.listing = own_double.streams([], then=gate)
     answers: list[httpx.Response] = []
@@ -141,7 +139,7 @@ def test_end_of_a_request_in_flight(crew: Crew, own_double: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("second_signal", [False, True], ids=["timeout", "second-signal"])
 def test_end_that_cuts_off(start: Any, own_double: Any, second_signal: bool) -> None:
-    """What does not end in time, or at a second signal, is cut off in whichever worker."""
+    """Requests that do not end in time, or at a second signal, are cut off in every worker."""
     own_double.listing = own_double.streams([], then=own_double.hang)
     crew = Crew(
         start,
@@ -162,7 +160,7 @@ def test_end_that_cuts_off(start: Any, own_double: Any, second_signal: bool) -> 
 
 
 def test_no_worker_outlives_its_parent(crew: Crew) -> None:
-    """Where the parent is killed the workers end by themselves."""
+    """If the parent is killed the workers end by themselves."""
     crew.program.signal(signal.SIGKILL)
     assert crew.program.wait() == -9
     for pid in crew.pids:
@@ -171,7 +169,7 @@ def test_no_worker_outlives_its_parent(crew: Crew) -> None:
 
 @pytest.mark.slow
 def test_hangup_reaches_all(start: Any, tmp_path: Path) -> None:
-    """SIGHUP: every worker shows the new certificate, and so does one that comes later."""
+    """SIGHUP: every worker uses the new certificate, and so does a later one."""
     ca = trustme.CA()
     cert, key, trusted = (tmp_path / name for name in ("cert.pem", "key.pem", "ca.pem"))
     ca.cert_pem.write_to_path(trusted)
@@ -208,7 +206,7 @@ def test_hangup_reaches_all(start: Any, tmp_path: Path) -> None:
 
 
 def test_workers_that_cannot_start() -> None:
-    """Where a worker ends before it serves, starting ends with an error and leaves none behind."""
+    """If a worker ends before it serves, starting fails and leaves no process."""
 
     async def start() -> None:
         with listen(Address("127.0.0.1", 0), "--addr") as sock:

@@ -43,7 +43,7 @@ class Measured:
             self.summary,
             own_pid=os.getpid(),
             clock=read_process_clock,
-            exact=self.exact,
+            cgroups=self.exact,
         )
 
     def start(self) -> None:
@@ -154,10 +154,12 @@ def test_a_real_limit_of_cpu(cgroups: Any, measured: Measured) -> None:
     worker = cgroups.start(container)
     measured.start()
     before = _throttled_ns(container)
-    worker.tell("burn", 0.05)
+    for _ in range(100):
+        worker.tell("burn", 0.05)
+        if _throttled_ns(container) - before > 50_000_000:
+            break
     found = measured.finish(_group(worker))
     grown = _throttled_ns(container) - before
-    assert grown > 50_000_000
     assert found["cpu_throttled_seconds"] == pytest.approx(grown / 1e9, rel=0.5)
     assert found["cpu_throttled_seconds"] > 0.05
 
@@ -409,7 +411,7 @@ exact = CgroupUsage(proc, hierarchies(root), 10**7, 2, 600)
 summary = Summary(10**9, 10, lambda group: True)
 sampler = Sampler(
     proc, Containers({}, lambda pid: None), summary,
-    own_pid=0, clock=read_process_clock, exact=exact,
+    own_pid=0, clock=read_process_clock, cgroups=exact,
 )
 sampler.start(0)
 for second in range(1, 8):

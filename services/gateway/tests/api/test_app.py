@@ -1,6 +1,4 @@
-"""The application within the test's own loop: what the program has no flag for."""
-
-from __future__ import annotations
+"""The application in the loop of the test, with settings that have no flag."""
 
 import asyncio
 import json
@@ -15,7 +13,7 @@ from runmeter.service.values import Address
 
 
 async def exchange(name: str, data: bytes) -> tuple[int, bytes]:
-    """Serve with a very short patience for bodies; status and body of what is answered."""
+    """Serve with a short timeout for bodies; return status and body of the answer."""
     sock = listen(Address("127.0.0.1", 0), "--addr")
     app = create_app(Backend("127.0.0.1:1"), BodyLimits(1000, 0.05), name=name)
     server = await serve_on(app, sock)
@@ -36,7 +34,7 @@ async def exchange(name: str, data: bytes) -> tuple[int, bytes]:
 
 
 def test_slow_body() -> None:
-    """A body that does not come is a 408, and no reason to wait for ever."""
+    """A body that does not arrive is answered with 408."""
     head = b"POST /api/v1/token HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer x\r\n"
     head += b"Connection: close\r\n"
     head += b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
@@ -45,7 +43,7 @@ def test_slow_body() -> None:
 
 
 def test_connections_do_not_wait_to_send() -> None:
-    """Accepted connections send at once: a streamed answer is several small writes."""
+    """Accepted connections have TCP_NODELAY: a streamed answer is several small writes."""
     with (
         listen(Address("127.0.0.1", 0), "--addr") as server,
         socket.create_connection(server.getsockname()),
@@ -56,7 +54,7 @@ def test_connections_do_not_wait_to_send() -> None:
 
 
 def test_address_is_of_its_family() -> None:
-    """An address with a host listens on that host alone."""
+    """An address with a host listens on that host only."""
     with listen(Address("127.0.0.1", 0), "--addr") as server:
         assert server.family == socket.AF_INET
         assert server.getsockname()[0] == "127.0.0.1"

@@ -1,6 +1,4 @@
-"""The page of the documentation: what it is made of, and what it may do."""
-
-from __future__ import annotations
+"""The page of the documentation: its files and its policy."""
 
 import json
 import re
@@ -21,7 +19,7 @@ ASSETS = ("start.js", "swagger-ui-bundle.js", "swagger-ui.css")
 
 
 def test_page(client: httpx.Client) -> None:
-    """The page is served to anybody, and names only what is served beside it."""
+    """The page needs no token and refers only to files of the gateway."""
     answer = client.get("/docs", headers={"Authorization": ""})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -41,7 +39,7 @@ def test_page(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("name", ASSETS)
 def test_assets(client: httpx.Client, name: str) -> None:
-    """Assets are served with their type, load nothing from another host, and are not sent twice."""
+    """Assets have their type, load nothing from another host, and are 304 if unchanged."""
     answer = client.get(f"/docs/{name}")
     kind = "text/css" if name.endswith(".css") else "text/javascript"
     assert answer.headers["content-type"] == f"{kind}; charset=utf-8"
@@ -58,7 +56,7 @@ def test_assets(client: httpx.Client, name: str) -> None:
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/openapi.json"])
 def test_policy(client: httpx.Client, path: str) -> None:
-    """The policy forbids what it does not name: other hosts, inline scripts and styles, eval."""
+    """The policy forbids other hosts, inline scripts and styles, and eval."""
     policy = client.get(path).headers["content-security-policy"]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules["default-src"] == "'none'"
@@ -71,7 +69,7 @@ def test_policy(client: httpx.Client, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/docs/swagger-ui-bundle.js"])
 def test_gzip(client: httpx.Client, path: str) -> None:
-    """Who asks for gzip gets it, as a variant with a tag of its own; who does not, the plain."""
+    """Clients that accept gzip get it with an ETag of its own; others get the plain file."""
     plain = client.get(path)
     assert "content-encoding" not in plain.headers
     assert plain.headers["vary"] == "Accept-Encoding"
@@ -94,14 +92,14 @@ def test_gzip(client: httpx.Client, path: str) -> None:
 
 @pytest.mark.parametrize("name", ["no.js", "fetched", "..%2Fdocs.html", "LICENSE", "%00"])
 def test_no_other_file(client: httpx.Client, name: str) -> None:
-    """Below /docs/ there is nothing but what the page loads."""
+    """Below /docs/ there are only the files that the page loads."""
     answer = client.get(f"/docs/{name}")
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_lock() -> None:
-    """The lock pins every package by hash, and names no registry."""
+    """The lock pins every package by hash and names no registry."""
     packages = json.loads((GATEWAY / "package-lock.json").read_text())["packages"]
     wanted = json.loads((GATEWAY / "package.json").read_text())["dependencies"]
     assert packages[""]["dependencies"] == wanted
@@ -113,7 +111,7 @@ def test_lock() -> None:
 
 @pytest.mark.slow
 def test_wheel(tmp_path: Path) -> None:
-    """A wheel of the sources alone, nothing fetched before, has the page and its licences."""
+    """A wheel built from the sources only contains the page and its licences."""
     for name in SOURCES:
         shutil.copy(GATEWAY / name, tmp_path / name)
     shutil.copy(ROOT / ".gitignore", tmp_path)

@@ -1,7 +1,5 @@
 """Paths and query strings."""
 
-from __future__ import annotations
-
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
@@ -30,7 +28,7 @@ def read(query_string: str) -> RunQuery:
 
 
 def scope_of(*parts: str) -> Scope:
-    """The scope that the parts of a path name."""
+    """Return the scope of the parts of a path."""
     raw = dict(zip(Scope.__struct_fields__, parts, strict=True))
     return Scope(**parse(raw, "", RUN_PARAMETERS).names)
 
@@ -55,13 +53,13 @@ def refused(query_string: str) -> dict[str, str]:
     ],
 )
 def test_decoded_once(raw: str, name: str) -> None:
-    """A part is percent-decoded exactly once; a plus is a plus in a path."""
+    """A part is percent-decoded exactly once; a plus in a path stays a plus."""
     assert decode_component(raw) == name
 
 
 @pytest.mark.parametrize("raw", ["%", "%2", "%zz", "a%", "%ff", "%C3", "%ED%A0%80", "%c0%af"])
 def test_not_decodable(raw: str) -> None:
-    """Broken percent-encoding and what is not UTF-8 are refused, with the part's name."""
+    """Broken percent-encoding and bytes that are not UTF-8 are refused by name of the part."""
     with pytest.raises(InvalidRequest) as caught:
         scope_of("o", raw, "w", raw)
     assert [field for field, _ in caught.value.errors] == ["repository", "job"]
@@ -69,7 +67,7 @@ def test_not_decodable(raw: str) -> None:
 
 @given(NAMES, NAMES, NAMES, NAMES)
 def test_any_names(organization: str, repository: str, workflow: str, job: str) -> None:
-    """Any names written as a path are read back as exactly these names."""
+    """Names written as a path are read back unchanged."""
     scope = Scope(organization=organization, repository=repository, workflow=workflow, job=job)
     parts = path_of(organization, repository, workflow, job).split("/")
     assert len(parts) == 4
@@ -77,7 +75,7 @@ def test_any_names(organization: str, repository: str, workflow: str, job: str) 
 
 
 def test_defaults() -> None:
-    """Without parameters nothing is asked for."""
+    """Without parameters a query has none."""
     assert read("") == RunQuery(SCOPE)
 
 
@@ -99,7 +97,7 @@ def test_all_parameters() -> None:
 
 
 def test_plus_of_an_offset() -> None:
-    """An offset's plus that was not percent-encoded is understood all the same."""
+    """A plus of an offset that was not percent-encoded is read as a plus."""
     assert read("since=2026-02-06T14:30:02+01:00").since == parse_instant("2026-02-06T13:30:02Z")
 
 
@@ -137,13 +135,12 @@ def test_states(state: str, states: tuple[str, ...]) -> None:
     ],
 )
 def test_refused(query_string: str, fields: list[str]) -> None:
-    """Unknown, repeated and malformed parameters are refused, all of a kind, by name."""
+    """Unknown, repeated and malformed parameters are all refused by name."""
     assert list(refused(query_string)) == fields
 
 
-def test_all_that_is_wrong() -> None:
-    """Path and query are refused at once: what cannot be read, and what the receiver would refuse
-    in the rest, which never gets there."""
+def test_all_bad_parts() -> None:
+    """One error lists what cannot be read in path and query, and what the receiver would refuse."""
     names = {"organization": "o", "repository": "%zz", "workflow": "%2E%2E", "job": "j" * 256}
     query_string = "limits=1&limit=0&since=x&before=-1&run_id=%09&until=2026-02-06T14:30:02Z"
     with pytest.raises(InvalidRequest) as caught:
@@ -166,7 +163,7 @@ def test_all_that_is_wrong() -> None:
 
 
 def test_ranges_are_the_receivers() -> None:
-    """A limit of 0 is of the right form: only the receiver may refuse it, behind the token."""
+    """A limit of 0 is well-formed: only the receiver refuses it, after the token."""
     assert (read("limit=0").limit, read("before=-1").before_id) == (0, -1)
 
 
@@ -175,7 +172,7 @@ def test_ranges_are_the_receivers() -> None:
     st.dictionaries(st.sampled_from(["state", "run_id", "limit", "since"]), st.text(max_size=20)),
 )
 def test_next_page(job: str, parameters: dict[str, str]) -> None:
-    """The next page asks the same of the same scope, from the given id on, in plain ASCII."""
+    """The next page has the same query and scope from the given id on, in plain ASCII."""
     path = f"/api/v1/metrics/repo/{path_of('o', 'o/r', 'w/x', job)}"
     target = next_page(path, {**parameters, "before": "99"}, before="7")
     assert target.isascii()
@@ -188,7 +185,7 @@ def test_next_page(job: str, parameters: dict[str, str]) -> None:
 
 
 def test_each_path_has_its_own_parameters() -> None:
-    """What one path takes, another refuses, and says what it takes."""
+    """A parameter of one path is refused by another, which lists its own."""
     found = parse({}, "limit=5&after=a%2Bb", PAGE_PARAMETERS)
     assert PageQuery(**found.values) == PageQuery(5, "a+b")
     assert refused("after=x") == {

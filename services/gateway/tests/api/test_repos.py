@@ -1,6 +1,4 @@
-"""``/api/v1/repos…`` of the real program, against a double of the receiver."""
-
-from __future__ import annotations
+"""``/api/v1/repos…`` of the real program in front of a double of the receiver."""
 
 import json
 from ipaddress import ip_address
@@ -23,7 +21,7 @@ PATHS = pytest.mark.parametrize("path", [REPOS, JOBS])
 
 
 def bad_fields(response: httpx.Response) -> list[str]:
-    """The fields that a 400 names."""
+    """Return the fields that a 400 names."""
     assert response.status_code == 400, response.text
     assert response.headers["content-type"] == "application/problem+json"
     return [error["field"] for error in response.json()["errors"]]
@@ -62,7 +60,7 @@ def test_jobs(client: httpx.Client, double: Any) -> None:
 
 
 def test_a_state_only_a_newer_receiver_knows(client: httpx.Client, double: Any) -> None:
-    """It is left out."""
+    """A state that the gateway does not know is left out."""
     page = pb.ListJobsResponse()
     page.jobs.add(workflow="w", job="j", run_count=1, last_run={"id": 1, "state": 99})
     double.jobs = double.answers(page)
@@ -87,21 +85,21 @@ EPOCH = "1970-01-01T00:00:00.000Z"
 def test_forms_of_a_repository(
     client: httpx.Client, double: Any, path: str, names: tuple[str, str]
 ) -> None:
-    """All forms reach the receiver, each part decoded once."""
+    """All forms reach the receiver; each part is decoded once."""
     assert client.get(f"{REPOS}/{path}/jobs").status_code == 200
     request = double.call().request
     assert (request.organization, request.repository) == names
 
 
 def test_a_path_that_cannot_be_decoded(client: httpx.Client, double: Any) -> None:
-    """Names that are not UTF-8 are refused by their field."""
+    """Names that are not UTF-8 are refused by field."""
     assert bad_fields(client.get(f"{REPOS}/%ff/%fe/jobs")) == ["organization", "repository"]
     assert double.calls.empty()
 
 
 @PATHS
 def test_parameters(client: httpx.Client, double: Any, path: str) -> None:
-    """limit and after reach the receiver; only their form is checked here."""
+    """limit and after reach the receiver; here only their form is checked."""
     client.get(path, params={"limit": "0", "after": "b3A-_ö"})
     request = double.call().request
     assert (request.limit, request.after) == (0, "b3A-_ö")
@@ -122,7 +120,7 @@ def test_bad_parameters(client: httpx.Client, double: Any, path: str) -> None:
 
 @PATHS
 def test_what_the_receiver_refuses(client: httpx.Client, double: Any, path: str) -> None:
-    """Its fields are those of path and query."""
+    """Fields that the receiver refuses are named as in path and query."""
     fields = {"organization": "a", "repository": "b", "limit": "c", "after": "d"}
     failing = double.fails(grpc.StatusCode.INVALID_ARGUMENT, fields=fields)
     double.repositories = double.jobs = failing
@@ -142,14 +140,14 @@ def test_what_the_receiver_refuses(client: httpx.Client, double: Any, path: str)
 def test_statuses(
     client: httpx.Client, double: Any, path: str, code: grpc.StatusCode, status: int
 ) -> None:
-    """What the receiver answers becomes a problem, as of any call."""
+    """A status of the receiver becomes a problem, as for any call."""
     double.repositories = double.jobs = double.fails(code)
     response = client.get(path)
     assert (response.status_code, response.json()["status"]) == (status, status)
 
 
 def test_without_bearer(gateway: Any, double: Any) -> None:
-    """No bearer, no look at anything else."""
+    """Without a bearer nothing else is checked."""
     for path in (REPOS, JOBS, f"{REPOS}/%ff/%fe/jobs", f"{REPOS}?nonsense=1"):
         response = httpx.get(f"{gateway.url}{path}", trust_env=False)
         assert response.status_code == 401
@@ -158,7 +156,7 @@ def test_without_bearer(gateway: Any, double: Any) -> None:
 
 @pytest.mark.parametrize("path", [REPOS, f"{REPOS}/my-org/my-org/a%20b/jobs"])
 def test_link(client: httpx.Client, double: Any, path: str) -> None:
-    """More is linked; following the link asks the same from there on."""
+    """If there are more entries there is a Link to the same query from there on."""
     double.repositories = double.answers(pb.ListRepositoriesResponse(next_after="bwBv_-x"))
     double.jobs = double.answers(pb.ListJobsResponse(next_after="bwBv_-x"))
     response = client.get(path, params={"limit": "2", "after": "old"})
@@ -172,7 +170,7 @@ def test_link(client: httpx.Client, double: Any, path: str) -> None:
 
 @PATHS
 def test_etag(client: httpx.Client, double: Any, path: str) -> None:
-    """Unchanged answers are 304; another entry, or only that there are more, is another tag."""
+    """Unchanged answers are 304; another entry, or a next page, changes the ETag."""
     first = client.get(path)
     tags = [first.headers["etag"]]
     again = client.get(path, headers={"If-None-Match": f"W/{tags[0]}"})
@@ -191,7 +189,7 @@ def test_etag(client: httpx.Client, double: Any, path: str) -> None:
 
 @PATHS
 def test_head_and_methods(client: httpx.Client, path: str) -> None:
-    """HEAD answers as GET does, without a body; others are refused."""
+    """HEAD has the headers of GET without a body; other methods are refused."""
     found, head = client.get(path), client.head(path)
     assert (head.status_code, head.content) == (200, b"")
     for name in ("etag", "content-type", "content-length", "cache-control"):
@@ -209,7 +207,7 @@ def test_head_and_methods(client: httpx.Client, path: str) -> None:
     ],
 )
 def test_log_line(client: httpx.Client, gateway: Any, path: str, route: str) -> None:
-    """The line of a request has its route's template."""
+    """The log line of a request has the template of its route."""
     request_id = f"repos-{len(path)}"
     client.get(path, headers={"X-Request-ID": request_id})
     line = gateway.event("request.finished", request_id=request_id)
@@ -217,14 +215,14 @@ def test_log_line(client: httpx.Client, gateway: Any, path: str, route: str) -> 
     assert "secret-name" not in json.dumps(line)
 
 
-def test_the_clients_address_goes_on(client: httpx.Client, double: Any) -> None:
-    """The address of the connection, and not what a client claims in a header."""
+def test_the_clients_address_is_sent_on(client: httpx.Client, double: Any) -> None:
+    """The receiver gets the address of the connection, not one that a client put into a header."""
     client.get(REPOS, headers={"X-Forwarded-For": "203.0.113.9"})
     assert double.call().metadata["x-forwarded-for"] == "127.0.0.1"
 
 
 def test_an_address_is_sent_without_its_port(double: Any, start: Any) -> None:
-    """Of a socket for IPv6 and IPv4 alike, too: one address that can be read."""
+    """The address is sent without port, also from a socket for IPv6 and IPv4."""
     program = start(f"--receiver=grpc://127.0.0.1:{double.port}", "--addr=:0")
     port = program.address.rpartition(":")[2]
     with httpx.Client(trust_env=False, headers={"Authorization": "Bearer x"}) as client:

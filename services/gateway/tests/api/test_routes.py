@@ -1,6 +1,4 @@
-"""Every route of the real program, against a double of the receiver."""
-
-from __future__ import annotations
+"""Every route of the real program in front of a double of the receiver."""
 
 import http.client
 import json
@@ -24,7 +22,7 @@ NAMES = st.text(min_size=1).filter(lambda text: len(text.encode()) <= 255)
 
 
 def problem(response: httpx.Response, status: int) -> dict[str, Any]:
-    """Check what all problems have; the problem."""
+    """Check what all problems have; return the problem."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     found: dict[str, Any] = response.json()
@@ -55,14 +53,14 @@ def test_push(client: httpx.Client, double: Any, golden_run: Any, golden_stored:
 
 
 def test_push_duplicate(client: httpx.Client, double: Any, golden_run: Any) -> None:
-    """A push that changed nothing is a 200."""
+    """A push that changed nothing is answered with 200."""
     double.push = double.answers(ingest_service_pb2.PushRunResponse(id=7, duplicate=True))
     response = client.post("/api/v1/metrics", json=golden_run)
     assert (response.status_code, response.json()) == (200, {"id": 7, "duplicate": True})
 
 
 def test_push_documented(client: httpx.Client, double: Any, documented_run: Any) -> None:
-    """The documented body is enough; each POST of it gets a UUID of its own."""
+    """The documented body is enough; each POST of it gets a new UUID."""
     for _ in range(2):
         assert client.post("/api/v1/metrics", json=documented_run).status_code == 201
     runs = [double.call().request.run for _ in range(2)]
@@ -72,7 +70,7 @@ def test_push_documented(client: httpx.Client, double: Any, documented_run: Any)
 
 
 def test_push_needs_its_run_id(client: httpx.Client, double: Any, documented_run: Any) -> None:
-    """Without ``run_id``, which may be empty, it is refused by name."""
+    """A body without ``run_id``, which may be empty, is refused by name."""
     del documented_run["run_id"]
     found = problem(client.post("/api/v1/metrics", json=documented_run), 400)
     assert found["errors"] == [{"field": "run_id", "reason": "is required"}]
@@ -82,7 +80,7 @@ def test_push_needs_its_run_id(client: httpx.Client, double: Any, documented_run
 
 
 def test_push_bad_fields(client: httpx.Client, double: Any, golden_run: Any) -> None:
-    """Bad fields that the gateway sees are listed; the receiver is not called."""
+    """Bad fields that the gateway finds are listed; the receiver is not called."""
     del golden_run["payload"]["containers"][0]["cpu_cores"]["p95"]
     golden_run["revision"] = 2**63
     found = problem(client.post("/api/v1/metrics", json=golden_run), 400)
@@ -96,7 +94,7 @@ def test_push_bad_fields(client: httpx.Client, double: Any, golden_run: Any) -> 
 def test_push_bad_fields_of_the_receiver(
     client: httpx.Client, double: Any, golden_run: Any
 ) -> None:
-    """Bad fields that the receiver sees are listed in the names of the JSON."""
+    """Bad fields that the receiver finds are listed with their names in the JSON."""
     double.push = double.fails(
         grpc.StatusCode.INVALID_ARGUMENT,
         "run.scope.organization: empty",
@@ -113,8 +111,8 @@ def test_push_bad_fields_of_the_receiver(
     assert "run.scope" not in found["detail"]
 
 
-def test_nul_is_handed_on(client: httpx.Client, double: Any, golden_run: Any) -> None:
-    """NUL in a text arrives as it is: the receiver refuses it with all other bad texts."""
+def test_nul_is_sent_on(client: httpx.Client, double: Any, golden_run: Any) -> None:
+    """NUL in a text is sent to the receiver, which refuses it with all other bad texts."""
     golden_run["runner_name"] = "a\0b"
     client.post("/api/v1/metrics", json=golden_run)
     assert double.call().request.run.runner_name == "a\0b"
@@ -126,7 +124,7 @@ def test_nul_is_handed_on(client: httpx.Client, double: Any, golden_run: Any) ->
     ids=lambda body: body[:10].decode(errors="backslashreplace"),
 )
 def test_malformed_bodies(client: httpx.Client, double: Any, content: bytes) -> None:
-    """Bodies that are no JSON object are 400s."""
+    """Bodies that are not a JSON object are answered with 400."""
     headers = {"Content-Type": "application/json"}
     for path in ("/api/v1/metrics", "/api/v1/token"):
         problem(client.post(path, content=content, headers=headers), 400)
@@ -145,7 +143,7 @@ def test_malformed_bodies(client: httpx.Client, double: Any, content: bytes) -> 
     ids=str,
 )
 def test_media_types(client: httpx.Client, headers: dict[str, str]) -> None:
-    """Only JSON in UTF-8 is taken, not compressed; 415 says what would be."""
+    """Only uncompressed JSON in UTF-8 is accepted; 415 names it."""
     response = client.post("/api/v1/token", content=json.dumps(SCOPE), headers=headers)
     problem(response, 415)
     assert response.headers["accept"] == "application/json"
@@ -155,7 +153,7 @@ def test_media_types(client: httpx.Client, headers: dict[str, str]) -> None:
     "content_type", ["application/json; charset=utf-8", 'Application/JSON;charset="UTF-8"']
 )
 def test_charset_utf_8(client: httpx.Client, content_type: str) -> None:
-    """UTF-8 may be declared, in any case, quoted or not."""
+    """UTF-8 may be declared in any case, quoted or not."""
     response = client.post(
         "/api/v1/token", content=json.dumps(SCOPE), headers={"Content-Type": content_type}
     )
@@ -165,7 +163,7 @@ def test_charset_utf_8(client: httpx.Client, content_type: str) -> None:
 @pytest.mark.parametrize("size", [200_001, 5_000_000, 30_000_000])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 def test_oversized(gateway: Any, double: Any, size: int, chunked: bool) -> None:
-    """A body over the limit is a 413, with a declared length and without."""
+    """A body over the limit is answered with 413, with a declared length and without."""
     body = b" " * size
     connection = http.client.HTTPConnection(gateway.address, timeout=20)
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
@@ -184,7 +182,7 @@ def test_oversized(gateway: Any, double: Any, size: int, chunked: bool) -> None:
 
 
 def test_oversized_then_usable(client: httpx.Client, double: Any) -> None:
-    """After a moderately oversized body, read to its end, the connection serves on."""
+    """After a body slightly over the limit, read to its end, the connection still serves."""
     for _ in range(3):
         headers = {"Content-Type": "application/json"}
         response = client.post("/api/v1/metrics", content=b" " * 2_000_000, headers=headers)
@@ -193,7 +191,7 @@ def test_oversized_then_usable(client: httpx.Client, double: Any) -> None:
 
 
 def test_body_at_the_limit(client: httpx.Client, double: Any, golden_run: Any) -> None:
-    """A body of exactly the limit is taken."""
+    """A body of exactly the limit is accepted."""
     body = json.dumps(golden_run).encode()
     body += b" " * (200_000 - len(body))
     response = client.post(
@@ -206,7 +204,7 @@ def test_body_at_the_limit(client: httpx.Client, double: Any, golden_run: Any) -
 
 
 def test_token(client: httpx.Client, double: Any) -> None:
-    """A minted token is answered alone, and not to be cached."""
+    """The answer is the minted token, and must not be cached."""
     response = client.post("/api/v1/token", json=SCOPE)
     assert (response.status_code, response.text) == (200, f'{{"token":"{"ab" * 32}"}}')
     assert response.headers["cache-control"] == "no-store"
@@ -215,7 +213,7 @@ def test_token(client: httpx.Client, double: Any) -> None:
 
 
 def test_expiring_token(client: httpx.Client, double: Any) -> None:
-    """An expiry is handed on and answered."""
+    """An expiry is sent to the receiver and answered."""
     answer = token_service_pb2.CreatePushTokenResponse(token="x.1798761600")
     answer.expires_at.FromSeconds(1798761600)
     double.token = double.answers(answer)
@@ -228,7 +226,7 @@ def test_expiring_token(client: httpx.Client, double: Any) -> None:
 
 
 def test_no_runs(client: httpx.Client, double: Any) -> None:
-    """No runs are an empty array, with an ETag and without Link."""
+    """Without runs the answer is an empty array, with an ETag and without Link."""
     response = client.get(RUNS)
     assert (response.status_code, response.text) == (200, "[]")
     assert response.headers["content-type"] == "application/json"
@@ -266,7 +264,7 @@ def test_runs(client: httpx.Client, double: Any, golden_run: Any, golden_stored:
 def test_forms_of_a_repository(
     client: httpx.Client, double: Any, path: str, repository: str
 ) -> None:
-    """All documented forms of a repository reach the receiver, which knows them as one."""
+    """All documented forms of a repository reach the receiver, which treats them as one."""
     assert client.get(f"/api/v1/metrics/repo/{path}/ci.yml/build").status_code == 200
     scope = double.call().request.scope
     assert scope == run_pb2.Scope(**{**SCOPE, "repository": repository})
@@ -277,7 +275,7 @@ def test_forms_of_a_repository(
 def test_any_names(
     double: Any, connection: http.client.HTTPConnection, names: Any, with_owner: bool
 ) -> None:
-    """Any names in the path arrive as exactly these names."""
+    """Any names in the path reach the receiver unchanged."""
     organization, repository, workflow, job = names
     parts = [organization, *(["owner"] if with_owner else []), repository, workflow, job]
     path = "/".join(quote(part, safe="") for part in parts)
@@ -296,7 +294,7 @@ def test_any_names(
 
 @pytest.fixture
 def connection(gateway: Any) -> Any:
-    """A connection that sends paths exactly as given."""
+    """Return a connection that sends paths as they are given."""
     connection = http.client.HTTPConnection(gateway.address, timeout=20)
     yield connection
     connection.close()
@@ -309,7 +307,7 @@ def connection(gateway: Any) -> Any:
 def test_bad_paths(
     connection: http.client.HTTPConnection, double: Any, part: str, status: int
 ) -> None:
-    """A part that cannot be decoded is a 400; an empty one is no such path."""
+    """A part that cannot be decoded is answered with 400, an empty one with 404."""
     headers = {"Authorization": f"Bearer {TOKEN}"}
     connection.request("GET", f"/api/v1/metrics/repo/o/r/{part}/j", headers=headers)
     response = connection.getresponse()
@@ -345,7 +343,7 @@ def test_bad_parameters(client: httpx.Client, double: Any) -> None:
 
 
 def test_all_that_is_wrong_at_once(client: httpx.Client, double: Any) -> None:
-    """What is wrong in path and query is named in one answer, whatever the kind of fault."""
+    """One answer lists everything that is wrong in path and query."""
     path = RUNS.replace("/build", "/%zz").replace("/ci.yml", "/%2E%2E")
     found = problem(client.get(f"{path}?limits=1&limit=0&before=x&state=all&state=all"), 400)
     fields = {error["field"] for error in found["errors"]}
@@ -356,7 +354,7 @@ def test_all_that_is_wrong_at_once(client: httpx.Client, double: Any) -> None:
 
 
 def test_parameters_the_receiver_refuses(client: httpx.Client, double: Any) -> None:
-    """Values that only the receiver refuses are told by the names of the parameters."""
+    """Values that only the receiver refuses are listed with the names of the parameters."""
 
     async def refuse(request: Any, context: Any) -> Any:
         await double.fails(
@@ -371,7 +369,7 @@ def test_parameters_the_receiver_refuses(client: httpx.Client, double: Any) -> N
 
 
 def test_link(client: httpx.Client, double: Any) -> None:
-    """More runs are linked, the other parameters kept; following the link asks for them."""
+    """If there are more runs there is a Link with the other parameters unchanged; it works."""
     double.listing = double.streams([], next_before_id=41)
     path = "/api/v1/metrics/repo/my-org/my-org/my-repo/a%2Fb/build"
     response = client.get(path, params={"limit": "2", "before": "99", "run_id": "a b+c"})
@@ -398,14 +396,14 @@ def test_link(client: httpx.Client, double: Any) -> None:
     ],
 )
 def test_if_none_match(client: httpx.Client, double: Any, sent: str, status: int) -> None:
-    """What the client has already is not sent again."""
+    """An answer that the client has already is 304."""
     response = client.get(RUNS, headers={"If-None-Match": sent})
     assert (response.status_code, response.text) == (status, "[]" if status == 200 else "")
     assert response.headers["etag"] == '"etag-1"'
 
 
 def test_not_modified_ends_the_call(client: httpx.Client, double: Any, golden_stored: Any) -> None:
-    """A 304 cancels what the receiver would still stream."""
+    """A 304 cancels the rest of the receiver's stream."""
     double.listing = double.streams([[golden_stored]], then=double.hang)
     assert client.get(RUNS, headers={"If-None-Match": '"etag-1"'}).status_code == 304
     assert double.cancelled.wait(20)
@@ -423,7 +421,7 @@ def test_health(gateway: Any, double: Any, headers: dict[str, str]) -> None:
 
 
 def test_head(client: httpx.Client, double: Any, golden_stored: Any) -> None:
-    """HEAD answers as GET does, without a body, and ends the call."""
+    """HEAD has the headers of GET without a body, and ends the call."""
     double.listing = double.streams([[golden_stored]], next_before_id=3, then=double.hang)
     response = client.head(RUNS)
     assert (response.status_code, response.content) == (200, b"")
@@ -446,7 +444,7 @@ def test_head(client: httpx.Client, double: Any, golden_stored: Any) -> None:
     ],
 )
 def test_methods(client: httpx.Client, method: str, path: str, allow: str) -> None:
-    """Other methods are 405s that say which there are."""
+    """Other methods are answered with 405 and the list of methods."""
     response = client.request(method, path)
     problem(response, 405)
     assert response.headers["allow"] == allow
@@ -454,7 +452,7 @@ def test_methods(client: httpx.Client, method: str, path: str, allow: str) -> No
 
 @pytest.mark.parametrize("path", ["/", "/api", "/api/v2/metrics", f"{RUNS}/more/parts", "/%zz"])
 def test_unknown_paths(client: httpx.Client, path: str) -> None:
-    """What is not there is a 404."""
+    """Unknown paths are answered with 404."""
     problem(client.get(path), 404)
 
 
@@ -473,7 +471,7 @@ def test_without_bearer(
     method: str,
     path: str,
 ) -> None:
-    """Without a bearer, before anything else is looked at: 401, and how to send one."""
+    """Without a bearer nothing else is checked: 401, and how to send one."""
     headers = {} if authorization is None else {"Authorization": authorization}
     connection.request(method, f"{path}?bad=1", body=b"{", headers=headers)
     response = connection.getresponse()
@@ -490,7 +488,7 @@ def test_without_bearer(
 def test_not_of_a_push_tokens_form(
     connection: http.client.HTTPConnection, double: Any, bearer: str
 ) -> None:
-    """What cannot be a push token is a 401 before size, content type and syntax of the body."""
+    """A bearer that cannot be a push token is answered with 401, before size, type and syntax."""
     for body, media in (
         (b" " * 200_001, "application/json"),
         (b"{}", "text/plain"),
@@ -509,14 +507,14 @@ def test_not_of_a_push_tokens_form(
 def test_of_a_push_tokens_form(
     client: httpx.Client, double: Any, documented_run: Any, expiry: str
 ) -> None:
-    """A push token is handed on as it is, expiry and all."""
+    """A push token is sent on unchanged, with its expiry."""
     headers = {"Authorization": f"bearer {TOKEN}{expiry}"}
     assert client.post("/api/v1/metrics", json=documented_run, headers=headers).status_code == 201
     assert double.call().metadata["authorization"] == f"Bearer {TOKEN}{expiry}"
 
 
 def test_two_bearers(gateway: Any, double: Any) -> None:
-    """Two bearers are as good as none: nobody may guess which one counts."""
+    """Two bearers are answered as none: it is unclear which one counts."""
     headers = [("Authorization", "Bearer a"), ("Authorization", "Bearer b")]
     response = httpx.get(f"{gateway.url}{RUNS}", headers=headers, trust_env=False)
     problem(response, 401)
@@ -524,8 +522,8 @@ def test_two_bearers(gateway: Any, double: Any) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer  "])
-def test_bearer_is_handed_on(gateway: Any, double: Any, scheme: str) -> None:
-    """The token arrives byte for byte, whatever the case of the scheme."""
+def test_bearer_is_sent_on(gateway: Any, double: Any, scheme: str) -> None:
+    """The token is sent on byte for byte, whatever the case of the scheme."""
     headers = {"Authorization": f"{scheme} !#~ {TOKEN}"}
     httpx.get(f"{gateway.url}{RUNS}", headers=headers, trust_env=False)
     assert double.call().metadata["authorization"] == f"Bearer !#~ {TOKEN}"
@@ -550,7 +548,7 @@ STATUSES = [
 def test_statuses(
     client: httpx.Client, double: Any, golden_run: Any, code: grpc.StatusCode, status: int
 ) -> None:
-    """What the receiver answers to any call becomes the same problem."""
+    """A status of the receiver becomes the same problem for every call."""
     failing = double.fails(code, "text of the receiver")
     double.push = double.token = failing
 
@@ -571,7 +569,7 @@ def test_statuses(
 
 
 def test_busy(client: httpx.Client, double: Any, golden_run: Any) -> None:
-    """A receiver that is busy is a 429 with its own hint when to come back."""
+    """A busy receiver is answered with 429 and its own Retry-After."""
     double.push = double.fails(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after_seconds=2.5)
     response = client.post("/api/v1/metrics", json=golden_run)
     problem(response, 429)
@@ -579,13 +577,13 @@ def test_busy(client: httpx.Client, double: Any, golden_run: Any) -> None:
 
 
 def test_too_large_for_the_receiver(client: httpx.Client, double: Any, golden_run: Any) -> None:
-    """A push the receiver finds too large is a 413."""
+    """A push that is too large for the receiver is answered with 413."""
     double.push = double.fails(grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max")
     problem(client.post("/api/v1/metrics", json=golden_run), 413)
 
 
 def test_defect_of_the_receiver_is_logged(client: httpx.Client, gateway: Any, double: Any) -> None:
-    """What the client is not told stands in the log, under the same request id."""
+    """The log has what the client does not see, under the same request id."""
     double.token = double.fails(grpc.StatusCode.INTERNAL, "a disk is on fire")
     response = client.post("/api/v1/token", json=SCOPE, headers={"X-Request-ID": "on-fire-1"})
     assert "fire" not in response.json()["detail"]
@@ -595,7 +593,7 @@ def test_defect_of_the_receiver_is_logged(client: httpx.Client, gateway: Any, do
 
 @pytest.mark.parametrize("given_id", ["a", "A.b_c-9", "x" * 64])
 def test_request_id_kept(client: httpx.Client, double: Any, given_id: str) -> None:
-    """A sane request id is kept, in the answer and on to the receiver."""
+    """A valid request id is kept in the answer and sent to the receiver."""
     response = client.get(RUNS, headers={"X-Request-ID": given_id})
     assert response.headers["x-request-id"] == given_id
     assert double.call().metadata["x-request-id"] == given_id
@@ -603,7 +601,7 @@ def test_request_id_kept(client: httpx.Client, double: Any, given_id: str) -> No
 
 @pytest.mark.parametrize("given_id", ["", "x" * 65, "a b", "a\u00e4", '"', "a,b"])
 def test_request_id_replaced(client: httpx.Client, double: Any, given_id: str) -> None:
-    """Any other is replaced by a fresh one."""
+    """An invalid request id is replaced by a new one."""
     response = client.get(RUNS, headers={b"X-Request-ID": given_id.encode("latin-1")})
     assert UUID(response.headers["x-request-id"]).version == 4
     assert double.call().metadata["x-request-id"] == response.headers["x-request-id"]
@@ -623,7 +621,7 @@ def test_request_id_replaced(client: httpx.Client, double: Any, given_id: str) -
     ],
 )
 def test_log_line(client: httpx.Client, gateway: Any, path: str, route: str, status: int) -> None:
-    """Each request is one line with its route's template, not with its path."""
+    """Each request is one log line with the template of its route, not its path."""
     request_id = f"line-{abs(hash(path))}"
     began = time.monotonic()
     client.get(path, headers={"X-Request-ID": request_id})

@@ -1,6 +1,4 @@
-"""Listings while they run: slow, broken, abandoned; and a receiver that comes and goes."""
-
-from __future__ import annotations
+"""Listings while they run: slow, broken, aborted; and a receiver that restarts."""
 
 import http.client
 import json
@@ -22,7 +20,7 @@ HEADERS = {"Authorization": f"Bearer {TOKEN}", "Accept-Encoding": "identity"}
 
 
 def test_slow_stream(client: httpx.Client, double: Any, golden_stored: Any) -> None:
-    """Pages are passed on as they come, not when all are there."""
+    """Each page is sent when it arrives."""
     open_gate, gate = double.gate()
     double.listing = double.streams([[golden_stored]], then=gate)
     with client.stream("GET", RUNS) as response:
@@ -39,7 +37,7 @@ def test_slow_stream(client: httpx.Client, double: Any, golden_stored: Any) -> N
 def test_broken_after_a_page(
     client: httpx.Client, gateway: Any, double: Any, golden_stored: Any, code: grpc.StatusCode
 ) -> None:
-    """A stream that fails after its first page is a broken transfer, never a whole array."""
+    """A stream that fails after its first page breaks the transfer; the array is never complete."""
     double.listing = double.streams([[golden_stored]], then=double.fails(code, "lost"))
     request_id = f"broken-{code.name}"
     with client.stream("GET", RUNS, headers={"X-Request-ID": request_id}) as response:
@@ -55,7 +53,7 @@ def test_broken_after_a_page(
 
 
 def test_broken_before_a_page(client: httpx.Client, double: Any) -> None:
-    """A stream that fails before its first page is a problem, though it had a header."""
+    """A stream that fails before its first page becomes a problem, even after its header."""
     double.listing = double.streams([], then=double.fails(grpc.StatusCode.UNAVAILABLE))
     response = client.get(RUNS)
     assert response.status_code == 503
@@ -75,7 +73,7 @@ def test_header_missing(client: httpx.Client, double: Any) -> None:
 
 
 def test_client_leaves(gateway: Any, double: Any, golden_stored: Any) -> None:
-    """A client that leaves in the middle ends the call to the receiver."""
+    """A client that disconnects in the middle ends the call to the receiver."""
     double.listing = double.streams([[golden_stored]], then=double.hang)
     with (
         httpx.Client(trust_env=False, headers=HEADERS) as client,
@@ -89,7 +87,7 @@ def test_client_leaves(gateway: Any, double: Any, golden_stored: Any) -> None:
 
 
 def test_client_leaves_before_the_answer(gateway: Any, double: Any) -> None:
-    """A client that leaves while the receiver still thinks ends the call too."""
+    """A client that disconnects before the answer ends the call as well."""
     double.listing = double.streams([], then=double.hang)
     host, _, port = gateway.address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
@@ -130,7 +128,7 @@ def test_http_1_0(gateway: Any, double: Any, golden_run: Any, golden_stored: Any
 
 
 def test_http_1_0_head(gateway: Any, double: Any, golden_stored: Any) -> None:
-    """HEAD by HTTP/1.0 says the length that GET has, and nothing of chunks."""
+    """HEAD over HTTP/1.0 has the length of GET and no chunks."""
     double.listing = double.streams([[golden_stored]] * 3)
     host, _, port = gateway.address.rpartition(":")
     lengths = []
@@ -149,7 +147,7 @@ def test_http_1_0_head(gateway: Any, double: Any, golden_stored: Any) -> None:
 
 
 def test_http_1_0_broken(gateway: Any, double: Any, golden_stored: Any) -> None:
-    """An HTTP/1.0 client could not tell a broken array from a whole one: it gets a problem."""
+    """An HTTP/1.0 client gets a problem: it could not recognise an incomplete array."""
     failing = double.fails(grpc.StatusCode.UNAVAILABLE)
     double.listing = double.streams([[golden_stored]], then=failing)
     host, _, port = gateway.address.rpartition(":")
@@ -162,7 +160,7 @@ def test_http_1_0_broken(gateway: Any, double: Any, golden_stored: Any) -> None:
 
 
 def test_reader_that_stops(gateway: Any, double: Any, golden_stored: Any) -> None:
-    """While a client does not read, the gateway does not fetch everything into memory."""
+    """While a client does not read, the gateway does not load the whole listing into memory."""
     sent = 0
 
     async def endless(request: Any, context: Any) -> Any:
@@ -192,7 +190,7 @@ def test_reader_that_stops(gateway: Any, double: Any, golden_stored: Any) -> Non
 
 
 def test_receiver_restarts(start: Any, own_double: Any) -> None:
-    """While the receiver is away calls are 503s at once; when it is back they work again."""
+    """While the receiver is away calls are 503 at once; when it is back they work."""
     program = start(f"--receiver=grpc://127.0.0.1:{own_double.port}")
     headers = {"Authorization": f"Bearer {TOKEN}"}
     with httpx.Client(base_url=program.url, headers=headers, timeout=20, trust_env=False) as client:
@@ -212,7 +210,7 @@ def test_receiver_restarts(start: Any, own_double: Any) -> None:
 
 
 def peak_bytes(program: Any) -> int:
-    """The most memory that the program had so far."""
+    """Return the peak memory of the program."""
     status = Path(f"/proc/{program.process.pid}/status").read_text()
     (found,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
     return int(found) * 1024
@@ -221,7 +219,7 @@ def peak_bytes(program: Any) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
 def test_ten_thousand_runs(start: Any, own_double: Any, golden_stored: Any, coding: str) -> None:
-    """While 10 000 runs, 100 MB, go to a slow reader the gateway stays as small as it was."""
+    """While 10 000 runs, 100 MB, go to a slow reader the memory of the gateway does not grow."""
     golden_stored.run.labels.update({f"key-{n}": "\u00e4" * 127 for n in range(30)})
     page = run_service_pb2.ListRunsResponse(page={"runs": [golden_stored] * 100})
 
@@ -258,8 +256,9 @@ def test_ten_thousand_runs(start: Any, own_double: Any, golden_stored: Any, codi
 def test_receiver_dies_in_the_middle(
     start: Any, own_double: Any, golden_stored: Any, coding: str
 ) -> None:
-    """A receiver that is gone in the middle breaks the transfer; the next request is a 503, and
-    when it is back all is as before."""
+    """A receiver that dies in the middle breaks the transfer; the next request is 503, and
+    requests work when it is back.
+    """
     program = start(f"--receiver=grpc://127.0.0.1:{own_double.port}")
     own_double.listing = own_double.streams([[golden_stored]], then=own_double.hang)
     headers = HEADERS | {"Accept-Encoding": coding}

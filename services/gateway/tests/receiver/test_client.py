@@ -1,6 +1,4 @@
-"""The client of the receiver by itself: deadlines and connections."""
-
-from __future__ import annotations
+"""The client of the receiver: deadlines and connections."""
 
 import asyncio
 from typing import Any
@@ -11,7 +9,8 @@ from rig.proxy import Fault, Proxy
 from runmeter.gateway.errors import ReceiverError
 from runmeter.gateway.model import Caller, RunQuery
 from runmeter.gateway.receiver.client import Backend, Timeouts
-from runmeter.gateway.schemas.api import Scope, TokenBody
+from runmeter.gateway.schemas.api import Scope
+from runmeter.v1 import token_service_pb2
 
 SCOPE = Scope(organization="o", repository="r", workflow="w", job="j")
 CALLER = Caller("Bearer x", "id-1")
@@ -32,8 +31,7 @@ def code_of(double: Any, timeouts: Timeouts, use: Any) -> str:
 
 
 async def mint(backend: Backend) -> None:
-    body = TokenBody(organization="o", repository="r", workflow="w", job="j")
-    await backend.create_push_token(body, CALLER)
+    await backend.create_push_token(token_service_pb2.CreatePushTokenRequest(), CALLER)
 
 
 async def read_all(backend: Backend) -> None:
@@ -50,27 +48,27 @@ def test_deadline_of_a_call(own_double: Any) -> None:
 
 
 def test_deadline_of_the_first_page(own_double: Any) -> None:
-    """A listing must begin as quickly as any call answers."""
+    """The first page of a listing has the deadline of a call."""
     own_double.listing = own_double.streams([], then=own_double.hang)
     assert code_of(own_double, Timeouts(0.2, 60), read_all) == "DEADLINE_EXCEEDED"
     assert own_double.cancelled.wait(20)
 
 
 def test_deadline_of_a_stream(own_double: Any, golden_stored: Any) -> None:
-    """A listing that never ends is ended."""
+    """A listing without end is ended at its deadline."""
     own_double.listing = own_double.streams([[golden_stored]], then=own_double.hang)
     assert code_of(own_double, Timeouts(60, 0.5), read_all) == "DEADLINE_EXCEEDED"
 
 
-def test_nobody_listens(own_double: Any) -> None:
+def test_no_receiver(own_double: Any) -> None:
     """Without a receiver a call fails at once as UNAVAILABLE."""
     own_double.stop()
     assert code_of(own_double, Timeouts(), mint) == "UNAVAILABLE"
     own_double.start()
 
 
-def test_connecting_takes_its_time(own_double: Any) -> None:
-    """A receiver that is far away is reached by the first call."""
+def test_a_slow_connection(own_double: Any) -> None:
+    """A receiver with a slow connection is reached by the first call."""
 
     async def call(proxy: Proxy) -> None:
         backend = Backend(proxy.address, Timeouts())
@@ -83,8 +81,8 @@ def test_connecting_takes_its_time(own_double: Any) -> None:
         assert proxy.seen == [Fault.DELAY]
 
 
-def test_a_receiver_that_falls_silent(own_double: Any) -> None:
-    """One that is gone without closing its connections is given up, and found where it is now."""
+def test_a_receiver_that_vanished(own_double: Any) -> None:
+    """A receiver that vanished without closing its connections is dropped and found again."""
 
     async def call(proxy: Proxy) -> list[str]:
         backend, codes = Backend(proxy.address, Timeouts(2, 60)), ["OK"]

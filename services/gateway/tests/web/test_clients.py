@@ -1,6 +1,4 @@
-"""Whose request it is, behind proxies that are trusted and proxies that are not."""
-
-from __future__ import annotations
+"""The address of a client, with trusted proxies and without."""
 
 from ipaddress import ip_address, ip_network
 from time import process_time
@@ -53,14 +51,15 @@ PROXIES = Proxies(parse_networks("10.0.0.0/8,fd00::/8"))
 def test_client(
     peer: str | None, x_forwarded_for: list[str], forwarded: list[str], client: str | None
 ) -> None:
-    """The client is the rightmost address that is no trusted proxy."""
+    """The client is the rightmost address that is not a trusted proxy."""
     assert PROXIES.client(peer, x_forwarded_for, forwarded) == client
 
 
 @given(st.text(), st.text(), st.sampled_from(["192.0.2.1", "2001:db8::1", "10.0.0.1"]))
 def test_what_an_untrusted_peer_says(one: str, other: str, appended: str) -> None:
-    """Whatever a client sends: without trusted proxies it is its own address, behind one what
-    that appended."""
+    """Headers of a client change nothing: without trusted proxies it is its own address, behind
+    one the address that the proxy added.
+    """
     assert Proxies().client("192.0.2.7", [one], [other]) == "192.0.2.7"
     if not appended.startswith("10."):
         assert PROXIES.client("10.0.0.1", [one, appended], []) == appended
@@ -74,7 +73,7 @@ def test_any_headers(x_forwarded_for: list[str], forwarded: list[str]) -> None:
 
 @pytest.mark.parametrize("part", ['"\\', '"\\"', '"', ";for=", '";for="', ",", " ;", "for= "])
 def test_headers_cost_little(part: str) -> None:
-    """No header of the allowed size costs more than a moment of the processor."""
+    """No header of the allowed size takes noticeable time."""
     value = part * (16_384 // len(part))
     before = process_time()
     assert PROXIES.client("10.0.0.1", [value], []) == "10.0.0.1"
@@ -83,7 +82,7 @@ def test_headers_cost_little(part: str) -> None:
 
 
 def test_client_key() -> None:
-    """Clients are told apart by address, of IPv6 by the /64."""
+    """Clients are distinguished by address, IPv6 ones by their /64."""
     assert client_key("192.0.2.1") != client_key("192.0.2.2")
     assert client_key("2001:db8::1") == client_key("2001:db8::ffff:1") == "2001:db8::/64"
     assert client_key("2001:db8:0:1::1") != client_key("2001:db8::1")
@@ -92,7 +91,7 @@ def test_client_key() -> None:
 
 
 def test_forwarded_reaches_log_and_receiver(start: Any, own_double: Any) -> None:
-    """What a trusted proxy says is the client of the log line and of the call."""
+    """The address from a trusted proxy is the client in the log and in the call."""
     program = start(
         f"--receiver=grpc://127.0.0.1:{own_double.port}",
         "--trusted-proxies=127.0.0.0/8",
@@ -110,7 +109,7 @@ def test_forwarded_reaches_log_and_receiver(start: Any, own_double: Any) -> None
 
 
 def test_forwarded_is_not_believed(client: httpx.Client, gateway: Any, double: Any) -> None:
-    """Without trusted proxies the client is who connects, whatever it says."""
+    """Without trusted proxies the client is the peer, whatever its headers say."""
     headers = {"X-Forwarded-For": "192.0.2.7", "Forwarded": "for=192.0.2.7", "X-Request-ID": "lies"}
     assert client.get(RUNS, headers=headers).status_code == 200
     assert double.call().metadata["x-forwarded-for"] == "127.0.0.1"

@@ -1,6 +1,4 @@
-"""Listings compressed where a client asks for it."""
-
-from __future__ import annotations
+"""Compressed listings."""
 
 import gzip
 import http.client
@@ -48,12 +46,12 @@ PLAIN = {"Accept-Encoding": "identity"}
     ],
 )
 def test_accepts_gzip(value: str, accepted: bool) -> None:
-    """gzip is used where it is asked for, and liked no less than nothing."""
+    """gzip is used if the client accepts it and does not prefer identity."""
     assert accepts_gzip([value]) is accepted
 
 
 def test_headers_add_up() -> None:
-    """Several headers are one list; none asks for nothing."""
+    """Several headers are one list; without any, no gzip."""
     assert accepts_gzip(["br", "gzip"])
     assert not accepts_gzip([])
 
@@ -66,7 +64,7 @@ def test_any_header(values: list[str]) -> None:
 
 @given(st.lists(st.binary(max_size=200), max_size=5))
 def test_each_part_can_be_read(parts: list[bytes]) -> None:
-    """What was returned so far holds all that came so far; with the last part it is whole."""
+    """The parts so far contain all data so far; with the last part the whole is complete."""
     coder, reader = Gzip(), zlib.decompressobj(31)
     for part in parts:
         assert reader.decompress(coder.part(part)) == part
@@ -76,7 +74,7 @@ def test_each_part_can_be_read(parts: list[bytes]) -> None:
 
 
 def test_listing(client: httpx.Client, double: Any, golden_stored: Any, golden_run: Any) -> None:
-    """The same array, a fraction of the bytes; each variant has its tag."""
+    """The same array in a fraction of the bytes; each variant has its own ETag."""
     double.listing = double.streams([[golden_stored] * 100] * 3)
     with client.stream("GET", RUNS, headers=GZIP) as coded:
         sent = b"".join(coded.iter_raw())
@@ -91,7 +89,7 @@ def test_listing(client: httpx.Client, double: Any, golden_stored: Any, golden_r
 
 
 def test_known_variants(client: httpx.Client) -> None:
-    """A client that has this variant need not get it again; another variant is another answer."""
+    """A client that has this variant gets 304; with another variant it gets the answer."""
     for coding, own, other in (
         (GZIP, '"etag-1-gzip"', '"etag-1"'),
         (PLAIN, '"etag-1"', '"etag-1-gzip"'),
@@ -104,13 +102,13 @@ def test_known_variants(client: httpx.Client) -> None:
 
 
 def test_empty_listing(client: httpx.Client) -> None:
-    """An empty array is coded as well."""
+    """An empty array is compressed as well."""
     answer = client.get(RUNS, headers=GZIP)
     assert (answer.headers["content-encoding"], answer.text) == ("gzip", "[]")
 
 
 def test_problems_are_plain(client: httpx.Client, double: Any) -> None:
-    """What cannot be listed is a problem that everyone can read."""
+    """Problems are not compressed."""
     double.listing = double.streams([], then=double.fails(grpc.StatusCode.UNAVAILABLE))
     with client.stream("GET", RUNS, headers=GZIP) as answer:
         assert json.loads(b"".join(answer.iter_raw()))["status"] == 503
@@ -118,7 +116,7 @@ def test_problems_are_plain(client: httpx.Client, double: Any) -> None:
 
 
 def test_head(client: httpx.Client, double: Any, golden_stored: Any) -> None:
-    """HEAD tells of the variant that GET would answer."""
+    """HEAD has the headers of the variant of GET."""
     double.listing = double.streams([[golden_stored]])
     answer = client.head(RUNS, headers=GZIP)
     assert (answer.headers["content-encoding"], answer.content) == ("gzip", b"")
@@ -126,7 +124,7 @@ def test_head(client: httpx.Client, double: Any, golden_stored: Any) -> None:
 
 
 def test_pages_come_one_by_one(client: httpx.Client, double: Any, golden_stored: Any) -> None:
-    """A page can be read before the next one is there."""
+    """A page can be read before the next one arrives."""
     open_gate, gate = double.gate()
     double.listing = double.streams([[golden_stored]], then=gate)
     reader = zlib.decompressobj(31)
@@ -143,7 +141,7 @@ def test_pages_come_one_by_one(client: httpx.Client, double: Any, golden_stored:
 
 
 def test_broken_listing(client: httpx.Client, double: Any, golden_stored: Any) -> None:
-    """A stream that fails is a broken transfer, and what came of it no whole gzip."""
+    """A stream that fails breaks the transfer, and the gzip is incomplete."""
     then = double.fails(grpc.StatusCode.UNAVAILABLE)
     double.listing = double.streams([[golden_stored]], then=then)
     reader = zlib.decompressobj(31)
@@ -157,7 +155,7 @@ def test_broken_listing(client: httpx.Client, double: Any, golden_stored: Any) -
 
 
 def test_http_1_0(gateway: Any, double: Any, golden_run: Any, golden_stored: Any) -> None:
-    """An HTTP/1.0 client may ask for gzip, too, and gets it with its length."""
+    """An HTTP/1.0 client may accept gzip and gets it with its length."""
     double.listing = double.streams([[golden_stored]] * 3)
     host, _, port = gateway.address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:

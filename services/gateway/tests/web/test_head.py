@@ -1,6 +1,4 @@
-"""Requests that two programs may read differently: refused, so that none hides in another."""
-
-from __future__ import annotations
+"""Requests that two programs may read differently are refused (request smuggling)."""
 
 import re
 import socket
@@ -82,7 +80,7 @@ def _answers(address: str, request: bytes) -> bytes:
     ids=lambda value: str(value.removeprefix(HEAD)[:50]),
 )
 def test_nothing_hides(gateway: Any, request_bytes: bytes) -> None:
-    """One problem with a request id is the whole answer, and the connection ends."""
+    """The whole answer is one problem with a request id, and the connection ends."""
     received = _answers(gateway.address, request_bytes)
     assert received.startswith(b"HTTP/1.1 400 "), received
     assert received.count(b"HTTP/1.1 ") == 1
@@ -109,12 +107,12 @@ def test_nothing_hides(gateway: Any, request_bytes: bytes) -> None:
     ],
 )
 def test_what_is_allowed(gateway: Any, request_bytes: bytes) -> None:
-    """What the standard allows is answered."""
+    """Requests that the standard allows are answered."""
     assert _answers(gateway.address, request_bytes).startswith(b"HTTP/1.1 200 ")
 
 
 def test_two_request_ids(gateway: Any) -> None:
-    """Of two ids neither is taken: the answer has one of its own."""
+    """Of two ids neither is used: the answer has a new one."""
     head = b"GET /health HTTP/1.1\r\nHost: h\r\nX-Request-ID: one\r\nX-Request-ID: two\r\n"
     received = _answers(gateway.address, head + b"Connection: close\r\n\r\n")
     assert received.startswith(b"HTTP/1.1 200 ")

@@ -1,6 +1,4 @@
-"""What browsers are told: security headers on every answer, and which origins may read it."""
-
-from __future__ import annotations
+"""Headers for browsers: security headers on every answer, and CORS."""
 
 import time
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ PREFLIGHT = {"Access-Control-Request-Method": "GET"}
 
 @pytest.fixture
 def shared(start: Any, own_double: Any) -> Iterator[httpx.Client]:
-    """A client of a gateway that lets two origins read."""
+    """A client of a gateway that allows two origins."""
     program = start(
         f"--receiver=grpc://127.0.0.1:{own_double.port}",
         f"--cors-origin={ORIGIN},http://localhost:3000",
@@ -29,7 +27,7 @@ def shared(start: Any, own_double: Any) -> Iterator[httpx.Client]:
 
 
 def cors(response: httpx.Response) -> dict[str, str]:
-    """The headers about other origins."""
+    """Return the CORS headers."""
     return {k: v for k, v in response.headers.items() if k.startswith("access-control-")}
 
 
@@ -46,7 +44,7 @@ def cors(response: httpx.Response) -> dict[str, str]:
     ],
 )
 def test_security_headers(client: httpx.Client, method: str, path: str) -> None:
-    """Every answer, of whatever status, has the security headers; none is about TLS."""
+    """Every answer of any status has the security headers; without TLS there is no HSTS."""
     headers = client.request(method, path, headers={"Origin": ORIGIN} | PREFLIGHT).headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
@@ -57,7 +55,7 @@ def test_security_headers(client: httpx.Client, method: str, path: str) -> None:
 
 
 def test_streamed_answers_have_them(client: httpx.Client, double: Any, golden_stored: Any) -> None:
-    """A streamed answer has the security headers, too."""
+    """A streamed answer has the security headers."""
     double.listing = double.streams([[golden_stored]] * 2)
     headers = client.get(RUNS).headers
     assert headers["transfer-encoding"] == "chunked"
@@ -71,7 +69,7 @@ def test_streamed_answers_have_them(client: httpx.Client, double: Any, golden_st
     [("GET", "/health"), ("HEAD", RUNS), ("POST", "/api/v1/token"), ("GET", "/nowhere")],
 )
 def test_date(client: httpx.Client, method: str, path: str) -> None:
-    """Every answer has the one date it was made at (RFC 9110, 6.6.1)."""
+    """Every answer has one Date (RFC 9110, 6.6.1)."""
     before = time.time()
     (date,) = client.request(method, path).headers.get_list("date")
     assert date.endswith(" GMT")
@@ -79,13 +77,13 @@ def test_date(client: httpx.Client, method: str, path: str) -> None:
 
 
 def test_date_of_operators_pages(gateway: Any) -> None:
-    """The pages for operators have it, too."""
+    """The pages for operators have one as well."""
     answer = httpx.get(f"{gateway.ops_url}/healthz", trust_env=False)
     assert answer.headers["date"].endswith(" GMT")
 
 
 def test_no_origins(client: httpx.Client) -> None:
-    """Without --cors-origin nothing is said of origins, and OPTIONS is no method."""
+    """Without --cors-origin there are no CORS headers, and OPTIONS is 405."""
     for path in (RUNS, "/health", "/nowhere"):
         response = client.get(path, headers={"Origin": ORIGIN})
         assert cors(response) == {}
@@ -96,7 +94,7 @@ def test_no_origins(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("origin", [ORIGIN, "http://localhost:3000"])
 def test_preflight(shared: httpx.Client, origin: str) -> None:
-    """A browser that asks first is told what it may send; no token is needed for that."""
+    """A preflight request is answered without a token."""
     del shared.headers["authorization"]
     response = shared.options(RUNS, headers={"Origin": origin} | PREFLIGHT)
     assert (response.status_code, response.content) == (204, b"")
@@ -110,7 +108,7 @@ def test_preflight(shared: httpx.Client, origin: str) -> None:
 
 @pytest.mark.parametrize("path", [RUNS, "/nowhere", f"{RUNS}?bad=1"])
 def test_origin_may_read(shared: httpx.Client, path: str) -> None:
-    """Answers and problems alike may be read by the origin, and by no other."""
+    """An allowed origin may read answers and problems; another may not."""
     allowed = shared.get(path, headers={"Origin": ORIGIN})
     assert cors(allowed) == {
         "access-control-allow-origin": ORIGIN,
@@ -126,7 +124,7 @@ def test_origin_may_read(shared: httpx.Client, path: str) -> None:
 
 
 def test_preflight_of_another_origin(shared: httpx.Client) -> None:
-    """Another origin's preflight, and OPTIONS that is none, are what they were: 405."""
+    """A preflight of another origin, and another OPTIONS, is 405."""
     for headers in ({"Origin": "https://evil.example"} | PREFLIGHT, {"Origin": ORIGIN}):
         response = shared.options(RUNS, headers=headers)
         assert response.status_code == 405

@@ -1,6 +1,4 @@
-"""What one client may take: requests a second, requests and connections at once, and time."""
-
-from __future__ import annotations
+"""Limits of one client: requests per second, requests and connections at once, and time."""
 
 import asyncio
 import itertools
@@ -32,7 +30,7 @@ WAIT_SECONDS = 20.0
 
 
 def problem(response: httpx.Response, status: int) -> str:
-    """Check a refusal; what it says."""
+    """Check a refusal; return its detail."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     assert int(response.headers["retry-after"]) >= 1
@@ -41,7 +39,7 @@ def problem(response: httpx.Response, status: int) -> str:
 
 
 def client_of(address: str) -> dict[str, str]:
-    """Headers of another client, as a trusted proxy sends them."""
+    """Return headers of another client, as a trusted proxy sends them."""
     return HEADERS | {"X-Forwarded-For": address}
 
 
@@ -49,7 +47,7 @@ def client_of(address: str) -> dict[str, str]:
 
 
 def test_rate(start: Any, own_double: Any) -> None:
-    """Beyond its rate a client gets 429 and when to come back; others, and /health, do not."""
+    """Beyond its rate a client gets 429 and Retry-After; others, and /health, do not."""
     program = start(
         f"--receiver=grpc://127.0.0.1:{own_double.port}",
         "--rate-limit=1",
@@ -72,7 +70,7 @@ def test_rate(start: Any, own_double: Any) -> None:
 
 
 def test_rate_of_everything(start: Any) -> None:
-    """What is no route, and what is refused at once, counts as well."""
+    """Unknown routes and refused requests are counted as well."""
     program = start("--rate-limit=1")
     with httpx.Client(base_url=program.url, trust_env=False) as client:
         assert [client.get("/nowhere").status_code for _ in range(2)] == [404, 404]
@@ -80,7 +78,7 @@ def test_rate_of_everything(start: Any) -> None:
 
 
 def test_rates_of_many_clients() -> None:
-    """Clients beyond the greatest number take no more memory, and no thread."""
+    """Clients beyond the maximum take no more memory, and no thread."""
     script = """if True:
         import resource, threading
         from runmeter.gateway.web.limits import CLIENTS_MAX, Rates
@@ -101,7 +99,7 @@ def test_rates_of_many_clients() -> None:
 
 
 def test_a_client_is_not_forgotten_by_asking() -> None:
-    """Who asks all the time stays known, however many others come."""
+    """A client that asks all the time is not forgotten, however many others come."""
     rates = Rates(1, clients_max=10)
     found = []
     for number in range(100):
@@ -115,8 +113,9 @@ def test_a_client_is_not_forgotten_by_asking() -> None:
 
 
 def test_requests_at_once(start: Any, own_double: Any) -> None:
-    """One client may have half of what may be answered at once, all together all of it; what
-    waits for its turn elsewhere is told so, and afterwards all is as before."""
+    """One client may have half of the requests at once, all together all; open ones end in
+    order.
+    """
     program = start(
         f"--receiver=grpc://127.0.0.1:{own_double.port}",
         "--max-requests=4",
@@ -149,7 +148,7 @@ def test_requests_at_once(start: Any, own_double: Any) -> None:
 
 
 def test_connections_at_once(start: Any, own_double: Any) -> None:
-    """A new connection takes the place of one that waits; where all are busy it gets 503."""
+    """A new connection replaces one that waits; if all are busy it gets 503."""
     program = start(f"--receiver=grpc://127.0.0.1:{own_double.port}", "--max-connections=3")
     own_double.listing = own_double.streams([], then=own_double.hang)
     host, _, port = program.address.rpartition(":")
@@ -195,7 +194,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 async def served(
     name: str, timeouts: Timeouts, target: str = "127.0.0.1:1", body_seconds: float = 30.0
 ) -> AsyncIterator[Callable[[], Awaitable[Connection]]]:
-    """Serve with short timeouts; what opens a connection."""
+    """Serve with short timeouts; yield what opens a connection."""
     sock = listen(Address("127.0.0.1", 0), "--addr")
     edge = Edge(timeouts=timeouts)
     app = create_app(Backend(target), BodyLimits(1_000_000, body_seconds), edge, name=name)
@@ -208,7 +207,7 @@ async def served(
 
 
 async def trickle(writer: asyncio.StreamWriter, part: bytes) -> None:
-    """Send a little now and then, until nobody takes it any more."""
+    """Send small parts until the connection is closed."""
     while not writer.is_closing():
         writer.write(part)
         try:
@@ -219,7 +218,7 @@ async def trickle(writer: asyncio.StreamWriter, part: bytes) -> None:
 
 
 def answer(timeouts: Timeouts, name: str, head: bytes, part: bytes, seconds: float = 30.0) -> Any:
-    """What a client gets that sends ``head``, and then ``part`` for ever; and that it ends."""
+    """Return the answer to a client that sends ``head`` and then ``part`` without end."""
 
     async def exchange() -> tuple[int, Any]:
         async with served(name, timeouts, body_seconds=seconds) as connect:
@@ -241,7 +240,7 @@ def answer(timeouts: Timeouts, name: str, head: bytes, part: bytes, seconds: flo
 
 
 def test_head_that_never_ends() -> None:
-    """Headers that trickle in are a 408, however busy the client looks."""
+    """Headers that arrive too slowly are answered with 408."""
     head = b"GET /health HTTP/1.1\r\nHost: h\r\n"
     status, body = answer(Timeouts(head_seconds=0.3), "slow-head", head, b"X: y\r\n")
     assert (status, body["status"]) == (408, 408)
@@ -250,7 +249,7 @@ def test_head_that_never_ends() -> None:
 
 @pytest.mark.parametrize("path", ["/api/v1/token", "/health"])
 def test_body_that_trickles(path: str) -> None:
-    """A body that trickles in is a 408, of a route that wants one and of one that does not."""
+    """A body that arrives too slowly is 408, on a route with a body and on one without."""
     method = "GET" if path == "/health" else "POST"
     head = f"{method} {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer x\r\n"
     head += "Content-Type: application/json"
@@ -261,8 +260,8 @@ def test_body_that_trickles(path: str) -> None:
     assert "body" in body["detail"]
 
 
-def test_body_that_nobody_wants() -> None:
-    """A client that goes on sending after its answer is cut off."""
+def test_body_after_its_answer() -> None:
+    """A client that keeps sending after its answer is cut off."""
     head = b"POST /api/v1/token HTTP/1.1\r\nHost: h\r\nContent-Length: 900000\r\n\r\n"
     status, _ = answer(Timeouts(drain_seconds=0.3), "slow-drain", head, b" ")
     assert status == 401
@@ -283,7 +282,7 @@ def test_idle_connection() -> None:
 
 
 def test_reader_that_stops(own_double: Any, golden_stored: Any) -> None:
-    """A client that takes nothing of its answer any more is cut off, and the query ends."""
+    """A client that stops reading its answer is cut off, and the query ends."""
     cancelled = own_double.cancelled
 
     async def endless(request: Any, context: Any) -> Any:

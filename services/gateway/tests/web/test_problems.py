@@ -1,6 +1,4 @@
-"""Every error in terms of HTTP."""
-
-from __future__ import annotations
+"""Every error as an HTTP answer."""
 
 import inspect
 import json
@@ -45,7 +43,7 @@ OWN = [
 
 @pytest.mark.parametrize("code", list(grpc.StatusCode), ids=lambda code: code.name)
 def test_every_grpc_code(code: grpc.StatusCode) -> None:
-    """Each gRPC code has its status; what is not foreseen is a 500."""
+    """Each gRPC code has its status; unknown ones are 500."""
     assert outcome_of(ReceiverError(code.name, "")).status == EXPECTED.get(code.name, 500)
 
 
@@ -77,26 +75,26 @@ def test_no_own_error_is_forgotten() -> None:
     ids=lambda cls: cls.__name__,
 )
 def test_every_error_of_the_http_layer(kind: type[SanicException]) -> None:
-    """Whatever Sanic raises has a status that is named here."""
+    """Every exception of Sanic has a status of the table."""
     error = kind.__new__(kind)
     SanicException.__init__(error, "text")
     assert outcome_of(error).status in KINDS
 
 
 def test_client_gone() -> None:
-    """A client that left is not an error of the server."""
+    """A client that disconnected is not an error of the server."""
     assert outcome_of(RequestCancelled()).status == 499
 
 
 def test_unknown_errors_say_nothing() -> None:
-    """A defect is a 500 without its text."""
+    """A defect is 500 without its text."""
     outcome = outcome_of(ZeroDivisionError(SECRET))
     assert (outcome.status, outcome.detail) == (500, None)
 
 
 @pytest.mark.parametrize("code", list(grpc.StatusCode), ids=lambda code: code.name)
-def test_texts_of_grpc_itself_are_not_told(code: grpc.StatusCode) -> None:
-    """Only codes that the receiver itself answers for keep their text."""
+def test_texts_of_grpc_itself_are_not_sent(code: grpc.StatusCode) -> None:
+    """Only texts that the receiver writes are sent to clients, not those of gRPC."""
     body = problem_response(outcome_of(ReceiverError(code.name, SECRET)), "id").body or b""
     told = code.name in (
         "INVALID_ARGUMENT",
@@ -125,7 +123,7 @@ def test_field_violations() -> None:
 
 
 def test_texts_are_bounded() -> None:
-    """What a stranger has sent comes back cut: a key of a mebibyte is no answer."""
+    """Input of a client is cut in answers: a key of a mebibyte is not repeated."""
     error = errors.InvalidRequest("x" * 2000, FieldError("k" * 2**20, "r" * 1001))
     found = json.loads(problem_response(outcome_of(error), "id-1").body or b"")
     (bad,) = found["errors"]
@@ -151,7 +149,7 @@ def test_retry_after(code: str, seconds: float | None, expected: str | None) -> 
 
 
 def test_too_large_for_the_receiver() -> None:
-    """RESOURCE_EXHAUSTED about the size of a push is a 413, without Retry-After."""
+    """RESOURCE_EXHAUSTED because of the size of a push is 413 without Retry-After."""
     outcome = outcome_of(ReceiverError("RESOURCE_EXHAUSTED", SECRET, too_large=True))
     assert (outcome.status, dict(outcome.headers)) == (413, {})
 
@@ -163,12 +161,12 @@ def test_allow_is_in_order() -> None:
 
 
 def test_busy_http_layer() -> None:
-    """503 says when to come back, whoever found out."""
+    """503 has Retry-After, also from Sanic."""
     assert outcome_of(ServiceUnavailable("x")).headers == {"Retry-After": "1"}
 
 
 def test_unauthenticated_asks_for_a_bearer() -> None:
-    """401 says how to authenticate, whoever found out."""
+    """401 has WWW-Authenticate, also from the receiver."""
     for error in (
         errors.MissingBearer(),
         errors.NoPushToken(),

@@ -32,13 +32,13 @@ class Proxies:
         if address is None or not is_in(address, self._trusted):
             return peer if address is None else str(address)
         found = {
-            self._behind(address, entries)
+            self._client_of(address, entries)
             for entries in (_split(x_forwarded_for), list(_for_of(forwarded)))
             if entries
         }
         return str(found.pop() if len(found) == 1 else address)
 
-    def _behind(self, proxy: IPAddress, entries: list[str]) -> IPAddress:
+    def _client_of(self, proxy: IPAddress, entries: list[str]) -> IPAddress:
         """Walk from a trusted proxy to the client."""
         current = proxy
         for entry in reversed(entries):

@@ -17,7 +17,7 @@ from runmeter.gateway.web.request import GatewayRequest
 CLIENTS_MAX = 50_000
 """About 10 MiB. Beyond it the clients whose last request is oldest are forgotten."""
 BURST = 2
-"""A client may send the requests of so many seconds at once."""
+"""A client may send the requests of this many seconds at once."""
 _ROUNDING_SECONDS = 1e-6
 
 OPEN_PATH = "/health"

@@ -1,6 +1,7 @@
 """Keep Sanic and structlog from importing what the gateway never uses: a fifth of a start.
 
-That is WebSockets, HTML pages for errors, certificates for development, coloured tracebacks.
+That is WebSockets, HTML pages for errors and folders, certificates for development, and coloured
+tracebacks.
 """
 
 import sys
@@ -9,17 +10,20 @@ from types import ModuleType
 ABSENT = ("aioquic", "rich", "trustme")
 """Optional: Sanic and structlog work without them."""
 REPLACED = {
-    "sanic.pages.error": "ErrorPage",
-    "sanic.server.protocols.websocket_protocol": "WebSocketProtocol",
+    "sanic.pages.directory_page": ("DirectoryPage", "FileInfo"),
+    "sanic.pages.error": ("ErrorPage",),
+    "sanic.server.protocols.websocket_protocol": ("WebSocketProtocol",),
+    "sanic.server.websockets.impl": ("ConnectionClosed", "WebsocketImplProtocol"),
 }
-"""Modules of Sanic, and the one name that Sanic imports from each."""
+"""Modules of Sanic, and the names that Sanic imports from each."""
 
 
 def leave_out() -> None:
     """Put empty modules in their place; call this before Sanic and structlog are imported."""
     for name in ABSENT:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type] # None: cannot be imported
-    for name, attribute in REPLACED.items():
+    for name, attributes in REPLACED.items():
         module = ModuleType(name)
-        setattr(module, attribute, type(attribute, (), {}))
+        for attribute in attributes:
+            setattr(module, attribute, type(attribute, (Exception,), {}))
         sys.modules.setdefault(name, module)
