@@ -40,7 +40,7 @@ def main() -> None:
         summary,
         own_pid=os.getpid(),
         clock=read_process_clock,
-        exact=exact,
+        cgroups=exact,
     )
     sampler.start(0)
     for number in range(1, count + 1):

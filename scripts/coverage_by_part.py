@@ -29,7 +29,6 @@ PARTS = {
     "summary": ("services/collector/src/runmeter/collector/summary/summary.py",),
     "tokens": ("services/receiver/src/runmeter/receiver/tokens.py",),
     "wire": (
-        "services/collector/src/runmeter/collector/push/wire.py",
         "services/receiver/src/runmeter/receiver/wire/",
         "services/gateway/src/runmeter/gateway/receiver/",
     ),

@@ -15,8 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COLLECTOR = ROOT / "services" / "collector"
 SOURCES = (COLLECTOR / "src", ROOT / "libs" / "procfs" / "src")
-DISTRIBUTIONS = ("structlog", "tenacity")
-COMPILED = {"runmeter/collector/push/transport_grpc.py", "runmeter/collector/push/wire.py"}
+DISTRIBUTIONS = ("tenacity",)
+COMPILED = {"runmeter/collector/push/transport_grpc.py"}
 SHEBANG = b"#!/usr/bin/env python3\n"
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 

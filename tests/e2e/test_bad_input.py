@@ -270,8 +270,8 @@ def test_the_port_of_the_gateway_is_not_the_receivers(stack: Stack, beside: Stag
     code, collector = pushing(beside, f"grpc://{authority}", FORM, "--shutdown-timeout=25s")
     assert code == 3
     assert collector.event("run.kept")["reason"] == (
-        f"{authority} answers HTTP/1: a gateway takes {stack.gateway.url}/api/v1/metrics; "
-        "the receiver's gRPC port is another"
+        f"{authority} answers HTTP/1: for the gateway use {stack.gateway.url}/api/v1/metrics; "
+        "for the receiver use its gRPC port"
     )
     assert collector.events("push.retrying") == []
     assert len(kept(beside)) == 1

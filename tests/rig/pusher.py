@@ -1,5 +1,6 @@
 """The collector's pusher as a program of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,23 +10,24 @@ from typing import Any
 
 def start_pusher(
     token: str,
-    *flags: str,
+    *,
     program: tuple[str, str] = ("-m", "runmeter.collector.push"),
     deadline_seconds: float = 20.0,
-    **settings: Any,
+    pass_fds: tuple[int, ...] = (),
+    **order: Any,
 ) -> subprocess.Popen[str]:
-    """Start it with a budget for the push, and the token where nobody sees it."""
+    """Start it with an order: to push one run, unless it says otherwise."""
     descriptor = os.memfd_create("token", 0)
     os.write(descriptor, token.encode())
     os.lseek(descriptor, 0, os.SEEK_SET)
-    command = [
-        sys.executable, "-I", *program, f"--token-fd={descriptor}",
-        f"--deadline-ns={monotonic_ns() + round(deadline_seconds * 1e9)}", *flags,
-    ]  # fmt: skip
-    fds = (descriptor, *settings.pop("pass_fds", ()))
+    deadline_ns = monotonic_ns() + round(deadline_seconds * 1e9)
+    order = {"task": "run", "token_fd": descriptor, "deadline_ns": deadline_ns, **order}
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=fds,
-        **settings,
-    )  # fmt: skip
+        [sys.executable, "-I", *program, json.dumps(order)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        pass_fds=(descriptor, *pass_fds),
+    )
     os.close(descriptor)
     return process

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import settings
 
-from runmeter.procfs import CgroupV1, CgroupV2, ProcFS
+from runmeter.procfs import ProcFS
 
 RECORDINGS = Path(__file__).with_name("recordings")
 
@@ -30,16 +30,10 @@ class Recording(NamedTuple):
             str(self.folder / "proc"), self.origin["page_size"], self.origin["ticks_per_second"]
         )
 
-    @property
-    def cgroup_v1(self) -> CgroupV1:
-        """The reader of the v1 hierarchies."""
-        return CgroupV1(str(self.folder / "cgroup"))
-
-    @property
-    def cgroup_v2(self) -> CgroupV2:
-        """The reader of the v2 hierarchy, wherever it is mounted."""
-        unified = self.folder / "cgroup" / "unified"
-        return CgroupV2(str(unified if unified.is_dir() else unified.parent))
+    def cgroup_file(self, path: str, name: str) -> bytes:
+        """Return the content of a cgroup's file; ``name`` may begin with a v1 hierarchy."""
+        hierarchy, _, file = name.rpartition("/")
+        return (self.folder / "cgroup" / hierarchy / path.strip("/") / file).read_bytes()
 
 
 def read_recording(name: str) -> Recording:

@@ -20,7 +20,6 @@ SEEDS = {
     "parse_proc_status": b"Name:\ta\nState:\tS (sleeping)\nTgid:\t7\nPPid:\t1\n"
     b"Uid:\t0\t1\t2\t3\nGid:\t0\t1\t2\t3\nNSpid:\t7\t1\nVmHWM:\t      8 kB\nVmRSS:\t   4 kB\n"
     b"RssAnon:\t  1 kB\nThreads:\t1\nSigIgn:\t0000000000010000\n",
-    "parse_proc_comm": b"a\n",
     "parse_argv0": b"/bin/a\0--secret\0",
     "parse_proc_cgroup": b"4:cpu,cpuacct:/a:b\n1:name=systemd:/\n0::/a (deleted)\n",
     "parse_proc_mountinfo": b"36 35 98:0 /a\\040b /m rw,noatime shared:1 - ext4 /dev/x rw\n",
@@ -28,19 +27,14 @@ SEEDS = {
     "parse_meminfo": b"MemTotal:  4 kB\nMemFree:  2 kB\nMemAvailable:   3 kB\n",
     "parse_loadavg": b"0.00 0.25 1.50 1/84 6157\n",
     "parse_cpu_stat_v2": b"usage_usec 3\nuser_usec 2\nsystem_usec 1\nnr_periods 0\n",
-    "parse_cpu_max": b"max 100000\n",
     "parse_memory_current": b"4096\n",
     "parse_memory_peak": b"4096\n",
-    "parse_memory_max": b"max\n",
     "parse_memory_stat_v2": b"anon 1\nfile 2\nshmem 3\nactive_file 4\ninactive_file 5\n",
     "parse_memory_events": b"low 0\nhigh 0\nmax 3\noom 1\noom_kill 1\n",
-    "parse_pressure": b"some avg10=0.00 avg60=0.10 avg300=0.00 total=5\n"
-    b"full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
     "parse_cpuacct_usage": b"12\n",
     "parse_cpu_stat_v1": b"nr_periods 0\nnr_throttled 0\nthrottled_time 0\n",
     "parse_memory_usage_in_bytes": b"4096\n",
     "parse_memory_max_usage_in_bytes": b"4096\n",
-    "parse_memory_limit_in_bytes": b"9223372036854771712\n",
     "parse_memory_stat_v1": b"total_cache 1\ntotal_rss 2\ntotal_active_file 3\n"
     b"total_inactive_file 4\n",
     "parse_memory_oom_control": b"oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
@@ -134,10 +128,8 @@ NUMBERS = [
     ("parse_loadavg", b"/84 "),
     ("parse_loadavg", b" 6157\n"),
     ("parse_cpu_stat_v2", b" 3\n"),
-    ("parse_cpu_max", b" 100000\n"),
     ("parse_memory_current", b"4096\n"),
     ("parse_memory_events", b"oom_kill 1\n"),
-    ("parse_pressure", b"=5\n"),
     ("parse_cpuacct_usage", b"12\n"),
     ("parse_memory_stat_v1", b"total_rss 2\n"),
     ("parse_memory_oom_control", b"oom_kill 1\n"),

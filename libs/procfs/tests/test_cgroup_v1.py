@@ -11,7 +11,6 @@ from runmeter.procfs import (
     ParseError,
     parse_cpu_stat_v1,
     parse_cpuacct_usage,
-    parse_memory_limit_in_bytes,
     parse_memory_max_usage_in_bytes,
     parse_memory_oom_control,
     parse_memory_stat_v1,
@@ -28,7 +27,6 @@ def test_single_values(value: int) -> None:
     assert parse_cpuacct_usage(raw) == value
     assert parse_memory_usage_in_bytes(raw) == value
     assert parse_memory_max_usage_in_bytes(raw) == value
-    assert parse_memory_limit_in_bytes(raw) == value
 
 
 @given(st.tuples(COUNTS, COUNTS, COUNTS, COUNTS))

@@ -5,21 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runmeter.procfs import (
-    CpuMax,
     CpuStatV2,
     MemoryEvents,
     MemoryStatV2,
     ParseError,
-    Pressure,
-    PressureLine,
-    parse_cpu_max,
     parse_cpu_stat_v2,
     parse_memory_current,
     parse_memory_events,
-    parse_memory_max,
     parse_memory_peak,
     parse_memory_stat_v2,
-    parse_pressure,
 )
 
 COUNTS = st.integers(0, 2**64 - 1)
@@ -31,22 +25,6 @@ def test_single_values(value: int) -> None:
     raw = b"%d\n" % value
     assert parse_memory_current(raw) == value
     assert parse_memory_peak(raw) == value
-    assert parse_memory_max(raw) == value
-
-
-def test_no_limit() -> None:
-    """The word max is no limit, where a limit may stand and nowhere else."""
-    assert parse_memory_max(b"max\n") is None
-    assert parse_cpu_max(b"max 100000\n") == CpuMax(None, 100000)
-    for parse in (parse_memory_current, parse_memory_peak):
-        with pytest.raises(ParseError):
-            parse(b"max\n")
-
-
-@given(COUNTS, COUNTS)
-def test_cpu_max(quota: int, period: int) -> None:
-    """Quota and period come back."""
-    assert parse_cpu_max(b"%d %d\n" % (quota, period)) == CpuMax(quota, period)
 
 
 @given(st.lists(COUNTS, min_size=6, max_size=6), st.booleans())
@@ -84,39 +62,3 @@ def test_empty(parse: object) -> None:
     """A file without the keys every kernel writes is refused."""
     with pytest.raises(ParseError, match="missing"):
         parse(b"")  # type: ignore[operator]
-
-
-LINES = st.tuples(*[st.integers(0, 10000).map(lambda n: n / 100)] * 3, COUNTS)
-
-
-@given(some=st.none() | LINES, full=st.none() | LINES)
-def test_pressure(
-    some: tuple[float, float, float, int] | None, full: tuple[float, float, float, int] | None
-) -> None:
-    """Each line is optional, one of them is not."""
-    raw = b""
-    for name, line in ((b"some", some), (b"full", full)):
-        if line is not None:
-            raw += name + b" avg10=%.2f avg60=%.2f avg300=%.2f total=%d\n" % line
-    if some is full is None:
-        with pytest.raises(ParseError, match="neither"):
-            parse_pressure(raw)
-    else:
-        assert parse_pressure(raw) == Pressure(
-            PressureLine(*some) if some else None, PressureLine(*full) if full else None
-        )
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"some\n",
-        b"some avg10=0.00 avg60=0.00 total=0\n",
-        b"some avg60=0.00 avg10=0.00 avg300=0.00 total=0\n",
-        b"some avg10=0 avg60=0.00 avg300=0.00 total=0\n",
-    ],
-)
-def test_malformed_pressure(raw: bytes) -> None:
-    """Averages and total stand in a fixed order, averages with two decimals."""
-    with pytest.raises(ParseError):
-        parse_pressure(raw)

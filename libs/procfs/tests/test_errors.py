@@ -7,7 +7,6 @@ import pytest
 
 from runmeter.procfs import (
     DeniedError,
-    OutsideError,
     ParseError,
     ProcfsError,
     ReadError,
@@ -45,7 +44,6 @@ def test_errno_table(number: int, kind: type[ProcfsError]) -> None:
         ParseError("stat", "fields are missing"),
         VanishedError("/proc/7"),
         DeniedError("/proc/7"),
-        OutsideError("/../x"),
         ReadError("/proc/7", 5),
     ],
     ids=lambda error: type(error).__name__,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runmeter.procfs import ParseError
-from runmeter.procfs.fields import decimal, keyed, present, signed, single, single_or_max, unsigned
+from runmeter.procfs.fields import decimal, keyed, present, signed, single, unsigned
 
 
 @given(st.integers(0, 2**64 - 1))
@@ -37,14 +37,6 @@ def test_decimal_is_strict(text: bytes) -> None:
     """What float() would take beyond digits, a point, digits is refused."""
     with pytest.raises(ParseError):
         decimal(text, "f", "x")
-
-
-def test_single_or_max() -> None:
-    """The word max is no limit, and only in its exact form."""
-    assert single_or_max(b"max\n", "f") is None
-    assert single_or_max(b"0\n", "f") == 0
-    with pytest.raises(ParseError):
-        single_or_max(b"Max\n", "f")
 
 
 def test_keyed() -> None:

@@ -61,4 +61,4 @@ def test_all_is_complete_and_sorted() -> None:
     names = runmeter.procfs.__all__
     assert names == sorted(names)
     assert all(hasattr(runmeter.procfs, name) for name in names)
-    assert {"ProcFS", "CgroupV1", "CgroupV2", "ParseError", "decode_name"} <= set(names)
+    assert {"ProcFS", "ParseError", "decode_name"} <= set(names)

@@ -1,12 +1,13 @@
 """/proc/loadavg."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runmeter.procfs import Loadavg, ParseError, ProcFS, parse_loadavg
+from runmeter.procfs import Loadavg, ParseError, parse_loadavg
 
 LOADS = st.integers(0, 10**7).map(lambda hundredths: f"{hundredths // 100}.{hundredths % 100:02}")
 
@@ -29,12 +30,12 @@ def test_malformed(raw: bytes) -> None:
 
 def test_live() -> None:
     """A new process moves the last pid."""
-    procfs = ProcFS("/proc", 4096, 100)
-    before = procfs.loadavg()
+    file = Path("/proc/loadavg")
+    before = parse_loadavg(file.read_bytes())
     pid = os.fork()
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
-    after = procfs.loadavg()
+    after = parse_loadavg(file.read_bytes())
     assert after.last_pid != before.last_pid
     assert after.total > 0

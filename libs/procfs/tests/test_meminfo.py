@@ -1,12 +1,13 @@
 """/proc/meminfo."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runmeter.procfs import Meminfo, ParseError, ProcFS, parse_meminfo
+from runmeter.procfs import Meminfo, ParseError, parse_meminfo
 
 KEYS = ("MemTotal", "MemFree", "MemAvailable", "Buffers", "Cached", "SwapTotal", "SwapFree")
 
@@ -38,7 +39,7 @@ def test_malformed(raw: bytes) -> None:
 
 def test_live() -> None:
     """The size of this machine's memory is what the C library says, in kB."""
-    parsed = ProcFS("/proc", 4096, 100).meminfo()
+    parsed = parse_meminfo(Path("/proc/meminfo").read_bytes())
     pages = os.sysconf("SC_PHYS_PAGES")
     assert parsed.total_kb == pages * os.sysconf("SC_PAGE_SIZE") // 1024
     assert parsed.available_kb is not None

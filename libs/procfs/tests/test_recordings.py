@@ -13,12 +13,24 @@ from typing import Any
 import pytest
 
 from runmeter.procfs import (
-    CpuMax,
     CpuStatV1,
     MemoryOomControl,
     ProcFS,
     VanishedError,
     decode_name,
+    parse_cpu_stat_v1,
+    parse_cpu_stat_v2,
+    parse_cpuacct_usage,
+    parse_loadavg,
+    parse_meminfo,
+    parse_memory_current,
+    parse_memory_events,
+    parse_memory_max_usage_in_bytes,
+    parse_memory_oom_control,
+    parse_memory_peak,
+    parse_memory_stat_v1,
+    parse_memory_stat_v2,
+    parse_memory_usage_in_bytes,
 )
 
 Recorded = Callable[[str], Any]
@@ -41,8 +53,10 @@ def test_origin(recording: Any) -> None:
 
 def test_machine(recording: Any) -> None:
     """The files of the machine are read and make sense together."""
-    procfs = recording.procfs
-    stat, meminfo, load = procfs.stat(), procfs.meminfo(), procfs.loadavg()
+    proc = recording.folder / "proc"
+    stat = recording.procfs.stat()
+    meminfo = parse_meminfo((proc / "meminfo").read_bytes())
+    load = parse_loadavg((proc / "loadavg").read_bytes())
     assert stat.cpu_count == 2
     assert 0 < stat.cpu.busy < stat.cpu.total
     assert 0 < meminfo.available_kb < meminfo.total_kb  # available may be below free
@@ -50,7 +64,7 @@ def test_machine(recording: Any) -> None:
 
 
 def test_processes(recording: Any) -> None:
-    """Name, state and parent are those the processes were given, in all three files."""
+    """Name, state and parent are those the processes were given, in both files."""
     procfs = recording.procfs
     assert procfs.pids() == sorted(
         [*map(int, recording.expected), *([4299] if recording.folder.name == "vanished" else [])]
@@ -59,7 +73,7 @@ def test_processes(recording: Any) -> None:
         name = decode_name(bytes.fromhex(expected["comm_hex"]))
         stat, status = procfs.proc_stat(int(pid)), procfs.proc_status(int(pid))
         assert (stat.pid, status.tgid) == (int(pid), int(pid))
-        assert stat.comm == status.name == procfs.proc_comm(int(pid)) == name
+        assert stat.comm == status.name == name
         assert stat.state == status.state == expected["state"]
         assert stat.ppid == status.ppid == expected["ppid"]
         assert stat.num_threads == status.threads
@@ -103,19 +117,25 @@ def test_host(recorded: Recorded) -> None:
     for pid, expected in host.expected.items():
         assert path_of(procfs, int(pid), "memory") == expected["memory_path"]
         assert path_of(procfs, int(pid), "") == expected["unified_path"]
-    names = {procfs.proc_comm(int(pid)): int(pid) for pid in host.expected}
+    names = {procfs.proc_stat(int(pid)).comm: int(pid) for pid in host.expected}
     assert {") R 1 (", r"a\x0ab\n) S 2", r"\xff\xfe\x01\xc3(", "  x  "} <= set(names)
     busy = procfs.proc_stat(names["busy"])
     assert procfs.ticks_nanoseconds(busy.utime + busy.stime) >= 290_000_000
     assert procfs.pages_bytes(procfs.proc_statm(names["busy"]).resident) > 8 << 20
-    v1, path = host.cgroup_v1, "/runmeter-recording/job.service"
-    assert v1.cpuacct_usage(path) >= 290_000_000
-    assert v1.memory_max_usage_in_bytes(path) >= v1.memory_usage_in_bytes(path) > 8 << 20
-    assert v1.memory_limit_in_bytes(path) == 2**63 - host.origin["page_size"]
-    assert v1.memory_stat(path).total_rss > 8 << 20
-    assert v1.memory_oom_control(path) == MemoryOomControl(0, 0, 0)
-    assert v1.cpu_stat(path) == CpuStatV1(0, 0, 0)
-    unified = host.cgroup_v2.cpu_stat(path)
+
+    def read(name: str) -> bytes:
+        raw: bytes = host.cgroup_file("/runmeter-recording/job.service", name)
+        return raw
+
+    assert parse_cpuacct_usage(read("cpuacct/cpuacct.usage")) >= 290_000_000
+    used = parse_memory_usage_in_bytes(read("memory/memory.usage_in_bytes"))
+    peak = parse_memory_max_usage_in_bytes(read("memory/memory.max_usage_in_bytes"))
+    assert peak >= used > 8 << 20
+    assert parse_memory_stat_v1(read("memory/memory.stat")).total_rss > 8 << 20
+    control = parse_memory_oom_control(read("memory/memory.oom_control"))
+    assert control == MemoryOomControl(0, 0, 0)
+    assert parse_cpu_stat_v1(read("cpu/cpu.stat")) == CpuStatV1(0, 0, 0)
+    unified = parse_cpu_stat_v2(read("unified/cpu.stat"))
     assert unified.usage_usec >= 290_000
     assert unified.nr_throttled is None
 
@@ -124,7 +144,7 @@ def test_host(recorded: Recorded) -> None:
 def test_without_memory(recorded: Recorded, pid: str) -> None:
     """A kernel thread and a zombie have neither memory nor a command line."""
     procfs = recorded("host-v1").procfs
-    number = next(p for p in procfs.pids() if procfs.proc_comm(p) == pid)
+    number = next(p for p in procfs.pids() if procfs.proc_stat(p).comm == pid)
     status = procfs.proc_status(number)
     assert (status.vm_rss_kb, status.vm_hwm_kb, status.rss_anon_kb) == (None, None, None)
     assert set(procfs.proc_statm(number)) == {0}
@@ -151,7 +171,8 @@ def test_kubernetes_v1(recorded: Recorded, name: str) -> None:
     else:
         assert parent.startswith("/kubepods/burstable/pod")
         for container in ids:
-            assert pod.cgroup_v1.cpuacct_usage(f"{parent}/{container}") > 0
+            raw = pod.cgroup_file(f"{parent}/{container}", "cpuacct/cpuacct.usage")
+            assert parse_cpuacct_usage(raw) > 0
 
 
 @pytest.mark.parametrize(
@@ -185,21 +206,22 @@ def test_termination_log(recorded: Recorded, name: str, containers: set[str]) ->
 def test_v2(recorded: Recorded, name: str, paths: list[str]) -> None:
     """Paths of container runtimes on v2, and all counters of the first container."""
     recording = recorded(name)
-    procfs, v2 = recording.procfs, recording.cgroup_v2
+    procfs = recording.procfs
     found = [procfs.proc_cgroup(pid) for pid in procfs.pids()]
     assert all(len(groups) == 1 and groups[0].hierarchy_id == 0 for groups in found)
     assert all(wanted in groups[0].path for wanted, groups in zip(paths, found, strict=True))
     path = found[0][0].path
-    assert v2.cpu_stat(path) == (2500000, 2000000, 500000, 40, 4, 120000)
-    assert v2.cpu_max(path) == CpuMax(200000, 100000)
-    assert v2.memory_current(path) == 20971520
-    assert v2.memory_peak(path) == 31457280
-    assert v2.memory_max(path) == 1 << 30
-    assert v2.memory_stat(path).inactive_file == 6291456
-    assert v2.memory_events(path).oom_kill == 1
-    assert v2.memory_pressure(path).some.avg10 == 0.1
-    with pytest.raises(VanishedError):
-        v2.io_pressure(path)
+
+    def read(name: str) -> bytes:
+        raw: bytes = recording.cgroup_file(path, name)
+        return raw
+
+    used = (2500000, 2000000, 500000, 40, 4, 120000)
+    assert parse_cpu_stat_v2(read("cpu.stat")) == used
+    assert parse_memory_current(read("memory.current")) == 20971520
+    assert parse_memory_peak(read("memory.peak")) == 31457280
+    assert parse_memory_stat_v2(read("memory.stat")).inactive_file == 6291456
+    assert parse_memory_events(read("memory.events")).oom_kill == 1
 
 
 def test_removed_cgroup(recorded: Recorded) -> None:
@@ -212,15 +234,22 @@ def test_removed_cgroup(recorded: Recorded) -> None:
 def test_docker_v1(recorded: Recorded) -> None:
     """Docker with the cgroupfs driver, and all counters."""
     recording = recorded("docker-v1")
-    path, v1 = "/docker/" + "a1" * 32, recording.cgroup_v1
+    path = "/docker/" + "a1" * 32
     assert path_of(recording.procfs, 4201, "cpuacct") == path
-    assert v1.cpuacct_usage(path) == 2_500_000_000
-    assert v1.cpu_stat(path) == CpuStatV1(40, 4, 120_000_000)
-    assert v1.memory_usage_in_bytes(path) == 20971520
-    assert v1.memory_max_usage_in_bytes(path) == 31457280
-    assert v1.memory_limit_in_bytes(path) == 9223372036854771712
-    assert v1.memory_stat(path) == (8388608, 12582912, 2097152, 6291456)
-    assert v1.memory_oom_control(path) == MemoryOomControl(0, 0, 1)
+
+    def read(name: str) -> bytes:
+        raw: bytes = recording.cgroup_file(path, name)
+        return raw
+
+    assert parse_cpuacct_usage(read("cpuacct/cpuacct.usage")) == 2_500_000_000
+    assert parse_cpu_stat_v1(read("cpu/cpu.stat")) == CpuStatV1(40, 4, 120_000_000)
+    used = parse_memory_usage_in_bytes(read("memory/memory.usage_in_bytes"))
+    peak = parse_memory_max_usage_in_bytes(read("memory/memory.max_usage_in_bytes"))
+    assert (used, peak) == (20971520, 31457280)
+    totals = parse_memory_stat_v1(read("memory/memory.stat"))
+    assert totals == (8388608, 12582912, 2097152, 6291456)
+    control = parse_memory_oom_control(read("memory/memory.oom_control"))
+    assert control == MemoryOomControl(0, 0, 1)
 
 
 def test_large_pages(recorded: Recorded) -> None:
@@ -234,7 +263,7 @@ def test_vanished(recorded: Recorded) -> None:
     """A pid that is listed and gone raises VanishedError in every reader."""
     procfs = recorded("vanished").procfs
     assert 4299 in procfs.pids()
-    for name in ("stat", "statm", "status", "comm", "cgroup", "mountinfo", "argv0"):
+    for name in ("stat", "statm", "status", "cgroup", "mountinfo", "argv0"):
         with pytest.raises(VanishedError):
             getattr(procfs, f"proc_{name}")(4299)
 

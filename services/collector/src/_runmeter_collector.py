@@ -1,8 +1,8 @@
-"""Where the program ``collector`` begins: out of reach of what the job has set for its own Python.
+"""The start of the program ``collector``, independent of the job's own Python settings.
 
-PYTHONPATH may lead to an ``argparse.py``, or a package ``runmeter``, that is the job's; other
-variables change how an interpreter works. So nothing is imported here that a folder could replace
-(``os`` and ``sys`` are parts of the interpreter), and this module lies outside of ``runmeter``.
+PYTHONPATH may contain an ``argparse.py`` or a package ``runmeter`` of the job; other variables
+change how an interpreter works. So nothing is imported here that a folder could replace (``os``
+and ``sys`` are parts of the interpreter), and this module is outside of the package ``runmeter``.
 """
 
 import os
@@ -10,18 +10,21 @@ import sys
 
 
 def main() -> int:
-    """Run ``collector``; where the environment speaks to Python, in an interpreter that is deaf."""
+    """Run ``collector``.
+
+    If PYTHON* variables are set, restart with -E -P so that they have no effect.
+    """
     if not sys.flags.ignore_environment and any(name.startswith("PYTHON") for name in os.environ):
         try:
             os.execv(sys.executable, [sys.executable, "-E", "-P", __file__, *sys.argv[1:]])
         except OSError:
-            pass  # then as we are
+            pass  # go on with them
     from runmeter.collector.cli import main
 
     return main()
 
 
 if __name__ == "__main__":
-    # found by PYTHONPATH alone, we still are; behind all else
+    # so that it is found even if only PYTHONPATH led to it; last in the search
     sys.path.append(os.path.dirname(__file__))
     raise SystemExit(main())

@@ -64,9 +64,9 @@ def test_an_empty_spool_says_so(person: Person, receiver: Any, flags: tuple[str,
         assert json.loads(listed.stdout) == {"spool_dir": str(person.spool), "runs": []}
         assert json.loads(pushed.stdout) == {"spool_dir": str(person.spool), **empty}
     else:
-        assert listed.stdout == f"nothing lies in {person.spool}\n"
-        assert pushed.stdout == f"nothing waits in {person.spool}\n"
-    assert not person.exists()
+        assert listed.stdout == f"no run is in {person.spool}\n"
+        assert pushed.stdout == f"no run waits in {person.spool}\n"
+    assert not person.spool.exists()
 
 
 def test_what_waits_is_delivered_and_told(person: Person, receiver: Any) -> None:
@@ -86,7 +86,7 @@ def test_what_waits_is_delivered_and_told(person: Person, receiver: Any) -> None
     assert "interrupted  as id 7" in second
     assert count == "2 pushed"
     assert [receiver.pushes.get_nowait().authorization for _ in range(2)] == [f"Bearer {TOKEN}"] * 2
-    assert list(person.iterdir()) == []
+    assert list(person.spool.iterdir()) == []
 
 
 def test_it_is_told_what_was_not_delivered(person: Person, receiver: Any) -> None:
@@ -104,9 +104,9 @@ def test_it_is_told_what_was_not_delivered(person: Person, receiver: Any) -> Non
     listed = person("spool").stdout
     assert f"{IDS[0]} rejected: INVALID_ARGUMENT: payload.end_time" in listed
     receiver.answer = receiver.acknowledge
-    assert person("push", **variables).stdout == f"nothing waits in {person.spool}\n"
+    assert person("push", **variables).stdout == f"no run waits in {person.spool}\n"
     assert person("push", "--rejected", **variables).returncode == 0
-    assert not list(person.rglob("*.json"))
+    assert not list(person.spool.rglob("*.json"))
 
 
 def test_a_refused_token_is_told_of_by_the_list(person: Person, receiver: Any) -> None:
@@ -134,7 +134,7 @@ def test_a_refused_token_is_told_of_by_the_list(person: Person, receiver: Any) -
     assert [file.stat().st_mtime_ns for file in files[:2]] == times[:2]
     receiver.answer = receiver.acknowledge
     assert person("push", **variables).returncode == 0
-    assert list(person.iterdir()) == []
+    assert list(person.spool.iterdir()) == []
 
 
 def test_an_unreachable_receiver_keeps_everything(person: Person) -> None:
@@ -157,7 +157,7 @@ def test_the_list_shows_every_run(person: Person) -> None:
     damaged.write_text("{")
     evil = person.add(3, job="\x1b[31mred", payload="none")
     descriptor = lock(str(person.spool), IDS[1])
-    before = sorted(p.name for p in person.rglob("*"))
+    before = sorted(p.name for p in person.spool.rglob("*"))
     table, listed = person("spool"), person("spool", "--json")
     os.close(descriptor)
     assert (table.returncode, table.stderr, listed.returncode) == (0, "", 0)
@@ -172,7 +172,7 @@ def test_the_list_shows_every_run(person: Person) -> None:
     assert runs[IDS[0]]["start_time"] == person.run["payload"]["start_time"]
     assert runs[IDS[2]]["reason"].startswith("is not a run")
     assert runs[IDS[3]]["size_bytes"] == evil.stat().st_size
-    assert sorted(p.name for p in person.rglob("*")) == before
+    assert sorted(p.name for p in person.spool.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

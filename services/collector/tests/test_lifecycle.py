@@ -710,7 +710,7 @@ def test_an_end_that_is_lost_names_the_checkpoint(collectors: Collectors, receiv
     assert process.returncode == 3
     [kept] = [line for line in lines if line["event"] in ("run.kept", "run.lost")]
     assert kept["path"] == str(collectors.files[0])
-    assert kept["reason"].startswith("memory cannot take it: File too large; only its last ch")
+    assert kept["reason"].startswith("memory cannot hold it: File too large; only its last ch")
     assert collectors.kept() == [run]
     assert collectors.run(receiver.endpoint, "--", "true").returncode == 0
     pushed = [receiver.pushes.get_nowait().run for _ in range(2)]

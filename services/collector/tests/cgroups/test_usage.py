@@ -43,7 +43,7 @@ class Measured:
             self.summary,
             own_pid=os.getpid(),
             clock=read_process_clock,
-            exact=self.exact,
+            cgroups=self.exact,
         )
 
     def start(self) -> None:
@@ -411,7 +411,7 @@ exact = CgroupUsage(proc, hierarchies(root), 10**7, 2, 600)
 summary = Summary(10**9, 10, lambda group: True)
 sampler = Sampler(
     proc, Containers({}, lambda pid: None), summary,
-    own_pid=0, clock=read_process_clock, exact=exact,
+    own_pid=0, clock=read_process_clock, cgroups=exact,
 )
 sampler.start(0)
 for second in range(1, 8):

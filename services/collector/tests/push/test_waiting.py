@@ -51,20 +51,24 @@ class Folder:
         found = [p for p in self.path.rglob("*") if p.is_symlink() or not p.is_dir()]
         return sorted(str(p.relative_to(self.path)) for p in found)
 
-    def start(self, endpoint: str, *flags: str, **settings: Any) -> subprocess.Popen[str]:
-        """Start the pusher."""
-        to = (f"--spool-dir={self.path}", f"--endpoint={endpoint}")
-        return start_pusher(TOKEN, *to, *flags, **settings)
+    def start(self, number: int, endpoint: str, **order: Any) -> subprocess.Popen[str]:
+        """Start the pusher of the n-th run."""
+        stored = {"spool_dir": str(self.path), "push_id": push_id(number)}
+        return start_pusher(TOKEN, endpoint=endpoint, **stored, **order)
 
-    def own(self, number: int, endpoint: str, *flags: str, **settings: Any) -> Ended:
+    def own(self, number: int, endpoint: str, **order: Any) -> Ended:
         """Push the n-th run as a collector does at its end, and what waits."""
-        file = f"--file={path_of(str(self.path), push_id(number))}"
-        return ended(self.start(endpoint, file, *flags, **settings))
+        return ended(self.start(number, endpoint, **order))
 
-    def all(self, endpoint: str, *flags: str, timeout_seconds: float = 20.0) -> Ended:
+    def start_all(self, endpoint: str, timeout_seconds: float = 20.0, **order: Any) -> Any:
+        """Start the pusher of everything, which reports as JSON."""
+        what = {"task": "spool", "spool_dir": str(self.path), "as_json": True}
+        timeout_ns = round(timeout_seconds * 1e9)
+        return start_pusher(TOKEN, endpoint=endpoint, timeout_ns=timeout_ns, **what, **order)
+
+    def all(self, endpoint: str, timeout_seconds: float = 20.0, **order: Any) -> Ended:
         """Push everything, reported as JSON."""
-        timeout = f"--timeout-ns={round(timeout_seconds * 1e9)}"
-        return ended(self.start(endpoint, "--all", "--json", timeout, *flags))
+        return ended(self.start_all(endpoint, timeout_seconds, **order))
 
 
 class Ended:
@@ -184,7 +188,7 @@ def test_the_inherited_lock_counts(folder: Folder, receiver: Any) -> None:
     """With the lock of the process it replaced the pusher owns the run until it ends."""
     folder.add(1)
     descriptor = lock(str(folder.path), push_id(1))
-    done = folder.own(1, receiver.endpoint, f"--lock-fd={descriptor}", pass_fds=(descriptor,))
+    done = folder.own(1, receiver.endpoint, lock_fd=descriptor, pass_fds=(descriptor,))
     os.close(descriptor)
     assert done.code == 0
     assert folder.names() == []
@@ -212,11 +216,15 @@ def test_a_checkpoint_in_the_spool_goes_with_the_run_from_memory(
         folder.add(1, state="running", revision=3)
     memory = os.memfd_create("run", 0)
     os.write(memory, encode({**folder.run, "push_id": push_id(1), "revision": 4}))
+    os.lseek(memory, 0, os.SEEK_SET)
     descriptor = lock(str(folder.path), push_id(1))
     process = folder.start(
-        receiver.endpoint, f"--file=/proc/self/fd/{memory}", f"--lock-fd={descriptor}",
+        1,
+        receiver.endpoint,
+        memory_fd=memory,
+        lock_fd=descriptor,
         pass_fds=(memory, descriptor),
-    )  # fmt: skip
+    )
     for inherited in (memory, descriptor):
         os.close(inherited)
     assert ended(process).code == 0
@@ -235,8 +243,9 @@ def test_a_run_in_memory_that_a_signal_ends(
     receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
     memory = os.memfd_create("run", 0)
     os.write(memory, encode({**folder.run, "push_id": push_id(1), "revision": 4}))
+    os.lseek(memory, 0, os.SEEK_SET)
     process = folder.start(
-        receiver.endpoint, f"--file=/proc/self/fd/{memory}", "--signals=1", pass_fds=(memory,)
+        1, receiver.endpoint, memory_fd=memory, signal_count=1, pass_fds=(memory,)
     )
     os.close(memory)
     receiver.pushes.get(timeout=WAIT_SECONDS)
@@ -260,7 +269,7 @@ def test_a_checkpoint_is_pushed_as_it_is(folder: Folder, receiver: Any) -> None:
     live = folder.add(1, state="running", next_push_within_seconds=300.0)
     folder.add(2)
     descriptor = lock(str(folder.path), push_id(1))
-    done = folder.own(1, receiver.endpoint, "--live")
+    done = folder.own(1, receiver.endpoint, task="checkpoint")
     os.close(descriptor)
     assert done.code == 0
     (run,) = arrived(receiver)
@@ -279,7 +288,10 @@ def test_a_checkpoint_that_is_refused_is_no_alarm(
     live = folder.add(1, state="running")
     receiver.answer = refusing(grpc.StatusCode[status], "no")
     done = folder.own(
-        1, receiver.endpoint, "--live", deadline_seconds=1 if status == "UNAVAILABLE" else 20
+        1,
+        receiver.endpoint,
+        task="checkpoint",
+        deadline_seconds=1 if status == "UNAVAILABLE" else 20,
     )
     assert (done.code, folder.names()) == (code, [live.name])
     assert [(line["event"], line["level"]) for line in done.lines] == [
@@ -319,7 +331,7 @@ def test_each_run_ends_where_its_answer_puts_it(folder: Folder, receiver: Any) -
     document = json.loads((folder.path / "rejected" / f"{push_id(1)}.json").read_text())
     assert document["reason"] == "INVALID_ARGUMENT: payload: is empty"
     receiver.answer = receiver.acknowledge
-    assert folder.all(receiver.endpoint, "--rejected").code == 0
+    assert folder.all(receiver.endpoint, retry_rejected=True).code == 0
     assert folder.names() == []
 
 
@@ -356,10 +368,7 @@ def test_two_pushers_deliver_each_run_once(folder: Folder, receiver: Any) -> Non
         return receiver.acknowledge(context)
 
     receiver.answer = lambda context: meet(context)
-    programs = [
-        folder.start(receiver.endpoint, "--all", "--json", "--timeout-ns=20000000000")
-        for _ in range(2)
-    ]
+    programs = [folder.start_all(receiver.endpoint) for _ in range(2)]
     gate.wait(WAIT_SECONDS)
     both = [ended(program) for program in programs]
     assert [done.code for done in both] == [0, 0]
@@ -376,8 +385,7 @@ def test_a_signal_ends_it_and_keeps_the_rest(folder: Folder, receiver: Any) -> N
     held = threading.Event()
     answers = iter([receiver.acknowledge, lambda _: held.wait(WAIT_SECONDS)])
     receiver.answer = lambda context: next(answers)(context)
-    flags = ("--all", "--json", "--timeout-ns=20000000000", "--signals=1")
-    process = folder.start(receiver.endpoint, *flags)
+    process = folder.start_all(receiver.endpoint, signal_count=1)
     for _ in range(2):
         receiver.pushes.get(timeout=WAIT_SECONDS)
     process.send_signal(signal.SIGTERM)
@@ -577,9 +585,7 @@ def test_a_receiver_that_comes_back_is_reached(
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
-        process = folder.start(
-            f"grpc://127.0.0.1:{port}", f"--file={folder.path}/{push_id(1)}.json"
-        )
+        process = folder.start(1, f"grpc://127.0.0.1:{port}")
         assert process.stderr is not None
         lines = [process.stderr.readline() for _ in range(3)]
         assert all(json.loads(line)["event"] == "push.retrying" for line in lines)
@@ -608,7 +614,7 @@ def test_an_untrusted_certificate_is_named(
         endpoint = new_receiver(grpc.ssl_server_credentials([pair])).endpoint
     else:
         endpoint = f"https://localhost:{new_gateway(ours).server_port}"
-    done = folder.own(1, endpoint, f"--tls-ca={other.cert}")
+    done = folder.own(1, endpoint, tls_ca=str(other.cert))
     assert (done.code, folder.names()) == (3, [f"{push_id(1)}.json"])
     assert [line["event"] for line in done.lines] == ["run.kept"]
     assert done.lines[0]["reason"].startswith("TLS with ")
@@ -628,19 +634,19 @@ def test_the_certificates_name_can_be_given(
         endpoint = new_receiver(grpc.ssl_server_credentials([pair])).endpoint
     else:
         endpoint = f"https://localhost:{new_gateway(ours).server_port}"
-    ca = f"--tls-ca={ours.cert}"
-    wrong = folder.own(1, endpoint, ca, "--tls-server-name=elsewhere")
+    ca = str(ours.cert)
+    wrong = folder.own(1, endpoint, tls_ca=ca, tls_server_name="elsewhere")
     assert (wrong.code, wrong.lines[-1]["event"]) == (3, "run.kept")
     assert "--tls-server-name" in wrong.lines[-1]["reason"]
     elsewhere = endpoint.replace("localhost", "127.0.0.1")
-    assert folder.own(1, elsewhere, ca, "--tls-server-name=localhost").code == 0
+    assert folder.own(1, elsewhere, tls_ca=ca, tls_server_name="localhost").code == 0
 
 
 def test_a_token_in_the_clear_warns_once(folder: Folder) -> None:
     """Many runs to another machine without TLS: one warning."""
     for number in (1, 2):
         folder.add(number)
-    process = folder.start("http://a..b:1", "--all", "--json", "--timeout-ns=1000000000")
+    process = folder.start_all("http://a..b:1", timeout_seconds=1)
     assert len(ended(process).events("push.unencrypted")) == 1
 
 
@@ -696,9 +702,7 @@ def test_a_busy_gateway_is_asked_again(folder: Folder, gateway: Any) -> None:
     """Over HTTP the same loop: refused for the moment, then taken, with each wait logged."""
     folder.add(1)
     gateway.status = 503
-    process = folder.start(
-        f"http://127.0.0.1:{gateway.server_port}", f"--file={folder.path}/{push_id(1)}.json"
-    )
+    process = folder.start(1, f"http://127.0.0.1:{gateway.server_port}")
     assert process.stderr is not None
     lines = [json.loads(process.stderr.readline()) for _ in range(2)]
     gateway.status = 201

@@ -22,7 +22,7 @@ from runmeter.collector.run.measurement import Measurement
 from runmeter.collector.run.record import run_record
 from runmeter.collector.run.run_file import RunFile
 from runmeter.collector.run.signals import Signals
-from runmeter.collector.spool.folder import MEMORY
+from runmeter.collector.spool.folder import StoredRun
 
 WAIT_NS = 30_000_000_000
 ENVIRONMENT = {
@@ -62,8 +62,8 @@ class Failing:
         (folder / "spool" / f"{self.file.push_id}.json.tmp").mkdir(parents=True)
         self.checkpoints = Checkpoints(self.config, log, self.measurement, self.file)
 
-    def end(self, signals: Signals) -> str:
-        """Keep the run as it is; return its path."""
+    def end(self, signals: Signals) -> StoredRun | None:
+        """Keep the run as it is; return where it is stored."""
         self.measurement.finish()
         payload = self.measurement.payload()
         record = run_record(self.config, self.file.push_id, payload, None, revision=9)
@@ -117,9 +117,10 @@ def test_a_spool_that_fails_is_told_of_once(
         run.checkpoints.ended(ended)
         assert run.events() == ["spool.failed"]
     assert run.checkpoints.stop(signals.wait_for_child, WAIT_NS)
-    path = run.end(signals)
-    assert path.startswith(MEMORY)
-    os.close(int(path.removeprefix(MEMORY)))
+    stored = run.end(signals)
+    assert stored is not None
+    assert stored.memory_fd is not None
+    os.close(stored.memory_fd)
     assert run.events() == ["spool.failed"]
 
 

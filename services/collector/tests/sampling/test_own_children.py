@@ -63,7 +63,7 @@ def run(machine: Any) -> Run:
 def test_a_child_of_ours_is_not_the_command(run: Run) -> None:
     """While it lives and when it has ended, its time is that of the collector's container."""
     run.machine.add(OWN, ppid=COLLECTOR, comm=b"collector", cgroup=IN_OURS, own=3, resident=5)
-    run.sampler.add_own(OWN)
+    run.sampler.add_own_child(OWN)
     run.machine.run(COMMAND, 50)
     run.tick()
     groups: dict[int, Group] = {p.pid: p.group for p in run.sampler.table.processes.values()}
@@ -71,7 +71,7 @@ def test_a_child_of_ours_is_not_the_command(run: Run) -> None:
     assert groups[OWN] == groups[COLLECTOR] != COMMAND_GROUP
     run.machine.remove(OWN)
     run.machine.change(COLLECTOR, waited=5)
-    run.sampler.end_own(OWN, 5 * TICK_NS)
+    run.sampler.end_own_child(OWN, 5 * TICK_NS)
     run.tick()
     assert run.finish() == {"command": 0.5, OURS[:12]: 0.05}
 
@@ -80,8 +80,8 @@ def test_a_child_of_ours_that_was_never_seen_counts_to_us(run: Run) -> None:
     """It came and went between two snapshots, beside an orphan of the command."""
     run.tick()
     run.machine.change(COLLECTOR, waited=40)  # 10 of ours, 30 of the orphan
-    run.sampler.add_own(OWN)
-    run.sampler.end_own(OWN, 10 * TICK_NS)
+    run.sampler.add_own_child(OWN)
+    run.sampler.end_own_child(OWN, 10 * TICK_NS)
     run.tick()
     assert run.finish() == {"command": 0.3, OURS[:12]: 0.1}
 
@@ -89,10 +89,10 @@ def test_a_child_of_ours_that_was_never_seen_counts_to_us(run: Run) -> None:
 def test_its_pid_may_be_the_commands_soon_after(run: Run) -> None:
     """A pid that was ours and is given to a process of the command belongs to the command."""
     run.machine.add(OWN, ppid=COLLECTOR, cgroup=IN_OURS, own=3)
-    run.sampler.add_own(OWN)
+    run.sampler.add_own_child(OWN)
     run.tick()
     run.machine.change(COLLECTOR, waited=3)
-    run.sampler.end_own(OWN, 3 * TICK_NS)
+    run.sampler.end_own_child(OWN, 3 * TICK_NS)
     run.machine.add(OWN, ppid=COLLECTOR, cgroup=IN_OURS, start=2000, own=7)
     run.tick()
     assert run.sampler.table.processes[OWN].group == COMMAND_GROUP
@@ -129,15 +129,15 @@ def test_no_time_moves_between_the_command_and_us(
             run.machine.remove(OWN)
             ours = [*ours, running]
         for child_ns in ours:
-            run.sampler.add_own(OWN)
-            run.sampler.end_own(OWN, child_ns)
+            run.sampler.add_own_child(OWN)
+            run.sampler.end_own_child(OWN, child_ns)
             waited_ns += child_ns
             ours_ns += child_ns
         running = used_ns if stays else None
         if running is not None:
             own = running // TICK_NS
             run.machine.add(OWN, ppid=COLLECTOR, cgroup=IN_OURS, start=at, own=own)
-            run.sampler.add_own(OWN)
+            run.sampler.add_own_child(OWN)
         run.machine.change(COLLECTOR, waited=waited_ns // TICK_NS)
         run.tick()
     if running is not None:

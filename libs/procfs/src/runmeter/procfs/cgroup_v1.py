@@ -1,6 +1,6 @@
 """Files of a cgroup v1: one hierarchy per controller.
 
-Source of all: kernel Documentation/admin-guide/cgroup-v1/{cpuacct,memory}.rst and
+Source: kernel Documentation/admin-guide/cgroup-v1/{cpuacct,memory}.rst and
 Documentation/scheduler/sched-bwc.rst. Every parser raises ParseError on anything else.
 """
 
@@ -57,14 +57,6 @@ def parse_memory_usage_in_bytes(raw: bytes) -> int:
 def parse_memory_max_usage_in_bytes(raw: bytes) -> int:
     """Parse ``memory.max_usage_in_bytes``: highest usage since made or reset, bytes."""
     return single(raw, "memory.max_usage_in_bytes")
-
-
-def parse_memory_limit_in_bytes(raw: bytes) -> int:
-    """Parse ``memory.limit_in_bytes``: the limit, bytes.
-
-    Without a limit it is 2^63-1 rounded down to whole pages, whose size the file does not say.
-    """
-    return single(raw, "memory.limit_in_bytes")
 
 
 def parse_memory_stat_v1(raw: bytes) -> MemoryStatV1:

@@ -1,15 +1,14 @@
-"""Everything this package raises.
+"""The errors of this package.
 
 ::
 
     ProcfsError(Exception)
     ├── ParseError(ValueError)   the text of a file is not what the kernel writes
-    ├── VanishedError            the process or cgroup is gone: expected, to be counted
+    ├── VanishedError            the process or cgroup has ended: expected, count it
     ├── DeniedError              the kernel refused the read
-    ├── OutsideError             a cgroup path this mount cannot show
     └── ReadError                any other failure of the operating system
 
-Facts are attributes; no text holds a part of what was read.
+Facts are attributes; no text holds content of a file.
 """
 
 from errno import EACCES, ENODEV, ENOENT, EPERM, ESRCH
@@ -53,19 +52,8 @@ class DeniedError(ProcfsError):
         return f"{self.path}: permission denied"
 
 
-class OutsideError(ProcfsError):
-    """A cgroup path with a ``..`` part: it names a cgroup outside of what the mount shows."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.path = path
-
-    def __str__(self) -> str:
-        return f"{self.path}: outside of the cgroup mount"
-
-
 class ReadError(ProcfsError):
-    """The operating system failed otherwise; ``errno`` says how."""
+    """Any other failure of the operating system, with its ``errno``."""
 
     def __init__(self, path: str, errno: int) -> None:
         super().__init__(path, errno)
@@ -77,7 +65,7 @@ class ReadError(ProcfsError):
 
 
 def from_os_error(path: str, error: OSError) -> ProcfsError:
-    """Map a failure of the operating system: the only place that looks at errno.
+    """Turn an OSError into an error of this package.
 
     ENOENT: no such process or file. ESRCH: the process ended between open and read.
     ENODEV: the same for a cgroup (kernel fs/kernfs/file.c).

@@ -1,7 +1,7 @@
-"""Single values as the kernel writes them: stricter than ``int()`` and ``float()``.
+"""Parse single values as the kernel writes them: stricter than ``int()`` and ``float()``.
 
-``int()`` also takes ``+1``, ``1_0``, `` 1`` and digits of other scripts; the kernel writes
-none of them, so a file that holds one is not the file it claims to be.
+``int()`` also accepts ``+1``, ``1_0``, `` 1`` and digits of other scripts. The kernel writes none
+of them, so a file that has one is not what it should be.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ def unsigned(raw: bytes, file: str, field: str) -> int:
 
 
 def signed(raw: bytes, file: str, field: str) -> int:
-    """Return the same with an optional ``-`` in front."""
+    """Return the same, with an optional ``-`` before it."""
     if raw.startswith(b"-"):
         return -unsigned(raw[1:], file, field)
     return unsigned(raw, file, field)
@@ -43,13 +43,8 @@ def decimal(raw: bytes, file: str, field: str) -> float:
 
 
 def single(raw: bytes, file: str) -> int:
-    """Return the one unsigned integer of a file that holds nothing else."""
+    """Return the unsigned integer that is the only content of a file."""
     return unsigned(raw.removesuffix(b"\n"), file, "the value")
-
-
-def single_or_max(raw: bytes, file: str) -> int | None:
-    """Return the same, None where the file holds the word ``max`` (no limit)."""
-    return None if raw.removesuffix(b"\n") == b"max" else single(raw, file)
 
 
 def keyed(raw: bytes, file: str, wanted: Iterable[bytes]) -> list[int | None]:
@@ -67,7 +62,7 @@ def keyed(raw: bytes, file: str, wanted: Iterable[bytes]) -> list[int | None]:
 
 
 def present(value: int | None, file: str, field: str) -> int:
-    """Return the value of a key every kernel writes."""
+    """Return the value of a key that every kernel writes."""
     if value is None:
         raise ParseError(file, f"{field} is missing")
     return value

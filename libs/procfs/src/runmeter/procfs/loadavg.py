@@ -11,12 +11,12 @@ FILE = "/proc/loadavg"
 class Loadavg(NamedTuple):
     """Load of the machine, and the newest pid."""
 
-    one_minute: float  # runnable or uninterruptible tasks, damped over one minute
+    one_minute: float  # runnable or uninterruptible tasks, averaged over one minute
     five_minutes: float
     fifteen_minutes: float
     running: int  # threads that can run now
     total: int  # threads
-    last_pid: int  # handed out last in the pid namespace of the reader: moves with every fork
+    last_pid: int  # newest pid in the reader's pid namespace: changes with every fork
 
 
 def parse_loadavg(raw: bytes) -> Loadavg:

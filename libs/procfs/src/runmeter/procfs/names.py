@@ -1,13 +1,13 @@
-"""Names as the kernel keeps them (any bytes) to text that is safe to print and store."""
+"""Decode names, which may be any bytes, to text that is safe to print and store."""
 
 
 def decode_name(raw: bytes) -> str:
-    r"""Decode a process, cgroup or mount name once, for everybody.
+    r"""Decode the name of a process, cgroup or mount.
 
-    UTF-8; bytes that are not are written ``\xff``, control characters (C0, DEL, C1) and the
-    separators U+2028 and U+2029 likewise (``\x0a``, ``\u2028``). A backslash stays as it is,
-    so the result is for reading and comparing, not for turning back into bytes. It never
-    holds a control character or a surrogate.
+    UTF-8. Other bytes are written ``\xff``, control characters (C0, DEL, C1) and the separators
+    U+2028 and U+2029 as ``\x0a``, ``\u2028``. A backslash stays as it is, so the result is for
+    reading and comparing and cannot be turned back into bytes. It never holds a control
+    character or a surrogate.
     """
     text = raw.decode("utf-8", "backslashreplace")
     if text.isprintable():

@@ -28,8 +28,8 @@ def parse_proc_cgroup(raw: bytes) -> tuple[ControlGroup, ...]:
     and any byte but a newline; it is decoded like a process name, so a path with bytes that
     are not UTF-8 no longer names a folder. An exiting process reads as ``/`` in v1.
 
-    The kernel marks a removed v2 cgroup by `` (deleted)`` behind the path: this is cut off
-    and kept as ``deleted``. A live cgroup whose name really ends so cannot be told apart.
+    The kernel marks a removed v2 cgroup by `` (deleted)`` after the path: this is removed and
+    kept as ``deleted``. A live cgroup whose name ends with it looks the same.
 
     Raises:
         ParseError: a line is not of this form.

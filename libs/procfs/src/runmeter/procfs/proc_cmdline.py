@@ -1,7 +1,6 @@
-"""/proc/<pid>/cmdline: its first word, and never more.
+"""/proc/<pid>/cmdline: its first word only, because command lines hold secrets.
 
-Command lines hold secrets. The reader asks the kernel for at most READ_BYTES_MAX, this
-module keeps what stands before the first NUL, and nothing here returns the rest.
+The reader reads at most READ_BYTES_MAX; what follows the first NUL is never returned.
 """
 
 from runmeter.procfs.names import decode_name
@@ -12,8 +11,8 @@ READ_BYTES_MAX = 4096
 def parse_argv0(raw: bytes) -> str:
     """Return ``argv[0]`` of ``/proc/<pid>/cmdline``, decoded.
 
-    Empty for kernel threads and zombies, and where the process emptied it. A process that
-    rewrites its title may put anything here, so callers keep the base name at most.
+    Empty for kernel threads, zombies and processes that emptied it. A process may write any text
+    here, so callers keep the base name at most.
 
     Source: proc_pid_cmdline(5).
     """

@@ -7,7 +7,7 @@ from runmeter.procfs.fields import unsigned
 from runmeter.procfs.names import decode_name
 
 FILE = "/proc/<pid>/mountinfo"
-_OPTIONAL = 6  # where the optional fields begin, which a single ``-`` ends
+_OPTIONAL = 6  # first optional field; a single ``-`` ends them
 
 
 class Mount(NamedTuple):
@@ -28,8 +28,8 @@ class Mount(NamedTuple):
 def parse_proc_mountinfo(raw: bytes) -> tuple[Mount, ...]:
     r"""Parse ``/proc/<pid>/mountinfo``: one line per mount, in the order of mounting.
 
-    Space, tab, newline and backslash stand as octal escapes (``\040``): these are undone,
-    then all text is decoded like a process name.
+    Space, tab, newline and backslash are octal escapes (``\040``): these are undone, then all
+    text is decoded like a process name.
 
     Raises:
         ParseError: a line has too few fields, or an id is not an integer.

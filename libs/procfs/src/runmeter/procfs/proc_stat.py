@@ -80,7 +80,7 @@ def parse_proc_stat(raw: bytes) -> ProcStat:
 
 
 def _numbers(fields: list[bytes]) -> list[int]:
-    """Return the unsigned fields, checked all at once: this runs for every busy process."""
+    """Return the unsigned fields, checked all at once, since this runs for every busy process."""
     texts = [fields[position] for _, position in _UNSIGNED]
     if all(texts) and b"".join(texts).isdigit() and max(map(len, texts)) <= 20:
         values = list(map(int, texts))

@@ -1,4 +1,4 @@
-"""Bytes of one file, and errors of the operating system mapped once."""
+"""Read the bytes of one file."""
 
 import os
 
@@ -6,14 +6,14 @@ from runmeter.procfs.errors import from_os_error
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 _CHUNK_BYTES = 65536
-_LINE_BYTES = 2048  # above the longest possible line of stat and statm
+_LINE_BYTES = 2048  # longer than any line of stat and statm
 
 
 def read_file(path: str, bytes_max: int | None = None) -> bytes:
     """Return the whole file, or its first ``bytes_max`` bytes.
 
-    The kernel hands out at most about a page per read of files such as cgroup and
-    mountinfo, so this reads until the end of the file.
+    It reads until the end of the file: of files such as cgroup and mountinfo the kernel returns
+    about a page per read.
 
     Raises:
         VanishedError, DeniedError, ReadError: as from_os_error() says.
@@ -38,11 +38,11 @@ def read_file(path: str, bytes_max: int | None = None) -> bytes:
 
 
 class KeptFile:
-    """A file read again and again: opened once, closed with this object.
+    """A file that is read repeatedly: opened once, closed with this object.
 
-    For files of /proc that stay one file while their content changes, such as stat.
+    For files of /proc whose content changes while the file stays the same, such as stat.
     ``keep_below``: a descriptor of this number or a higher one is closed after each reading, so
-    that others find one where few may be open.
+    that enough descriptors stay free.
     """
 
     def __init__(self, path: str, keep_below: int | None = None) -> None:
@@ -53,7 +53,7 @@ class KeptFile:
     def read(self) -> bytes:
         """Return the whole file as it is now.
 
-        Raises: as read_file(); the next call opens the file anew.
+        Raises: as read_file(); the next call opens the file again.
         """
         try:
             if self._descriptor < 0:
@@ -80,7 +80,7 @@ class KeptFile:
 
 
 def read_line(path: str) -> bytes:
-    """Return a one-line file in a single read: what runs for every process at every tick.
+    """Return a one-line file, read at once, since this runs for every process at every tick.
 
     Raises: as read_file().
     """

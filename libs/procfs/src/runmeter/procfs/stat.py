@@ -12,7 +12,7 @@ _TIMES_MIN = 4  # user, nice, system, idle: what the oldest kernels write
 class CpuTimes(NamedTuple):
     """Ticks of all CPUs together since boot. 0 where an old kernel does not write a field.
 
-    ``idle`` and ``iowait`` may go back a little between two readings.
+    ``idle`` and ``iowait`` may decrease a little between two readings.
     """
 
     user: int  # guest included

@@ -2,7 +2,7 @@
 
 import sys
 
-if not sys.flags.safe_path:  # the folder it was started in is the job's: looked at last
+if not sys.flags.safe_path:  # the current folder is the job's: search it last
     sys.path.append(sys.path.pop(0))
 
 from _runmeter_collector import main

@@ -1,4 +1,4 @@
-"""Composition and signals: what happens in which order, from start to push."""
+"""One measured run from start to end: measure, keep, print, push."""
 
 import os
 import signal
@@ -25,12 +25,11 @@ from runmeter.collector.run.measurement import Measurement
 from runmeter.collector.run.record import run_record
 from runmeter.collector.run.run_file import RunFile
 from runmeter.collector.run.signals import ENDING, Signals
-from runmeter.collector.spool import advice
-from runmeter.collector.spool.folder import MEMORY
+from runmeter.collector.spool.folder import StoredRun
 
 _NS = 1_000_000_000
-_BRIEFLY_NS = _NS // 10  # to a child that is killed
-_PATIENCE_NS = 2 * _NS  # to one that hangs; to the pusher, beyond its own deadline
+_KILLED_NS = _NS // 10  # for a child that is killed to end
+_HANGING_NS = 2 * _NS  # for one that hangs; for the pusher, beyond its own deadline
 _SI_KERNEL = 0x80  # siginfo si_code: sent by the kernel, here by the terminal to all processes
 
 
@@ -46,9 +45,8 @@ def run(config: Config, signals: Signals) -> int:
             write_line(2, f"collector: {error}")
             return 2
         log.write("warning", "run.skipped", reason=f"{error}; the command runs unmeasured")
-        return _unmeasured(config, signals)
+        return _run_unmeasured(config, signals)
     command = None
-    exit_code = None
     if config.command:
         signals.pass_on()
         become_subreaper()
@@ -59,57 +57,10 @@ def run(config: Config, signals: Signals) -> int:
             write_line(2, f"collector: {error}")
             return error.exit_code
     log.write("info", "run.started", **_start_fields(config, measurement))
-    file = RunFile(config, log, measurement.push_id)
-    try:
-        _measure(config, log, measurement, file, signals, command)
-        failure = None
-    except Exception as error:  # a defect, or no memory left
-        failure = error
-    if command is not None:
-        exit_code = _wait_for(command, signals)
-    fixed_code = 0 if exit_code is None and config.exit_zero else exit_code
-    try:
-        if failure is not None:
-            raise failure
-        return _end(config, log, signals, measurement, file, exit_code, fixed_code)
-    except Exception as error:
-        if fixed_code is None:
-            raise
-        log.write("error", "run.failed", reason=repr(error))
-        return fixed_code
+    return _Run(config, log, signals, measurement, command).run()
 
 
-def _measure(
-    config: Config,
-    log: Log,
-    measurement: Measurement,
-    file: RunFile,
-    signals: Signals,
-    command: Command | None,
-) -> None:
-    """Measure until the end; then nobody but us writes the run."""
-    checkpoints = Checkpoints(config, log, measurement, file)
-    checkpoints.start(monotonic_ns())
-    _loop(measurement, checkpoints, signals, command)
-    checkpoints.stop(signals.wait_for_child, _BRIEFLY_NS)
-    measurement.finish()
-    if not checkpoints.stop(signals.wait_for_child, _PATIENCE_NS):
-        log.write("warning", "checkpoint.failed", reason="one hangs, and is left")
-    signals.stop_timer()
-
-
-def _wait_for(command: Command, signals: Signals) -> int:
-    """Return the command's exit code; it has ended, unless the measuring was cut short."""
-    while not command.has_ended():
-        taken = signals.wait(monotonic_ns() + _NS)
-        if taken is None or taken.si_signo == signal.SIGCHLD:
-            reap_children(command)
-        elif not _is_delivered(taken, command):
-            command.send(taken.si_signo)
-    return command.reap()
-
-
-def _unmeasured(config: Config, signals: Signals) -> int:
+def _run_unmeasured(config: Config, signals: Signals) -> int:
     try:
         replace(config.command, config.command_environment, signals.inherited)
     except CommandError as error:
@@ -132,122 +83,159 @@ def _start_fields(config: Config, measurement: Measurement) -> dict[str, Any]:
     return fields
 
 
-def _loop(
-    measurement: Measurement,
-    checkpoints: Checkpoints,
-    signals: Signals,
-    command: Command | None,
-) -> None:
-    """Take snapshots and make checkpoints until the command, or a signal, ends the run."""
-    while True:
-        taken = signals.wait(min(measurement.next_ns, checkpoints.next_ns))
-        if taken is None:
-            if monotonic_ns() >= measurement.next_ns:
-                measurement.tick()
-            checkpoints.make_due(monotonic_ns())
-        elif taken.si_signo == signal.SIGCHLD:
-            for ended in reap_children(command):
-                checkpoints.ended(ended)
-            if command is not None and command.has_ended():
+class _Run:
+    """A run that has started."""
+
+    def __init__(
+        self,
+        config: Config,
+        log: Log,
+        signals: Signals,
+        measurement: Measurement,
+        command: Command | None,
+    ) -> None:
+        self._config = config
+        self._log = log
+        self._signals = signals
+        self._measurement = measurement
+        self._command = command
+        self._file = RunFile(config, log, measurement.push_id)
+
+    def run(self) -> int:
+        """Measure to the end, then push; an error of the collector does not fail the command."""
+        failure = None
+        try:
+            self._measure()
+        except Exception as error:  # a defect, or no memory left
+            failure = error
+        exit_code = self._wait_for_command() if self._command is not None else None
+        fixed_code = 0 if exit_code is None and self._config.exit_zero else exit_code
+        try:
+            if failure is not None:
+                raise failure
+            return self._end(exit_code, fixed_code)
+        except Exception as error:
+            if fixed_code is None:
+                raise
+            self._log.write("error", "run.failed", reason=repr(error))
+            return fixed_code
+
+    def _measure(self) -> None:
+        """Measure to the end; from then on only this process writes the run."""
+        signals = self._signals
+        checkpoints = Checkpoints(self._config, self._log, self._measurement, self._file)
+        checkpoints.start(monotonic_ns())
+        self._take_snapshots(checkpoints)
+        checkpoints.stop(signals.wait_for_child, _KILLED_NS)
+        self._measurement.finish()
+        if not checkpoints.stop(signals.wait_for_child, _HANGING_NS):
+            reason = "a checkpoint process hangs; it was left running"
+            self._log.write("warning", "checkpoint.failed", reason=reason)
+        signals.stop_timer()
+
+    def _take_snapshots(self, checkpoints: Checkpoints) -> None:
+        """Take snapshots and make checkpoints until the command or a signal ends the run."""
+        measurement, command = self._measurement, self._command
+        while True:
+            taken = self._signals.wait(min(measurement.next_ns, checkpoints.next_ns))
+            if taken is None:
+                if monotonic_ns() >= measurement.next_ns:
+                    measurement.tick()
+                checkpoints.make_due(monotonic_ns())
+            elif taken.si_signo == signal.SIGCHLD:
+                for ended in reap_children(command):
+                    checkpoints.ended(ended)
+                if command is not None and command.has_ended():
+                    return
+            elif command is None:
                 return
-        elif command is None:
+            else:
+                _pass_on(taken, command)
+
+    def _wait_for_command(self) -> int:
+        """Return the command's exit code; it has ended, unless the measuring failed."""
+        assert self._command is not None
+        while not self._command.has_ended():
+            taken = self._signals.wait(monotonic_ns() + _NS)
+            if taken is None or taken.si_signo == signal.SIGCHLD:
+                reap_children(self._command)
+            else:
+                _pass_on(taken, self._command)
+        return self._command.reap()
+
+    def _end(self, exit_code: int | None, fixed_code: int | None) -> int:
+        """Keep, print and push the run; return the exit code, unless the pusher will."""
+        config, measurement = self._config, self._measurement
+        payload = measurement.payload()
+        stored = None
+        if config.is_kept:  # first, so that nothing can be lost afterwards
+            revision = self._file.revision + 1
+            push_id = measurement.push_id
+            record = run_record(config, push_id, payload, exit_code, revision=revision)
+            stored = self._file.keep(record, self._signals.wait_for_child)
+            self._signals.stop_timer()
+        print_run(config, self._log, payload)
+        limitation = measurement.limitation()
+        if limitation:
+            self._log.write("info", "run.limited", reason=limitation)
+        write_summary_file(config, self._log, payload)
+        if not config.is_kept:
+            if config.unpushed:
+                self._file.log_lost(config.unpushed)
+            return fixed_code or 0
+        if stored is not None and config.unpushed:
+            self._file.log_unpushed(stored, config.unpushed)
+        elif stored is not None and fixed_code is not None:
+            self._push_in_child(stored)
+        elif stored is not None:
+            self._become_pusher(stored)
+        return KEPT if fixed_code is None else fixed_code
+
+    def _become_pusher(self, stored: StoredRun) -> None:
+        """Replace this process by the pusher; return if that is not possible."""
+        lock_fd, signal_count = self._file.lock_fd, self._signals.ending_count
+        try:
+            become_pusher(self._config, stored, lock_fd=lock_fd, signal_count=signal_count)
+        except OSError as error:
+            reason = f"{sys.executable!r} cannot be run: {error.strerror}"
+            self._file.log_unpushed(stored, reason)
+
+    def _push_in_child(self, stored: StoredRun) -> None:
+        """Let a child become the pusher and wait for it; the job's exit code stays as it is."""
+        until_ns = monotonic_ns() + self._config.shutdown_timeout_ns + _HANGING_NS
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._file.log_unpushed(stored, f"no process can be started: {error.strerror}")
             return
-        elif not _is_delivered(taken, command):
-            command.send(taken.si_signo)
+        if not pid:
+            try:
+                self._become_pusher(stored)
+            finally:
+                os._exit(KEPT)
+        pusher = Command(pid)
+        for last_ns in (until_ns, until_ns + _HANGING_NS):
+            while not pusher.has_ended():
+                taken = self._signals.wait(last_ns)
+                if taken is None:
+                    break
+                if taken.si_signo in ENDING:
+                    _pass_on(taken, pusher)
+            else:
+                code = pusher.reap()
+                if code not in PUSHER_CODES:
+                    reason = f"the pusher has ended with exit code {code}"
+                    self._file.log_unpushed(stored, reason)
+                return
+            pusher.send(signal.SIGKILL)
+        self._file.log_unpushed(stored, "the pusher hangs; it was left running")
 
 
-def _is_delivered(taken: "signal.struct_siginfo", command: Command) -> bool:
-    """Tell whether the terminal has sent a signal to the command as well.
+def _pass_on(taken: "signal.struct_siginfo", child: Command) -> None:
+    """Send a signal to a child, unless the terminal has sent it to the child as well.
 
-    Of a hangup only the leader of the session is told.
+    The terminal sends a hangup to the leader of the session only.
     """
     from_terminal = taken.si_code == _SI_KERNEL and taken.si_signo != signal.SIGHUP
-    return from_terminal and command.shares_terminal_signals()
-
-
-def _end(
-    config: Config,
-    log: Log,
-    signals: Signals,
-    measurement: Measurement,
-    file: RunFile,
-    exit_code: int | None,
-    fixed_code: int | None,
-) -> int:
-    """Keep, print and push the run; return the exit code, unless the pusher will."""
-    payload = measurement.payload()
-    path = ""
-    if config.is_kept:  # first of all: nothing can be lost from then on
-        revision = file.revision + 1
-        path = file.keep(
-            run_record(config, measurement.push_id, payload, exit_code, revision=revision),
-            signals.wait_for_child,
-        )
-        signals.stop_timer()
-    print_run(config, log, payload)
-    limitation = measurement.limitation()
-    if limitation:
-        log.write("info", "run.limited", reason=limitation)
-    write_summary_file(config, log, payload)
-    if not config.is_kept:
-        if config.unpushed:
-            file.log_lost(config.unpushed)
-        return fixed_code or 0
-    if path and config.unpushed:
-        _log_unpushed(config, log, file, path, config.unpushed)
-    elif path and fixed_code is not None:
-        _push_beside(config, log, signals, file, path)
-    elif path:
-        _become_pusher(config, log, signals, file, path)
-    return KEPT if fixed_code is None else fixed_code
-
-
-def _become_pusher(config: Config, log: Log, signals: Signals, file: RunFile, path: str) -> None:
-    """Replace this process by the pusher; return if that cannot be."""
-    try:
-        become_pusher(config, path, lock_fd=file.lock_fd, received_count=signals.ending_count)
-    except OSError as error:
-        _log_unpushed(
-            config, log, file, path, f"{sys.executable!r} cannot be run: {error.strerror}"
-        )
-
-
-def _push_beside(config: Config, log: Log, signals: Signals, file: RunFile, path: str) -> None:
-    """Let a child become the pusher, and wait for it: whatever it does costs the job nothing."""
-    until_ns = monotonic_ns() + config.shutdown_timeout_ns + _PATIENCE_NS
-    try:
-        pid = os.fork()
-    except OSError as error:
-        _log_unpushed(config, log, file, path, f"no process can be started: {error.strerror}")
-        return
-    if not pid:
-        try:
-            _become_pusher(config, log, signals, file, path)
-        finally:
-            os._exit(KEPT)
-    pusher = Command(pid)
-    for last_ns in (until_ns, until_ns + _PATIENCE_NS):
-        while not pusher.has_ended():
-            taken = signals.wait(last_ns)
-            if taken is None:
-                break
-            if taken.si_signo in ENDING and not _is_delivered(taken, pusher):
-                pusher.send(taken.si_signo)
-        else:
-            code = pusher.reap()
-            if code not in PUSHER_CODES:
-                _log_unpushed(
-                    config, log, file, path, f"the pusher has ended with exit code {code}"
-                )
-            return
-        pusher.send(signal.SIGKILL)
-    _log_unpushed(config, log, file, path, "the pusher hangs, and is left")
-
-
-def _log_unpushed(config: Config, log: Log, file: RunFile, path: str, reason: str) -> None:
-    """Tell where a run is that no pusher has taken care of, if it is anywhere."""
-    if path.startswith(MEMORY):
-        file.log_lost(reason)
-    elif os.path.exists(path):
-        hint = advice.kept(config.spool_dir)
-        log.write("error", "run.kept", reason=reason, path=path, hint=hint)
+    if not (from_terminal and child.shares_terminal_signals()):
+        child.send(taken.si_signo)

@@ -8,7 +8,7 @@ from runmeter.collector.config import flags, settings
 from runmeter.collector.errors import UsageError
 from runmeter.collector.log import Log, write_line
 from runmeter.collector.model import KEPT
-from runmeter.collector.run.handover import become_emptying_pusher
+from runmeter.collector.run.handover import become_spool_pusher
 from runmeter.collector.run.signals import Signals
 
 USAGE_EXIT = 2
@@ -17,7 +17,7 @@ USAGE_EXIT = 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``collector [flags] [-- command …]``, ``push`` or ``spool``; return the exit code.
 
-    It returns only when nothing is to be pushed: otherwise the process has become the pusher.
+    If a run is to be pushed, it does not return: the process becomes the pusher.
     """
     arguments = sys.argv[1:] if argv is None else argv
     try:
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def push(arguments: Sequence[str]) -> int:
-    """Become the pusher of everything that waits; return the exit code if that cannot be.
+    """Become the pusher of all waiting runs; return the exit code if that is not possible.
 
     Raises:
         UsageError: a flag or variable is wrong.
@@ -45,7 +45,7 @@ def push(arguments: Sequence[str]) -> int:
     for warning in config.warnings:
         log.write("warning", "config.warned", reason=warning)
     try:
-        become_emptying_pusher(config, rejected=given["rejected"], as_json=given["json"])
+        become_spool_pusher(config, retry_rejected=given["rejected"], as_json=given["json"])
     except OSError as error:
         write_line(2, f"collector: {sys.executable!r} cannot be run: {error.strerror}")
     return KEPT

@@ -1,15 +1,15 @@
 """What can go wrong in the collector.
 
 CollectorError
- +-- UsageError           the command line or a variable is wrong: nothing was started
+ +-- UsageError           the command line or a variable is wrong; nothing was started
  |    +-- QuantityError   a duration or a Kubernetes quantity cannot be read
- +-- MeasureError         the machine cannot be measured at all
+ +-- MeasureError         the machine cannot be measured
  +-- SpoolError           a run cannot be written to, or read from, the spool
-      +-- WriteError      the operating system does not let us write
+      +-- WriteError      the operating system refuses to write
       +-- HeldError       another process measures or pushes it now
-      +-- GoneError       it has left the spool meanwhile
+      +-- GoneError       it is no longer in the spool
       +-- LaterError      a later version has written it
-      +-- ForeignError    it is not a run: damaged, or not a file of ours
+      +-- ForeignError    it is not a run: damaged, or not written by a collector
 """
 
 import errno
@@ -17,7 +17,7 @@ import os
 
 
 class CollectorError(Exception):
-    """Base of all errors raised on purpose; its text is one sentence for a person."""
+    """Base of all errors of the collector; its text is one sentence for a user."""
 
 
 class UsageError(CollectorError):
@@ -54,12 +54,12 @@ class HeldError(SpoolError):
 
 
 class GoneError(SpoolError):
-    """The run has left the spool."""
+    """The run is no longer in the spool."""
 
 
 class LaterError(SpoolError):
-    """The run has a format that a later version will read."""
+    """A later version has written the run."""
 
 
 class ForeignError(SpoolError):
-    """What stands in a run's place is not a run."""
+    """The file is not a run."""

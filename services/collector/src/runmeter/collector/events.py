@@ -7,7 +7,7 @@ EVENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "config.warned": (
         "warning",
         "A variable, the endpoint or the token cannot be used, and the command runs without it; or "
-        "a token stands on the command line.",
+        "a token is on the command line.",
         ("reason",),
     ),
     "run.started": (
@@ -73,8 +73,8 @@ EVENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "spool.set_aside": (
         "warning",
-        "A file named like a run is none: damaged, a link, a pipe, of another user. It was moved "
-        "to `path`.",
+        "A file with the name of a run is not a run: damaged, a link, a pipe, of another user. It "
+        "was moved to `path`.",
         ("reason", "path"),
     ),
     "push.unencrypted": (
@@ -84,8 +84,8 @@ EVENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "push.retrying": (
         "warning; debug of a checkpoint",
-        "A push was not taken and is tried again after `delay_seconds`. `attempt`: how many were "
-        "made.",
+        "A push was not accepted and is tried again after `delay_seconds`. `attempt`: how many "
+        "were made.",
         ("push_id", "reason", "attempt", "delay_seconds"),
     ),
     "push.stopped": (
@@ -113,8 +113,8 @@ EVENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "run.rejected": (
         "error",
-        "The receiver does not take the run: it is invalid (then `path` is below `rejected/`), or "
-        "not with this token or at this endpoint (then it waits). `hint`: what to do, such as the "
+        "The receiver does not accept the run: it is invalid (then `path` is below `rejected/`), "
+        "or the token or the endpoint is wrong (then it waits). `hint`: what to do, such as the "
         "scope that the token must be for.",
         ("reason", "push_endpoint", "path", "hint"),
     ),
@@ -126,7 +126,7 @@ EVENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "run.unreadable": (
         "error; warning of a waiting run",
-        "The run's file cannot be read, or a later version wrote it; it is left as it is.",
+        "The run's file cannot be read, or a later version wrote it; it stays as it is.",
         ("reason", "path"),
     ),
 }

@@ -1,25 +1,17 @@
-"""What a person reads: log lines, one line per sample, the table at the end.
-
-One renderer makes the log lines of the sampling process, which has no structlog, and of the
-pusher, which has it: both look alike.
-"""
+"""The log: one line per event on standard error. No library, to save memory."""
 
 import json
 import os
 from collections.abc import Mapping
 from select import POLLOUT, poll
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runmeter.collector.text import rfc3339
 
-if TYPE_CHECKING:
-    pass
-
 LEVELS = ("debug", "info", "warning", "error")
-_NS = 1_000_000_000
 PATIENCE_MS = 250
-_PIPE_BYTES = 4096  # a pipe that is ready takes so much without blocking
+_PIPE_BYTES = 4096  # a pipe that is ready accepts this many without blocking
 _FIRST_KEYS = ("timestamp", "level", "event")
 
 
@@ -41,9 +33,9 @@ def _text(value: Any) -> str:
 
 
 def write_line(descriptor: int, text: str, patience_ms: int = PATIENCE_MS) -> None:
-    """Write a whole line; a closed, full or stalled descriptor loses the line, never the run.
+    """Write a whole line; if the descriptor is closed, full or stalled, the line is lost.
 
-    ``patience_ms``: how long to wait for a reader that does not read; -1: for ever.
+    ``patience_ms``: how long to wait for a reader that does not read; -1: without limit.
     """
     left = memoryview(f"{text}\n".encode("utf-8", "backslashreplace"))
     writable = poll()
@@ -56,7 +48,7 @@ def write_line(descriptor: int, text: str, patience_ms: int = PATIENCE_MS) -> No
 
 
 class Log:
-    """The log of the sampling process: one line per event, on one descriptor."""
+    """The log of one process, on one descriptor."""
 
     def __init__(self, log_format: str, level: str, descriptor: int = 2) -> None:
         self.format = log_format

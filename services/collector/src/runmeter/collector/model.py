@@ -1,4 +1,4 @@
-"""Records that several folders share; plain values, nothing that measures."""
+"""Records that several folders use."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ PUSHED, KEPT, REJECTED = PUSHER_CODES = 0, 3, 4  # exit codes
 
 
 class Scope(NamedTuple):
-    """What the run belongs to; texts as the CI system gives them, possibly empty."""
+    """The job that a run belongs to; texts as the CI system gives them, possibly empty."""
 
     organization: str
     repository: str
@@ -15,14 +15,14 @@ class Scope(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """What a container may use; None where nothing was said."""
+    """What a container may use; None where it is not given."""
 
     cpu_cores: float | None
     memory_bytes: int | None
 
 
 class Key(NamedTuple):
-    """Place of a process: ``container_id`` (64 hex digits) or, without one, ``path``."""
+    """Identity of a cgroup: ``container_id`` (64 hex digits) or, without one, ``path``."""
 
     container_id: str
     path: str
@@ -67,10 +67,10 @@ class CgroupFigures(NamedTuple):
 
 
 class GroupSample(NamedTuple):
-    """One group at one snapshot; sizes are None when no process of it lives.
+    """One group at one snapshot; sizes are None when it has no living process.
 
-    ``cpu_ns``: CPU time since the snapshot before. ``figures``: what the kernel's counters say,
-    None where there are none.
+    ``cpu_ns``: CPU time since the snapshot before. ``figures``: from the kernel's counters, None
+    where there are none.
     """
 
     cpu_ns: int
@@ -80,7 +80,7 @@ class GroupSample(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What one step found; ``groups`` holds all that live or used CPU."""
+    """One snapshot; ``groups`` holds all that have a living process or used CPU time."""
 
     monotonic_ns: int
     system: SystemReading
@@ -88,16 +88,16 @@ class Sample(NamedTuple):
 
 
 class Acknowledgement(NamedTuple):
-    """What the receiver answered."""
+    """The answer of the receiver to a push."""
 
     id: int
     duplicate: bool
 
 
 class Outcome(NamedTuple):
-    """What became of one waiting run: ``pushed``, ``kept``, ``rejected`` or ``live``.
+    """The result of one waiting run: ``pushed``, ``kept``, ``rejected`` or ``live``.
 
-    ``hint``: what to do, if it is known.
+    ``hint``: what to do about it, if it is known.
     """
 
     what: str

@@ -1,16 +1,16 @@
-"""Descriptors: how many may stay open so that enough are left for what keeps the run."""
+"""Open files: how many may stay open, so that enough descriptors are left to keep the run."""
 
 import os
 
-# the run's lock, its file, the token for the pusher, a pipe, files of /proc looked at in between
+# the run's lock, its file, the token for the pusher, a pipe, files of /proc that are read briefly
 _SPARE = 16
 _UNLIMITED = 1 << 20
 
 
 def keep_below() -> int:
-    """Return the number from which on a descriptor is not kept open, 0 or less: none is.
+    """Return the limit of descriptors kept open: those below it. 0 or less: none.
 
-    A new descriptor gets the lowest free number, so its own tells how many are open.
+    A new descriptor gets the lowest free number, which shows how many are open.
     Source: open(2); the limit is RLIMIT_NOFILE, ``ulimit -n``.
     """
     limit = os.sysconf("SC_OPEN_MAX")
@@ -18,7 +18,7 @@ def keep_below() -> int:
 
 
 def detach_streams(*descriptors: int) -> None:
-    """Close standard streams to what others read or write: they may wait for their end."""
+    """Redirect standard streams to /dev/null, so that no reader waits for this process."""
     try:
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         for descriptor in descriptors:

@@ -1,4 +1,4 @@
-"""How this program is started once more: from where it is installed, or from ``collector.pyz``."""
+"""How to start this program again: as it is installed, or from ``collector.pyz``."""
 
 import os
 import sys
@@ -8,16 +8,16 @@ HELD = "/proc/self/fd/"
 
 
 def archive() -> str:
-    """Return the path of the zip archive this program runs from; empty: it is installed."""
+    """Return the path of the zip archive this program runs from; empty if it is installed."""
     return getattr(getattr(__spec__, "loader", None), "archive", "")
 
 
 def pusher() -> list[str]:
     """Return the start of the pusher's command line, for the next exec of this process.
 
-    The open archive, if there is one, is inherited from now on.
+    The descriptor of the archive, if there is one, becomes inheritable.
     """
-    # not -I: that would not find what one user has installed
+    # not -I: it would hide packages installed by the user
     start = [sys.executable, "-E", "-P", *(f"-W{option}" for option in sys.warnoptions)]
     found = archive()
     if not found:

@@ -1,4 +1,4 @@
-"""The kernel's own counters of a container's cgroup, once they are open."""
+"""Read the open counters of a container's cgroup."""
 
 import errno
 import os
@@ -23,7 +23,7 @@ from runmeter.procfs import (
 
 T = TypeVar("T")
 _READ_BYTES = 65536
-_LEAF_LINKS = 2  # of a folder without folders in it
+_LEAF_LINKS = 2  # of a folder that contains no folders
 
 
 class Reading(NamedTuple):
@@ -43,8 +43,8 @@ class Reading(NamedTuple):
 class Source:
     """Open counters of one cgroup.
 
-    ``keep_below``: descriptors below this number stay open, of other counters than that of CPU
-    time; the others are opened for each reading.
+    The file of CPU time stays open. ``keep_below``: other files stay open if their descriptor is
+    below this number; else they are opened for each reading.
     """
 
     __slots__ = (
@@ -66,7 +66,7 @@ class Source:
         needs_leaf: bool,
         keep_below: int,
     ) -> None:
-        self._folders = folders  # by v1 controller; v2: the one under ""
+        self._folders = folders  # by v1 controller; of v2 under ""
         self._cpu_file = cpu_file
         self._is_v2 = is_v2
         self._files: dict[tuple[str, str], int] = {}
@@ -75,7 +75,7 @@ class Source:
         self.is_gone = False  # the cgroup has been removed
 
     def read(self) -> Reading:
-        """Read all counters; what cannot be read, or not any more, is None."""
+        """Read all counters; one that cannot be read is None."""
         if self.needs_leaf and not self._is_leaf():
             return Reading()
         return self._read_v2() if self._is_v2 else self._read_v1()
@@ -88,7 +88,7 @@ class Source:
                 os.close(descriptor)
 
     def _is_leaf(self) -> bool:
-        """Tell whether the cgroup has none below it, whose use would be counted with its own."""
+        """Tell whether the cgroup has no cgroups below it, whose use its counters would include."""
         try:
             links = [os.fstat(folder.descriptor).st_nlink for folder in self._folders.values()]
         except OSError:

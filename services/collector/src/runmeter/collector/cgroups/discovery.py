@@ -1,9 +1,9 @@
-"""Finding the counters of a container's cgroup, and whether they can be trusted.
+"""Find the counters of a container's cgroup, and check that they can be trusted.
 
-Looked for in the collector's own view of the cgroup file systems, then in the view of a process
-of the container, under ``/proc/<pid>/root``. That second view is made by the job: whatever is
-opened must be a regular file on the collector's own cgroup file system, and lie in the cgroup
-that really holds the process. Nothing read there is ever logged.
+They are searched in the collector's own view of the cgroup file systems, then in the view of a
+process of the container, under ``/proc/<pid>/root``. The job controls that second view: so every
+opened file must be a regular file on the collector's own cgroup file system, in the cgroup that
+really has the process. Content read there is never logged.
 """
 
 import errno
@@ -27,13 +27,13 @@ from runmeter.procfs import ControlGroup
 
 CGROUP_ROOT = "/sys/fs/cgroup"
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-_DETAILS_BELOW = 600  # so many descriptors at most, however many there may be
+_DETAILS_BELOW = 600  # at most so many descriptors
 
 
 class Hierarchies(NamedTuple):
     """The collector's own mounts of cgroup file systems.
 
-    ``v1``: device by controller. ``v2``: device of the unified one, None if it does not count
+    ``v1``: device by controller. ``v2``: device of the unified hierarchy, None if it is not used
     (beside v1 it has no memory and no CPU controller).
     """
 
@@ -43,7 +43,7 @@ class Hierarchies(NamedTuple):
 
 
 def hierarchies(root: str) -> Hierarchies:
-    """Look at the mounts under ``/sys/fs/cgroup``; what is not there is left out."""
+    """Return the hierarchies mounted under ``/sys/fs/cgroup``."""
     v1: dict[str, int] = {}
     for controller in ("cpuacct", "cpu", "memory"):
         device = _device(f"{root}/{controller}/cgroup.procs")
@@ -67,14 +67,14 @@ def open_source(
     groups: Iterable[ControlGroup],
     keep_below: int,
 ) -> Source | None:
-    """Open the counters of the cgroup of a process that sits at the node of its container.
+    """Open the counters of a container, by a process that is in the container's own cgroup.
 
     ``process_root``: ``/proc/<pid>/root``. ``keep_below``: no descriptor of this number or a
-    higher one stays open; a half of them is for the details of the first cgroups. None: there
-    are no counters, or they belong to another node.
+    higher one stays open; half of them are for details of the first cgroups. None: there are no
+    counters, or the process is in another cgroup.
 
     Raises:
-        Refused: they are there, and not readable or not trusted.
+        Refused: they exist, but are not readable or not trusted.
         Crowded: their descriptors would be too high.
     """
     paths = _paths(own, key, groups)
@@ -116,7 +116,7 @@ def open_source(
 def _paths(
     own: Hierarchies, key: Key, groups: Iterable[ControlGroup]
 ) -> dict[str, tuple[int, str]]:
-    """Return device and path of each hierarchy in which the process sits at the key's node."""
+    """Return device and path of each hierarchy in which the process is in the key's cgroup."""
     paths: dict[str, tuple[int, str]] = {}
     for group in groups:
         if not is_node(key, group.path):
@@ -132,7 +132,7 @@ def _paths(
 def _open_folder(
     root: str, process_root: str, name: str, path: str, device: int, pid: int, keep_below: int
 ) -> Folder:
-    """Open the folder of a cgroup in the first view that shows the one that holds the process."""
+    """Open the folder of a cgroup in the first view where it has the process."""
     inner = f"{process_root}/sys/fs/cgroup"
     candidates = [f"{inner}/{name}"]
     if ".." not in path.split("/"):

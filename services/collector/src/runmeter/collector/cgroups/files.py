@@ -1,4 +1,4 @@
-"""Folders and files of cgroups, opened so that nothing a job has made up is taken for one."""
+"""Open folders and files of cgroups so that a job cannot fake one."""
 
 import os
 import stat
@@ -11,22 +11,22 @@ _PROCS_BYTES = 4 * 1024 * 1024
 
 
 class Refused(Exception):
-    """The counters of a cgroup are there, but not readable or not what they claim to be."""
+    """The counters of a cgroup exist, but are not readable or not trusted."""
 
 
 class Crowded(Exception):
-    """So many files are open that no counters may be kept open besides."""
+    """Too many files are open to keep counters open."""
 
 
 class Folder(NamedTuple):
-    """The open folder of a cgroup; ``mount_id`` where the view is the job's, else None."""
+    """The open folder of a cgroup; ``mount_id`` if it was found in the job's view, else None."""
 
     descriptor: int
     mount_id: bytes | None
 
 
 def holds(folder: Folder, pid: int) -> bool:
-    """Tell whether a folder is the cgroup of a process: nothing the job can make says so."""
+    """Tell whether a folder is the cgroup of a process; a job cannot fake the answer."""
     try:
         descriptor = open_file(folder, "cgroup.procs")
     except (OSError, Refused):
@@ -43,7 +43,7 @@ def holds(folder: Folder, pid: int) -> bool:
 
 
 def open_file(folder: Folder, name: str) -> int:
-    """Open a regular file of a folder, not one that is mounted over it."""
+    """Open a regular file of a folder; refuse one that is mounted over it."""
     descriptor = os.open(name, _FILE, dir_fd=folder.descriptor)
     found = os.fstat(descriptor)
     is_inside = found.st_dev == os.fstat(folder.descriptor).st_dev and (
@@ -56,7 +56,7 @@ def open_file(folder: Folder, name: str) -> int:
 
 
 def mount_id(descriptor: int) -> bytes:
-    """Return what tells the mount of an open file from others; random if that is not known."""
+    """Return the mount id of an open file; random if it is not known, so that it equals none."""
     try:
         with open(f"/proc/self/fdinfo/{descriptor}", "rb", buffering=0) as info:
             lines = info.read(4096).splitlines()

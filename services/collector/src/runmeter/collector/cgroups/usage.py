@@ -1,9 +1,9 @@
-"""Exact figures of containers, interval by interval, from the kernel's counters.
+"""What containers used per interval, exactly, from the kernel's counters.
 
-A container's interval counts as exact when its counters could be read at both ends and say no
-less than its living processes used: then nothing of a process tree that the ledger cannot see
-is missing. Every other interval is left to the ledger, so that a source which appears or
-vanishes in the middle of a run makes no jump.
+An interval of a container is exact if its counters were read at both ends and show no less than
+its living processes used. Then processes that the ledger cannot see are included. The ledger
+accounts for all other intervals, so that counters which appear or vanish during a run cause no
+jump.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,30 +16,30 @@ from runmeter.collector.processes.process import Process
 from runmeter.procfs import ProcFS, ProcfsError
 
 _TRIES = 5  # refusals before a container's counters count as not readable
-_QUESTIONS = 64  # processes asked at all: many may sit in cgroups inside the container's
+_ATTEMPTS = 64  # processes tried per container: many may be in cgroups inside the container's
 _TOLERATED_TICKS = 4
 
 
 class _Node:
-    """What is known of the counters of one key."""
+    """The counters of one key."""
 
-    __slots__ = ("before", "is_new", "is_over", "now", "questions", "read_count", "source", "tries")
+    __slots__ = ("attempts", "before", "is_new", "is_over", "now", "read_count", "source", "tries")
 
     def __init__(self, is_new: bool) -> None:
         self.source: Source | None = None
         self.before: Reading | None = None
         self.now: Reading | None = None
-        self.questions = 0
+        self.attempts = 0
         self.tries = 0
-        self.read_count = 0  # at snapshots, since the counters were found
-        self.is_over = False  # its cgroup has been removed: known since the interval before
-        self.is_new = is_new  # first seen in this interval: its counters started in it
+        self.read_count = 0  # readings at snapshots, since the counters were found
+        self.is_over = False  # its cgroup was removed in the interval before
+        self.is_new = is_new  # first seen in this interval, in which its counters started
 
 
 class CgroupUsage:
     """Finds, keeps and reads the counters of all containers of a run.
 
-    ``cpu_count``: bounds what a container can have used in an interval. ``keep_below``: no
+    ``cpu_count``: limits what a container can have used in an interval. ``keep_below``: no
     descriptor of this number or a higher one stays open.
     """
 
@@ -53,12 +53,12 @@ class CgroupUsage:
         self._keep_below = keep_below
         self._nodes: dict[Key, _Node] = {}
         self._started = False
-        self._is_searching = True  # for counters of keys that are known
+        self._is_searching = True  # a known key has no counters yet
         self.denied_count = 0
-        self.crowded_count = 0  # containers whose counters too few files may be open for
+        self.crowded_count = 0  # containers without counters because too many files are open
 
     def read(self) -> None:
-        """Read the counters of all keys known: at the very time of a snapshot."""
+        """Read the counters of all known keys, at the time of a snapshot."""
         for key, node in list(self._nodes.items()):
             node.before, node.now = node.now, node.source.read() if node.source else None
             node.is_new = False
@@ -70,20 +70,20 @@ class CgroupUsage:
                 node.is_over = True
 
     def discover(self, processes: Iterable[Process], newly_placed: Iterable[Process]) -> None:
-        """Look for the counters of keys that have none yet, and read those.
+        """Search for the counters of keys that have none yet, and read them.
 
-        ``newly_placed``: those of the processes whose key was not there the last time.
+        ``newly_placed``: processes that are new or in another cgroup since the last call.
         """
         asked = processes if self._is_searching else newly_placed
         self._is_searching = False
         for process in asked:
-            if process.is_zombie:  # has left its cgroup
+            if process.is_zombie:  # it has left its cgroup
                 self._is_searching = True
                 continue
             node = self._nodes.get(process.key)
             if node is None:
                 node = self._nodes[process.key] = _Node(is_new=self._started)
-            if node.source is None and node.tries < _TRIES and node.questions < _QUESTIONS:
+            if node.source is None and node.tries < _TRIES and node.attempts < _ATTEMPTS:
                 self._open(node, process)
                 if node.source is not None:
                     node.now = node.source.read()
@@ -93,7 +93,7 @@ class CgroupUsage:
         self._started = True
 
     def _open(self, node: _Node, process: Process) -> None:
-        node.questions += 1
+        node.attempts += 1
         root = f"{self._proc.mount}/{process.pid}/root"
         try:
             groups = self._proc.proc_cgroup(process.pid)
@@ -119,9 +119,9 @@ class CgroupUsage:
     ) -> dict[Group, CgroupFigures]:
         """Return the figures of groups since the reading before.
 
-        ``live_ns``: what the living processes of a group used: counters that say less are not
-        what they claim to be, and are dropped. ``without``: keys whose counters hold the wrapped
-        command, which is a group of its own.
+        ``live_ns``: what the living processes of a group used; counters that show less are wrong
+        and are dropped. ``without``: keys whose counters include the wrapped command, which is a
+        group of its own.
         """
         members: dict[Group, list[_Node]] = {}
         for key, node in self._nodes.items():
@@ -149,9 +149,9 @@ class CgroupUsage:
         return found
 
     def _growth(self, nodes: list[_Node], name: str) -> int | None:
-        """Sum what a counter grew by; None unless every node has it at both ends.
+        """Return the growth of a counter over all nodes; None unless each has it at both ends.
 
-        The counters of a container that is new in this interval started at zero in it.
+        The counters of a container that is new in this interval started at zero.
         """
         total = 0
         for node in nodes:
@@ -163,10 +163,10 @@ class CgroupUsage:
         return total
 
     def _holds(self, nodes: list[_Node], cpu_ns: int, live_ns: int) -> bool:
-        """Tell whether counters say no less than living processes used.
+        """Tell whether counters show no less than living processes used.
 
-        Those were read after the counters; whoever was held up in between reads them again: by
-        now they hold all that the processes had used when they were read.
+        The processes were read after the counters. If too much time passed in between, the
+        counters are read again: by now they include all that the processes had used.
         """
         if cpu_ns >= live_ns - self._tolerated_ns:
             return True
@@ -178,9 +178,9 @@ class CgroupUsage:
         return growth_ns >= live_ns - self._tolerated_ns
 
     def _plausible(self, cpu_ns: int | None, elapsed_ns: int) -> bool:
-        """Tell whether a container can have used that much in the interval, all CPUs at work.
+        """Tell whether a container can have used so much in the interval with all CPUs.
 
-        A cgroup of a bare machine may be older than the first process seen in it.
+        On a bare machine a cgroup may be older than the first process seen in it.
         """
         return cpu_ns is not None and cpu_ns <= elapsed_ns * self._cpu_count + self._tolerated_ns
 

@@ -1,4 +1,4 @@
-"""Where runs are pushed: one URL, checked before any work."""
+"""The endpoint that runs are pushed to: a URL, checked at the start."""
 
 from typing import NamedTuple
 
@@ -42,8 +42,8 @@ def parse_endpoint(text: str) -> Endpoint:
     """Check an endpoint.
 
     Raises:
-        UsageError: another scheme, no host, no port where there is no default, a path on gRPC,
-            or credentials, a query or a fragment (they could hold secrets and are not shown).
+        UsageError: an unknown scheme, no host, no port where there is no default, a path with
+            gRPC, or credentials, a query or a fragment (possibly secret, so they are not shown).
     """
     scheme, separator, rest = text.partition("://")
     if not separator:
@@ -57,7 +57,7 @@ def parse_endpoint(text: str) -> Endpoint:
         )
     if any(mark in rest for mark in "@?# ") or not (rest.isascii() and rest.isprintable()):
         raise UsageError(
-            f"no credentials, query, spaces or letters beyond ASCII belong here; give {_EXPECTED}"
+            f"it must not have credentials, a query, spaces or non-ASCII letters; give {_EXPECTED}"
         )
     authority, slash, path = rest.partition("/")
     path = slash + path

@@ -10,16 +10,16 @@ from runmeter.collector.version import VERSION
 EPILOG = """\
 commands:
   push   push the runs that wait in the spool; see collector push --help
-  spool  list them; see collector spool --help
+  spool  list these runs; see collector spool --help
 
 variables (each flag has one too, named after it: COLLECTOR_INTERVAL, COLLECTOR_TOP, …):
   GITHUB_REPOSITORY_OWNER, GITHUB_REPOSITORY, GITHUB_WORKFLOW, GITHUB_JOB
-                          what the run belongs to; needed to push
+                          the job that the run belongs to; needed to push
   GITHUB_RUN_ID, GITHUB_RUN_ATTEMPT, RUNNER_NAME
                           stored with the run
   COLLECTOR_LABELS        key=value,… stored with the run
-  CGROUP_PROCESS_MAP      {"node":"runner"}: process name to container name
-  CGROUP_LIMITS           {"runner":{"cpu":"2","memory":"1Gi"}}: what each may use
+  CGROUP_PROCESS_MAP      {"node":"runner"}: container name by process name
+  CGROUP_LIMITS           {"runner":{"cpu":"2","memory":"1Gi"}}: limits by container name
 
 examples:
   collector --interval=2s --push-endpoint=grpc://receiver:50051     until SIGTERM, then push
@@ -33,7 +33,7 @@ exit codes:
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises what is wrong with a command line."""
+    """A parser that raises UsageError instead of ending the program."""
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def split_command(argv: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Split at the first ``--``: flags before, the wrapped command behind it."""
+    """Split at the first ``--``: flags before it, the wrapped command after it."""
     arguments = list(argv)
     if "--" not in arguments:
         return arguments, ()
@@ -51,15 +51,36 @@ def split_command(argv: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     return arguments[:at], tuple(arguments[at + 1 :])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="collector",
-        usage="collector [flags] [-- command ...]\n       collector push | spool [flags]",
-        description="Measures CPU and memory of a CI job, container by container, and pushes "
-        "one summary when it ends.",
-        epilog=EPILOG,
+def _parser(prog: str, usage: str, description: str, epilog: str) -> Parser:
+    return Parser(
+        prog=prog,
+        usage=usage,
+        description=description,
+        epilog=epilog,
         allow_abbrev=False,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=96),
+    )
+
+
+def _add_tls(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--tls-ca", metavar="FILE", help="CAs for grpcs and https (default: the system's)")
+    add("--tls-cert", metavar="FILE", help="client certificate for grpcs and https")
+    add("--tls-key", metavar="FILE", help="key of the client certificate")
+    add(
+        "--tls-server-name",
+        metavar="NAME",
+        help="name in the receiver's certificate (default: the endpoint's host)",
+    )
+
+
+def _run_parser() -> Parser:
+    parser = _parser(
+        "collector",
+        "collector [flags] [-- command ...]\n       collector push | spool [flags]",
+        "Measures CPU and memory of a CI job, container by container, and pushes one summary when "
+        "it ends.",
+        EPILOG,
     )
     add = parser.add_argument
     add("--version", action="version", version=f"collector {VERSION}")
@@ -75,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--push-token",
         metavar="TOKEN",
-        help="token of this scope; other processes of the pod can read a flag: prefer "
+        help="push token of this scope; other processes of the pod can read flags: prefer "
         "COLLECTOR_PUSH_TOKEN or --push-token-file",
     )
     add("--push-token-file", metavar="FILE", help="file that holds the token")
@@ -84,31 +105,31 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--spool-dir",
         metavar="DIR",
-        help="where the run waits until it is acknowledged "
+        help="folder of runs that are not pushed yet "
         "(default $XDG_STATE_HOME/runmeter or ~/.local/state/runmeter)",
     )
     add(
         "--spool-max",
         metavar="MAX",
-        help="what the spool may hold, the oldest is dropped: a number of runs, a size such as "
-        "64Mi, or both with a comma between (default 100,64Mi)",
+        help="limits of the spool, beyond which the oldest run is removed: a number of runs, a "
+        "size such as 64Mi, or both separated by a comma (default 100,64Mi)",
     )
     add(
         "--checkpoint-interval",
         metavar="D",
-        help="how often the run so far goes to the spool: a killed collector loses at most this "
-        "much, 100ms to 24h, 0 never (default 30s)",
+        help="how often the run so far is written to the spool; a killed collector loses at most "
+        "this much: 100ms to 24h, 0 never (default 30s)",
     )
     add(
         "--checkpoint-push",
         metavar="D",
-        help="how often it goes to the receiver, too, so that even a lost machine leaves a "
-        "record, 1s to 24h, 0 never (default 5m)",
+        help="how often the run so far is pushed, so that it is known even if the machine is "
+        "lost: 1s to 24h, 0 never (default 5m)",
     )
     add(
         "--shutdown-timeout",
         metavar="D",
-        help="budget for the push, 1s to 1h (default 25s)",
+        help="how long the push may take at the end, 1s to 1h (default 25s)",
     )
     add("--summary-file", metavar="FILE", help="also write the payload here, as JSON")
     add(
@@ -123,55 +144,48 @@ def _parser() -> argparse.ArgumentParser:
         const="true",
         help="without a command: exit 0 even if the push failed",
     )
-    add("--tls-ca", metavar="FILE", help="CAs for grpcs and https (default: the system's)")
-    add("--tls-cert", metavar="FILE", help="client certificate for grpcs and https")
-    add("--tls-key", metavar="FILE", help="key of the client certificate")
-    add(
-        "--tls-server-name",
-        metavar="NAME",
-        help="name the receiver's certificate is for, if it is not the endpoint's host",
-    )
+    _add_tls(parser)
     return parser
 
 
 def parse_flags(arguments: list[str]) -> dict[str, Any]:
-    """Return the texts of the flags that were given, by setting.
+    """Return the given flags by name, as texts; None: not given.
 
     Raises:
-        UsageError: a flag is unknown, or an argument is none.
+        UsageError: a flag is unknown, or an argument is unexpected.
     """
-    known, unknown = _parser().parse_known_args(arguments)
+    known, unknown = _run_parser().parse_known_args(arguments)
     if unknown:
-        # a misspelt flag may have a token behind it: its name alone is shown
+        # only the name is shown: a token may follow a misspelt flag
         named = [word.partition("=")[0] for word in unknown if word.startswith("-")]
         what = f"unknown flag {named[0]!r}" if named else f"unexpected argument {unknown[0]!r}"
-        raise UsageError(f"{what}; a command stands behind --, see collector --help")
+        raise UsageError(f"{what}; put the command after --, see collector --help")
     return vars(known)
 
 
 _PUSH_EPILOG = """\
-Runs that a collector still measures are left alone. A run whose collector died is pushed as
-interrupted. A run leaves the spool only when the receiver has acknowledged it; pushed twice it
-is stored once. The token counts for one scope (organization, repository, workflow, job): runs of
-others are refused and kept for their own.
+Runs that a collector still measures are skipped. A run whose collector died is pushed as
+interrupted. A run is removed from the spool only when the receiver has acknowledged it; if it is
+pushed twice, it is stored once. The token is for one scope (organization, repository, workflow,
+job): runs of other scopes are refused and stay in the spool.
 
 variables: flags with a value have one, named after them: COLLECTOR_PUSH_ENDPOINT, …
 
 examples:
-  collector spool                                                   what is there
+  collector spool                                                   list the runs
   collector push --push-endpoint=grpc://receiver:50051              with COLLECTOR_PUSH_TOKEN
   collector push --push-token-file=/run/secrets/push-token --json
 
-exit codes: 0 all are pushed, or nothing was there; 2 bad configuration; 3 some are kept: the
-receiver could not be reached; 4 some are rejected: this report says why, and collector spool again
+exit codes: 0 all are pushed, or the spool is empty; 2 bad configuration; 3 some are kept: the
+receiver could not be reached; 4 some are rejected: the report and collector spool show why
 """
 _SPOOL_EPILOG = """\
 live        a collector or pusher owns it now
-waiting     collector push delivers it, or the next collector of the same scope when it ends;
-            one whose last token was refused is named below the table, with the reason
-rejected    the receiver will not take it as it is; the reason stands below the table;
-            collector push --rejected tries again
-later       a later version wrote it and will read it
+waiting     collector push pushes it, or the next collector of the same scope at its end; if its
+            last token was refused, the reason is below the table
+rejected    the receiver rejected it; the reason is below the table; collector push --rejected
+            tries again
+later       a later version wrote it and can read it
 unreadable  not a run: the next push moves it to the folder aside/ in the spool
 """
 
@@ -193,22 +207,15 @@ def parse_push(arguments: Sequence[str]) -> dict[str, Any]:
     add(
         "--push-token",
         metavar="TOKEN",
-        help="token of the runs' scope; other processes can read a flag: prefer "
+        help="push token of the runs' scope; other processes can read flags: prefer "
         "COLLECTOR_PUSH_TOKEN or --push-token-file",
     )
     add("--push-token-file", metavar="FILE", help="file that holds the token")
     add("--timeout", metavar="D", help="how long one run is tried, 1s to 1h (default 25s)")
-    add("--rejected", action="store_true", help="also what was rejected before")
+    add("--rejected", action="store_true", help="also push runs that were rejected before")
     add("--log-level", metavar="LEVEL", help="debug, info, warning (default), error")
     add("--log-format", metavar="FORMAT", help="json or text (default text)")
-    add("--tls-ca", metavar="FILE", help="CAs for grpcs and https (default: the system's)")
-    add("--tls-cert", metavar="FILE", help="client certificate for grpcs and https")
-    add("--tls-key", metavar="FILE", help="key of the client certificate")
-    add(
-        "--tls-server-name",
-        metavar="NAME",
-        help="name the receiver's certificate is for (default: the endpoint's host)",
-    )
+    _add_tls(parser)
     return _parse(parser, arguments)
 
 
@@ -221,25 +228,18 @@ def parse_spool(arguments: Sequence[str]) -> dict[str, Any]:
     return _parse(_spool_parser("spool", "Lists the runs in the spool.", _SPOOL_EPILOG), arguments)
 
 
-def _spool_parser(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    parser = Parser(
-        prog=f"collector {name}",
-        usage=f"collector {name} [flags]",
-        description=description,
-        epilog=epilog,
-        allow_abbrev=False,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=96),
-    )
+def _spool_parser(name: str, description: str, epilog: str) -> Parser:
+    parser = _parser(f"collector {name}", f"collector {name} [flags]", description, epilog)
     parser.add_argument(
         "--spool-dir",
         metavar="DIR",
-        help="where runs wait (default $XDG_STATE_HOME/runmeter or ~/.local/state/runmeter)",
+        help="folder of the runs (default $XDG_STATE_HOME/runmeter or ~/.local/state/runmeter)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
 
-def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
+def _parse(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
     known, unknown = parser.parse_known_args(list(arguments))
     if unknown:
         named = [word.partition("=")[0] for word in unknown if word.startswith("-")]

@@ -1,4 +1,4 @@
-"""One setting from its flag, its variable or its default."""
+"""Look up a setting: its flag, else its variable, else its default."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -10,7 +10,10 @@ _SHOWN = 80  # characters of a bad value in its error
 
 
 class Source:
-    """Values by name: the flag, else the variable, else the default."""
+    """The given flags and variables.
+
+    ``forgiving``: a UsageError becomes a warning and the default is used (around a command).
+    """
 
     def __init__(
         self, flags: Mapping[str, Any], environment: Mapping[str, str], forgiving: bool
@@ -21,25 +24,25 @@ class Source:
         self.warnings: list[str] = []
 
     def has_flag(self, flag: str) -> bool:
-        """Tell whether a flag stands on the command line."""
+        """Tell whether a flag is on the command line."""
         return self._flags[flag.replace("-", "_")] is not None
 
     def is_given(self, flag: str) -> bool:
-        """Tell whether a flag stands on the command line, or its variable is set."""
+        """Tell whether a flag is on the command line or its variable is set."""
         return self.has_flag(flag) or bool(self._environment.get(_variable(flag)))
 
     def value(self, flag: str, parse: Callable[[str], T], default: T) -> T:
         """Return the parsed value of a flag or its variable.
 
         Raises:
-            UsageError: it is not allowed; of a variable around a command only a warning.
+            UsageError: the value is not allowed; forgiven if it is of a variable.
         """
         if self.has_flag(flag):
             return self.strictly(flag, parse, default)
         return self.forgive(lambda: self.strictly(flag, parse, default), default)
 
     def strictly(self, flag: str, parse: Callable[[str], T], default: T) -> T:
-        """Return the parsed value of a flag or its variable; nothing is forgiven."""
+        """Return the parsed value of a flag or its variable; errors are not forgiven."""
         given = self._flags[flag.replace("-", "_")]
         if given is not None:
             return parsed(f"--{flag}", given, parse)
@@ -48,16 +51,16 @@ class Source:
         return parsed(name, given, parse) if given else default
 
     def variable(self, name: str, parse: Callable[[str], T], default: T) -> T:
-        """Return the parsed value of a variable; unset and empty give the default."""
+        """Return the parsed value of a variable; if it is unset or empty, the default."""
         given = self._environment.get(name, "")
         if not given:
             return default
         return self.forgive(lambda: parsed(name, given, parse), default)
 
     def forgive(self, make: Callable[[], T], default: T, instead: str = "going on without it") -> T:
-        """Return what ``make`` returns; around a command its UsageError is only a warning.
+        """Return what ``make`` returns; if a UsageError is forgiven, the default.
 
-        ``instead``: what happens then, said in the warning.
+        ``instead``: the end of the warning: what happens in that case.
         """
         try:
             return make()
@@ -73,7 +76,7 @@ def _variable(flag: str) -> str:
 
 
 def parsed(name: str, given: str, parse: Callable[[str], T]) -> T:
-    """Return a parsed value; an error names the flag or variable it came from."""
+    """Return the parsed value; an error names the flag or variable."""
     try:
         return parse(given)
     except QuantityError as error:

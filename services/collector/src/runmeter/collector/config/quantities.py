@@ -1,7 +1,7 @@
-"""Durations as Go writes them, CPU and memory as Kubernetes writes them.
+"""Parse durations in the form of Go, CPU and memory in the form of Kubernetes.
 
-All arithmetic is on integers: ``0.1`` is exactly a tenth. No library does this within the
-memory budget of the sampling process (``decimal`` and ``re`` cost more than the sampler).
+All arithmetic is on integers: ``0.1`` is exactly a tenth. ``decimal`` and ``re`` would cost more
+memory than the sampler itself.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ _SUFFIXES = {
 }
 _QUANTITY = "a Kubernetes quantity such as 2, 0.5, 500m, 129e6, 128974848 or 256Mi"
 _LARGEST = 2**63 - 1
-_LONGEST = 64  # characters: nobody writes more, and the powers stay small
+_LONGEST = 64  # characters; keeps the powers small
 
 
 def parse_duration(text: str) -> int:
@@ -115,7 +115,7 @@ def _power(exponent: str, text: str) -> tuple[int, int]:
 
 
 def _number(rest: str, text: str, expected: str) -> tuple[int, int, str]:
-    """Split a decimal number off: its digits, the power of ten below them, what follows."""
+    """Split off a decimal number; return its digits, its power of ten and the rest of the text."""
     number = _leading(rest, lambda c: c in "0123456789.")
     whole, _, fraction = number.partition(".")
     digits = whole + fraction

@@ -1,8 +1,8 @@
 """Flags and variables: the only reader of ``os.environ``.
 
-A flag counts over its variable, a variable over the default. With a wrapped command the job
-never fails because of us: what is wrong with a variable, the endpoint or the token becomes a
-warning, and measuring goes on without it.
+A flag takes precedence over its variable, a variable over the default. With a wrapped command the
+job never fails because of the collector: an error in a variable, the endpoint or the token becomes
+a warning, and the collector goes on without it.
 """
 
 import os
@@ -32,10 +32,10 @@ _TOKEN_NEEDED = (
 
 
 class Destination(NamedTuple):
-    """Where a run goes.
+    """Where a run is stored and pushed.
 
-    ``is_kept``: it goes to the spool, as there is somewhere to push it, now or later.
-    ``unpushed``: why it is not pushed now, although an endpoint was given; empty: it is.
+    ``is_kept``: it is written to the spool, to be pushed now or later. ``unpushed``: why it is not
+    pushed now, although an endpoint was given; empty: it is pushed.
     """
 
     endpoint: Endpoint | None
@@ -45,7 +45,7 @@ class Destination(NamedTuple):
 
 
 class Config(NamedTuple):
-    """Everything a run is configured by; ``is_kept`` and ``unpushed`` as in `Destination`."""
+    """The settings of a run; ``is_kept`` and ``unpushed`` as in `Destination`."""
 
     command: tuple[str, ...]
     interval_ns: int
@@ -140,7 +140,7 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
 
 
 class SpoolConfig(NamedTuple):
-    """Everything ``collector push`` and ``collector spool`` are configured by."""
+    """The settings of ``collector push`` and ``collector spool``."""
 
     spool_dir: str
     endpoint: Endpoint | None
@@ -158,7 +158,7 @@ class SpoolConfig(NamedTuple):
 def load_spool(
     flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ
 ) -> SpoolConfig:
-    """Read what says where the spool is, and where its runs go.
+    """Read the settings of the spool and of the push.
 
     Raises:
         UsageError: one sentence that names flag or variable, value and what is allowed.
@@ -167,7 +167,7 @@ def load_spool(
     spool_dir = source.value("spool-dir", values.text, _default_spool(environment))
     if not spool_dir:
         raise UsageError("there is no home folder; give --spool-dir")
-    if "push_endpoint" not in flags:  # of a command that only looks
+    if "push_endpoint" not in flags:  # collector spool only lists
         return SpoolConfig(spool_dir, None, "", 0, "warning", "text", "", "", "", "", ())
     endpoint = source.value("push-endpoint", parse_endpoint, None)
     if endpoint is None:
@@ -192,13 +192,13 @@ def load_spool(
 
 
 def silence_grpc() -> None:
-    """Keep gRPC, once it is imported, from lines of its own among ours on standard error."""
+    """Keep gRPC from writing lines of its own to standard error; call it before the import."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     ours = ("COLLECTOR_PUSH_TOKEN", "COLLECTOR_PUSH_TOKEN_FILE")
-    # an empty name cannot be handed on
+    # a variable without a name cannot be passed to a process
     return {name: value for name, value in environment.items() if name and name not in ours}
 
 
@@ -211,10 +211,10 @@ def _scope(environment: Mapping[str, str]) -> Scope:
 
 
 def _destination(source: Source, scope: Scope) -> Destination:
-    """Return endpoint and token, both usable, or no endpoint if none was given.
+    """Return a usable endpoint and token, or no endpoint if none was given.
 
     Around a command the run is kept for a later push if one of the two cannot be used; without
-    a scope it cannot be pushed at any time.
+    a scope it can never be pushed.
     """
     if not source.is_given("push-endpoint"):
         token = source.forgive(lambda: _push_token(source), "", _UNPUSHED)
@@ -250,9 +250,7 @@ def _has_scope(scope: Scope) -> bool:
     )
     missing = [name for name, value in needed if not value]
     if missing:
-        raise UsageError(
-            f"{', '.join(missing)} must be set to push: they say what the run belongs to"
-        )
+        raise UsageError(f"{', '.join(missing)} must be set to push: they are the scope of the run")
     return True
 
 

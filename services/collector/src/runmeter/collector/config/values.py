@@ -1,6 +1,6 @@
-"""Texts of flags and variables, checked: each function takes one text and returns its value.
+"""Parsers of flags and variables: each function takes one text and returns its value.
 
-All raise UsageError; QuantityError says what would have been allowed.
+All raise UsageError; a QuantityError says what is allowed.
 """
 
 import json
@@ -53,7 +53,7 @@ def duration_or_never(low_ns: int, high_ns: int, allowed: str) -> Callable[[str]
 
 
 class SpoolMax(NamedTuple):
-    """What the spool may hold."""
+    """The limits of the spool."""
 
     run_count: int
     size_bytes: int
@@ -65,7 +65,7 @@ SPOOL_MAX = SpoolMax(100, 64 * 1024 * 1024)
 def spool_max(text: str) -> SpoolMax:
     """Return limits of the spool from ``100``, ``64Mi`` or ``100,64Mi``.
 
-    A bare number counts runs, one with a suffix is a size; what is not given is the default.
+    A number without suffix is a count of runs, one with a suffix a size; the other has its default.
     """
     found = SPOOL_MAX
     first, comma, second = text.partition(",")
@@ -115,7 +115,7 @@ def attempt(text: str) -> int:
 
 
 def one_of(*allowed: str) -> Callable[[str], str]:
-    """Return a parser that takes only these words."""
+    """Return a parser that accepts only these words."""
 
     def parse(text: str) -> str:
         if text not in allowed:
@@ -196,7 +196,7 @@ def _limit(name: str, given: object, shape: str) -> Limit:
 
 
 def token(text: str) -> str:
-    """Return a bearer token; its value is never shown."""
+    """Return a token; errors do not show it."""
     if not text.isascii() or not text.isprintable() or " " in text:
         raise UsageError("a token is printable ASCII without spaces (its value is not shown)")
     return text

@@ -1,4 +1,4 @@
-"""What a run prints and writes at its end: the table, the payload, the summary file."""
+"""The output of a run at its end: the table, the payload, the summary file."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from runmeter.collector.text import aligned, size
 
 
 def print_run(config: Config, log: Log, payload: dict[str, Any]) -> None:
-    """Write the table to a terminal; if the run is not kept, the payload anywhere else."""
+    """Write the table to a terminal; elsewhere, if the run is not kept, the payload."""
     output = 2 if config.command else 1
     if os.isatty(output):
         write_line(output, table(payload))
@@ -32,7 +32,7 @@ def print_run(config: Config, log: Log, payload: dict[str, Any]) -> None:
 
 
 def write_summary_file(config: Config, log: Log, payload: dict[str, Any]) -> None:
-    """Write the payload to the file that was asked for; a failure is a warning."""
+    """Write the payload to the summary file, if one is given; a failure is a warning."""
     if not config.summary_file:
         return
     try:

@@ -1,4 +1,4 @@
-"""One sample: the fields of its log event, and a line for a person."""
+"""Show one sample: the fields of its log event, and the same as text."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,11 +9,11 @@ from runmeter.collector.text import size
 
 
 def sample_fields(
-    sample: "Sample",
-    before: "Sample | None",
-    names: "Mapping[Group, str]",
+    sample: Sample,
+    before: Sample | None,
+    names: Mapping[Group, str],
     limits: Mapping[str, Limit],
-    processes: "Iterable[Process]",
+    processes: Iterable[Process],
     top: int,
 ) -> dict[str, Any]:
     """Return one sample: the machine, containers with their share of limits, top processes.
@@ -47,7 +47,7 @@ def _container(name: str, found: Any, elapsed_ns: int, limit: Limit | None) -> d
     return entry
 
 
-def _system(sample: "Sample", before: "Sample | None") -> dict[str, Any]:
+def _system(sample: Sample, before: Sample | None) -> dict[str, Any]:
     system: dict[str, Any] = {}
     now, then = sample.system, before.system if before else None
     if now.busy_ticks is not None and then is not None and then.busy_ticks is not None:
@@ -61,7 +61,7 @@ def _system(sample: "Sample", before: "Sample | None") -> dict[str, Any]:
 
 
 def _top(
-    names: "Mapping[Group, str]", processes: "Iterable[Process]", elapsed_ns: int, top: int
+    names: Mapping[Group, str], processes: Iterable[Process], elapsed_ns: int, top: int
 ) -> list[dict[str, Any]]:
     listed = [p for p in processes if p.group in names and (p.interval_ns or p.rss_bytes)]
     listed.sort(key=lambda p: (-p.interval_ns, -p.rss_bytes, p.pid))
@@ -80,7 +80,7 @@ def _top(
 
 
 def sample_text(fields: Mapping[str, Any]) -> str:
-    """Return one sample as a line for a person."""
+    """Return the fields of a sample as a line of text."""
     system = fields["system"]
     parts = []
     if "cpu_total_percent" in system:

@@ -1,29 +1,27 @@
-"""What ``collector push`` and ``collector spool`` print, for a person or as one JSON object."""
+"""The output of ``collector push`` and ``collector spool``: text, or one JSON object."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from runmeter.collector.model import Outcome
+from runmeter.collector.spool.listing import Spooled
 from runmeter.collector.text import aligned, size
-
-if TYPE_CHECKING:
-    from runmeter.collector.model import Outcome
-    from runmeter.collector.spool.listing import Spooled
 
 _WHATS = ("pushed", "kept", "rejected", "live")
 
 
-def pushed_text(folder: str, outcomes: "Sequence[Outcome]") -> str:
-    """Return one line per run, and one that counts them."""
+def pushed_text(folder: str, outcomes: Sequence[Outcome]) -> str:
+    """Return one line per run, and a line of counts."""
     if not outcomes:
-        return f"nothing waits in {folder}"
+        return f"no run waits in {folder}"
     lines = []
     for outcome in outcomes:
         said = [f"{outcome.what:8}", outcome.push_id]
         if outcome.run is not None:
             said += [scope_text(outcome.run), _word(outcome.run.get("state"))]
         if outcome.stored is not None:
-            already = ", was there already" if outcome.stored.duplicate else ""
+            already = ", stored already" if outcome.stored.duplicate else ""
             said.append(f"as id {outcome.stored.id}{already}")
         if outcome.reason:
             said.append(f"({_line(outcome.reason)})")
@@ -33,7 +31,7 @@ def pushed_text(folder: str, outcomes: "Sequence[Outcome]") -> str:
     return "\n".join(lines)
 
 
-def pushed_json(folder: str, outcomes: "Iterable[Outcome]") -> str:
+def pushed_json(folder: str, outcomes: Iterable[Outcome]) -> str:
     """Return the outcomes as one object with a list for each kind."""
     listed: dict[str, Any] = {"spool_dir": folder, **{what: [] for what in _WHATS}}
     for outcome in outcomes:
@@ -48,10 +46,10 @@ def pushed_json(folder: str, outcomes: "Iterable[Outcome]") -> str:
     return json.dumps(listed, separators=(",", ":"))
 
 
-def spooled_text(folder: str, entries: "Sequence[Spooled]") -> str:
-    """Return a table of what lies in the spool, and what to do."""
+def spooled_text(folder: str, entries: Sequence[Spooled]) -> str:
+    """Return a table of the runs in the spool, and what to do about them."""
     if not entries:
-        return f"nothing lies in {folder}"
+        return f"no run is in {folder}"
     rows: list[tuple[str, ...]] = [
         ("RUN", "IS", "STATE", "REVISION", "START", "DURATION", "SIZE", "SCOPE")
     ]
@@ -73,15 +71,15 @@ def spooled_text(folder: str, entries: "Sequence[Spooled]") -> str:
         )
     reasons = [f"{e.push_id} {_what(e)}: {_line(e.reason)}" for e in entries if e.reason]
     lines = [*aligned(rows), *(["", *reasons] if reasons else [])]
-    return "\n".join([*lines, "", f"{folder}: collector push delivers what is waiting"])
+    return "\n".join([*lines, "", f"{folder}: collector push pushes the waiting runs"])
 
 
-def _what(entry: "Spooled") -> str:
+def _what(entry: Spooled) -> str:
     needed = f", needs a token for {scope_text(entry.run)}" if entry.what == "waiting" else ""
     return f"{entry.what}{needed}"
 
 
-def spooled_json(folder: str, entries: "Iterable[Spooled]") -> str:
+def spooled_json(folder: str, entries: Iterable[Spooled]) -> str:
     """Return the entries as one object."""
     listed = []
     for entry in entries:
@@ -110,7 +108,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _word(value: Any) -> str:
-    """Return a value of a file that anybody may have written, fit for a terminal."""
+    """Return a value of a file, which others may have written, as safe text for a terminal."""
     if value is None or value == "":
         return "-"
     return _line(value if isinstance(value, str) else json.dumps(value), 255)

@@ -1,8 +1,8 @@
 """CPU time of a process, in nanoseconds since it started, from one of two sources.
 
 ``process_clock``: the CPU clock of the process (its whole thread group). One system call, no
-privilege, exact to the nanosecond; of a process that has not run since it reads the same, so
-nothing else of it needs to be read. It knows the pids of the caller's own pid namespace only.
+privilege, exact to the nanosecond. If it has not changed, the process has not run, and nothing
+else of it needs to be read. It works for pids of the caller's own pid namespace only.
 
 ``stat``: ``utime + stime`` of ``/proc/<pid>/stat``, in clock ticks: for a proc mount of another
 pid namespace.
@@ -16,31 +16,31 @@ from time import clock_gettime_ns
 
 PROCESS_CLOCK = "process_clock"
 STAT = "stat"
-NO_CLOCK = -1  # instead of the time of a process that is no more
+NO_CLOCK = -1  # instead of the time of a process that has ended
 _SCHEDULER_TIME = 2  # CPUCLOCK_SCHED of a process, not of one thread
 
 Clock = Callable[[int], int]
 
 
 def clock_id(pid: int) -> int:
-    """Return the clock of a process, to be read by ``read_clock``."""
+    """Return the clock of a process, for ``read_process_clock``."""
     return (~pid << 3) | _SCHEDULER_TIME
 
 
-# takes a clock id; OSError (EINVAL) when the process is no more
+# takes a clock id; OSError (EINVAL) when the process has ended
 read_process_clock: Clock = clock_gettime_ns
 
 
 def read_clocks(clock: Clock, clock_ids: list[int]) -> list[int]:
-    """Return what each clock says, ``NO_CLOCK`` for a process that is no more.
+    """Return the time of each clock, ``NO_CLOCK`` for a process that has ended.
 
-    The loop is the interpreter's own: this is most of what a scan of idle processes costs.
+    The loop runs inside the interpreter, since it is most of the cost of a scan of idle processes.
     """
     clocks = map(clock, clock_ids)
     found: list[int] = []
     while len(found) < len(clock_ids):
         try:
-            found.extend(clocks)  # keeps what it has taken when a clock fails
+            found.extend(clocks)  # keeps the times read before a clock fails
         except OSError:
             found.append(NO_CLOCK)
     return found

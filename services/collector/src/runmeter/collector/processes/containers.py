@@ -1,9 +1,9 @@
 """Which container a process belongs to, and what the container is called.
 
-A *key* is a process's place: the container id, or the path of its cgroup on a bare host. A
-*group* is what is measured as one container: a key, several keys that the process map gives
-one name, or the tree of the wrapped command. Names are made when the run is summed up, so
-that nothing is renamed while it is measured.
+A *key* identifies a cgroup: by the container id, or by its path on a bare host. A *group* is
+measured as one container: a key, several keys that have the same name in the process map, or the
+process tree of the wrapped command. Names are made when the run is summed up, so that nothing is
+renamed while it is measured.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +12,7 @@ from functools import lru_cache
 from runmeter.collector.model import ROOT_KEY, Group, Key
 from runmeter.procfs import ControlGroup, Mount
 
-# the hierarchy that names the container best comes first; v2 is the one without controllers
+# in the order in which they are asked for the container; v2 is the one without controllers
 _HIERARCHIES = ("cpuacct", "cpu", "memory", "", "name=systemd", "pids", "devices", "freezer")
 _PREFIXES = ("cri-containerd-", "docker-", "crio-", "libpod-")
 _ID_DIGITS = 64
@@ -25,11 +25,11 @@ COMMAND = "command"
 
 @lru_cache(maxsize=256)
 def container_key(groups: tuple[ControlGroup, ...]) -> Key:
-    """Return the place of a process from the lines of ``/proc/<pid>/cgroup``.
+    """Return the key of a process from the lines of ``/proc/<pid>/cgroup``.
 
-    The container id is the outermost segment, of any hierarchy, that is one: limits apply to
-    the outer container, so what runs in Docker inside of it counts to it. Without one: the
-    path in the first hierarchy that does not say ``/``.
+    The container id is the outermost path segment, of any hierarchy, that has its form: limits
+    apply to the outer container, so containers inside it count as part of it. Without an id: the
+    path in the first hierarchy where it is not ``/``.
     """
     ordered = sorted(groups, key=_preference)
     for group in ordered:
@@ -40,7 +40,7 @@ def container_key(groups: tuple[ControlGroup, ...]) -> Key:
 
 
 def is_node(key: Key, path: str) -> bool:
-    """Tell whether a path is the very cgroup of a key, not one below it."""
+    """Tell whether a path is the cgroup of a key itself, not one below it."""
     if not key.container_id:
         return path == key.path
     return _container_id(path.rstrip("/").rpartition("/")[2]) == key.container_id
@@ -68,14 +68,14 @@ def _container_id(path: str) -> str:
 
 
 def _is_pod(segments: list[str], index: int) -> bool:
-    """Tell Podman's pods, which have such an id too, from containers (its driver cgroupfs)."""
+    """Tell whether a segment is a pod of Podman (driver cgroupfs), which has such an id as well."""
     return segments[index - 1] == "libpod_parent" and any(
         segment.startswith("libpod-") for segment in segments[index + 1 : index + 2]
     )
 
 
 def kubernetes_name(mounts: Iterable[Mount]) -> str:
-    """Return the container's name from the mounts of one of its processes, or an empty text.
+    """Return the container's name from the mounts of one of its processes; empty if it has none.
 
     The kubelet mounts ``/dev/termination-log`` from ``…/pods/<uid>/containers/<name>/…`` (on
     some machines the root of the mount starts at ``/containers/``).
@@ -90,7 +90,7 @@ def kubernetes_name(mounts: Iterable[Mount]) -> str:
 
 
 class Containers:
-    """Groups of a run by key; learns names as processes are seen.
+    """The groups of a run by key; learns names from processes.
 
     ``process_map``: process name to container name. ``read_mounts(pid)`` returns the mounts of
     a process or None when they cannot be read.
@@ -114,11 +114,11 @@ class Containers:
 
     @property
     def wants_argv0(self) -> bool:
-        """Whether the process map needs the first word of command lines at all."""
+        """Whether the process map needs the first word of command lines."""
         return bool(self._by_argv0)
 
     def see(self, key: Key, pid: int, comm: str, argv0: str) -> None:
-        """Learn from a process: the map may identify its key, its mounts may name it."""
+        """Learn from a process: the process map may identify its key, its mounts may name it."""
         if key.container_id and key.container_id not in self._kubernetes:
             self._ask_mounts(key.container_id, pid)
         if self._by_argv0 and key not in self._groups:
@@ -128,12 +128,12 @@ class Containers:
                 self._identified[Group(key=key)] = self._groups[key]
 
     def take_identified(self) -> dict[Group, Group]:
-        """Return, once, what the map identified since the last call: old group to new."""
+        """Return what the map identified since the last call: new group by old group."""
         taken, self._identified = self._identified, {}
         return taken
 
     def group(self, key: Key) -> Group:
-        """Return what is measured as one container with this key, as known now."""
+        """Return the group of a key, as known now."""
         found = self._groups.get(key) or self._plain.get(key)
         if found is None:
             found = self._plain[key] = Group(key=key)  # one object: compared by identity first
@@ -141,7 +141,7 @@ class Containers:
 
     def _ask_mounts(self, container_id: str, pid: int) -> None:
         tries = self._mount_tries.get(container_id, 0)
-        if tries >= 8:  # not a Kubernetes container, or its processes hide their mounts
+        if tries >= 8:  # not a Kubernetes container, or its mounts cannot be read
             return
         self._mount_tries[container_id] = tries + 1
         name = kubernetes_name(self._read_mounts(pid) or ())
@@ -158,9 +158,9 @@ class Containers:
         return group.key.path.rstrip("/").rpartition("/")[2] or "/"
 
     def names(self, groups: Iterable[Group]) -> dict[Group, str]:
-        """Return a unique name for each group, in the order given (by first sight).
+        """Return a unique name for each group.
 
-        The first of several with one name keeps it, the others become ``name#2``, ``name#3``.
+        The first of several with the same name keeps it, the others become ``name#2``, ``name#3``.
         """
         names: dict[Group, str] = {}
         taken: set[str] = set()
@@ -176,7 +176,7 @@ class Containers:
 
 
 def is_real(group: Group) -> bool:
-    """Tell a container (an id, a mapped name, the command) from a bare cgroup of the host."""
+    """Tell whether a group is a container (id, mapped name, command), not a cgroup of the host."""
     return group.key is None or bool(group.key.container_id)
 
 

@@ -1,18 +1,18 @@
-"""Where processes are: the cgroup of each one, and what its names say of its container."""
+"""The cgroup of each process, and the names that identify its container."""
 
 from runmeter.collector.model import ROOT_KEY, Key
 from runmeter.collector.processes.containers import Containers, container_key
 from runmeter.collector.processes.process import ZOMBIES, Process
 from runmeter.procfs import ProcFS, ProcfsError, ProcStat
 
-CGROUP_SCANS = 128  # now and then somebody moves a process between cgroups
-_YOUNG_SCANS = 2  # a runtime may still do
+CGROUP_SCANS = 128  # a process may be moved between cgroups at any time
+_YOUNG_SCANS = 2  # scans in which a container runtime may still move it
 
 
 class Placement:
-    """Reads and teaches ``containers`` the places of processes under one proc mount.
+    """Reads the cgroups of processes under one proc mount, and passes them to ``containers``.
 
-    ``newly_placed``: those that are new or in another cgroup since it was last emptied.
+    ``newly_placed``: processes that are new or in another cgroup since it was last emptied.
     """
 
     def __init__(self, proc: ProcFS, containers: Containers) -> None:
@@ -28,20 +28,20 @@ class Placement:
         """
         key = self._key(stat.pid)
         if parent is not None and stat.ppid != 1:
-            # an exiting task reads `/` as its cgroup in a v1 hierarchy; what v2 says beside it
-            # (on a hybrid host the service of the runtime) is not the container
+            # an exiting task has `/` as its cgroup in a v1 hierarchy; its v2 cgroup beside it (on
+            # a hybrid host the service of the runtime) is not the container
             ended = stat.state in ZOMBIES and not key.container_id
             if key == ROOT_KEY or (ended and parent.key.container_id):
                 return parent.key
         return key
 
     def enter(self, process: Process) -> None:
-        """Take a new process in."""
+        """Add a new process."""
         self.newly_placed.append(process)
         self._learn(process)
 
     def look_again(self, process: Process, stat: ProcStat) -> None:
-        """Read anew what may change in a living process: its cgroup and its name."""
+        """Read again what may change in a living process: its cgroup and its name."""
         is_due = process.seen_scans <= _YOUNG_SCANS or process.seen_scans % CGROUP_SCANS == 0
         if is_due and stat.state not in ZOMBIES:
             self.relocate(process)
@@ -50,7 +50,7 @@ class Placement:
             self._learn(process)
 
     def relocate(self, process: Process) -> None:
-        """Read the cgroup of a process anew."""
+        """Read the cgroup of a process again."""
         try:
             key = self._key(process.pid)
         except ProcfsError:

@@ -1,10 +1,10 @@
-"""What is kept of one process between two scans."""
+"""The state of one process between two scans."""
 
 from runmeter.collector.model import Group, Key
 from runmeter.collector.processes.clock import clock_id
 from runmeter.procfs import ProcStat
 
-ZOMBIES = "ZX"  # states of one that has ended
+ZOMBIES = "ZX"  # states of a process that has ended
 
 
 class Process:

@@ -1,8 +1,8 @@
-"""The table of processes: what is read of each one per scan, and what it used since.
+"""The table of processes: what each scan reads of them, and what they used since the last one.
 
-A process whose CPU clock has not moved has run nothing: nothing else of it is read, but its
-memory now and then (it can change from outside). Processes are scanned in the order of their
-birth, parents first: a race then counts too little for one scan instead of counting twice.
+A process whose CPU clock has not changed has not run: only its memory is read now and then,
+because it can change from outside. Processes are scanned in the order of their start, parents
+first: in a race, one scan then counts too little instead of counting twice.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,17 +24,17 @@ from runmeter.procfs import (
     parse_loadavg,
 )
 
-_IDLE_SCANS = 16  # the memory of an idle process is read once in so many scans
-_LISTING_SCANS = 16  # a process may get its pid a moment before it can be seen
+_IDLE_SCANS = 16  # the memory of an idle process is read every so many scans
+_LISTING_SCANS = 16  # a process may have its pid a moment before it is listed
 
 _Entered = tuple[Process, ProcStat, int | None]
 
 
 class Scan(NamedTuple):
-    """What one scan of all processes found.
+    """The result of one scan of all processes.
 
     ``own_ns``: growth of living processes' own time by group. ``waited_ns``: growth of
-    children's time by pid. ``vanished``: processes of the scan before that are no more.
+    children's time by pid. ``vanished``: processes of the scan before that have ended.
     """
 
     own_ns: dict[Group, int]
@@ -46,8 +46,9 @@ class ProcessTable:
     """All processes visible under one proc mount.
 
     ``clock``: reads the CPU clock of a process by clock id; None to use ``stat`` alone.
-    ``command_parent_pid``: whose new children, with all below them, are the command, but for
-    those in ``own_pids``. Counts what vanished while it was read and what the kernel refused.
+    ``command_parent_pid``: new children of this process, with all below them, are the command,
+    except those in ``own_pids``. ``vanished_count``, ``denied_count``: processes that ended while
+    they were read, and reads that the kernel refused.
     """
 
     def __init__(self, proc: ProcFS, containers: Containers, clock: Clock | None = None) -> None:
@@ -58,8 +59,8 @@ class ProcessTable:
         self._loadavg = KeptFile(f"{proc.mount}/loadavg", keep_below())
         self.processes: dict[int, Process] = {}
         self.command_parent_pid: int | None = None
-        self.own_pids: set[int] = set()  # living children of the collector that work for it
-        self.own: set[Process] = set()  # of them, and of ended ones, what has been seen
+        self.own_pids: set[int] = set()  # living children of the collector that are not the command
+        self.own: set[Process] = set()  # these processes, as far as they were seen; ended ones too
         self.vanished_count = 0
         self.denied_count = 0
         self.active: list[Process] = []  # new, or used CPU, since this was last emptied
@@ -67,18 +68,18 @@ class ProcessTable:
         self._scan_count = 0
         self._last_pid: int | None = None
         self._idle_slots: list[dict[int, Process]] = [{} for _ in range(_IDLE_SCANS)]
-        self._line: Line | None = None  # of all processes; None when they have changed
+        self._line: Line | None = None  # all processes; None when they have changed
 
     @property
     def newly_placed(self) -> list[Process]:
-        """Return the processes that are new, or in another cgroup, in the last scan."""
+        """Return the processes that were new, or in another cgroup, in the last scan."""
         return self._places.newly_placed
 
     def scan(self) -> Scan:
         """Read every process once.
 
-        In the very first scan processes only enter the table: what they used before does not
-        belong to the run.
+        In the first scan processes only enter the table: their earlier use is not part of the
+        run.
         """
         last_pid = self._read_last_pid()
         scan = Scan({}, {}, [])
@@ -96,12 +97,12 @@ class ProcessTable:
         if is_due or scan.vanished or last_pid != self._last_pid:
             denied_count = self.denied_count
             self._enter_new(scan)
-            # whoever could not be read is looked for again
+            # if a process could not be read, look for it again
             self._last_pid = last_pid if self.denied_count == denied_count else None
         return scan
 
     def _read_last_pid(self) -> int | None:
-        """Return the pid made last in our pid namespace: nothing was born while it stays."""
+        """Return the newest pid in our pid namespace: while it is the same, no process started."""
         if self._clock is None:  # the mount shows another one
             return None
         try:
@@ -124,7 +125,7 @@ class ProcessTable:
                 continue
             was_zombie = process.is_zombie
             self._revisit(process, clocks_ns[index], scan)
-            clocks_ns[index] = process.own_ns  # of one that could not be read: as before
+            clocks_ns[index] = process.own_ns  # if it could not be read: as before
             if process.is_zombie and not was_zombie:
                 ended.add(process.pid)
         line.clocks_ns = clocks_ns
@@ -137,20 +138,20 @@ class ProcessTable:
                     self._guard(self._adopt, process)
 
     def _look_at_some(self, without: set[int]) -> None:
-        """Look at those of the idle processes whose turn it is."""
+        """Read the idle processes that are due in this scan."""
         for pid, process in self._idle_slots[self._scan_count % _IDLE_SCANS].items():
             if pid not in without:
                 self._guard(self._look_at_idle, process)
 
     def _adopt(self, process: Process) -> None:
-        """Learn who has taken over a process whose parent has ended: its clock does not tell."""
+        """Read the new parent of a process whose parent has ended: its clock does not show it."""
         stat = self._proc.proc_stat(process.pid)
         if stat.starttime == process.start_ticks:
             process.ppid = stat.ppid
 
     def _look_at_idle(self, process: Process) -> None:
-        """Read what may change from outside in a process that does not run."""
-        # every process once in so many scans, and not all of them in the same few
+        """Read what may change from outside in an idle process."""
+        # every process in turn, not all of them in the same few scans
         turn = self._scan_count // _IDLE_SCANS + process.pid // _IDLE_SCANS
         if turn % (CGROUP_SCANS // _IDLE_SCANS) == 0 and not process.is_zombie:
             self._places.relocate(process)
@@ -158,17 +159,17 @@ class ProcessTable:
         self._size(process)
 
     def _revisit(self, process: Process, own_ns: int | None, scan: Scan) -> None:
-        """Read a process of the scan before again; note it if it is no more."""
+        """Read a process of the scan before again; if it has ended, record it."""
         try:
             stat = self._proc.proc_stat(process.pid)
         except VanishedError:
             self.vanished_count += 1
             scan.vanished.append(process)
             return
-        except ParseError:  # cut short: it is going away; counted if it is still listed
+        except ParseError:  # incomplete: it is ending; counted if it is still listed
             scan.vanished.append(process)
             return
-        except ProcfsError:  # it stays in the table: entered anew it would count from zero
+        except ProcfsError:  # it stays in the table: entered again it would count from zero
             self.denied_count += 1
             return
         if stat.starttime != process.start_ticks:  # the pid has been given to another process
@@ -179,7 +180,7 @@ class ProcessTable:
         self._take(process, stat, own_ns, scan)
 
     def _regroup(self, process: Process) -> None:
-        if not process.group.is_command:  # once part of the command's tree, always part of it
+        if not process.group.is_command:  # a process of the command's tree stays part of it
             self._place(process, self._containers.group(process.key))
 
     def _place(self, process: Process, group: Group) -> None:
@@ -194,10 +195,10 @@ class ProcessTable:
         self.has_changed = True
 
     def _enter_new(self, scan: Scan) -> None:
-        """Enter the processes that were not there in the scan before.
+        """Enter the processes that were not in the table.
 
-        All are read before any is accounted: the parent of one, which says whether it belongs
-        to the command, may be as new and, once pids have wrapped, have a higher pid.
+        All are read before any is accounted: whether a process belongs to the command depends on
+        its parent, which may be new too and, once pids have wrapped, have a higher pid.
         """
         entered: list[_Entered] = []
         for pid in self._proc.pids():
@@ -222,7 +223,7 @@ class ProcessTable:
         return process.ppid == self.command_parent_pid or below
 
     def _guard(self, read: Callable[..., None], *arguments: Any) -> None:
-        """Count what vanishes while it is read, and what the kernel refuses."""
+        """Read; count a process that ends meanwhile, and a read that the kernel refuses."""
         try:
             read(*arguments)
         except (VanishedError, ParseError):  # cut short: the process is going away
@@ -254,7 +255,7 @@ class ProcessTable:
             raise VanishedError(f"clock of {pid}") from error
 
     def _take(self, process: Process, stat: ProcStat, own_ns: int | None, scan: Scan) -> None:
-        """Take over what was read of a process: its place, its times, its memory."""
+        """Record what was read of a process: its parent, its times, its memory."""
         process.seen_scans += 1
         process.ppid = stat.ppid
         self._account(process, stat, own_ns, scan)
@@ -300,7 +301,7 @@ class ProcessTable:
 
 
 class Line:
-    """Processes in one order, the ids of their clocks, and the nanoseconds accounted of each."""
+    """Processes in a fixed order, their clock ids, and the nanoseconds accounted for each."""
 
     def __init__(self, processes: Iterable[Process]) -> None:
         self.order = list(processes)

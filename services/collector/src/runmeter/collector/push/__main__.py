@@ -1,25 +1,26 @@
-"""The pusher."""
+"""``python -m runmeter.collector.push``: the pusher, started by the collector with one order."""
 
+import json
 import os
 import signal
+import sys
 from collections.abc import Sequence
 
-from runmeter.collector.push.log import logger
-from runmeter.collector.push.pusher import Push
-from runmeter.collector.run.handover import parse_arguments
+from runmeter.collector.log import Log
+from runmeter.collector.push.pusher import Pusher
+from runmeter.collector.run.handover import Order
 from runmeter.collector.run.signals import ENDING
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Push; return the exit code of the collector."""
-    args = parse_arguments(argv)
-    push = Push(args, logger(args.log_format, args.log_level))
+    (text,) = sys.argv[1:] if argv is None else argv
+    order = Order(**json.loads(text))
     try:
-        code = push.all() if args.all else push.live() if args.live else push.own()
+        return Pusher(order, Log(order.log_format, order.log_level)).run()
     finally:
-        # the interpreter gives up our handlers before it ends
+        # the interpreter removes our handlers before it ends
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    return code if args.exit_code is None else int(args.exit_code)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""One run to the receiver: tried until it is acknowledged, refused, or the time is up.
+"""Deliver one run: try until it is acknowledged or refused, or the time is up.
 
-The waits grow and are random over their whole length, so that many collectors do not come back
-together; a receiver that says when to ask again is not asked earlier.
+The waits grow and are random over their whole length, so that many collectors do not retry at the
+same time. If the receiver says when to retry, the collector does not retry earlier.
 """
 
 import enum
@@ -17,19 +17,19 @@ from runmeter.collector.model import KEPT, REJECTED, Acknowledgement
 
 ATTEMPT_SECONDS = 10.0
 _NS = 1_000_000_000
-_LAST_SECONDS = 0.5  # of the budget are for the last attempt
+_LAST_SECONDS = 0.5  # of the time, for the last attempt
 _jitter_seconds = wait_random_exponential(multiplier=0.5, max=4, min=0.02)
 
 
 class Kind(enum.Enum):
-    """What a refusal means for the run and for those behind it."""
+    """What a failed push means for the run and for the following runs."""
 
-    BUSY = "the receiver may take it a moment later"
-    UNUSABLE = "no run gets through so: TLS, or another program answers"
-    FAILED = "the receiver could not, by a defect of its own"
-    MISDIRECTED = "the endpoint knows no pushes"
+    BUSY = "the receiver may accept it later"
+    UNUSABLE = "no run can be pushed this way: TLS fails, or another program answers"
+    FAILED = "the receiver has an internal error"
+    MISDIRECTED = "the endpoint does not accept pushes"
     TOKEN = "the token is not for this run"
-    INVALID = "it will never be taken as it is"
+    INVALID = "it will never be accepted as it is"
 
 
 _REJECTING = (Kind.MISDIRECTED, Kind.TOKEN, Kind.INVALID)
@@ -45,12 +45,12 @@ class PushError(CollectorError):
 
     @property
     def code(self) -> int:
-        """The exit code that says how the push ended."""
+        """The exit code of the push."""
         return REJECTED if self.kind in _REJECTING else KEPT
 
 
 class Tls(NamedTuple):
-    """Files of a TLS connection, and the name its certificate is for.
+    """The files of a TLS connection, and the name in the receiver's certificate.
 
     Empty: the system's CAs, no client certificate, the endpoint's host.
     """
@@ -62,22 +62,22 @@ class Tls(NamedTuple):
 
 
 class Transport(Protocol):
-    """One way to the receiver."""
+    """A way to push: gRPC or HTTP."""
 
     def send(self, run: dict[str, Any], timeout_seconds: float) -> Acknowledgement:
         """Push once.
 
         Raises:
             PushError: it is not acknowledged.
-            ForeignError: what is to be pushed is not a run.
+            ForeignError: it is not a run.
         """
 
     def close(self) -> None:
-        """Give up the connection."""
+        """Close the connection."""
 
 
 class Retry(NamedTuple):
-    """Why and when a push is tried once more."""
+    """Why and when a push is tried again."""
 
     reason: str
     attempt: int
@@ -90,7 +90,7 @@ def deliver(
     deadline_ns: int,
     on_retry: Callable[[Retry], None],
 ) -> Acknowledgement:
-    """Push a run until the monotonic clock shows the deadline; once at least.
+    """Push a run, again and again until a deadline of the monotonic clock, but at least once.
 
     Raises:
         PushError: it is not acknowledged; the last refusal.
@@ -101,14 +101,14 @@ def deliver(
         left_seconds = (deadline_ns - monotonic_ns()) / _NS
         return transport.send(run, max(0.001, min(ATTEMPT_SECONDS, left_seconds)))
 
-    def tell(state: RetryCallState) -> None:
+    def log_retry(state: RetryCallState) -> None:
         on_retry(Retry(str(_error(state)), state.attempt_number, round(state.upcoming_sleep, 3)))
 
     retrying = Retrying(
         retry=retry_if_exception(lambda e: isinstance(e, PushError) and e.kind is Kind.BUSY),
         wait=lambda state: _wait_seconds(state, deadline_ns),
         stop=lambda state: monotonic_ns() + state.upcoming_sleep * _NS >= deadline_ns,
-        before_sleep=tell,
+        before_sleep=log_retry,
         sleep=_sleep,
         reraise=True,
     )
@@ -116,7 +116,7 @@ def deliver(
 
 
 def _sleep(seconds: float) -> None:
-    """Wait for a while; ``time.sleep`` waits until a time, for which clocks cannot be faked."""
+    """Wait; unlike ``time.sleep``, ``select`` works when tests fake the clocks."""
     select((), (), (), seconds)
 
 
@@ -126,7 +126,7 @@ def _wait_seconds(state: RetryCallState, deadline_ns: int) -> float:
     wait_seconds = hint_seconds + _jitter_seconds(state)
     latest_seconds = (deadline_ns - monotonic_ns()) / _NS - _LAST_SECONDS
     if hint_seconds < latest_seconds < wait_seconds:
-        return latest_seconds  # rather one last attempt than none
+        return latest_seconds  # make one last attempt
     return wait_seconds
 
 

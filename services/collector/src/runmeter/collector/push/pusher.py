@@ -1,14 +1,13 @@
 """The pusher: takes runs out of the spool to the receiver, then ends.
 
-The sampling process replaces itself by this program (``python -E -P -m runmeter.collector.push``),
-starts it for a checkpoint (``--live``), and ``collector push`` becomes it (``--all``).
-SIGINT and SIGTERM may arrive blocked; they are let through once their handlers stand.
+The sampling process replaces itself by this program at its end, a checkpoint process does for a
+run that goes on, and ``collector push`` does for all waiting runs: see ``run/handover.py``.
+SIGINT and SIGTERM may be blocked at its start; they are unblocked once their handlers are set.
 """
 
-import argparse
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from time import monotonic_ns
@@ -19,20 +18,15 @@ from runmeter.collector.config.endpoint import Endpoint, parse_endpoint
 from runmeter.collector.config.settings import silence_grpc
 from runmeter.collector.display.spool import pushed_json, pushed_text
 from runmeter.collector.errors import HeldError, SpoolError
-from runmeter.collector.log import write_line
+from runmeter.collector.log import Log, write_line
 from runmeter.collector.model import KEPT, PUSHED, REJECTED, Acknowledgement, Outcome
 from runmeter.collector.push import delivery
 from runmeter.collector.push.delivery import Kind, PushError, Retry, Tls, Transport
-from runmeter.collector.push.waiting import Scope, SpoolPusher, drop, hint_of, note_refusal, reject
+from runmeter.collector.push.waiting import Scope, SpoolPusher, hint_of
+from runmeter.collector.run.handover import CHECKPOINT, SPOOL, Order
 from runmeter.collector.run.signals import ENDING
 from runmeter.collector.spool import advice
-from runmeter.collector.spool.folder import (
-    MEMORY,
-    REJECTED_FOLDER,
-    path_of,
-    push_id_of,
-    read_file,
-)
+from runmeter.collector.spool.folder import REJECTED_FOLDER, remove_file
 from runmeter.collector.spool.format import decode
 from runmeter.collector.spool.locks import lock, release
 from runmeter.collector.spool.waiting import Claim, interrupted, scope_of
@@ -41,211 +35,199 @@ _BY_SIGNAL = "ended by a signal"
 
 
 class _Ended(BaseException):
-    """A second signal: no error, so that no code it interrupts makes another error of it."""
+    """A second signal. No ``Exception``: no code that it interrupts may handle it as an error."""
 
 
-class Push:
+class Pusher:
     """One run of this program."""
 
-    def __init__(self, args: argparse.Namespace, log: Any) -> None:
-        self._args = args
+    def __init__(self, order: Order, log: Log) -> None:
+        self._order = order
         self._log = log
-        self._endpoint = parse_endpoint(args.endpoint)
+        self._stored = order.stored
+        self._lock_fd = order.lock_fd
+        self._endpoint = parse_endpoint(order.endpoint)
         self._transport: Transport
-        self._run: dict[str, Any] | None = None  # of this collector
+
+    def run(self) -> int:
+        """Do what the order says; return the exit code."""
+        if self._order.task == SPOOL:
+            return self._push_spool()
+        return self._push_checkpoint() if self._order.task == CHECKPOINT else self._push_run()
 
     def _begin(self) -> None:
-        """Let signals through, take the token."""
-        args = self._args
-        _handle_signals(args.signals)
-        with open(args.token_fd, encoding="ascii") as file:
+        """Unblock signals and read the push token."""
+        order = self._order
+        _handle_signals(order.signal_count)
+        with open(order.token_fd, encoding="ascii") as file:
             token = file.read()
         if not self._endpoint.is_tls and not _is_loopback(self._endpoint.host):
-            self._log_unencrypted()
-        tls = Tls(args.tls_ca, args.tls_cert, args.tls_key, args.tls_server_name)
+            level = "debug" if order.task == CHECKPOINT else "warning"  # once a run
+            reason = "the push token is sent unencrypted"
+            self._log.write(
+                level, "push.unencrypted", push_endpoint=self._endpoint.url, reason=reason
+            )
+        tls = Tls(order.tls_ca, order.tls_cert, order.tls_key, order.tls_server_name)
         self._transport = _transport(self._endpoint, token, tls)
 
-    def _log_unencrypted(self) -> None:
-        facts = {"push_endpoint": self._endpoint.url, "reason": "the token is readable"}
-        if self._args.live:  # the pusher at the end warns, once
-            self._log.debug("push.unencrypted", **facts)
-        else:
-            self._log.warning("push.unencrypted", **facts)
+    # -- a run that has ended -------------------------------------------------------------
 
-    # -- the run of this collector --------------------------------------------------------
-
-    def own(self) -> int:
-        """Push the file, then what else waits of its scope."""
+    def _push_run(self) -> int:
+        """Push the run, then the waiting runs of its scope."""
         code = None
         try:
-            code, may_go_on = self._own_run()
+            code, scope = self._push_own()
             self._release()
-            if self._run is not None and may_go_on and self._args.spool_dir:
-                self._leftovers(scope_of(self._run))
+            if scope is not None and self._order.spool_dir:
+                self._push_leftovers(scope)
         except _Ended:
             if code is None:
-                self._log_undelivered(KEPT, *self._kept(_BY_SIGNAL))
+                path, reason = self._kept(_BY_SIGNAL)
+                self._log_undelivered(KEPT, path, reason)
                 code = KEPT
                 self._release()
         return code
 
-    def _own_run(self) -> tuple[int, bool]:
-        """Return the exit code, and whether others of its scope may be tried."""
-        path = self._args.file
+    def _push_own(self) -> tuple[int, Scope | None]:
+        """Return the exit code, and the scope if other runs of it may be pushed."""
+        stored = self._stored
         try:
-            self._lock(path)
-            run = interrupted(decode(read_file(path)))
-            scope_of(run)
-            self._run = run
+            self._lock()
+            run = interrupted(decode(stored.read()))
+            scope = scope_of(run)
             self._begin()
-            stored = self._deliver(run, self._args.deadline_ns)
+            answer = self._deliver(run, self._order.deadline_ns)
         except HeldError as error:
-            self._log_undelivered(KEPT, path, str(error))
-            return KEPT, False
+            self._log_undelivered(KEPT, stored.path, str(error))
+            return KEPT, None
         except SpoolError as error:
-            self._log.error("run.unreadable", path=path, reason=str(error))
-            return KEPT, False
+            self._log.write("error", "run.unreadable", path=stored.path, reason=str(error))
+            return KEPT, None
         except PushError as error:
-            return error.code, self._refused(run, error)
-        self._log_pushed(run, stored)
-        for found in {path, self._checkpoint(run)}:
-            if not found.startswith(MEMORY) and (found == path or os.path.lexists(found)):
-                drop(found, self._log)
-        return PUSHED, True
+            self._refused(run, error)
+            return error.code, scope if error.kind in (Kind.INVALID, Kind.FAILED) else None
+        self._log_pushed(run, answer)
+        if not stored.is_in_memory or os.path.lexists(stored.path):
+            with self._spool_pusher().logging_failure(stored.path):
+                remove_file(stored.path)
+        return PUSHED, scope
 
-    def _lock(self, path: str) -> None:
-        """Own the file, unless that was handed on, for as long as this process lives."""
-        if self._args.lock_fd is not None or path.startswith(MEMORY):
-            return
-        folder, name = os.path.split(path)
-        push_id = push_id_of(name)
-        if not push_id or not os.path.lexists(path):
+    def _lock(self) -> None:
+        """Own the run until this process ends, unless its lock was inherited."""
+        stored = self._stored
+        if self._lock_fd is not None or stored.is_in_memory or not os.path.lexists(stored.path):
             return
         try:
-            self._args.lock_fd = lock(folder, push_id)
+            self._lock_fd = lock(stored.folder, stored.push_id)
         except HeldError:
             raise
         except SpoolError as error:  # as in a folder that became read-only
-            self._log.warning("spool.failed", path=path, reason=str(error))
+            self._log.write("warning", "spool.failed", path=stored.path, reason=str(error))
 
     def _release(self) -> None:
-        """Give up our own run, which has left or waits for the next pusher."""
-        folder, name = os.path.split(self._args.file)
-        push_id = push_id_of(name)
-        if self._args.file.startswith(MEMORY) and self._run is not None:
-            folder, push_id = self._args.spool_dir, str(self._run.get("push_id"))
-        if self._args.lock_fd is not None and push_id:
-            release(folder, push_id, self._args.lock_fd)
-            self._args.lock_fd = None
-
-    def _checkpoint(self, run: dict[str, Any]) -> str:
-        """Return the run's path in the spool, where a checkpoint of one in memory may lie."""
-        if not self._args.spool_dir:
-            return MEMORY
-        return path_of(self._args.spool_dir, str(run.get("push_id")))
+        """Release the run, which has left the spool or waits for the next pusher."""
+        if self._lock_fd is not None:
+            release(self._stored.folder, self._stored.push_id, self._lock_fd)
+            self._lock_fd = None
 
     def _kept(self, reason: str) -> tuple[str, str]:
-        """Return where our own run is kept, and why, with what of it there is not."""
-        path = self._args.file
-        if path.startswith(MEMORY) and self._run is not None:
-            checkpoint = self._checkpoint(self._run)
-            if os.path.lexists(checkpoint):
-                return checkpoint, f"{reason}; only its last checkpoint could be kept"
-        return path, reason
+        """Return where the run is kept, empty if nowhere, and the reason, completed."""
+        stored = self._stored
+        if not stored.is_in_memory:
+            return stored.path, reason
+        if os.path.lexists(stored.path):
+            return stored.path, f"{reason}; only its last checkpoint could be kept"
+        return "", reason
 
-    def _refused(self, run: dict[str, Any], error: PushError) -> bool:
-        """Say what became of our own run; tell whether others of its scope may be tried."""
+    def _refused(self, run: dict[str, Any], error: PushError) -> None:
+        """Log what became of the run."""
+        stored = self._stored
         path, reason = self._kept(str(error))
-        folder, name = os.path.split(path)
-        push_id = push_id_of(name)
-        is_memory = self._args.file.startswith(MEMORY)
-        if push_id and run.get("push_id") == push_id and not is_memory:
-            claim = Claim(push_id, path, run)
-            if error.kind is Kind.INVALID:
-                path = reject(folder, claim, self._log, reason)
-            elif error.kind is Kind.TOKEN:
-                note_refusal(claim, self._log, reason)
-        hint = hint_of(error.kind, run, folder)
+        if not stored.is_in_memory and run.get("push_id") == stored.push_id:
+            claim = Claim(stored.push_id, path, run)
+            path = self._spool_pusher().note(claim, error.kind, reason)
+        hint = hint_of(error.kind, run, stored.folder)
         self._log_undelivered(error.code, path, reason, hint, push_endpoint=self._endpoint.url)
-        return error.kind in (Kind.INVALID, Kind.FAILED)
 
-    # -- what waits -----------------------------------------------------------------------
+    # -- waiting runs ---------------------------------------------------------------------
 
-    def _leftovers(self, scope: Scope) -> None:
-        work = self._emptying(lambda: self._args.deadline_ns - monotonic_ns())
-        for outcome in work.push(scope):
+    def _push_leftovers(self, scope: Scope) -> None:
+        for outcome in self._spool_pusher().push(scope):
             if outcome.what == "pushed" and outcome.run and outcome.stored:
                 self._log_pushed(outcome.run, outcome.stored)
             elif outcome.what in ("kept", "rejected") and outcome.run:
                 code = REJECTED if outcome.what == "rejected" else KEPT
-                said, url = (outcome.path, outcome.reason, outcome.hint), self._endpoint.url
-                self._log_undelivered(code, *said, push_endpoint=url)
+                facts = (outcome.path, outcome.reason, outcome.hint)
+                self._log_undelivered(code, *facts, push_endpoint=self._endpoint.url)
 
-    def all(self) -> int:
-        """Push everything that waits, of any scope; print what became of it."""
-        work = self._emptying(lambda: int(self._args.timeout_ns))
+    def _push_spool(self) -> int:
+        """Push all waiting runs, of any scope; print what became of them."""
+        order = self._order
+        pusher = self._spool_pusher()
         outcomes: list[Outcome] = []
-        is_whole = False
+        is_complete = False
         try:
             self._begin()
-            outcomes.extend(work.push())
-            if self._args.rejected:
-                outcomes.extend(work.push(below=REJECTED_FOLDER))
-            is_whole = True
+            outcomes.extend(pusher.push())
+            if order.retry_rejected:
+                outcomes.extend(pusher.push(below=REJECTED_FOLDER))
+            is_complete = True
         except _Ended:
-            self._log.warning("push.stopped", reason=_BY_SIGNAL)
-        render_report = pushed_json if self._args.json else pushed_text
-        text = render_report(self._args.spool_dir, outcomes)
-        write_line(1, text, patience_ms=-1)
+            self._log.write("warning", "push.stopped", reason=_BY_SIGNAL)
+        render = pushed_json if order.as_json else pushed_text
+        write_line(1, render(order.spool_dir, outcomes), patience_ms=-1)
         whats = {outcome.what for outcome in outcomes}
         if "rejected" in whats:
             return REJECTED
-        return KEPT if "kept" in whats or not is_whole else PUSHED
+        return KEPT if "kept" in whats or not is_complete else PUSHED
 
-    def _emptying(self, budget_ns: Callable[[], int]) -> SpoolPusher:
-        folder = self._args.spool_dir
-        return SpoolPusher(folder, self._log, self._deliver, budget_ns)
+    def _spool_pusher(self) -> SpoolPusher:
+        return SpoolPusher(self._order.spool_dir, self._log, self._deliver, self._budget_ns)
 
-    # -- a checkpoint ---------------------------------------------------------------------
+    def _budget_ns(self) -> int:
+        """Return how long the next waiting run may be tried."""
+        order = self._order
+        return order.timeout_ns if order.task == SPOOL else order.deadline_ns - monotonic_ns()
 
-    def live(self) -> int:
-        """Push the file as it is; its collector owns it and goes on."""
+    # -- a run that goes on ---------------------------------------------------------------
+
+    def _push_checkpoint(self) -> int:
+        """Push the run as it is; its collector owns it and goes on."""
+        url = self._endpoint.url
         try:
             self._begin()
-            run = decode(read_file(self._args.file))
-            stored = self._deliver(run, self._args.deadline_ns)
+            run = decode(self._stored.read())
+            answer = self._deliver(run, self._order.deadline_ns)
         except (_Ended, SpoolError, PushError) as error:
             reason = str(error) or _BY_SIGNAL
-            self._log.info("checkpoint.failed", reason=reason, push_endpoint=self._endpoint.url)
+            self._log.write("info", "checkpoint.failed", reason=reason, push_endpoint=url)
             return error.code if isinstance(error, PushError) else KEPT
-        self._log.info("checkpoint.pushed", id=stored.id, push_id=run.get("push_id"))
+        self._log.write("info", "checkpoint.pushed", id=answer.id, push_id=run.get("push_id"))
         return PUSHED
 
-    # -- what all of them do --------------------------------------------------------------
+    # -- all of them ----------------------------------------------------------------------
 
     def _deliver(self, run: dict[str, Any], deadline_ns: int) -> Acknowledgement:
-        def tell(retry: Retry) -> None:
-            facts = {"push_id": run.get("push_id"), **retry._asdict()}
-            if self._args.live:
-                self._log.debug("push.retrying", **facts)
-            else:
-                self._log.warning("push.retrying", **facts)
+        level = "debug" if self._order.task == CHECKPOINT else "warning"
 
-        return delivery.deliver(self._transport, run, deadline_ns, tell)
+        def log_retry(retry: Retry) -> None:
+            self._log.write(level, "push.retrying", push_id=run.get("push_id"), **retry._asdict())
 
-    def _log_pushed(self, run: dict[str, Any], stored: Acknowledgement) -> None:
+        return delivery.deliver(self._transport, run, deadline_ns, log_retry)
+
+    def _log_pushed(self, run: dict[str, Any], answer: Acknowledgement) -> None:
         facts = {"push_id": run.get("push_id"), "state": run.get("state")}
-        self._log.info("run.pushed", id=stored.id, duplicate=stored.duplicate, **facts)
+        self._log.write("info", "run.pushed", id=answer.id, duplicate=answer.duplicate, **facts)
 
     def _log_undelivered(
         self, code: int, path: str, reason: str, hint: str = "", **facts: str
     ) -> None:
         event = "run.rejected" if code == REJECTED else "run.kept"
-        if path.startswith(MEMORY):  # no folder could take it
-            event = "run.lost"
+        if path:
+            facts.update(path=path, hint=hint or advice.kept(self._stored.folder))
         else:
-            facts.update(path=path, hint=hint or advice.kept(os.path.dirname(path)))
-        self._log.error(event, reason=reason, **facts)
+            event = "run.lost"
+        self._log.write("error", event, reason=reason, **facts)
 
 
 def _transport(endpoint: Endpoint, token: str, tls: Tls) -> Transport:
@@ -259,22 +241,24 @@ def _transport(endpoint: Endpoint, token: str, tls: Tls) -> Transport:
     return HttpTransport(endpoint, token, tls, _limit)
 
 
-def _handle_signals(received: int) -> None:
+def _handle_signals(count: int) -> None:
+    """Let the second ending signal end the push; ``count``: of those received already."""
+
     def handle(_number: int, _frame: FrameType | None) -> None:
-        nonlocal received
-        received += 1
-        if received > 1:
+        nonlocal count
+        count += 1
+        if count > 1:
             raise _Ended
 
     for number in ENDING:
         signal.signal(number, handle)
-    # what else was taken for the command, which has ended, stays blocked
+    # the other signals that were taken for the command, which has ended, stay blocked
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 @contextmanager
 def _limit(seconds: float) -> Iterator[None]:
-    """End what runs below with a TimeoutError once the time is up."""
+    """End what runs inside with a TimeoutError once the time is up."""
     signal.signal(signal.SIGALRM, _time_is_up)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -285,7 +269,7 @@ def _limit(seconds: float) -> Iterator[None]:
 
 
 def _time_is_up(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise TimeoutError("no whole answer in time")
+    raise TimeoutError("no complete answer in time")
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""Pushes over gRPC: one call, no retries of gRPC's own, a new connection after each failure."""
+"""Push over gRPC: one call, without gRPC's own retries, a new connection after each failure."""
 
 import json
 from typing import Any
@@ -20,13 +20,13 @@ _OPTIONS = [
     ("grpc.max_send_message_length", _MESSAGE_BYTES),
     ("grpc.max_receive_message_length", _MESSAGE_BYTES),
     ("grpc.enable_http_proxy", 0),  # the token is for the receiver alone
-    ("grpc.enable_retries", 0),  # ours know the budget and are told
+    ("grpc.enable_retries", 0),  # our own retries know the deadline and are logged
     ("grpc.service_config_disable_resolution", 1),
     ("grpc.service_config", json.dumps({})),
-    # a connection of which nothing comes any more is noticed while a call waits
+    # so that a dead connection is noticed while a call waits
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
-    # a receiver that is back is reached at the next attempt
+    # so that a receiver that is back is reached at the next attempt
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 5_000),
@@ -42,16 +42,16 @@ _KINDS = {
     grpc.StatusCode.ALREADY_EXISTS: Kind.INVALID,
     grpc.StatusCode.UNIMPLEMENTED: Kind.MISDIRECTED,
 }
-# what gRPC's text of a connection that failed says of TLS, and what to do
+# TLS errors in gRPC's text of a failed connection, and what to do
 _TLS_CAUSES = {
-    "CERTIFICATE_VERIFY_FAILED": "its certificate is not signed by a CA we trust: give --tls-ca",
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not signed by a trusted CA: give --tls-ca",
     "is not in peer certificate": "its certificate is for another name: give --tls-server-name",
     "Hostname Verification Check failed": (
         "its certificate is for another name: give --tls-server-name"
     ),
     "WRONG_VERSION_NUMBER": "it does not speak TLS: is the endpoint grpc://?",
 }
-# and of another program there
+# signs of another program in the same text
 _OTHER_CAUSES = {
     "http1.x server": "answers HTTP/1",
     "Expected SETTINGS frame as the first frame": "does not speak HTTP/2",
@@ -69,7 +69,7 @@ class GrpcTransport:
         self._channel: grpc.Channel | None = None
 
     def send(self, run: dict[str, Any], timeout_seconds: float) -> Acknowledgement:
-        """Push once; a failure gives up the connection."""
+        """Push once; after a failure the connection is closed."""
         try:
             message = run_from_json(run, exact=True)
         except ValueError as error:
@@ -116,7 +116,7 @@ def _content(path: str) -> bytes | None:
 
 
 def _push_error(endpoint: Endpoint, error: Any) -> PushError:
-    # behind a NUL there is memory, which gRPC shows where no socket can be opened
+    # after a NUL gRPC shows random memory, if no socket can be opened
     code, text = error.code(), (error.details() or "").partition("\0")[0].rstrip()
     kind = _KINDS.get(code, Kind.FAILED)
     if code is grpc.StatusCode.UNAVAILABLE:
@@ -126,8 +126,8 @@ def _push_error(endpoint: Endpoint, error: Any) -> PushError:
         for sign, found in _OTHER_CAUSES.items():
             if sign in text:
                 gateway = f"http{'s' * endpoint.is_tls}://{endpoint.authority}/api/v1/metrics"
-                reason = f"{endpoint.authority} {found}: a gateway takes {gateway}"
-                return PushError(Kind.UNUSABLE, f"{reason}; the receiver's gRPC port is another")
+                reason = f"{endpoint.authority} {found}: for the gateway use {gateway}"
+                return PushError(Kind.UNUSABLE, f"{reason}; for the receiver use its gRPC port")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
         kind = Kind.INVALID
     return PushError(kind, f"{code.name}: {text}", _hint_seconds(error))

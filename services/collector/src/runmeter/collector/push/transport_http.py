@@ -1,6 +1,6 @@
-"""Pushes over HTTP: one POST to the gateway, a new connection each time.
+"""Push over HTTP: one POST to the gateway, a new connection each time.
 
-Redirects are not followed: the token is for the given host alone.
+Redirects are not followed: the token is for the given host only.
 """
 
 import http.client
@@ -37,8 +37,8 @@ _KINDS = {
 class HttpTransport:
     """The gateway's REST interface.
 
-    ``limit(seconds)`` ends what runs below it with a TimeoutError: the timeout of a socket is
-    for one read only, and an answer may come byte by byte.
+    ``limit(seconds)`` ends what runs inside it with a TimeoutError: the timeout of a socket is for
+    one read only, and an answer may arrive byte by byte.
     """
 
     def __init__(self, endpoint: Endpoint, token: str, tls: Tls, limit: Limit) -> None:
@@ -69,11 +69,11 @@ class HttpTransport:
         except (BrokenPipeError, ConnectionResetError):
             if connection.sock is None:
                 raise
-            # it may have refused the rest of the body with an answer
+            # it may have answered before it read the whole body
         return connection.getresponse()
 
     def close(self) -> None:
-        """Do nothing: every push has a connection of its own."""
+        """Do nothing: every push has its own connection."""
 
     def _connection(self, timeout_seconds: float) -> http.client.HTTPConnection:
         host, port = self._endpoint.host, self._endpoint.port
@@ -91,7 +91,7 @@ class HttpTransport:
 
 
 class _TlsConnection(http.client.HTTPConnection):
-    """A connection whose certificate may be for another name than the host's."""
+    """A connection whose certificate may have another name than the host."""
 
     default_port = http.client.HTTPS_PORT
 
@@ -118,9 +118,9 @@ def _connection_error(authority: str, error: Exception) -> PushError:
         reason = f"TLS with {authority} failed: it does not speak TLS: is the endpoint http://?"
         return PushError(Kind.UNUSABLE, reason)
     if isinstance(error, http.client.BadStatusLine) and not isinstance(error, ConnectionError):
-        reason = f"{authority} does not answer in HTTP/1; the receiver takes grpc://"
+        reason = f"{authority} does not answer in HTTP/1; for the receiver use grpc://"
         return PushError(Kind.UNUSABLE, reason)
-    # ValueError: a host that cannot be written as a name in DNS
+    # UnicodeError: a host that is no name in DNS
     kind = Kind.UNUSABLE if isinstance(error, UnicodeError) else Kind.BUSY
     return PushError(kind, f"{authority}: {error}")
 
@@ -134,12 +134,12 @@ def _acknowledgement(answer: http.client.HTTPResponse, content: bytes) -> Acknow
         stored = json.loads(content)
         return Acknowledgement(int(stored["id"]), bool(stored["duplicate"]))
     except (ValueError, KeyError, TypeError) as error:
-        reason = "the answer is not that of a Runmeter gateway"
+        reason = "the answer is not from a Runmeter gateway"
         raise PushError(Kind.UNUSABLE, reason) from error
 
 
 def _hint_seconds(text: str) -> float | None:
-    """Read Retry-After: seconds, or a date (RFC 9110, 10.2.3); None: neither."""
+    """Parse Retry-After: seconds, or a date (RFC 9110, 10.2.3); None if it is neither."""
     if text.isascii() and text.isdigit():
         return float(text[:9])
     try:
@@ -149,7 +149,7 @@ def _hint_seconds(text: str) -> float | None:
 
 
 def _detail(content: bytes) -> str:
-    """Return what a problem document says, else the start of the body."""
+    """Return the text of a problem document, else the start of the body."""
     try:
         problem = json.loads(content)
         text = str(problem["detail"])

@@ -1,7 +1,7 @@
-"""Checkpoints: the run so far goes to the spool, now and then to the receiver.
+"""Checkpoints: the run so far goes to the spool and, less often, to the receiver.
 
-A forked child makes each of them: it has a copy of all that was measured, may sum it up and wait
-for a slow disk, while the sampling goes on. One child writes at a time, one pushes.
+A forked child makes each of them: it has a copy of all measurements, and may sum them up and wait
+for a slow disk while the sampling goes on. At most one child writes and one pushes at a time.
 """
 
 import gc
@@ -16,7 +16,7 @@ from runmeter.collector.errors import WriteError
 from runmeter.collector.log import Log
 from runmeter.collector.open_files import detach_streams
 from runmeter.collector.run.command import Ended, reap_child
-from runmeter.collector.run.handover import become_live_pusher, memory_path
+from runmeter.collector.run.handover import become_checkpoint_pusher, in_memory
 from runmeter.collector.run.measurement import Measurement
 from runmeter.collector.run.record import run_record
 from runmeter.collector.run.run_file import RunFile
@@ -33,12 +33,13 @@ class Checkpoints:
         self._config = config
         self._log = log
         self._measurement = measurement
+        self._sampler = measurement.sampler
         self._file = file
         self._next_ns = self._next_push_ns = _NEVER_NS
         self._wants_push = False
         self._writer: int | None = None
         self._pusher: int | None = None
-        self._seen: dict[int, int] = {}  # pid in the mount by pid
+        self._seen: dict[int, int] = {}  # pid in the proc mount by pid
         self._has_warned = False
 
     @property
@@ -47,7 +48,7 @@ class Checkpoints:
         return min(self._next_ns, self._next_push_ns)
 
     def start(self, now_ns: int) -> None:
-        """Make the first one: the run begins when it is on disk."""
+        """Make the first one, so that the run is in the spool from its start."""
         if not self._config.is_kept:
             return
         self._file.lock()
@@ -58,7 +59,7 @@ class Checkpoints:
             self.make_due(now_ns)
 
     def make_due(self, now_ns: int) -> None:
-        """Make the one that is due, if one is."""
+        """Make the one that is due, if any."""
         if now_ns < self.next_ns:
             return
         if now_ns >= self._next_push_ns:
@@ -67,35 +68,35 @@ class Checkpoints:
         if now_ns >= self._next_ns:
             self._next_ns = _after(now_ns, self._next_ns, self._config.checkpoint_interval_ns)
         if self._writer is not None:
-            self._fail("the one before is still being written")
+            self._warn("the one before is still being written")
         elif self._file.lock():
             self._file.revision += 1
             self._writer = self._start(self._write)
         else:
-            self._written(is_kept=False)
+            self._push_due(is_kept=False)
 
     def ended(self, child: Ended) -> None:
-        """Take note of a child's end; of others than ours nothing is known."""
+        """Handle the end of a child; children that make no checkpoint are ignored."""
         seen_pid = self._seen.pop(child.pid, None)
         if seen_pid is None:
             return
-        self._measurement.end_child(seen_pid, child.cpu_ns)
+        self._sampler.end_own_child(seen_pid, child.cpu_ns)
         code = os.waitstatus_to_exitcode(child.status)
         if child.pid == self._pusher:
             self._pusher = None
             if code < 0:
-                self._fail(f"its push was ended by signal {-code}")
+                self._warn(f"its push was ended by signal {-code}")
         elif child.pid == self._writer:
             self._writer = None
             if code < 0:
-                self._fail(f"its process was ended by signal {-code}")
+                self._warn(f"its process was ended by signal {-code}")
             self._has_warned = self._has_warned or code == _FAILED
-            if _WRITTEN < code < _FAILED:  # told here, as it may be killed with the run's end
+            if _WRITTEN < code < _FAILED:  # logged here: the child may be killed at the run's end
                 self._file.warn(WriteError(self._config.spool_dir, code))
-            self._written(is_kept=code == _WRITTEN)
+            self._push_due(is_kept=code == _WRITTEN)
 
-    def _written(self, is_kept: bool) -> None:
-        """Push what is in the spool, or else from memory, if that is due."""
+    def _push_due(self, is_kept: bool) -> None:
+        """Push what is in the spool, or else from memory, if a push is due."""
         self._file.is_there = self._file.is_there or is_kept
         if self._wants_push and self._pusher is None:
             self._wants_push = False
@@ -103,30 +104,30 @@ class Checkpoints:
                 self._file.revision += 1
             self._pusher = self._start(lambda: self._push(is_kept))
 
-    def stop(self, wait: Callable[[int], object], patience_ns: int) -> bool:
-        """End the children that still live, so that none of them writes after us.
+    def stop(self, wait: Callable[[int], object], timeout_ns: int) -> bool:
+        """Kill the children, so that none of them writes after this process.
 
         ``wait(until_ns)``: waits for the end of a child, or until then. Returns whether all have
-        ended: one that hangs in the kernel will not come back from there.
+        ended: one that hangs in the kernel cannot be killed.
         """
         self._next_ns = self._next_push_ns = _NEVER_NS
         self._wants_push = False
         for pid in self._seen:
             os.kill(pid, signal.SIGKILL)
-        until_ns = monotonic_ns() + patience_ns
+        until_ns = monotonic_ns() + timeout_ns
         while self._seen:
             for ended in filter(None, map(reap_child, tuple(self._seen))):
-                if os.WIFEXITED(ended.status):  # just before
+                if os.WIFEXITED(ended.status):  # before it was killed
                     self.ended(ended)
                 else:
-                    self._measurement.end_child(self._seen.pop(ended.pid), ended.cpu_ns)
+                    self._sampler.end_own_child(self._seen.pop(ended.pid), ended.cpu_ns)
             if self._seen and monotonic_ns() >= until_ns:
                 return False
             if self._seen:
                 wait(until_ns)
         return True
 
-    def _fail(self, reason: str) -> None:
+    def _warn(self, reason: str) -> None:
         if not self._has_warned:
             self._log.write("warning", "checkpoint.failed", reason=reason)
         self._has_warned = True
@@ -134,28 +135,28 @@ class Checkpoints:
     # -- children -------------------------------------------------------------------------
 
     def _start(self, work: Callable[[], int]) -> int | None:
-        """Let a child do something; return its pid."""
+        """Fork a child that does something; return its pid."""
         reading = writing = -1
         try:
             if self._measurement.is_elsewhere:
                 reading, writing = os.pipe()
             pid = os.fork()
         except OSError as error:
-            self._fail(f"no process can be started: {error.strerror}")
+            self._warn(f"no process can be started: {error.strerror}")
             return None
         if not pid:
             self._work(work, writing)
-        self._seen[pid] = seen_pid = pid if reading < 0 else _told(reading, writing)
-        self._measurement.add_child(seen_pid)
+        self._seen[pid] = seen_pid = pid if reading < 0 else _read_pid(reading, writing)
+        self._sampler.add_own_child(seen_pid)
         return pid
 
-    def _work(self, work: Callable[[], int], telling: int) -> NoReturn:
+    def _work(self, work: Callable[[], int], pid_pipe: int) -> NoReturn:
         code = _FAILED
         try:
-            gc.disable()  # a collection would copy the pages we share
-            if telling >= 0:
-                os.write(telling, b"%d" % self._measurement.seen_pid())
-                os.close(telling)
+            gc.disable()  # a collection would copy the pages that are shared with the parent
+            if pid_pipe >= 0:
+                os.write(pid_pipe, b"%d" % self._measurement.seen_pid())
+                os.close(pid_pipe)
             detach_streams(0, 1)
             code = work()
         except BaseException as error:
@@ -173,14 +174,15 @@ class Checkpoints:
         return _WRITTEN
 
     def _push(self, is_kept: bool) -> int:
-        path = self._file.path if is_kept else memory_path(encode(self._record()))
+        stored = self._file.in_spool
+        if not is_kept:
+            stored = stored._replace(memory_fd=in_memory(encode(self._record())))
         if self._config.command and not self._log.is_debug:
-            detach_streams(2)  # whoever reads the command's errors shall not wait for a push
-        become_live_pusher(self._config, path)
-        return _FAILED
+            detach_streams(2)  # readers of the command's standard error must not wait for a push
+        become_checkpoint_pusher(self._config, stored)
 
     def _record(self) -> dict[str, Any]:
-        self._measurement.conclude()
+        self._sampler.conclude()
         return run_record(
             self._config,
             self._file.push_id,
@@ -196,8 +198,8 @@ def _after(now_ns: int, due_ns: int, interval_ns: int) -> int:
     return due_ns + ((now_ns - due_ns) // interval_ns + 1) * interval_ns
 
 
-def _told(reading: int, writing: int) -> int:
-    """Return the pid a child tells; it may be another one where the mount comes from."""
+def _read_pid(reading: int, writing: int) -> int:
+    """Read the pid that a child has in the proc mount, which may be of another pid namespace."""
     os.close(writing)
     with open(reading, "rb") as file:
         return int(file.read() or b"0")

@@ -1,6 +1,6 @@
-"""The wrapped command: started without our secrets and descriptors, its end noticed.
+"""Start the wrapped command without the collector's secrets and descriptors, and reap children.
 
-``posix_spawn`` instead of ``subprocess``, which costs the sampling process a megabyte.
+It uses ``posix_spawn``: ``subprocess`` would cost the sampling process a megabyte.
 """
 
 import errno
@@ -15,7 +15,7 @@ from runmeter.collector.processes.clock import clock_id, read_process_clock
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 _SIGNALLED = 128
-_LOOK = os.WEXITED | os.WNOWAIT | os.WNOHANG  # at who has ended, who stays a zombie
+_LOOK = os.WEXITED | os.WNOWAIT | os.WNOHANG  # look at an ended child; it stays a zombie
 T = TypeVar("T")
 
 
@@ -33,7 +33,7 @@ class Command(NamedTuple):
     pid: int
 
     def has_ended(self) -> bool:
-        """Tell whether it has ended; it stays a zombie, its times can still be read."""
+        """Tell whether it has ended; it stays a zombie, so that its times can still be read."""
         return os.waitid(os.P_PID, self.pid, _LOOK) is not None
 
     def reap(self) -> int:
@@ -43,7 +43,7 @@ class Command(NamedTuple):
         return code if code >= 0 else _SIGNALLED - code
 
     def shares_terminal_signals(self) -> bool:
-        """Tell whether the terminal sends to it what it sends to us: same process group."""
+        """Tell whether the terminal sends it the same signals as us: same process group."""
         try:
             return os.getpgid(self.pid) == os.getpgrp()
         except ProcessLookupError:
@@ -62,8 +62,8 @@ def spawn(
 ) -> Command:
     """Start a command, found by PATH, with a signal mask.
 
-    Python ignores SIGPIPE and SIGXFSZ; the command gets their defaults back. All descriptors
-    but 0, 1 and 2 that this process opened are closed in it.
+    SIGPIPE and SIGXFSZ, which Python ignores, have their defaults in the command. Of the
+    descriptors that this process opened it has only 0, 1 and 2.
 
     Raises:
         CommandError: it is not there or cannot be executed.
@@ -112,10 +112,10 @@ class Ended(NamedTuple):
 
 
 def reap_children(command: Command | None) -> list[Ended]:
-    """Collect ended children, of whom orphans may have become some, but not the command itself.
+    """Collect ended children, adopted orphans too, up to the end of the command itself.
 
-    Their CPU time is in our children's time from then on. Those behind the ended command are
-    left: the run ends with it.
+    Their CPU time is in our children's time from then on. Children that ended after the command
+    stay: the run ends with the command.
     """
     found: list[Ended] = []
     while True:
@@ -146,7 +146,7 @@ def _collect(pid: int) -> Ended:
 def replace(
     command: Sequence[str], environment: Mapping[str, str], mask: "set[signal.Signals | int]"
 ) -> NoReturn:
-    """Become the command: it runs as if it had not been wrapped.
+    """Replace this process by the command, which runs as if it had not been wrapped.
 
     Raises:
         CommandError: it is not there or cannot be executed.
@@ -162,7 +162,11 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def become_subreaper() -> bool:
-    """Ask the kernel for it; tell whether it was granted.
+    """Become the parent of orphans: processes that the command leaves behind stay below us.
+
+    A process whose parent ends becomes a child of its nearest ancestor that is a *subreaper*, else
+    of pid 1. So the CPU time of orphans reaches the collector when they end, however short they
+    live. Returns whether the kernel granted it.
 
     Source: prctl(2). ``ctypes`` is imported here: only a wrapped command needs it.
     """

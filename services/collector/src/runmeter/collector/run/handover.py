@@ -1,123 +1,137 @@
-"""The command line of the pusher, which takes over a run that is in the spool or in memory.
+"""Starting the pusher: this process replaces itself by it, with one order.
 
-The token passes through a descriptor, never through an argument.
+The order is one JSON object, the only argument of the pusher. The token is not in it: the pusher
+reads it from a descriptor.
 """
 
-import argparse
+import json
 import os
 import sys
-from collections.abc import Sequence
 from time import monotonic_ns
+from typing import Any, NamedTuple, NoReturn
 
 from runmeter.collector import program
 from runmeter.collector.config.settings import Config, SpoolConfig
-from runmeter.collector.spool.folder import MEMORY
+from runmeter.collector.spool.folder import StoredRun
 
-_TLS = ("tls_ca", "tls_cert", "tls_key", "tls_server_name")
+RUN, CHECKPOINT, SPOOL = "run", "checkpoint", "spool"
+
+
+class Order(NamedTuple):
+    """What the pusher does.
+
+    ``task``: ``run`` (a run that has ended, then the waiting runs of its scope), ``checkpoint``
+    (a run that goes on) or ``spool`` (all waiting runs). ``push_id``, ``memory_fd``: of the run,
+    as in `StoredRun`. ``deadline_ns``: for the run, a time of the monotonic clock.
+    ``timeout_ns``: for each run of the spool. ``signal_count``: ending signals received so far;
+    the second one ends the push.
+    """
+
+    task: str
+    endpoint: str
+    token_fd: int
+    spool_dir: str = ""
+    push_id: str = ""
+    memory_fd: int | None = None
+    lock_fd: int | None = None
+    deadline_ns: int = 0
+    timeout_ns: int = 0
+    signal_count: int = 0
+    retry_rejected: bool = False
+    as_json: bool = False
+    log_format: str = "json"
+    log_level: str = "info"
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_server_name: str = ""
+
+    @property
+    def stored(self) -> StoredRun:
+        """Return where the run is stored."""
+        return StoredRun(self.spool_dir, self.push_id, self.memory_fd)
 
 
 def become_pusher(
-    config: Config,
-    path: str,
-    *,
-    lock_fd: int | None = None,
-    received_count: int = 0,
-) -> None:
-    """Replace this process by the pusher of a run that has ended, and of the spool's leftovers.
+    config: Config, stored: StoredRun, *, lock_fd: int | None = None, signal_count: int = 0
+) -> NoReturn:
+    """Replace this process by the pusher of a run that has ended, and of the waiting runs.
 
-    ``lock_fd``: the run's lock, handed on. ``received_count``: ending signals taken already.
+    ``lock_fd``: the run's lock, which the pusher inherits.
 
     Raises:
         OSError: the program cannot be run, or its descriptors cannot be made.
     """
-    arguments = [*_arguments(config, path), f"--signals={received_count}"]
     if lock_fd is not None:
         os.set_inheritable(lock_fd, True)
-        arguments.append(f"--lock-fd={lock_fd}")
-    if config.spool_dir:
-        arguments.append(f"--spool-dir={config.spool_dir}")
-    os.execv(sys.executable, arguments)
+    _become(
+        config,
+        task=RUN,
+        push_id=stored.push_id,
+        memory_fd=stored.memory_fd,
+        lock_fd=lock_fd,
+        deadline_ns=monotonic_ns() + config.shutdown_timeout_ns,
+        signal_count=signal_count,
+    )
 
 
-def become_live_pusher(config: Config, path: str) -> None:
+def become_checkpoint_pusher(config: Config, stored: StoredRun) -> NoReturn:
     """Replace this process by the pusher of a run that goes on.
 
     Raises:
         OSError: the program cannot be run, or its descriptors cannot be made.
     """
-    os.execv(sys.executable, [*_arguments(config, path), "--live"])
+    _become(
+        config,
+        task=CHECKPOINT,
+        push_id=stored.push_id,
+        memory_fd=stored.memory_fd,
+        deadline_ns=monotonic_ns() + config.shutdown_timeout_ns,
+    )
 
 
-def become_emptying_pusher(config: SpoolConfig, *, rejected: bool, as_json: bool) -> None:
-    """Replace this process by the pusher of everything that waits.
+def become_spool_pusher(config: SpoolConfig, *, retry_rejected: bool, as_json: bool) -> NoReturn:
+    """Replace this process by the pusher of all waiting runs.
 
     Raises:
         OSError: the program cannot be run, or its descriptors cannot be made.
     """
-    arguments = [*_destination(config), "--all"]
-    arguments += [f"--spool-dir={config.spool_dir}", f"--timeout-ns={config.timeout_ns}"]
-    arguments += ["--signals=1"]  # the first one ends it
-    os.execv(sys.executable, arguments + ["--rejected"] * rejected + ["--json"] * as_json)
+    _become(
+        config,
+        task=SPOOL,
+        timeout_ns=config.timeout_ns,
+        signal_count=1,  # the first signal ends it
+        retry_rejected=retry_rejected,
+        as_json=as_json,
+    )
 
 
-def _arguments(config: Config, path: str) -> list[str]:
-    deadline_ns = monotonic_ns() + config.shutdown_timeout_ns
-    return [*_destination(config), f"--file={path}", f"--deadline-ns={deadline_ns}"]
-
-
-def _destination(config: Config | SpoolConfig) -> list[str]:
-    """Return the start of every command line: the program, where to push, how to log."""
+def _become(config: Config | SpoolConfig, **fields: Any) -> NoReturn:
     assert config.endpoint is not None
-    arguments = [*program.pusher(), f"--endpoint={config.endpoint.url}"]
-    arguments += [f"--log-format={config.log_format}", f"--log-level={config.log_level}"]
-    arguments += [f"--token-fd={_in_memory(config.push_token.encode())}"]
-    for name in _TLS:
-        if getattr(config, name):
-            arguments.append(f"--{name.replace('_', '-')}={getattr(config, name)}")
-    return arguments
+    order = Order(
+        endpoint=config.endpoint.url,
+        token_fd=in_memory(config.push_token.encode()),
+        spool_dir=config.spool_dir,
+        log_format=config.log_format,
+        log_level=config.log_level,
+        tls_ca=config.tls_ca,
+        tls_cert=config.tls_cert,
+        tls_key=config.tls_key,
+        tls_server_name=config.tls_server_name,
+        **fields,
+    )
+    os.execv(sys.executable, [*program.pusher(), json.dumps(order._asdict())])
 
 
-def memory_path(content: bytes) -> str:
-    """Put a run into memory; return its path, for this process and what it becomes.
+def in_memory(content: bytes) -> int:
+    """Return an inheritable descriptor of a file that exists in memory only.
 
     Raises:
-        OSError: memory cannot take it, as by a limit on the size of files.
+        OSError: memory cannot hold it, as by a limit on the size of files.
     """
-    return f"{MEMORY}{_in_memory(content)}"
-
-
-def _in_memory(content: bytes) -> int:
-    """Return an inheritable descriptor of a file that exists in memory only."""
     descriptor = os.memfd_create("runmeter", 0)
     left = memoryview(content)
     while left:
         left = left[os.write(descriptor, left) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
-
-
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return what to push (``--file`` or ``--all``), where to, and how long it may take.
-
-    ``--deadline-ns`` is a time of the monotonic clock; ``--timeout-ns`` counts for each run.
-    """
-    parser = argparse.ArgumentParser(prog="runmeter.collector.push")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--file")
-    what.add_argument("--all", action="store_true")
-    parser.add_argument("--endpoint", required=True)
-    parser.add_argument("--token-fd", type=int, required=True)
-    parser.add_argument("--deadline-ns", type=int, default=0)
-    parser.add_argument("--timeout-ns", type=int, default=0)
-    parser.add_argument("--lock-fd", type=int)
-    parser.add_argument("--spool-dir", default="")
-    parser.add_argument("--live", action="store_true")
-    parser.add_argument("--rejected", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--signals", type=int, default=0)
-    parser.add_argument("--exit-code", type=int)
-    parser.add_argument("--log-format", default="json")
-    parser.add_argument("--log-level", default="info")
-    for name in ("--tls-ca", "--tls-cert", "--tls-key", "--tls-server-name"):
-        parser.add_argument(name, default="")
-    return parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""One run while it is measured: sampler, schedule, what is printed of samples, the payload."""
+"""One run while it is measured: when snapshots are taken, their log lines, the payload."""
 
 import os
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ _NS = 1_000_000_000
 
 
 class Measurement:
-    """One run while it is measured: sampler, schedule and what is printed of samples.
+    """One run while it is measured.
 
     Raises:
         MeasureError: the proc mount cannot be read.
@@ -47,21 +47,20 @@ class Measurement:
         )
         own_pid = _own_pid(config.proc_path)
         self._own_pid = own_pid
-        self._own_clock_id = clock_id(os.getpid())  # ours in a forked child, too
-        self._children_ns = 0
+        self._own_clock_id = clock_id(os.getpid())  # also in a forked child
         self.clock_source = clock_source(config.proc_path)
         has_clock = self.clock_source == PROCESS_CLOCK
         self._hides_processes = has_clock and hides_processes(self._proc, own_pid)
-        self._exact = _exact_counters(self._proc) if has_clock else None
-        self._sampler = Sampler(
+        self._cgroups = _cgroup_usage(self._proc) if has_clock else None
+        self.sampler = Sampler(
             self._proc,
             self._containers,
             self._summary,
             own_pid=own_pid,
-            # around a command all orphans below the collector are the command's
+            # around a command all orphans below the collector belong to the command
             reaper_pid=0 if config.command and own_pid == 1 else 1,
             clock=read_process_clock if has_clock else None,
-            exact=self._exact,
+            cgroups=self._cgroups,
             show=self._show if log.is_debug else None,
         )
         self._before: Sample | None = None
@@ -70,10 +69,10 @@ class Measurement:
         self._start_unix_ms = time_ns() // 1_000_000
         self._schedule = Schedule(start_ns, config.interval_ns)
         try:
-            self._sampler.start(start_ns)
+            self.sampler.start(start_ns)
         except ProcfsError as error:
             raise MeasureError(f"{config.proc_path!r} cannot be measured: {error}") from error
-        if not self._sampler.table.processes:
+        if not self.sampler.table.processes:
             raise MeasureError(f"{config.proc_path!r} cannot be measured: it shows no process")
 
     @property
@@ -83,35 +82,22 @@ class Measurement:
 
     def follow_command(self) -> None:
         """Measure what is started from now on, and all below it, as one container."""
-        self._sampler.table.command_parent_pid = self._own_pid
+        self.sampler.table.command_parent_pid = self._own_pid
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether the mount shows processes under other pids than we know them by."""
+        """Whether the proc mount is of another pid namespace, in which pids are different."""
         return self._own_pid != os.getpid()
 
     def seen_pid(self) -> int:
-        """Return the calling process's pid as the mount shows it; 0 if it does not show it."""
+        """Return the calling process's pid in the proc mount; 0 if it is not there."""
         return _own_pid(self._config.proc_path)
-
-    def add_child(self, seen_pid: int) -> None:
-        """Know a child that works for us, by its pid as the mount shows it."""
-        self._sampler.add_own(seen_pid)
-
-    def end_child(self, seen_pid: int, cpu_ns: int) -> None:
-        """Know that it has been waited for, and what it has used."""
-        self._children_ns += cpu_ns
-        self._sampler.end_own(seen_pid, cpu_ns)
-
-    def conclude(self) -> None:
-        """Sum up in a forked child, as if the run had ended with the last snapshot."""
-        self._sampler.conclude()
 
     def tick(self) -> None:
         """Take the snapshot that is due."""
         now_ns = monotonic_ns()
         try:
-            self._sampler.tick(now_ns)
+            self.sampler.tick(now_ns)
         except ProcfsError as error:
             self._failed_count += 1
             self._log.write("warning", "sample.failed", reason=str(error))
@@ -120,7 +106,7 @@ class Measurement:
     def finish(self) -> None:
         """Take the last reading."""
         try:
-            self._sampler.finish(monotonic_ns())
+            self.sampler.finish(monotonic_ns())
         except ProcfsError as error:
             self._failed_count += 1
             self._log.write("warning", "sample.failed", reason=str(error))
@@ -130,7 +116,7 @@ class Measurement:
         before, self._before = self._before, sample
         config = self._config
         names = self._containers.names(self._summary.groups)
-        processes = self._sampler.table.processes.values()
+        processes = self.sampler.table.processes.values()
         fields = sample_fields(sample, before, names, config.limits, processes, config.top)
         if self._log.format == "text":
             fields = {"sample": sample_text(fields)}
@@ -160,23 +146,23 @@ class Measurement:
         }
 
     def limitation(self) -> str:
-        """Return one sentence on what could not be seen; empty if nothing."""
+        """Return one sentence on what could not be measured; empty if nothing."""
         found = []
         if self.clock_source != PROCESS_CLOCK:
             found.append(
-                f"{self._config.proc_path} shows another pid namespace: CPU time is read in clock "
-                "ticks, the kernel's counters of containers not at all"
+                f"{self._config.proc_path} is of another pid namespace: CPU time is read in clock "
+                "ticks, and the kernel's counters of containers are not used"
             )
-        elif self._exact is not None and self._exact.denied_count:
+        elif self._cgroups is not None and self._cgroups.denied_count:
             found.append(
-                f"the kernel's counters of {self._exact.denied_count} containers cannot be read "
+                f"the kernel's counters of {self._cgroups.denied_count} containers cannot be read "
                 "(they run as another user or hide their cgroup): their CPU time is accounted "
                 "from processes, their cgroup's memory is unknown"
             )
-        if self._exact is not None and self._exact.crowded_count:
+        if self._cgroups is not None and self._cgroups.crowded_count:
             found.append(
                 f"too few files may be open (ulimit -n) to read the kernel's counters of "
-                f"{self._exact.crowded_count} containers: their CPU time is accounted from "
+                f"{self._cgroups.crowded_count} containers: their CPU time is accounted from "
                 "processes, their cgroup's memory is unknown"
             )
         if self._hides_processes:
@@ -184,8 +170,8 @@ class Measurement:
                 f"{self._config.proc_path} hides processes of other users (hidepid): they are not "
                 "measured"
             )
-        if self._sampler.table.denied_count:
-            found.append(f"{self._sampler.table.denied_count} reads of processes were refused")
+        if self.sampler.table.denied_count:
+            found.append(f"{self.sampler.table.denied_count} reads of processes were refused")
         if self._schedule.missed_count + self._failed_count:
             found.append(
                 f"{self._schedule.missed_count + self._failed_count} snapshots could not be taken "
@@ -207,12 +193,12 @@ class Measurement:
         return host
 
     def _coverage(self) -> dict[str, Any]:
-        table = self._sampler.table
+        table = self.sampler.table
         coverage: dict[str, Any] = {
             "interval_seconds": self._config.interval_ns / _NS,
             "missed_samples": self._schedule.missed_count + self._failed_count,
             "vanished": table.vanished_count,
-            "denied": table.denied_count + (self._exact.denied_count if self._exact else 0),
+            "denied": table.denied_count + (self._cgroups.denied_count if self._cgroups else 0),
             "self_cpu_seconds": round(self._own_cpu_ns() / _NS, 6),
         }
         try:
@@ -224,18 +210,19 @@ class Measurement:
         return coverage
 
     def _own_cpu_ns(self) -> int:
-        """Return what the measuring process and its children have used."""
+        """Return the CPU time of the measuring process and its children."""
         try:
-            return read_process_clock(self._own_clock_id) + self._children_ns
-        except OSError:  # it is no more, and this its forked child
-            return process_time_ns() + self._children_ns
+            own_ns = read_process_clock(self._own_clock_id)
+        except OSError:  # it has ended, and this is a forked child
+            own_ns = process_time_ns()
+        return own_ns + self.sampler.own_children_ns
 
 
 def _proc(mount: str) -> ProcFS:
     return ProcFS(mount, os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK"))
 
 
-def _exact_counters(proc: ProcFS) -> CgroupUsage | None:
+def _cgroup_usage(proc: ProcFS) -> CgroupUsage | None:
     try:
         cpu_count = proc.stat().cpu_count
     except ProcfsError:
@@ -245,7 +232,7 @@ def _exact_counters(proc: ProcFS) -> CgroupUsage | None:
 
 
 def _own_pid(mount: str) -> int:
-    """Return this process's pid as the mount shows it; 0 if it does not show it."""
+    """Return this process's pid in the proc mount; 0 if it is not there."""
     try:
         return int(os.readlink(f"{mount}/self"))
     except (OSError, ValueError):
@@ -262,7 +249,7 @@ def _cgroup_version(proc: ProcFS, pid: int) -> int | None:
 
 
 class Schedule:
-    """Ticks on an absolute grid: no drift, and a tick that could not be kept is counted."""
+    """Ticks on an absolute grid: no drift; missed ticks are counted."""
 
     def __init__(self, start_ns: int, interval_ns: int) -> None:
         self._start_ns = start_ns
@@ -276,7 +263,7 @@ class Schedule:
         return self._start_ns + (self._passed + 1) * self._interval_ns
 
     def ticked(self, now_ns: int) -> None:
-        """Note that the tick that was due was taken; ``now_ns``: when that was done."""
+        """Record that the due tick was taken; ``now_ns``: when that was done."""
         due = max(self._passed + 1, (now_ns - self._start_ns) // self._interval_ns)
         self.missed_count += due - self._passed - 1
         self._passed = due

@@ -1,4 +1,4 @@
-"""The run as it is kept and pushed: the JSON of the REST interface."""
+"""The record of a run, as it is kept and pushed: the JSON of the REST interface."""
 
 import os
 from typing import Any
@@ -30,7 +30,7 @@ def run_record(
     revision: int = 1,
     is_running: bool = False,
 ) -> dict[str, Any]:
-    """Return the run, completed or still going, with everything the environment says of it."""
+    """Return the record of a run, with the facts of the environment."""
     record: dict[str, Any] = {
         "organization": _clean(config.scope.organization),
         "repository": _clean(config.scope.repository),
@@ -65,7 +65,7 @@ def times(start_unix_ms: int, duration_seconds: float) -> dict[str, str]:
 
 
 def _clean(text: str) -> str:
-    """Return a text of the environment so that it can be stored."""
+    """Return a text of the environment in a form that can be stored."""
     return decode_name(os.fsencode(text))
 
 

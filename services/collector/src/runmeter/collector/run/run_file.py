@@ -1,4 +1,4 @@
-"""The run's own file in the spool: its lock, its revisions, and what is said if it cannot be."""
+"""The run's own file in the spool: its lock, its revisions, and what is logged if that fails."""
 
 import errno
 import os
@@ -11,20 +11,19 @@ from runmeter.collector.errors import SpoolError, WriteError
 from runmeter.collector.log import Log
 from runmeter.collector.open_files import detach_streams
 from runmeter.collector.run.command import reap_child
-from runmeter.collector.run.handover import memory_path
+from runmeter.collector.run.handover import in_memory
 from runmeter.collector.spool import advice
-from runmeter.collector.spool.folder import path_of, trim, write_file
+from runmeter.collector.spool.folder import StoredRun, trim, write_file
 from runmeter.collector.spool.format import encode
 from runmeter.collector.spool.locks import lock
 
-_PATIENCE_NS = 5_000_000_000  # with a disk that is slow
+_WRITE_NS = 5_000_000_000  # for a slow disk
 
 
 class RunFile:
-    """The file of a run that is measured by this process.
+    """The file of a run that this process measures.
 
-    ``revision``: of what was written last. ``has_warned``: a failure has been told of; later
-    ones are not, but tried again all the same.
+    ``revision``: the last one written. ``is_there``: a revision is in the spool.
     """
 
     def __init__(self, config: Config, log: Log, push_id: str) -> None:
@@ -34,15 +33,15 @@ class RunFile:
         self.revision = 0
         self.lock_fd: int | None = None
         self.is_there = False
-        self.has_warned = False
+        self._has_warned = False
 
     @property
-    def path(self) -> str:
-        """Where it is in the spool, once it is there."""
-        return path_of(self._config.spool_dir, self.push_id)
+    def in_spool(self) -> StoredRun:
+        """Return the run as it is in the spool, once it is there."""
+        return StoredRun(self._config.spool_dir, self.push_id)
 
     def lock(self) -> bool:
-        """Own the run, from the first time this can be until the end of the process."""
+        """Own the run until the process ends; tell whether it is owned."""
         if self.lock_fd is None:
             try:
                 self.lock_fd = lock(self._config.spool_dir, self.push_id)
@@ -51,7 +50,7 @@ class RunFile:
         return self.lock_fd is not None
 
     def write(self, record: dict[str, Any]) -> None:
-        """Put the run into the spool; the first time drop what is too much in it.
+        """Write the run to the spool; the first time, remove other runs that exceed its limits.
 
         Raises:
             WriteError: it cannot be written.
@@ -71,36 +70,36 @@ class RunFile:
                 self._log.write("warning", "run.dropped", reason=reason, push_id=push_id)
 
     def warn(self, error: SpoolError) -> None:
-        """Tell of the first failure."""
-        if not self.has_warned:
+        """Log a failure; later ones are not logged, but writing is tried again."""
+        if not self._has_warned:
             instead = "the run will not be kept" if self._config.unpushed else "pushing from memory"
             self._log.write("warning", "spool.failed", reason=f"{error}; {instead}")
-        self.has_warned = True
+        self._has_warned = True
 
-    def keep(self, record: dict[str, Any], wait: Callable[[int], object]) -> str:
-        """Write the ended run to the spool, or to memory if that cannot be; return its path.
+    def keep(self, record: dict[str, Any], wait: Callable[[int], object]) -> StoredRun | None:
+        """Store the ended run in the spool or, if that fails, in memory; return where it is.
 
-        ``wait(until_ns)``: waits for the end of a child, or until then. An empty path: neither
-        can be, and the job goes on to its end all the same.
+        ``wait(until_ns)``: waits for the end of a child, or until then. None: neither is
+        possible, which is logged.
         """
         content = encode(record)
         if self.lock():
             try:
-                self._write_beside(content, wait)
+                self._write_in_child(content, wait)
                 self._trim()
-                return self.path
+                return self.in_spool
             except SpoolError as error:
                 self.warn(error)
         try:
-            return memory_path(content)
+            return self.in_spool._replace(memory_fd=in_memory(content))
         except OSError as error:
-            self.log_lost(f"memory cannot take it: {error.strerror}")
-            return ""
+            self.log_lost(f"memory cannot hold it: {error.strerror}")
+            return None
 
-    def _write_beside(self, content: bytes, wait: Callable[[int], object]) -> None:
-        """Let a child write the run, as it may hang with its disk; the job shall not.
+    def _write_in_child(self, content: bytes, wait: Callable[[int], object]) -> None:
+        """Let a child write the run: if the disk hangs, the child hangs and not the job.
 
-        One that hangs is left: what it writes in the end is what is pushed from memory meanwhile.
+        A child that hangs is left running; it writes the same run that is pushed from memory.
 
         Raises:
             SpoolError: it cannot be written, or not in time.
@@ -113,7 +112,7 @@ class RunFile:
             return
         if not pid:
             _write_and_exit(folder, self.push_id, content)
-        until_ns = monotonic_ns() + _PATIENCE_NS
+        until_ns = monotonic_ns() + _WRITE_NS
         while (ended := reap_child(pid)) is None:
             if monotonic_ns() >= until_ns:
                 raise SpoolError(f"{folder!r} hangs")
@@ -124,21 +123,30 @@ class RunFile:
         if code:
             raise WriteError(folder, code)
 
+    def log_unpushed(self, stored: StoredRun, reason: str) -> None:
+        """Log where a run is that was not pushed."""
+        if stored.is_in_memory:
+            self.log_lost(reason)
+        elif os.path.exists(stored.path):
+            self._log_kept(reason)
+
     def log_lost(self, reason: str) -> None:
-        """Say that the end of the run can be neither kept nor pushed, and what of it lies where."""
-        if os.path.exists(self.path):
-            reason += "; only its last checkpoint is kept"
-            facts = {"path": self.path, "hint": advice.kept(self._config.spool_dir)}
-            self._log.write("error", "run.kept", reason=reason, **facts)
+        """Log that the end of the run can be neither kept nor pushed."""
+        if os.path.exists(self.in_spool.path):
+            self._log_kept(f"{reason}; only its last checkpoint is kept")
         else:
             self._log.write("error", "run.lost", reason=reason)
+
+    def _log_kept(self, reason: str) -> None:
+        path, hint = self.in_spool.path, advice.kept(self._config.spool_dir)
+        self._log.write("error", "run.kept", reason=reason, path=path, hint=hint)
 
 
 def _write_and_exit(folder: str, push_id: str, content: bytes) -> NoReturn:
     """Write a run in a process of its own; its exit code is 0 or an errno."""
     code = errno.EIO
     try:
-        detach_streams(0, 1, 2)  # whoever reads them shall not wait for it
+        detach_streams(0, 1, 2)  # their readers must not wait for this process
         write_file(folder, push_id, content)
         code = 0
     except WriteError as error:

@@ -1,16 +1,16 @@
-"""CPU time per group between two scans, processes that came and went included.
+"""CPU time per group between two scans, including processes that started and ended in between.
 
-A build spawns thousands of processes that live and die between two scans. What they used
-reaches their parent's ``cutime + cstime`` when the parent waits for them. So, per scan:
+A build starts thousands of processes that end before the next scan. What they used is added to
+their parent's ``cutime + cstime`` when the parent waits for them. So, per scan:
 
-- every living process is credited what its own time grew by; a new one counts from zero;
-- every living process that waited for children brings in what they used, less what had
-  been credited to those of them that were seen alive: the *excess*;
+- every living process is credited the growth of its own time; a new one counts from zero;
+- every living process that waited for children adds what they used, minus what had been
+  credited to those of them that were seen alive: the *excess*;
 - what the pod's reaper (pid 1) waited for are orphans of any container: its excess goes to
   the groups of the orphans that vanished, else to groups by activity;
 - a negative excess is a race, rounding, or a process that became an orphan and ended since
-  the last scan: what the reaper waited for repays it first, the rest is carried as *debt* to
-  the next scan.
+  the last scan: the reaper's excess repays it first, the rest is carried as *debt* to the
+  next scan.
 
 All times are integers in nanoseconds. Nothing here reads the machine.
 """
@@ -26,7 +26,7 @@ _LONGEST_ANCESTRY = 64
 
 
 class Vanished(NamedTuple, Generic[G]):
-    """A process of the scan before that is no more: its last credited times."""
+    """A process of the scan before that has ended, with its last credited times."""
 
     pid: int
     ppid: int
@@ -37,9 +37,9 @@ class Vanished(NamedTuple, Generic[G]):
 class Ledger(Generic[G]):
     """Accounts between scans.
 
-    ``tick_ns``: length of a clock tick. ``reaper_pid``: who collects orphans, usually 1.
-    ``ignores_children(pid)``: whether a process ignores SIGCHLD, so that its children's time
-    never reaches it.
+    ``tick_ns``: length of a clock tick. ``reaper_pid``: the process that collects orphans, usually
+    1. ``ignores_children(pid)``: whether a process ignores SIGCHLD, so that its children's time is
+    never added to its own.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Ledger(Generic[G]):
         self._ignores_children = ignores_children
         self._debt: dict[G, int] = {}
         self._debt_age: dict[G, int] = {}
-        self._unassigned_ns = 0  # of orphans, in scans in which nobody was active
+        self._unassigned_ns = 0  # of orphans, from scans in which no group was active
 
     @property
     def unassigned_ns(self) -> int:
-        """Time of orphans that nobody could be given yet."""
+        """Time of orphans that could not be assigned to a group yet."""
         return self._unassigned_ns
 
     def settle(
@@ -71,9 +71,9 @@ class Ledger(Generic[G]):
 
         ``own_ns``: growth of living processes' own time, by group. ``waited_ns``: growth of
         the children's time of a living pid. ``living``: group by pid, now. ``without``: groups
-        that get nothing of the orphans' time (those of the reaper and of the collector, while
-        nothing else lives in them). ``zombies``: living pids that have ended: what their children
-        used may have reached the reaper.
+        that get none of the orphans' time (those of the reaper and of the collector, if they have
+        no other processes). ``zombies``: living pids that have ended: what their children used may
+        have been added to the reaper.
         """
         dead = list(vanished)
         credited, direct, orphans, lost = self._credited(dead, living)
@@ -83,20 +83,20 @@ class Ledger(Generic[G]):
         for pid in waited_ns.keys() | credited.keys():
             excess = waited_ns.get(pid, 0) - credited.get(pid, 0)
             if excess < -self._tolerated_ns and direct.get(pid) and self._ignores_children(pid):
-                # no further: what did arrive may be of zombies from before it ignored any
+                # not above 0: what arrived may be from zombies from before it ignored SIGCHLD
                 excess = min(0, excess + direct[pid])
             if pid == self._reaper_pid:
                 reaper_excess += excess
                 continue
             group = living[pid]
             net[group] = net.get(group, 0) + excess
-            # of those whose parent has died, too, the reaper may have had what is missing here
+            # the reaper may have got what is missing here, also if the parent has died
             kept_ns = 0 if pid in zombies else direct.get(pid, 0)
             missing = min(-excess, credited.get(pid, 0) - kept_ns)
             if missing > 0:
                 owed[group] = owed.get(group, 0) + missing
         if reaper_excess > 0:
-            # what vanished below a dead parent that had waited for it comes in here a second time
+            # what vanished below a dead parent that had waited for it is counted here again
             reaper_excess -= min(reaper_excess, lost)
         reaper_excess = self._repay(reaper_excess, owed, net)
         active = orphans or _sum(own_ns, net)
@@ -108,8 +108,8 @@ class Ledger(Generic[G]):
     ) -> tuple[dict[int, int], dict[int, int], dict[G, int], int]:
         """Sum what vanished processes had been credited, by nearest living ancestor.
 
-        Returns the sums, the part of direct children in them, the reaper's part by group, and
-        what has no living ancestor.
+        Returns the sums, the part of direct children in them, the reaper's part by group, and the
+        sum without a living ancestor.
         """
         by_pid = {process.pid: process for process in dead}
         credited: dict[int, int] = {}
@@ -135,7 +135,7 @@ class Ledger(Generic[G]):
 
     @staticmethod
     def _repay(excess: int, owed: Mapping[G, int], net: dict[G, int]) -> int:
-        """Pay what groups lack out of a positive excess; return what is left of it."""
+        """Pay what groups lack from a positive excess; return the rest of it."""
         for group, lack in owed.items():
             paid = max(0, min(excess, lack))
             net[group] = net.get(group, 0) + paid
@@ -146,7 +146,7 @@ class Ledger(Generic[G]):
     def _share_out(
         excess: int, weights: Mapping[G, int], without: frozenset[G], net: dict[G, int]
     ) -> int:
-        """Share an excess by weight; return what nobody could be given."""
+        """Share an excess by weight; return the rest, if no group has a weight."""
         weights = {g: w for g, w in weights.items() if g not in without and w > 0}
         left, total = excess, sum(weights.values())
         for group, weight in weights.items():
@@ -157,7 +157,7 @@ class Ledger(Generic[G]):
 
     def _with_debt(self, own_ns: Mapping[G, int], net: Mapping[G, int]) -> dict[G, int]:
         used = {group: ns for group, ns in own_ns.items() if ns}
-        for group, ns in net.items():  # every debt is of one of them: it was to be repaid
+        for group, ns in net.items():  # every group with a debt is among them
             balance = ns + self._debt.pop(group, 0)
             if balance >= 0:
                 if balance:

@@ -6,14 +6,14 @@ from runmeter.procfs import KeptFile, ProcfsError, parse_meminfo, parse_stat
 
 
 class Machine:
-    """The two files of one proc mount, which stay open."""
+    """The two files of a proc mount; they stay open."""
 
     def __init__(self, mount: str) -> None:
         self._stat = KeptFile(f"{mount}/stat", keep_below())
         self._meminfo = KeptFile(f"{mount}/meminfo", keep_below())
 
     def read(self) -> SystemReading:
-        """Read both; what cannot be read is None."""
+        """Read both; a value that cannot be read is None."""
         busy = total = used = mem_total = None
         try:
             cpu = parse_stat(self._stat.read()).cpu

@@ -1,7 +1,7 @@
-"""The loop's one step: read the machine, settle the ledger, hand a sample to the summary.
+"""Take a snapshot: read the machine, settle the ledger, pass a sample to the summary.
 
-Nothing here waits, reads a clock of its own or knows of signals: ``app`` calls ``start``,
-``tick`` and ``finish`` with the time it is.
+Nothing here waits, reads the time or handles signals: the caller passes the current time to
+``start``, ``tick`` and ``finish``.
 """
 
 from collections.abc import Callable, Iterable
@@ -34,7 +34,7 @@ class Sampler:
         own_pid: int,
         reaper_pid: int = 1,
         clock: Clock | None = None,
-        exact: CgroupUsage | None = None,
+        cgroups: CgroupUsage | None = None,
         show: Callable[[Sample], None] | None = None,
     ) -> None:
         self._proc = proc
@@ -44,19 +44,20 @@ class Sampler:
         self._own_pid = own_pid
         self._reaper_pid = reaper_pid
         self.table = ProcessTable(proc, containers, clock)
-        self._exact = exact
+        self._cgroups = cgroups
         self._show = show
         self._command_keys: set[Key] = set()
         self._last_ns = 0
         self._sizes_by_group: _Sizes | None = None
-        self._own_ended_ns = 0  # of the collector's own children, since the scan before
-        self._own_waited_ns = 0  # of them, not yet taken out of what the collector waited for
+        self.own_children_ns = 0  # CPU time of the collector's own children that have ended
+        self._own_ended_ns = 0  # of it, since the scan before
+        self._own_waited_ns = 0  # of it, not yet subtracted from what the collector waited for
         self._ledger: Ledger[Group] = Ledger(
             proc.ticks_nanoseconds(1), reaper_pid, self._ignores_children
         )
 
     def start(self, now_ns: int) -> Sample:
-        """Take the first snapshot: what was used before does not count."""
+        """Take the first snapshot; what was used before it does not count."""
         self.table.scan()
         self._regroup({}, ())
         figures = self._figures({}, now_ns, ())
@@ -73,7 +74,7 @@ class Sampler:
         return self._shown(sample)
 
     def finish(self, now_ns: int) -> Sample:
-        """Take the last reading: a snapshot, or merged into the interval before if it is short."""
+        """Take the last reading: a snapshot, or part of the interval before if it is short."""
         if not self._summary.merges_tail(now_ns):
             sample = self.tick(now_ns)
             self._close_interval()
@@ -90,30 +91,31 @@ class Sampler:
             self.table.active.clear()
 
     def conclude(self) -> None:
-        """Sum up as if the run had ended with the last snapshot; then nothing else may follow."""
+        """Sum up as if the run had ended with the last snapshot; call nothing else afterwards."""
         self._close_interval()
         self._summary.retire(self.table.processes.values())
 
-    def add_own(self, pid: int) -> None:
-        """Know a child of the collector that works for it: it is not the command."""
+    def add_own_child(self, pid: int) -> None:
+        """Register a pid as one of the collector's own child processes: it is not the command."""
         self.table.own_pids.add(pid)
 
-    def end_own(self, pid: int, cpu_ns: int) -> None:
-        """Know that it has been waited for, and what it has used."""
+    def end_own_child(self, pid: int, cpu_ns: int) -> None:
+        """Record that an own child has ended, and its CPU time."""
         self.table.own_pids.discard(pid)
+        self.own_children_ns += cpu_ns
         self._own_ended_ns += cpu_ns
         self._own_waited_ns += cpu_ns
 
     def _shown(self, sample: Sample) -> Sample:
-        """Show a snapshot while the interval before it is still open in the processes."""
+        """Show a snapshot before the interval is closed in the processes."""
         if self._show is not None:
             self._show(sample)
         return sample
 
     def _step(self, now_ns: int) -> tuple[Sample, list[Process]]:
         system = self._machine.read()
-        if self._exact is not None:
-            self._exact.read()
+        if self._cgroups is not None:
+            self._cgroups.read()
         scan = self.table.scan()
         own_ns = self._regroup(scan.own_ns, scan.vanished)
         used_ns = self._settle(scan, own_ns)
@@ -127,17 +129,17 @@ class Sampler:
         self, own_ns: dict[Group, int], now_ns: int, vanished: Iterable[Process]
     ) -> dict[Group, CgroupFigures]:
         elapsed_ns, self._last_ns = now_ns - self._last_ns, now_ns
-        if self._exact is None:
+        if self._cgroups is None:
             return {}
         processes = self.table.processes.values()
-        self._exact.discover(processes, self.table.newly_placed)
+        self._cgroups.discover(processes, self.table.newly_placed)
         parent = self.table.processes.get(self.table.command_parent_pid or 0)
         if parent is not None:
             self._command_keys.add(parent.key)
             # counters keep what the command used after it has ended, and of what was never seen
             self._command_keys.update(p.key for p in (*processes, *vanished) if p.group.is_command)
         without = frozenset(self._command_keys)
-        return self._exact.figures(self._containers.group, own_ns, elapsed_ns, without)
+        return self._cgroups.figures(self._containers.group, own_ns, elapsed_ns, without)
 
     def _settle(self, scan: Scan, own_ns: dict[Group, int]) -> dict[Group, int]:
         ended = self._set_own_apart(scan, own_ns)
@@ -145,7 +147,7 @@ class Sampler:
         groups = self.table.processes.items() if moved else ()
         living = {pid: process.group for pid, process in groups}
         if self.table.command_parent_pid in living:
-            # what the collector waited for are the command's orphans
+            # what the collector waited for are orphans of the command
             living[self.table.command_parent_pid] = COMMAND_GROUP
         return self._ledger.settle(
             own_ns,
@@ -157,9 +159,9 @@ class Sampler:
         )
 
     def _set_own_apart(self, scan: Scan, own_ns: dict[Group, int]) -> set[Process]:
-        """Count what the collector's own children used to its container, never to orphans'.
+        """Add what the collector's own children used to its container, not to that of orphans.
 
-        Returns those that have ended. What the kernel has in ticks may show a scan later.
+        Returns those that have ended. What the kernel counts in ticks may appear a scan later.
         """
         ended = self.table.own.intersection(scan.vanished)
         collector = self.table.processes.get(self._own_pid)
@@ -176,14 +178,14 @@ class Sampler:
         return ended
 
     def _without_orphans(self) -> frozenset[Group]:
-        """Return the groups of the reaper and the collector, if nothing else lives in them."""
+        """Return the groups of the reaper and the collector, if they have no other processes."""
         special = {self._reaper_pid, self._own_pid, *self.table.own_pids}
         own = {p.group for pid, p in self.table.processes.items() if pid in special}
         shared = {p.group for pid, p in self.table.processes.items() if pid not in special}
         return frozenset(own - shared)
 
     def _regroup(self, own_ns: dict[Group, int], vanished: Iterable[Process]) -> dict[Group, int]:
-        """Carry over what was counted before the process map identified its cgroup."""
+        """Rename groups that the process map has identified; return the renamed times."""
         renamed = self._containers.take_identified()
         for old, new in renamed.items():
             self._summary.rename(old, new)
@@ -202,7 +204,7 @@ class Sampler:
         sizes, has_command = self._sizes_by_group
         groups = dict.fromkeys((*sizes, *used_ns))
         if has_command:
-            groups[COMMAND_GROUP] = None  # listed however short it was
+            groups[COMMAND_GROUP] = None  # listed even if it was short
         found: dict[Group, GroupSample] = {}
         for group in groups:
             rss_bytes, anon_bytes = sizes.get(group, (None, None))
@@ -211,9 +213,9 @@ class Sampler:
         return found
 
     def _living_sizes(self) -> _Sizes:
-        """Sum RSS and its anonymous part by group; tell, too, whether the command is there."""
+        """Return RSS and its anonymous part by group, and whether the command has a process."""
         has_command = False
-        # by identity first: hashing a group for every process would cost more than reading it
+        # by identity first: hashing a group costs more than reading a process
         sums: dict[int, tuple[Group, list[int]]] = {}
         for process in self.table.processes.values():
             group = process.group
@@ -241,5 +243,5 @@ class Sampler:
 
 
 def as_vanished(process: Process) -> Vanished[Group]:
-    """Return what the ledger needs of a process that is no more."""
+    """Return what the ledger needs of a process that has ended."""
     return Vanished(process.pid, process.ppid, process.group, process.own_ns + process.waited_ns)

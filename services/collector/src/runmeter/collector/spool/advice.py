@@ -1,6 +1,6 @@
-"""What to do about a run that was not delivered: ``hint`` of its line in the log.
+"""What to do about a run that was not pushed: ``hint`` of its log line.
 
-``folder``: the spool it lies in.
+``folder``: the spool that has the run.
 """
 
 from collections.abc import Mapping
@@ -10,24 +10,24 @@ _SCOPE = ("organization", "repository", "workflow", "job")
 
 
 def kept(folder: str) -> str:
-    """Say how a run is delivered that waits."""
-    return f"the next collector of this job delivers it, or: {_push(folder)}"
+    """Say how a waiting run will be pushed."""
+    return f"the next collector of this job pushes it, or: {_push(folder)}"
 
 
 def other_token(run: Mapping[str, Any], folder: str) -> str:
-    """Say which push token takes a run that waits."""
+    """Say which push token a waiting run needs."""
     scope = ", ".join(f"{name} {run.get(name)!r}" for name in _SCOPE)
     return f"it needs a push token for {scope}; then: {_push(folder)}"
 
 
 def other_endpoint(folder: str) -> str:
-    """Say what to do about a run that waits as its endpoint takes no pushes."""
-    return f"see that --push-endpoint is the receiver's or the gateway's; {kept(folder)}"
+    """Say what to do if the endpoint does not accept pushes."""
+    return f"set --push-endpoint to the receiver or the gateway; {kept(folder)}"
 
 
 def rejected(folder: str) -> str:
-    """Say how a run is tried again that the receiver will not take as it is."""
-    return f"once the reason is gone: {_push(folder)} --rejected"
+    """Say how a rejected run is pushed again."""
+    return f"when the reason is fixed: {_push(folder)} --rejected"
 
 
 def _push(folder: str) -> str:

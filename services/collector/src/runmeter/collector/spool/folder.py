@@ -1,34 +1,66 @@
 """The folder in which runs wait until the receiver has acknowledged them.
 
-One file per run, ``<push_id>.json``, readable by its owner only, written whole or not at all.
+One file per run, ``<push_id>.json``, readable by its owner only, written completely or not.
 Its JSON is versioned and needs no protobuf to be read. The token is never in it.
-Whoever measures or pushes a run holds ``<push_id>.lock``: a lock that dies with its process.
-Below ``rejected/`` lie runs the receiver will not take as they are, with its reason.
+The process that measures or pushes a run holds ``<push_id>.lock``; the lock ends with the process.
+Runs that the receiver rejected are in ``rejected/``, with its reason.
 """
 
 import os
 import stat
+from typing import NamedTuple
 
 from runmeter.collector.errors import ForeignError, GoneError, SpoolError, WriteError
 from runmeter.collector.spool.format import is_push_id
 from runmeter.collector.spool.locks import LOCK as _LOCK
 from runmeter.collector.spool.locks import lock, make_folder, release
 
-MEMORY = "/proc/self/fd/"  # paths of runs that no folder could take
 REJECTED_FOLDER = "rejected"
-MAX_BYTES = 8 * 1024 * 1024  # more than any receiver takes
+MAX_BYTES = 8 * 1024 * 1024  # more than any receiver accepts
 _SUFFIX = ".json"
 _TEMPORARY = ".json.tmp"
 
 
+class StoredRun(NamedTuple):
+    """Where a run is stored: in the spool or, if it could not be written there, in memory.
+
+    ``folder``: the spool, empty if there is none. ``memory_fd``: descriptor of a file in memory.
+    """
+
+    folder: str
+    push_id: str
+    memory_fd: int | None = None
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the run is in memory."""
+        return self.memory_fd is not None
+
+    @property
+    def path(self) -> str:
+        """Return its path in the spool; of a run in memory, that of its last checkpoint."""
+        return path_of(self.folder, self.push_id) if self.folder else ""
+
+    def read(self) -> bytes:
+        """Return its content.
+
+        Raises:
+            SpoolError: as `read_file`.
+        """
+        if self.memory_fd is None:
+            return read_file(self.path)
+        with open(self.memory_fd, "rb", closefd=False) as file:
+            return _limited(file.read(MAX_BYTES + 1))
+
+
 def push_id_of(name: str, suffix: str = _SUFFIX) -> str:
-    """Return the push_id in a file's name; empty: not a name of ours."""
+    """Return the push_id in the name of a run's file; empty if it is no such name."""
     push_id = name.removesuffix(suffix)
     return push_id if name.endswith(suffix) and is_push_id(push_id) else ""
 
 
 def below_of(folder: str, below: str) -> str:
-    """Return a folder in the spool, or without a name the spool itself."""
+    """Return the path of a folder in the spool, or of the spool itself."""
     return f"{folder}/{below}" if below else folder
 
 
@@ -42,7 +74,7 @@ def write_file(folder: str, push_id: str, content: bytes) -> str:
 
     Raises:
         WriteError: the folder cannot be made or written.
-        SpoolError: there is none.
+        SpoolError: there is no folder.
     """
     path = path_of(folder, push_id)
     temporary = f"{folder}/{push_id}{_TEMPORARY}"
@@ -65,7 +97,7 @@ def write_file(folder: str, push_id: str, content: bytes) -> str:
 
 
 def _create(path: str) -> int:
-    """Open a file that was not there; what a dead writer, or somebody else, left is dropped."""
+    """Create a file; one of that name, as a dead writer leaves it, is removed first."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         return os.open(path, flags, 0o600)
@@ -87,25 +119,28 @@ def read_file(path: str) -> bytes:
 
     Raises:
         GoneError: it is not there.
-        ForeignError: not a plain file, too large, or of another owner than us and the folder.
+        ForeignError: not a plain file, too large, or owned by another user than ours and the
+            folder's.
         SpoolError: it cannot be read now.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-    if not path.startswith(MEMORY):
-        flags |= os.O_NOFOLLOW
+    # O_NONBLOCK: it may be a pipe without a writer
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        # O_NONBLOCK: what stands there may be a pipe that nobody writes
         with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
             _check(os.fstat(file.fileno()), path)
             raw: bytes = file.read(MAX_BYTES + 1)
     except IsADirectoryError as error:
         raise ForeignError("is a folder") from error
     except FileNotFoundError as error:
-        raise GoneError("is not there any more") from error
+        raise GoneError("is no longer there") from error
     except OSError as error:
-        if os.path.islink(path) and not path.startswith(MEMORY):
+        if os.path.islink(path):
             raise ForeignError("is a symbolic link") from error
         raise SpoolError(f"cannot be read: {error.strerror}") from error
+    return _limited(raw)
+
+
+def _limited(raw: bytes) -> bytes:
     if len(raw) > MAX_BYTES:
         raise ForeignError("is too large for a run")
     return raw
@@ -114,8 +149,6 @@ def read_file(path: str) -> bytes:
 def _check(found: os.stat_result, path: str) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise ForeignError("is not a plain file")
-    if path.startswith(MEMORY):
-        return
     if found.st_size > MAX_BYTES:
         raise ForeignError("is too large for a run")
     if found.st_uid not in (os.geteuid(), os.stat(os.path.dirname(path) or ".").st_uid):
@@ -123,16 +156,23 @@ def _check(found: os.stat_result, path: str) -> None:
 
 
 def remove_file(path: str) -> None:
-    """Drop an acknowledged run, and its lock file; only its owner may."""
-    os.unlink(path)
-    _sync_folder(os.path.dirname(path))
+    """Remove an acknowledged run, and its lock file; only its owner may.
+
+    Raises:
+        SpoolError: it cannot be removed.
+    """
+    try:
+        os.unlink(path)
+        _sync_folder(os.path.dirname(path))
+    except OSError as error:
+        raise SpoolError(f"{path!r} cannot be removed: {error.strerror}") from error
     _discard(f"{path.removesuffix(_SUFFIX)}{_LOCK}")
 
 
 def trim(folder: str, max_runs: int, max_bytes: int, keep: str) -> list[str]:
-    """Drop runs until the spool is within its limits; return their push_ids.
+    """Remove runs until the spool is within its limits; return their push_ids.
 
-    Rejected runs go first, then the oldest; never one that a process owns, nor ``keep``.
+    Rejected runs are removed first, then the oldest; never one that a process owns, nor ``keep``.
     """
     sweep(folder)
     found = sorted([*_files(folder, REJECTED_FOLDER), *_files(folder, "")])
@@ -161,7 +201,7 @@ def _files(folder: str, below: str) -> list[tuple[bool, int, int, str]]:
 
 
 def push_ids(folder: str, suffix: str = _SUFFIX) -> list[str]:
-    """Return the push_ids of a folder's files, sorted; none if it cannot be listed."""
+    """Return the push_ids of a folder's files, sorted; empty if it cannot be listed."""
     try:
         names = os.listdir(folder)
     except OSError:
@@ -180,7 +220,7 @@ def _drop(folder: str, below: str, push_id: str) -> bool:
 
 
 def sweep(folder: str) -> None:
-    """Drop what dead writers left: temporary files, and locks of runs that are gone."""
+    """Remove what dead writers left: temporary files, and lock files without a run."""
     waiting = set(push_ids(folder))
     for suffix in (_TEMPORARY, _LOCK):
         for push_id in push_ids(folder, suffix):

@@ -11,8 +11,8 @@ FORMAT = 1
 def encode(run: dict[str, Any], reason: str = "") -> bytes:
     """Return the file's content for a run in the JSON form of the REST interface.
 
-    ``reason``: why the receiver will not take it, in files below ``rejected/``; of a run that
-    waits, why it did not take the last token.
+    ``reason``: why the receiver rejected the run, for files in ``rejected/``; of a waiting run,
+    why it refused the last token.
     """
     document: dict[str, Any] = {"format": FORMAT, "run": run}
     if reason:
@@ -32,7 +32,7 @@ def decode(raw: bytes) -> dict[str, Any]:
 
 
 def decode_document(raw: bytes) -> dict[str, Any]:
-    """Return the whole document: ``run``, and ``reason`` if it was refused."""
+    """Return the whole document: ``run``, and ``reason`` if it was refused; errors as `decode`."""
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError) as error:

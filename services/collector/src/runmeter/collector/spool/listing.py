@@ -1,4 +1,4 @@
-"""What lies in the spool."""
+"""List the runs in the spool."""
 
 import os
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from runmeter.collector.spool.waiting import read_document
 class Spooled(NamedTuple):
     """One run: ``live`` (a process owns it), ``waiting``, ``rejected``, ``later``
     (a later version wrote it) or ``unreadable``. ``reason``: why it is rejected or cannot be
-    read; of one that waits, why the receiver did not take the last token."""
+    read; of a waiting run, why the receiver refused the last token."""
 
     what: str
     push_id: str
@@ -23,9 +23,9 @@ class Spooled(NamedTuple):
 
 
 def entries(folder: str) -> list[Spooled]:
-    """Return every run of the spool, those waiting before the rejected, by time of writing.
+    """Return the waiting, then the rejected runs of the spool, each by time of writing.
 
-    Nothing is changed: what is no run is shown as unreadable, and set aside when pushing.
+    Nothing is changed: a file that is not a run is shown as unreadable, and set aside by a push.
     """
     found = []
     for below in ("", REJECTED_FOLDER):

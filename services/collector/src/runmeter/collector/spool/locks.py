@@ -1,7 +1,7 @@
-"""Who owns a run of the spool: locks that die with their process.
+"""Locks on runs of the spool: a lock ends with its process.
 
-``<push_id>.lock`` is locked by the one that measures or pushes the run. The file goes with the
-run; what counts is the lock, so a file that a dead process left does no harm.
+The process that measures or pushes a run locks ``<push_id>.lock``. The file is removed with the
+run. Only the lock counts, so a file that a dead process left does no harm.
 """
 
 import fcntl
@@ -10,14 +10,14 @@ import os
 from runmeter.collector.errors import HeldError, SpoolError, WriteError
 
 LOCK = ".lock"
-_TRIES = 100  # of a lock file that goes away each time just before it is locked
+_TRIES = 100  # if the lock file is removed each time just before it is locked
 
 
 def make_folder(folder: str) -> None:
-    """Make the spool, its owner's alone.
+    """Make the spool, accessible to its owner only.
 
     Raises:
-        SpoolError: it cannot be.
+        SpoolError: it cannot be made.
     """
     if not folder:
         raise SpoolError("there is no home folder; give --spool-dir")
@@ -28,7 +28,7 @@ def make_folder(folder: str) -> None:
 
 
 def lock(folder: str, push_id: str) -> int:
-    """Own a run until the descriptor is closed, by whatever end of the process.
+    """Own a run until the descriptor is closed, at the latest by the end of the process.
 
     Raises:
         HeldError: another process owns it.
@@ -52,8 +52,8 @@ def lock(folder: str, push_id: str) -> int:
             raise SpoolError(f"{path!r} cannot be locked: {error.strerror}") from error
         if _is_named(path, descriptor):
             return descriptor
-        os.close(descriptor)  # removed with its run between our two calls: not the lock any more
-    raise HeldError("other processes take it again and again")
+        os.close(descriptor)  # removed with its run between our two calls: no longer the lock
+    raise HeldError("other processes lock it again and again")
 
 
 def _is_named(path: str, descriptor: int) -> bool:
@@ -65,7 +65,7 @@ def _is_named(path: str, descriptor: int) -> bool:
 
 
 def is_held(folder: str, push_id: str) -> bool:
-    """Tell whether a process owns a run just now."""
+    """Tell whether a process owns a run now."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(f"{folder}/{push_id}{LOCK}", flags)
@@ -81,10 +81,10 @@ def is_held(folder: str, push_id: str) -> bool:
 
 
 def release(folder: str, push_id: str, descriptor: int) -> None:
-    """Give up a run that is locked; its lock file goes, the run stays."""
+    """Release a run that is locked; its lock file is removed, the run stays."""
     path = f"{folder}/{push_id}{LOCK}"
     try:
-        if _is_named(path, descriptor):  # else it went with its run, and may be another's by now
+        if _is_named(path, descriptor):  # else it was removed, and may be another process's now
             os.unlink(path)
     except OSError:
         pass

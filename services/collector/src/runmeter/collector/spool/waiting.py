@@ -1,4 +1,4 @@
-"""Runs that wait in the spool: owned one by one, read with distrust, moved where they belong."""
+"""Waiting runs of the spool: own one, check it, move it if it is rejected or not a run."""
 
 import os
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _ASIDE_TRIES = 1000
 
 
 class Claim(NamedTuple):
-    """A run of the spool that is ours as long as we hold it; ``reason``: of its last refusal."""
+    """A run of the spool that this process owns; ``reason``: of its last refusal."""
 
     push_id: str
     path: str
@@ -33,12 +33,12 @@ class Claim(NamedTuple):
 def claim(folder: str, push_id: str, below: str = "") -> Iterator[Claim]:
     """Own a run of the spool, and read it.
 
-    ``below``: the folder in the spool it lies in. A run that says it is running is
-    *interrupted*: nobody owned it, so its collector has died.
+    ``below``: the folder in the spool that has it. A run whose state is running becomes
+    *interrupted*: no process owned it, so its collector has died.
 
     Raises:
         HeldError: another process measures or pushes it.
-        GoneError: another process has pushed it meanwhile.
+        GoneError: another process has pushed it.
         LaterError: a later version has written it.
         ForeignError: it is not a run.
         SpoolError: it cannot be locked or read now.
@@ -58,13 +58,13 @@ def read_document(path: str, push_id: str) -> dict[str, Any]:
     document = decode_document(read_file(path))
     run = document["run"]
     if run.get("push_id") != push_id:
-        raise ForeignError("holds another run than its name says")
+        raise ForeignError("has another push_id than its name")
     scope_of(run)
     return document
 
 
 def interrupted(run: dict[str, Any]) -> dict[str, Any]:
-    """Return the last checkpoint of a run that died, with its own revision; others as they are."""
+    """Return a checkpoint as an interrupted run, with the same revision; other runs as they are."""
     if run.get("state") != "running":
         return run
     kept = {name: value for name, value in run.items() if name != "next_push_within_seconds"}
@@ -103,7 +103,7 @@ def reject(folder: str, found: Claim, reason: str) -> str:
 
 
 def note_refusal(found: Claim, reason: str) -> None:
-    """Write down with a run that waits why its token was refused; its age stays what it was.
+    """Write into the file of a waiting run why its token was refused; its age stays the same.
 
     Raises:
         SpoolError: it cannot be written; the run stays as it is.
@@ -120,7 +120,7 @@ def note_refusal(found: Claim, reason: str) -> None:
 
 
 def set_aside(folder: str, path: str) -> str:
-    """Move what is not a run out of the way; return its new path.
+    """Move a file that is not a run to another folder; return its new path.
 
     Raises:
         SpoolError: it cannot be moved.

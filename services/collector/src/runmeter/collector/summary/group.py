@@ -1,17 +1,13 @@
-"""What is kept of one container, or other group, while a run goes."""
+"""The figures of one container, or other group, during a run."""
 
-from typing import TYPE_CHECKING
-
+from runmeter.collector.model import CgroupFigures
 from runmeter.collector.summary.series import Series, SeriesSet
 
-if TYPE_CHECKING:
-    from runmeter.collector.model import CgroupFigures
-
-_EXACT_SHARE = 100  # one part in so many may come from the ledger
+_EXACT_SHARE = 100  # so small a share (1/100) may come from the ledger
 
 
 class GroupRecord:
-    """Everything kept of one group."""
+    """The figures of one group."""
 
     __slots__ = (
         "anon",
@@ -30,8 +26,8 @@ class GroupRecord:
 
     def __init__(self, series: SeriesSet) -> None:
         self.cpu_ns = 0
-        self.exact_ns = 0  # of it, from the kernel's counter
-        self.is_exact = False  # the counter could be read over an interval at least
+        self.exact_ns = 0  # the part of it from the kernel's counter
+        self.is_exact = False  # the counter was read over at least one interval
         self.snapshot_count = 0
         self.throttled_ns: int | None = None
         self.oom_kills: int | None = None
@@ -47,9 +43,9 @@ class GroupRecord:
         return (self.cores, self.rss, self.anon, self.cgroup, self.working_set)
 
     def merge(self, other: "GroupRecord") -> bool:
-        """Add what was kept of another cgroup of the same container; False: not possible.
+        """Add the figures of another cgroup of the same container; False: not possible.
 
-        That needs every value with its tick: a run too long for that keeps the other apart.
+        It needs every value with its tick; a run that is too long to keep them does not merge.
         """
         if not all(series.can_merge for series in (*self._all_series, *other._all_series)):
             return False
@@ -64,8 +60,8 @@ class GroupRecord:
             setattr(self, name, sum(values) if values else None)
         return True
 
-    def count(self, figures: "CgroupFigures") -> None:
-        """Add what counters grew by in an interval."""
+    def count(self, figures: CgroupFigures) -> None:
+        """Add the growth of counters in an interval."""
         if figures.cpu_ns is not None:
             self.is_exact = True
             self.exact_ns += figures.cpu_ns
@@ -78,6 +74,6 @@ class GroupRecord:
 
     @property
     def cpu_is_exact(self) -> bool:
-        """Tell whether all CPU time, but for the last moments of a container, was counted."""
+        """Tell whether all CPU time, except a container's last moments, is from the counter."""
         rest_ns = self.cpu_ns - self.exact_ns
         return self.is_exact and rest_ns * _EXACT_SHARE <= self.cpu_ns

@@ -1,4 +1,4 @@
-"""Statistics in the JSON form of the REST interface; what could not be measured is absent."""
+"""Statistics in the JSON form of the REST interface; values that were not measured are absent."""
 
 from typing import Any
 

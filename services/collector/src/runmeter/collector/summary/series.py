@@ -1,6 +1,6 @@
 """Values over a run and their statistics, in bounded memory.
 
-Values are kept exactly, as packed arrays, while all series of a run together fit a budget.
+Values are kept exactly, in packed arrays, while all series of a run together fit a budget.
 Beyond it every series becomes counts in logarithmic buckets: percentiles are then within
 1 % of the exact value; peak, avg and count stay exact.
 """
@@ -10,7 +10,7 @@ from math import ceil, fsum, log
 from typing import NamedTuple
 
 BUDGET_BYTES = 4 * 1024 * 1024
-_GROWTH = 1.02  # of one bucket to the next: its middle is within 1 % of all it holds
+_GROWTH = 1.02  # from one bucket to the next: its middle is within 1 % of all its values
 _LOG_GROWTH = log(_GROWTH)
 _ITEM_BYTES = 8
 _TICK_BYTES = 4
@@ -64,7 +64,7 @@ class _Buckets:
             if rank <= below:
                 break
             index += 1
-        # its relative distance to both ends is equal
+        # the relative distance to both ends is equal
         return float(2 * _GROWTH**index / (1 + _GROWTH))
 
 
@@ -153,7 +153,7 @@ class Series:
 
 
 class SeriesSet:
-    """All series of one run: hands them out and keeps them within the budget."""
+    """All series of one run: creates them and keeps them within the budget."""
 
     __slots__ = ("_budget_items", "_items", "_keeps_ticks", "_series", "exact")
 

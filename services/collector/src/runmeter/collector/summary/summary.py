@@ -1,32 +1,29 @@
-"""Statistics of one run: what is kept while it goes, and the payload made of it.
+"""Statistics of one run, and the payload made of them.
 
 Memory statistics use all snapshots, CPU statistics the intervals between them. The newest
-interval stays open until the next snapshot: a short tail at the end is merged into it.
+interval stays open until the next snapshot: a short interval at the end is merged into it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from runmeter.collector.model import Group, Limit
+from runmeter.collector.model import CgroupFigures, Group, Limit, Sample, SystemReading
+from runmeter.collector.processes.process import Process
 from runmeter.collector.summary.group import GroupRecord
 from runmeter.collector.summary.payload import container_entry, present, rates, sizes
 from runmeter.collector.summary.series import SeriesSet
 from runmeter.collector.summary.top import TopList, by_cpu, by_memory
 
-if TYPE_CHECKING:
-    from runmeter.collector.model import CgroupFigures, Sample, SystemReading
-    from runmeter.collector.processes.process import Process
-
 _NS = 1_000_000_000
 
 
 class _Interval:
-    """The interval that is still open: CPU time by group, the machine's ticks before it."""
+    """The open interval: CPU time by group, the machine's ticks before and after it."""
 
     __slots__ = ("cpu_ns", "end_ns", "start_ns", "system_after", "system_before")
 
     def __init__(
-        self, start_ns: int, end_ns: int, before: "SystemReading", after: "SystemReading"
+        self, start_ns: int, end_ns: int, before: SystemReading, after: "SystemReading"
     ) -> None:
         self.start_ns = start_ns
         self.end_ns = end_ns
@@ -39,8 +36,8 @@ class Summary:
     """Accumulates the samples of one run.
 
     ``interval_ns``: configured time between snapshots. ``top``: entries of each top list.
-    ``lists(group)``: whether the group is reported as a container. ``merges``: whether cgroups
-    may turn out to be one container (there is a process map).
+    ``lists(group)``: whether the group is reported as a container. ``merges``: whether several
+    cgroups may be one container (there is a process map).
     """
 
     def __init__(
@@ -63,16 +60,16 @@ class Summary:
         self.snapshot_count = 0
         self.mem_total_bytes: int | None = None
 
-    # -- while the run goes ---------------------------------------------------------------
+    # -- during the run ------------------------------------------------------------------
 
-    def start(self, sample: "Sample") -> None:
+    def start(self, sample: Sample) -> None:
         """Take the first snapshot."""
         self.start_ns = sample.monotonic_ns
         self._take_sizes(sample)
         self._last = sample
 
-    def snapshot(self, sample: "Sample") -> None:
-        """Take a snapshot; the interval since the one before becomes the open one."""
+    def snapshot(self, sample: Sample) -> None:
+        """Take a snapshot; the interval before it becomes the open one."""
         assert self._last is not None
         last = self._last
         self._open = _Interval(last.monotonic_ns, sample.monotonic_ns, last.system, sample.system)
@@ -81,18 +78,18 @@ class Summary:
         self._last = sample
 
     def merges_tail(self, now_ns: int) -> bool:
-        """Tell whether an end at this time belongs to the open interval."""
+        """Tell whether an end of the run at this time belongs to the open interval."""
         return self._open is not None and (now_ns - self._open.end_ns) * 2 < self._interval_ns
 
-    def merge_tail(self, sample: "Sample") -> None:
+    def merge_tail(self, sample: Sample) -> None:
         """Extend the open interval to the end of the run; no snapshot."""
         assert self._open is not None
         self._open.end_ns = self.end_ns = sample.monotonic_ns
         self._open.system_after = sample.system
         self._take_cpu(sample)
 
-    def close_interval(self, processes: "Iterable[Process]") -> bool:
-        """Turn the open interval into one value of each CPU series; tell whether there was one.
+    def close_interval(self, processes: Iterable[Process]) -> bool:
+        """Add the open interval to the CPU series as one value; tell whether there was one.
 
         ``processes``: all that used CPU in it or are new.
         """
@@ -113,15 +110,15 @@ class Summary:
                 process.interval_ns = 0
         return True
 
-    def retire(self, processes: "Iterable[Process]") -> None:
-        """Let processes that are no more into the top lists."""
+    def retire(self, processes: Iterable[Process]) -> None:
+        """Offer ended processes to the top lists."""
         for process in processes:
             if self._lists(process.group):
                 self._top_cpu.offer(process)
                 self._top_memory.offer(process)
 
     def rename(self, old: Group, new: Group) -> None:
-        """Go on under another group: the process map has identified its cgroup."""
+        """Rename a group, as the process map has identified its cgroup."""
         if old in self._groups:
             self._move(old, new)
         if self._open is not None and old in self._open.cpu_ns:
@@ -145,7 +142,7 @@ class Summary:
             record = self._groups[group] = GroupRecord(self._series)
         return record
 
-    def _take_cpu(self, sample: "Sample") -> None:
+    def _take_cpu(self, sample: Sample) -> None:
         assert self._open is not None
         cpu_ns = self._open.cpu_ns
         for group, found in sample.groups.items():
@@ -155,7 +152,7 @@ class Summary:
             if found.figures is not None:
                 self._record(group).count(found.figures)
 
-    def _take_sizes(self, sample: "Sample") -> None:
+    def _take_sizes(self, sample: Sample) -> None:
         self.snapshot_count += 1
         self.end_ns = sample.monotonic_ns
         for group, found in sample.groups.items():
@@ -168,7 +165,7 @@ class Summary:
                     self._take_figures(record, found.figures)
         self._take_system(sample.system)
 
-    def _take_figures(self, record: GroupRecord, figures: "CgroupFigures") -> None:
+    def _take_figures(self, record: GroupRecord, figures: CgroupFigures) -> None:
         if figures.peak_bytes is not None:
             record.peak_bytes = max(record.peak_bytes or 0, figures.peak_bytes)
         if figures.memory_bytes is not None:
@@ -176,7 +173,7 @@ class Summary:
         if figures.working_set_bytes is not None:
             self._series.add(record.working_set, figures.working_set_bytes, self.snapshot_count)
 
-    def _take_system(self, system: "SystemReading") -> None:
+    def _take_system(self, system: SystemReading) -> None:
         if system.mem_total_bytes:
             self.mem_total_bytes = system.mem_total_bytes
             if system.mem_used_bytes is not None:
@@ -188,7 +185,7 @@ class Summary:
 
     @property
     def groups(self) -> list[Group]:
-        """Return the groups to report as containers, by first sight."""
+        """Return the groups to report as containers, in the order they were first seen."""
         return [group for group in self._groups if self._lists(group)]
 
     def payload(
@@ -196,7 +193,7 @@ class Summary:
     ) -> dict[str, Any]:
         """Return the measured part of the payload, in the JSON form of the REST interface.
 
-        ``names``: the name of every group of ``groups``. What could not be measured is absent.
+        ``names``: the name of every group of ``groups``. Values that were not measured are absent.
         """
         known = {old: names[new] for old, new in self._renamed.items() if new in names}
         known.update(names)
@@ -219,7 +216,7 @@ class Summary:
         )
 
 
-def _percent(before: "SystemReading", after: "SystemReading") -> float | None:
+def _percent(before: SystemReading, after: SystemReading) -> float | None:
     if before.total_ticks is None or after.total_ticks is None:
         return None
     if before.busy_ticks is None or after.busy_ticks is None:

@@ -1,26 +1,24 @@
 """Top lists: the processes of a run with the highest peaks, in bounded memory."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runmeter.collector.model import Group
+from runmeter.collector.processes.process import Process
 
-if TYPE_CHECKING:
-    from runmeter.collector.processes.process import Process
-
-_SLACK = 64  # kept beyond the list's length between two sortings
+_SLACK = 64  # additional entries kept until the next sorting
 _NS = 1_000_000_000
 Rank = tuple[float, int, int]
 
 
-def by_cpu(process: "Process") -> Rank | None:
-    """Rank by highest CPU use; None for a process that used none in any interval."""
+def by_cpu(process: Process) -> Rank | None:
+    """Rank by highest CPU use; None for a process that used no CPU time."""
     if not process.peak_cores:
         return None
     return (-process.peak_cores, -process.cpu_ns, process.pid)
 
 
-def by_memory(process: "Process") -> Rank | None:
+def by_memory(process: Process) -> Rank | None:
     """Rank by highest RSS; None for a process without memory of its own."""
     if not process.peak_rss_bytes:
         return None
@@ -28,20 +26,20 @@ def by_memory(process: "Process") -> Rank | None:
 
 
 class TopList:
-    """The first ``entry_count`` processes by rank; ties go by CPU time, then by pid.
+    """The first ``entry_count`` processes by rank; ties are ordered by CPU time, then by pid.
 
-    Every process is offered once, when it has vanished or at the end of the run.
+    Every process is offered once, when it has ended or at the end of the run.
     """
 
     __slots__ = ("_entry_count", "_kept", "_rank")
 
-    def __init__(self, entry_count: int, rank: "Callable[[Process], Rank | None]") -> None:
+    def __init__(self, entry_count: int, rank: Callable[[Process], Rank | None]) -> None:
         self._entry_count = entry_count
         self._rank = rank
         self._kept: list[tuple[Rank, Process]] = []
 
-    def offer(self, process: "Process") -> None:
-        """Take a process whose figures will not change any more."""
+    def offer(self, process: Process) -> None:
+        """Add a process whose figures are final."""
         rank = self._rank(process)
         if rank is None or not self._entry_count:
             return
@@ -62,7 +60,7 @@ class TopList:
         return [_entry(process, names) for _, process in self._kept]
 
 
-def _entry(process: "Process", names: Mapping[Group, str]) -> dict[str, Any]:
+def _entry(process: Process, names: Mapping[Group, str]) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "pid": process.pid,
         "name": process.comm,
