@@ -16,7 +16,7 @@ from bench.databases import folder
 from bench.receivers import KEY, READ_TOKEN, ROOT, Load, Receiver, receiver, serving
 from bench.report import Claim, Result, at_least, show
 from bench.runs import SCOPE
-from runmeter.gateway.schemas.api import RunRecord, decode_custom, encode
+from runmeter.gateway.schemas.api import StoredRun, encode
 from runmeter.receiver.model import Scope
 from runmeter.receiver.tokens import Keyring
 
@@ -169,7 +169,7 @@ def _post(gateway: str, answer: bytes, place: Path) -> Side:
 
 
 def _encoding_ms(answer: bytes) -> float:
-    runs = msgspec.json.Decoder(list[RunRecord], dec_hook=decode_custom).decode(answer)
+    runs = msgspec.json.decode(answer, type=list[StoredRun])
     times = []
     for _ in range(30):
         begun = time.perf_counter()

@@ -57,7 +57,7 @@ class Field(NamedTuple):
         if self.kind in ("message", "time"):
             return bool(self.rule.required)
         if self.kind == "text":
-            return not (self.optional or self.rule.may_lack)
+            return not self.optional and (self.rule.uuid or not self.rule.may_lack)
         return self.kind == "list" or (self.kind in ("whole", "number") and not self.optional)
 
     @property
@@ -640,22 +640,29 @@ _NUMBER_MAX = 1.7976931348623157e308
 
 
 def _schema(contract: Contract, message: Message, examples: Json) -> Json:
+    is_answer = message.name in WRITTEN
+    required = [f.name for f in message.fields if f.needed or (is_answer and f.always)]
     return {
         "title": message.name,
         "description": message.comment,
         "type": "object",
-        "properties": {f.name: _property(contract, message, f, examples) for f in message.fields},
-        "required": [field.name for field in message.fields if field.needed],
+        "properties": {
+            f.name: _property(contract, message, f, examples, f.name in required)
+            for f in message.fields
+        },
+        "required": required,
         "examples": [examples[message.name]],
     }
 
 
-def _property(contract: Contract, message: Message, field: Field, examples: Json) -> Json:
+def _property(
+    contract: Contract, message: Message, field: Field, examples: Json, required: bool
+) -> Json:
     schema: Json = {"description": field.comment, "x-unit": _unit(message, field)}
     if field.kind not in ("message", "list"):
         schema["examples"] = [examples[f"{message.name}.{field.name}"]]
     schema |= _type(contract, field)
-    if not field.needed and field.kind != "list":
+    if not required and field.kind != "list":
         if "$ref" in schema:
             schema["anyOf"] = [{"$ref": schema.pop("$ref")}, {"type": "null"}]
         elif "enum" in schema:

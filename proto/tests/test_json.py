@@ -32,8 +32,11 @@ def refused(record: Any) -> list[tuple[str, str]]:
 def test_golden(golden: Golden) -> None:
     """The golden message is written as the golden record, in its order, and read back."""
     stored = json_format.ParseDict(golden("stored_run.wire.json"), StoredRun())
-    text = written(stored).decode()
-    assert text == json.dumps(golden("run.json"), separators=(",", ":"))
+    record, expected = json.loads(written(stored)), golden("run.json")
+    # as text, because 2.0 equals 2 otherwise
+    assert json.dumps(record, sort_keys=True) == json.dumps(expected, sort_keys=True)
+    assert list(record) == list(expected)
+    assert list(record["payload"]) == list(expected["payload"])
     assert json_reading.run_from_json(golden("run.json")) == stored.run
 
 

@@ -16,9 +16,9 @@ from runmeter.gateway.api.query import PAGE_PARAMETERS, RUN_PARAMETERS, STATES
 from runmeter.gateway.openapi.routes import OPERATIONS, describe
 from runmeter.gateway.receiver.client import Backend
 from runmeter.gateway.schemas import api as schemas
-from runmeter.gateway.schemas import payload as summaries
 from runmeter.gateway.schemas import problem as faults
-from runmeter.gateway.web.body import BodyLimits, decode_body
+from runmeter.gateway.schemas.instant import parse_instant
+from runmeter.gateway.web.body import BodyLimits
 from runmeter.gateway.web.problems import KINDS
 
 DOCUMENT = json.loads(json.dumps(describe()))
@@ -26,10 +26,13 @@ SCHEMAS = DOCUMENT["components"]["schemas"]
 FIELDS = [(kind, name) for kind, schema in SCHEMAS.items() for name in schema["properties"]]
 STRUCTS = {
     name: found
-    for module in (schemas, summaries, faults)
+    for module in (schemas, faults)
     for name, found in vars(module).items()
-    if isinstance(found, type) and issubclass(found, msgspec.Struct) and found is not msgspec.Struct
+    if isinstance(found, type)
+    and issubclass(found, msgspec.Struct)
+    and found.__module__ == module.__name__
 }
+OWN = sorted(STRUCTS.keys() - schemas.CONTRACT.keys() - {"Scope"})
 
 
 def described() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -146,12 +149,20 @@ def test_bounds_are_those_of_the_contract() -> None:
     assert SCHEMAS["Token"]["properties"]["token"]["maxLength"] == 64 + 1 + 19
 
 
-@pytest.mark.parametrize("kind", SCHEMAS)
+def read_time(_kind: type, text: str) -> Any:
+    """Read the only type that msgspec does not know."""
+    return parse_instant(text)
+
+
+@pytest.mark.parametrize("kind", OWN)
 def test_examples_are_of_their_type(kind: str) -> None:
     """The example of each type is decoded as that type and encoded to the same JSON."""
     (example,) = SCHEMAS[kind]["examples"]
     text = json.dumps(example).encode()
-    assert json.loads(schemas.encode(decode_body(STRUCTS[kind], text))) == example
+    value = msgspec.json.decode(
+        text, type=STRUCTS[kind], dec_hook=lambda _, text: parse_instant(text)
+    )
+    assert json.loads(schemas.encode(value)) == example
 
 
 def test_every_status_is_described() -> None:

@@ -9,7 +9,8 @@ from rig.proxy import Fault, Proxy
 from runmeter.gateway.errors import ReceiverError
 from runmeter.gateway.model import Caller, RunQuery
 from runmeter.gateway.receiver.client import Backend, Timeouts
-from runmeter.gateway.schemas.api import Scope, TokenBody
+from runmeter.gateway.schemas.api import Scope
+from runmeter.v1 import token_service_pb2
 
 SCOPE = Scope(organization="o", repository="r", workflow="w", job="j")
 CALLER = Caller("Bearer x", "id-1")
@@ -30,8 +31,7 @@ def code_of(double: Any, timeouts: Timeouts, use: Any) -> str:
 
 
 async def mint(backend: Backend) -> None:
-    body = TokenBody(organization="o", repository="r", workflow="w", job="j")
-    await backend.create_push_token(body, CALLER)
+    await backend.create_push_token(token_service_pb2.CreatePushTokenRequest(), CALLER)
 
 
 async def read_all(backend: Backend) -> None:

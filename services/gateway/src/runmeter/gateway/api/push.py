@@ -3,20 +3,21 @@
 from sanic import Blueprint, HTTPResponse
 
 from runmeter.gateway.receiver.client import Backend
-from runmeter.gateway.schemas.api import RunBody, encode
+from runmeter.gateway.receiver.runs import push_from_json
+from runmeter.gateway.schemas.api import encode
 from runmeter.gateway.web.body import BodyLimits, read_body
 from runmeter.gateway.web.request import GatewayRequest
 
 
-def metrics_blueprint(backend: Backend, limits: BodyLimits) -> Blueprint:
+def push_blueprint(backend: Backend, limits: BodyLimits) -> Blueprint:
     """Make the route that stores runs."""
     blueprint = Blueprint("metrics")
 
     @blueprint.post("/api/v1/metrics", stream=True)
     async def push_run(request: GatewayRequest) -> HTTPResponse:
         caller = request.pusher()
-        body = await read_body(request, RunBody, limits)
-        pushed = await backend.push_run(body, caller)
+        push = await read_body(request, push_from_json, limits)
+        pushed = await backend.push_run(push, caller)
         return HTTPResponse(
             encode(pushed),
             status=200 if pushed.duplicate else 201,

@@ -9,7 +9,7 @@ from runmeter.gateway.api.paging import is_known, listing_headers, wants_gzip
 from runmeter.gateway.api.query import RUN_PARAMETERS, next_page, parse, path_of
 from runmeter.gateway.model import RunQuery
 from runmeter.gateway.receiver.client import Backend, Listing
-from runmeter.gateway.schemas.api import RunRecord, Scope, encode_into
+from runmeter.gateway.schemas.api import Scope, StoredRun, encode_into
 from runmeter.gateway.web.encoding import Buffer, Coder, Gzip, Identity
 from runmeter.gateway.web.problems import log_failed
 from runmeter.gateway.web.request import GatewayRequest
@@ -69,8 +69,8 @@ async def _answer(
 
 async def _stream(
     request: GatewayRequest,
-    first: list[RunRecord],
-    others: AsyncIterator[list[RunRecord]],
+    first: list[StoredRun],
+    others: AsyncIterator[list[StoredRun]],
     headers: dict[str, str],
     coder: Coder,
 ) -> None:
@@ -101,11 +101,11 @@ async def _stream(
 
 
 async def _parts(
-    first: list[RunRecord], others: AsyncIterator[list[RunRecord]], coder: Coder
+    first: list[StoredRun], others: AsyncIterator[list[StoredRun]], coder: Coder
 ) -> AsyncIterator[Buffer]:
     """Encode the array, a part for each page; the closing bracket only if the stream succeeded.
 
-    A part is valid until the next one is parse for.
+    A part is valid until the next one is asked for.
     """
     buffer = bytearray()
     yield await _coded(coder, _items(b"[", first, buffer))
@@ -121,7 +121,7 @@ async def _coded(coder: Coder, data: Buffer) -> Buffer:
     return await asyncio.to_thread(coder.part, data)
 
 
-def _items(opening: bytes, page: list[RunRecord], buffer: bytearray) -> bytearray:
+def _items(opening: bytes, page: list[StoredRun], buffer: bytearray) -> bytearray:
     """Write the runs of a page into the buffer, after one byte, with commas between them."""
     encode_into(page, buffer)
     buffer[:1] = opening

@@ -3,7 +3,8 @@
 from sanic import Blueprint, HTTPResponse
 
 from runmeter.gateway.receiver.client import Backend
-from runmeter.gateway.schemas.api import TokenBody, encode
+from runmeter.gateway.receiver.runs import token_request_from_json
+from runmeter.gateway.schemas.api import encode
 from runmeter.gateway.web.body import BodyLimits, read_body
 from runmeter.gateway.web.request import GatewayRequest
 
@@ -15,8 +16,8 @@ def tokens_blueprint(backend: Backend, limits: BodyLimits) -> Blueprint:
     @blueprint.post("/api/v1/token", stream=True)
     async def create_token(request: GatewayRequest) -> HTTPResponse:
         caller = request.caller()
-        body = await read_body(request, TokenBody, limits)
-        token = await backend.create_push_token(body, caller)
+        wanted = await read_body(request, token_request_from_json, limits)
+        token = await backend.create_push_token(wanted, caller)
         return HTTPResponse(
             encode(token), headers={"Cache-Control": "no-store"}, content_type="application/json"
         )

@@ -5,13 +5,16 @@ Schemas come from msgspec, titles and details of problems from `web.problems.KIN
 Source: OpenAPI 3.1.1; JSON Schema 2020-12.
 """
 
+import json
 from collections.abc import Iterable, Mapping
+from importlib.resources import files
 from inspect import cleandoc
 from typing import Any, NamedTuple
 
 import msgspec
 
 from runmeter.gateway.errors import FieldError
+from runmeter.gateway.schemas.api import CONTRACT
 from runmeter.gateway.schemas.describe import BOUNDS
 from runmeter.gateway.schemas.instant import Instant
 from runmeter.gateway.schemas.problem import Problem
@@ -86,9 +89,11 @@ def document(head: Head, operations: Iterable[Operation]) -> Json:
     refs, found = msgspec.json.schema_components(
         types, schema_hook=_schema_of, ref_template=_REFS + "{name}"
     )
-    schemas = {name: _tidy(schema) for name, schema in sorted(found.items())}
+    schemas = {name: _tidy(schema) for name, schema in found.items()}
     for schema in schemas.values():
         schema["description"] = cleandoc(schema["description"])
+    schemas = dict(sorted((schemas | _of_contract(schemas)).items()))
+    for schema in schemas.values():
         schema["examples"] = [_example_of(schema, schemas)]
     writer = _Writer(head, schemas, dict(zip(map(repr, types), refs, strict=True)))
     paths: Json = {}
@@ -181,6 +186,18 @@ class _Writer(NamedTuple):
             return self.problem(status, when, with_bodies=False)
         said = {"description": when} if when else {}
         return {"$ref": f"#/components/responses/Problem{status}"} | said
+
+
+def _of_contract(schemas: Json) -> Json:
+    """Return the schemas of the contract, of the types that stand for it with their own words."""
+    found: Json = json.loads((files("runmeter.v1") / "schemas.json").read_text())
+    standing = {
+        name: {**found.pop(message), "title": name, "description": schemas[name]["description"]}
+        for name, message in CONTRACT.items()
+        if name in schemas
+    }
+    del found["Scope"]  # its fields stand in the others
+    return found | standing
 
 
 def _parameter(parameter: Parameter) -> Json:

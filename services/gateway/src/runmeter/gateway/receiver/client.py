@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Generic, NamedTuple, TypeVar
-from uuid import uuid4
 
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
@@ -20,10 +19,13 @@ from runmeter.gateway.receiver import runs as wire
 from runmeter.gateway.receiver.observed import Ending, Observe, observed, observing
 from runmeter.gateway.schemas import api as schemas
 from runmeter.service.tls import ClientTls
+from runmeter.v1 import ingest_service_pb2 as ingest_pb
 from runmeter.v1 import ingest_service_pb2_grpc as ingest_grpc
 from runmeter.v1 import run_service_pb2 as query_pb
 from runmeter.v1 import run_service_pb2_grpc as query_grpc
+from runmeter.v1 import token_service_pb2 as token_pb
 from runmeter.v1 import token_service_pb2_grpc as token_grpc
+from runmeter.v1.json_writing import StoredRun
 
 T = TypeVar("T")
 
@@ -61,7 +63,7 @@ class Listing(NamedTuple):
 
     etag: str
     next_before_id: int | None
-    pages: AsyncIterator[list[schemas.RunRecord]]
+    pages: AsyncIterator[list[StoredRun]]
 
 
 class Page(NamedTuple, Generic[T]):
@@ -128,9 +130,8 @@ class Backend:
             raise ReceiverError("UNAVAILABLE", "not serving")
 
     @observed("PushRun")
-    async def push_run(self, body: schemas.RunBody, caller: Caller) -> schemas.Pushed:
+    async def push_run(self, request: ingest_pb.PushRunRequest, caller: Caller) -> schemas.Pushed:
         """PushRun. Raises `ReceiverError`."""
-        request = wire.push_to_wire(body, str(uuid4()))
         try:
             answer = await self._ingest.PushRun(
                 request, timeout=self._timeouts.unary_seconds, metadata=_metadata(caller)
@@ -141,11 +142,13 @@ class Backend:
         return schemas.Pushed(answer.id, answer.duplicate)
 
     @observed("CreatePushToken")
-    async def create_push_token(self, body: schemas.TokenBody, caller: Caller) -> schemas.Token:
+    async def create_push_token(
+        self, request: token_pb.CreatePushTokenRequest, caller: Caller
+    ) -> schemas.Token:
         """CreatePushToken. Raises `ReceiverError`."""
         try:
             answer = await self._tokens.CreatePushToken(
-                wire.token_to_wire(body),
+                request,
                 timeout=self._timeouts.unary_seconds,
                 metadata=_metadata(caller),
             )
@@ -241,9 +244,9 @@ def _header(message: query_pb.ListRunsResponse | None) -> query_pb.ListRunsHeade
 
 async def _pages(
     call: _RunStream, message: query_pb.ListRunsResponse | None, ending: Ending
-) -> AsyncIterator[list[schemas.RunRecord]]:
+) -> AsyncIterator[list[StoredRun]]:
     while message is not None:
-        yield [wire.record_from_wire(stored) for stored in message.page.runs]
+        yield wire.records_from_wire(message.page)
         try:
             message = await _read(call)
         except ReceiverError as error:

@@ -1,19 +1,15 @@
-"""The small things the messages are made of: times, statistics, names of enum values."""
+"""Times and names of enum values, between JSON and messages."""
 
 from collections.abc import Mapping
-from operator import attrgetter
 from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from runmeter.gateway.schemas.instant import Instant
-from runmeter.gateway.schemas.payload import ByteStatistics, RateStatistics
-from runmeter.v1 import run_pb2 as pb
+from runmeter.v1.json_values import set_time, time_ms
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-_SIX = attrgetter(*RateStatistics.__struct_fields__)  # those of ByteStatistics, too
 
 
 def reversed_names(names: Mapping[K, V]) -> dict[V, K]:
@@ -26,48 +22,11 @@ def reversed_names(names: Mapping[K, V]) -> dict[V, K]:
 
 def instant_to_wire(instant: Instant) -> Timestamp:
     """Make a Timestamp; before 1970 its nanoseconds still count forward."""
-    seconds, milliseconds = divmod(instant.epoch_milliseconds, 1000)
-    return Timestamp(seconds=seconds, nanos=milliseconds * 1_000_000)
+    timestamp = Timestamp()
+    set_time(timestamp, instant.epoch_milliseconds)
+    return timestamp
 
 
 def instant_from_wire(timestamp: Timestamp) -> Instant:
     """Read a Timestamp, cut off to whole milliseconds."""
-    return Instant(timestamp.seconds * 1000 + timestamp.nanos // 1_000_000)
-
-
-def rates_to_wire(statistics: RateStatistics | None) -> pb.RateStatistics | None:
-    """Make statistics of a rate; None stays absent."""
-    if statistics is None:
-        return None
-    return pb.RateStatistics(
-        peak=statistics.peak,
-        p99=statistics.p99,
-        p95=statistics.p95,
-        p75=statistics.p75,
-        p50=statistics.p50,
-        avg=statistics.avg,
-    )
-
-
-def rates_from_wire(statistics: pb.RateStatistics) -> RateStatistics:
-    """Read statistics of a rate."""
-    return RateStatistics(*_SIX(statistics))
-
-
-def sizes_to_wire(statistics: ByteStatistics | None) -> pb.ByteStatistics | None:
-    """Make statistics of a size; None stays absent."""
-    if statistics is None:
-        return None
-    return pb.ByteStatistics(
-        peak=statistics.peak,
-        p99=statistics.p99,
-        p95=statistics.p95,
-        p75=statistics.p75,
-        p50=statistics.p50,
-        avg=statistics.avg,
-    )
-
-
-def sizes_from_wire(statistics: pb.ByteStatistics) -> ByteStatistics:
-    """Read statistics of a size."""
-    return ByteStatistics(*_SIX(statistics))
+    return Instant(time_ms(timestamp))
