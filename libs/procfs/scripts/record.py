@@ -70,7 +70,7 @@ _CONTROLLERS = frozenset(
 
 
 class Scrubber:
-    """Replaces what tells about a machine; equal text is replaced equally."""
+    """Replaces facts about a machine; equal text is replaced equally."""
 
     def __init__(self, keep: Iterable[str] = ()) -> None:
         self._keep = frozenset(name.encode() for name in keep)
@@ -100,7 +100,7 @@ class Scrubber:
         return self._replacement("mount point", path, lambda number: b"/mnt/%d" % number)
 
     def source(self, source: bytes) -> bytes:
-        """Replace devices and whatever else is mounted."""
+        """Replace devices and other sources of mounts."""
         if _KNOWN_SOURCE.fullmatch(source):
             return source
         return self._replacement("source", source, lambda number: b"/dev/disk%d" % number)

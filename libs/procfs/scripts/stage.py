@@ -45,7 +45,7 @@ def join(path: str) -> None:
 
 @contextmanager
 def cgroups(*paths: str) -> Iterator[None]:
-    """Make cgroups in every hierarchy, and remove them with what they lie in."""
+    """Make cgroups in every hierarchy, and remove them with their parents."""
     folders = [CGROUP / hierarchy / path for hierarchy in HIERARCHIES for path in paths]
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)

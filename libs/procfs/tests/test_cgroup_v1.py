@@ -31,7 +31,7 @@ def test_single_values(value: int) -> None:
 
 @given(st.tuples(COUNTS, COUNTS, COUNTS, COUNTS))
 def test_keyed_files(values: tuple[int, int, int, int]) -> None:
-    """Keys come back by name, in whatever order and company they stand."""
+    """Keys come back by name, in any order and among other keys."""
     a, b, c, d = values
     raw = b"current_bw 9\nthrottled_time %d\nnr_periods %d\nnr_throttled %d\n" % (a, b, c)
     assert parse_cpu_stat_v1(raw) == CpuStatV1(b, c, a)

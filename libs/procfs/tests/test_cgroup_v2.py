@@ -41,7 +41,7 @@ def test_cpu_stat(values: list[int], limited: bool) -> None:
 
 @given(st.lists(COUNTS, min_size=5, max_size=5))
 def test_memory_stat(values: list[int]) -> None:
-    """Keys come back by name, in whatever order they stand."""
+    """Keys come back by name, in any order."""
     names = MemoryStatV2._fields
     lines = [f"{name} {value}" for name, value in zip(names, values, strict=True)]
     raw = "\n".join(["kernel 5", *reversed(lines), ""]).encode()

@@ -14,7 +14,7 @@ KEYS = ("MemTotal", "MemFree", "MemAvailable", "Buffers", "Cached", "SwapTotal",
 
 @given(st.lists(st.integers(0, 2**60), min_size=7, max_size=7), st.randoms(use_true_random=False))
 def test_round_trip(values: list[int], random: object) -> None:
-    """Values come back whatever the order of the lines, among lines of no interest."""
+    """Values come back in any order of the lines, among other lines."""
     lines = [f"{key + ':':16}{value:8} kB" for key, value in zip(KEYS, values, strict=True)]
     lines += ["HugePages_Total:       0", "SwapCached:     9 kB", "Active(anon):  1 kB"]
     random.shuffle(lines)  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ _NOBODY = 65534
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Give up root for a moment, if the tests have it: root reads what nobody else may."""
+    """Give up root for a moment, if the tests have it: root can read everything."""
     before = os.geteuid()
     if before == 0:
         os.seteuid(_NOBODY)
@@ -177,7 +177,7 @@ def test_a_kept_file_leaves_high_descriptors(tmp_path: Path, spare: int, left: i
 
 
 def test_a_kept_file_comes_back(tmp_path: Path) -> None:
-    """A file that cannot be read is an error as of any other, and is opened anew next time."""
+    """A file that cannot be read is an error, and is opened again the next time."""
     path = tmp_path / "stat"
     file = KeptFile(str(path))
     with pytest.raises(VanishedError):

@@ -184,7 +184,7 @@ def test_kubernetes_v1(recorded: Recorded, name: str) -> None:
     ],
 )
 def test_termination_log(recorded: Recorded, name: str, containers: set[str]) -> None:
-    """The name of a container stands in the root of its /dev/termination-log mount."""
+    """The name of a container is in the root of its /dev/termination-log mount."""
     procfs = recorded(name).procfs
     roots = [
         mount.root

@@ -94,7 +94,7 @@ class Machine:
         self.change(pid, own=self.entries[pid].own + ticks)
 
     def remove(self, pid: int) -> None:
-        """Let a process be no more."""
+        """End a process."""
         del self.entries[pid]
         shutil.rmtree(self.folder / str(pid))
 

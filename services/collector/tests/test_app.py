@@ -330,7 +330,7 @@ def test_a_signal_ends_the_run(collector: Collector, number: signal.Signals) -> 
 
 
 def test_an_ignored_interrupt_still_ends_the_run(collector: Collector) -> None:
-    """Started in the background of a script, where SIGINT is ignored, it listens all the same."""
+    """Started in the background of a script, where SIGINT is ignored, it still handles signals."""
     process = collector.start(before=("sh", "-c", 'trap "" INT; exec "$@"', "sh"))
     collector.until_started(process)
     process.send_signal(signal.SIGINT)
@@ -489,7 +489,7 @@ def test_a_run_that_cannot_be_pushed_yet_is_kept(
 def test_a_run_without_a_scope_says_that_it_is_not_kept(
     collector: Collector, endpoint: str
 ) -> None:
-    """What a run belongs to can be said by nobody later: the last line is an error that says so."""
+    """Without a scope the run cannot be pushed later: the last line is an error that says so."""
     collector.pushing(endpoint)
     del collector.environment["GITHUB_JOB"]
     done = collector("--", "sh", "-c", "exit 5")

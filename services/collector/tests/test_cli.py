@@ -90,7 +90,7 @@ def test_what_waits_is_delivered_and_told(person: Person, receiver: Any) -> None
 
 
 def test_it_is_told_what_was_not_delivered(person: Person, receiver: Any) -> None:
-    """The reason stands behind the run; the list of the spool shows it again; 4."""
+    """The reason follows the run; the list of the spool shows it too; exit code 4."""
     person.add(0)
 
     def refuse(context: Any) -> Any:

@@ -29,7 +29,7 @@ WAIT_SECONDS = 60
 PROGRAM = (sys.executable, "-I", "-m", "runmeter.collector", "--interval=100ms")
 NOBODY = "65534"
 BURN = "print(flush=True)\nwhile True: pass"
-# in sight of a collector that runs as somebody: a burner of root's and one of nobody's
+# visible to a collector that runs as a user: a burner of root and one of the user nobody
 HIDING = f"""
 mount -t proc -o "$1" proc /proc || exit 77
 {sys.executable} -I -c "$2" >/dev/null &
@@ -173,7 +173,7 @@ def _assert_honest(running: Running, payload: dict[str, Any]) -> None:
 
 
 def _assert_statistics(found: dict[str, float], rates: list[float], most: float) -> None:
-    """Assert that statistics are of these rates, but for the last, which the end may extend."""
+    """Assert that statistics are of these rates, except the last, which the end may extend."""
     assert min(rates) >= 0
     assert max(*rates, found["peak"]) <= most
     lowest, highest = (sorted([*rates[:-1], end]) for end in (0, most))
@@ -186,7 +186,7 @@ def _assert_statistics(found: dict[str, float], rates: list[float], most: float)
 def test_a_jump_of_the_wall_clock(
     start: Callable[..., Running], wall_clock: Any, jumps: tuple[float, ...]
 ) -> None:
-    """Durations are monotonic: a clock set anew in the middle of a run moves the log alone."""
+    """Durations are monotonic: a clock that is set during a run changes only the log."""
     running = start(**wall_clock.variables)
     started = time.monotonic()
     running.samples(4)

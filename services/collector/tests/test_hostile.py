@@ -75,7 +75,7 @@ def test_a_variable_without_a_name_does_not_stop_the_job(environment: dict[str, 
 
 
 def test_stderr_that_nobody_reads_does_not_hold_up_the_job(environment: dict[str, str]) -> None:
-    """A full pipe loses lines; the job's exit code arrives all the same."""
+    """A full pipe loses lines; the job's exit code is still the same."""
     read, write = os.pipe()
     try:
         os.set_blocking(write, False)
@@ -96,7 +96,7 @@ def test_stderr_that_nobody_reads_does_not_hold_up_the_job(environment: dict[str
 
 
 def test_a_hangup_of_the_terminal_reaches_the_command() -> None:
-    """The kernel tells only the leader of the session: it passes the hangup on."""
+    """The kernel sends the hangup only to the leader of the session, which passes it on."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(PROGRAM[0], [*PROGRAM, "--", "/bin/sleep", "60"])
@@ -146,7 +146,7 @@ def silent() -> Iterator[int]:
 def test_signals_for_the_command_do_not_disturb_the_push(
     environment: dict[str, str], silent: int, number: signal.Signals
 ) -> None:
-    """Once the command has ended, what was meant for it is for nobody."""
+    """A signal for the command has no effect once the command has ended."""
     environment.update(SCOPE)
     flags = (f"--push-endpoint=http://127.0.0.1:{silent}", "--shutdown-timeout=2s")
     process = subprocess.Popen(
@@ -195,7 +195,7 @@ def test_an_answer_that_drips_does_not_exceed_the_budget(environment: dict[str, 
 
 
 def test_a_run_that_no_folder_takes_is_lost_and_called_so(environment: dict[str, str]) -> None:
-    """The log names no path where nothing lies."""
+    """The log names no path that does not exist."""
     environment.update(SCOPE)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -229,7 +229,7 @@ def test_a_run_that_not_even_memory_takes_costs_the_job_nothing(
 def test_the_jobs_proxy_does_not_get_the_token(
     environment: dict[str, str], receiver: Any, silent: int
 ) -> None:
-    """The token is for the receiver alone, whatever proxy the job uses."""
+    """The token goes only to the receiver, even if the job uses a proxy."""
     environment.update(SCOPE, http_proxy=f"http://127.0.0.1:{silent}")
     done = run(environment, f"--push-endpoint={receiver.endpoint}", "--", "/bin/true")
     assert done.returncode == 0

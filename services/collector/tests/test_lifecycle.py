@@ -315,7 +315,7 @@ def test_checkpoints_do_not_disturb_the_accounting(collectors: Collectors, recei
 def test_checkpoints_below_the_mount_of_another_pid_namespace(
     collectors: Collectors, receiver: Any
 ) -> None:
-    """Where /proc shows us under other pids, those who make checkpoints are known all the same."""
+    """With a /proc of another pid namespace, checkpoint processes are still recognized."""
     outer = collectors.folder / "outer"
     outer.mkdir()
     script = f'mount --bind /proc {outer} && exec unshare --pid --fork --mount-proc "$@"'
@@ -341,7 +341,7 @@ def test_the_command_sees_no_lock_and_no_checkpoint(collectors: Collectors) -> N
 def test_a_reader_of_the_command_does_not_wait_for_a_push(
     collectors: Collectors, receiver: Any
 ) -> None:
-    """Killed while a push hangs, the collector leaves nobody that holds the command's streams."""
+    """Killed while a push hangs, the collector leaves no process with the command's streams."""
     release = threading.Event()
     receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
     flags = ("--checkpoint-push=1s", "--", "sleep", "60")
@@ -416,12 +416,12 @@ def test_sigkill_at_any_moment(collectors: Collectors, receiver: Any, seed: int)
 
 
 def _writers(folder: Path) -> list[Path]:
-    """Return the locks that somebody still holds: a checkpoint outlives its collector shortly."""
+    """Return the locks that are still held: a checkpoint ends shortly after its collector."""
     return [lock for lock in folder.glob("*.lock") if is_held(str(folder), lock.stem)]
 
 
 def test_a_stopped_checkpoint_does_not_hold_up_the_end(collectors: Collectors) -> None:
-    """One that never gets on is skipped, told of once, and ended with the run."""
+    """A checkpoint that hangs is skipped, logged once, and ended with the run."""
     process = collectors.start(NOWHERE, OFTEN, "--shutdown-timeout=1s", "--log-level=debug")
     collectors.checkpoint()
     stopped = until(lambda: _stop_one(process.pid))
@@ -524,7 +524,7 @@ def test_a_budget_is_of_no_wall_clock(
 def test_a_spool_that_takes_nothing_is_one_warning(
     collectors: Collectors, receiver: Any, options: str
 ) -> None:
-    """Full or read-only: measured all the same, pushed from memory, exit code kept."""
+    """Full or read-only: still measured, pushed from memory, exit code kept."""
     collectors.spool.mkdir()
     script = (
         f'mount -t tmpfs -o {options} none "{collectors.spool}"; '
@@ -564,7 +564,7 @@ class SlowDisk:
         self._limit.write_text(f"{self._device} {bytes_per_second}")
 
     def close(self) -> None:
-        """Unmount it once nobody uses it."""
+        """Unmount it once it is not in use."""
         self.limit(0)
         until(lambda: not (self._group / "cgroup.procs").read_text())
         self._group.rmdir()
@@ -699,11 +699,11 @@ def test_few_descriptors_are_enough_to_keep_the_run(collectors: Collectors, coun
 
 
 def test_an_end_that_is_lost_names_the_checkpoint(collectors: Collectors, receiver: Any) -> None:
-    """Where neither spool nor memory takes the end, what is said is where the checkpoint lies."""
+    """If neither spool nor memory can hold the end, the path of the checkpoint is logged."""
     flags = ("--checkpoint-interval=1h",)
     process = collectors.start(receiver.endpoint, *flags, stderr=subprocess.STDOUT)
     run = collectors.checkpoint()
-    # what it writes from now on, to whatever file, is refused; not what others do
+    # from now on it cannot write to any file; others can
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, 0))
     process.send_signal(signal.SIGTERM)
     lines = [json.loads(line) for line in collectors.end(process).splitlines()]

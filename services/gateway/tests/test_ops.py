@@ -1,6 +1,5 @@
 """Pages for operators: metrics, health, readiness."""
 
-import asyncio
 import json
 import socket
 from typing import Any
@@ -10,9 +9,6 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2
 from prometheus_client.parser import text_string_to_metric_families
-
-from runmeter.gateway.errors import ReceiverError
-from runmeter.gateway.readiness import Readiness
 
 RUNS = "/api/v1/metrics/repo/o/r/w/j"
 TEMPLATE = "/api/v1/metrics/repo/{org}/{repo}/{workflow}/{job}"
@@ -220,43 +216,7 @@ def test_not_ready_while_it_stops(start: Any, own_double: Any) -> None:
         assert program.wait() == 0
 
 
-def test_the_receiver_is_asked_once_a_second() -> None:
-    """The receiver is asked at most once a second, one question at a time."""
-    now = 0.0
-    asked = 0
-
-    async def check() -> None:
-        nonlocal asked
-        asked += 1
-        await asyncio.sleep(0)
-        if asked == 2:
-            raise ReceiverError("UNAVAILABLE", "away")
-
-    async def use() -> None:
-        nonlocal now
-        readiness = Readiness(check, lambda: now)
-        for _ in range(2):
-            found = await asyncio.gather(*(readiness.unready_reason() for _ in range(50)))
-            assert set(found) == {None}
-        assert asked == 1
-        now = 1.0
-        assert await readiness.unready_reason() == "the receiver is UNAVAILABLE"
-        now = 2.0
-        assert await readiness.unready_reason() is None
-        assert asked == 3
-
-    asyncio.run(use())
-
-
 # -- the server ---------------------------------------------------------------------------
-
-
-def test_other_pages(program: Any) -> None:
-    """There are no other pages and no other methods."""
-    assert ask(program, "/").status_code == 404
-    assert ask(program, "/health").status_code == 404
-    refused = ask(program, "/metrics", "POST")
-    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
 
 
 def test_api_has_no_pages_of_operators(client: httpx.Client) -> None:

@@ -9,11 +9,11 @@ from runmeter.receiver.model import (
     PushRank,
     RunState,
     Verdict,
+    compare_pushes,
     is_same_run,
     push_rank,
     reads_as,
     silent_after_ms,
-    weigh,
 )
 from runmeter.v1 import run_pb2
 
@@ -49,7 +49,7 @@ def test_any_interleaving_ends_with_the_greatest(
     rank = push_rank(state, revision)
     for state, revision, pushed_content in pushes[1:]:
         pushed = push_rank(state, revision)
-        verdict = weigh(rank, pushed, [content == pushed_content].pop)
+        verdict = compare_pushes(rank, pushed, [content == pushed_content].pop)
         assert (verdict is Verdict.REPLACES) == (pushed > rank)
         assert (verdict is Verdict.CONFLICTS) == (pushed == rank and content != pushed_content)
         if verdict is Verdict.REPLACES:

@@ -1,4 +1,4 @@
-"""Real cgroups of version 1 and real processes in them, which do what they are told."""
+"""Real cgroups of version 1 and real processes in them, controlled by the tests."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ MISSING = missing()
 
 
 class Worker:
-    """A process that does what it is told and says when it has done so."""
+    """A process that follows orders and reports when it is done."""
 
     def __init__(self, argv: list[str], folder: Path, program: str) -> None:
         self._process = subprocess.Popen(
@@ -213,7 +213,7 @@ class Cgroups:
             time.sleep(0.005)
 
     def close(self) -> None:
-        """End all workers and whoever else is in one of the cgroups, then remove these."""
+        """End all workers and all other processes in the cgroups, then remove the cgroups."""
         for worker in self._workers:
             worker.end(signal.SIGKILL)
         for cgroup in sorted(self._made.values(), key=lambda one: -len(one.path)):
@@ -238,7 +238,7 @@ def cgroups(tmp_path: Path) -> Iterator[Cgroups]:
 
 @pytest.fixture
 def sidecar_root(cgroups: Cgroups, tmp_path: Path) -> Path:
-    """Return a view of cgroups as a sidecar has it: its own, and nobody else's."""
+    """Return a view of cgroups as a sidecar has it: only its own."""
     own = cgroups.container()
     root = tmp_path / "sidecar"
     root.mkdir()

@@ -152,7 +152,7 @@ def test_only_a_process_at_the_node_opens_it(cgroups: Any, open_counters: Opener
 
 
 def test_a_path_counts_while_nothing_lies_below(cgroups: Any, open_counters: Opener) -> None:
-    """A cgroup that is no container holds what lies below: counted only while it is a leaf."""
+    """A cgroup that is no container includes those below it: counted only while it is a leaf."""
     plain = cgroups.plain("service")
     source = open_counters(cgroups.start(plain).pid)
     assert source is not None
@@ -177,7 +177,7 @@ def test_a_removed_cgroup_reads_nothing(cgroups: Any, open_counters: Opener) -> 
 
 
 def test_an_ended_process_opens_nothing(cgroups: Any, open_counters: Opener) -> None:
-    """A pid that is no more holds no cgroup."""
+    """A pid that has ended is in no cgroup."""
     worker = cgroups.start(cgroups.container())
     groups = PROC.proc_cgroup(worker.pid)
     worker.end()
@@ -302,7 +302,7 @@ def _plain_counter(views: Views) -> list[str]:
 
 
 def _fifo_counter(views: Views) -> list[str]:
-    """Our own cgroup, a FIFO that nobody writes to mounted over the counter."""
+    """Our own cgroup, with a FIFO without a writer mounted over the counter."""
     os.mkfifo(views.files / "fifo")
     return [views.bind_own(), views.bind(views.files / "fifo", "cpuacct/cpuacct.usage")]
 
@@ -369,7 +369,7 @@ def test_files_mounted_later_are_not_read(views: Views, open_counters: Opener) -
 
 @pytest.mark.usefixtures("cgroups")
 def test_constructed_files_of_version_2_are_refused(tmp_path: Path, open_counters: Opener) -> None:
-    """A folder that looks like cgroup 2 and lies on another file system is not believed."""
+    """A folder that looks like cgroup 2 but is on another file system is not trusted."""
     folder = tmp_path / "root" / "sys" / "fs" / "cgroup"
     folder.mkdir(parents=True)
     (folder / "cgroup.procs").write_text(f"{os.getpid()}\n")

@@ -34,7 +34,7 @@ AROUND = (
     START + 'exec "$1" -I -m runmeter.collector --interval=100ms --summary-file="$2/summary" '
     '-- sh -eu "$2/work.sh" "$@"'
 )
-# every burner is the child of a shell that has ended: whoever is pid 1 waits for it
+# every burner is the child of a shell that has ended: pid 1 waits for it
 WORK = """
 for one in cpu cpuacct memory pids; do echo $$ > "$2/cgroups/$one$4/cgroup.procs"; done
 mkdir "$2/entered"
@@ -89,7 +89,7 @@ class Namespace:
         return float(self.container.read("cpuacct.usage") - self._used_before_ns) / 1e9
 
     def is_empty(self) -> bool:
-        """Tell whether nobody is left of the work, no zombie either: they count as pids."""
+        """Tell whether all processes of the work have ended; zombies count as well."""
         return bool(self.container.read("pids.current") == 0)
 
     def stop(self) -> None:

@@ -91,7 +91,7 @@ def _figures(sample: GroupSample) -> CgroupFigures:
 
 
 def test_intervals_are_what_the_counter_grew_by(cgroups: Any, measured: Measured) -> None:
-    """CPU time of an interval lies between two pairs of readings around its ends."""
+    """CPU time of an interval is between two pairs of readings around its ends."""
     container = cgroups.container()
     worker = cgroups.start(container)
     group = _group(worker)
@@ -239,7 +239,7 @@ def test_the_tail_of_a_container_counts(cgroups: Any, measured: Measured) -> Non
 def test_a_container_between_two_snapshots_goes_on_from_its_counter(
     cgroups: Any, measured: Measured
 ) -> None:
-    """While nobody lives in a cgroup it is still counted: what came and went unseen is there."""
+    """A cgroup without processes is still counted: processes that came and went are included."""
     container = cgroups.container()
     worker = cgroups.start(container)
     group = _group(worker)
@@ -329,7 +329,7 @@ def test_the_command_and_its_container_do_not_count_twice(cgroups: Any, measured
 
 
 class Counters:
-    """A reader of exact figures alone, told what living processes used."""
+    """A reader of exact figures only, with the use of living processes as an argument."""
 
     def __init__(self, worker: Any, root: str | Path = ROOT, keep_below: int = KEEP_BELOW) -> None:
         own = hierarchies(str(root))

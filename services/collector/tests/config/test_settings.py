@@ -243,7 +243,7 @@ def test_what_a_push_needs_is_named() -> None:
 
 
 def test_the_owner_is_derived_from_the_repository() -> None:
-    """Without GITHUB_REPOSITORY_OWNER it is what stands before the first slash."""
+    """Without GITHUB_REPOSITORY_OWNER it is the part before the first slash."""
     assert settings.load([], SCOPE).scope == Scope("my-org", "my-org/my-repo", "ci.yml", "build")
     given = {**SCOPE, "GITHUB_REPOSITORY_OWNER": "other", "GITHUB_REPOSITORY": "group/sub/repo"}
     assert settings.load([], given).scope.organization == "other"

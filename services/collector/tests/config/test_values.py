@@ -28,7 +28,7 @@ def test_count_refuses_everything_else(text: str) -> None:
 
 
 def test_duration_holds_its_range() -> None:
-    """Both ends of a range are allowed, what lies beyond is refused with the range."""
+    """Both ends of a range are allowed; a value outside is refused, and the range is shown."""
     parse = values.duration(100_000_000, 3_600_000_000_000, "100ms to 1h")
     assert parse("100ms") == 100_000_000
     assert parse("1h") == 3_600_000_000_000

@@ -38,7 +38,7 @@ print(*map(clock_source, sys.argv[1:]))
 
 
 def test_our_own_clock_is_the_process_time() -> None:
-    """Of the caller itself the clock lies between two readings of its process time."""
+    """The clock of the caller is between two readings of its process time."""
     before = process_time_ns()
     found = read_process_clock(clock_id(os.getpid()))
     assert before <= found <= process_time_ns()

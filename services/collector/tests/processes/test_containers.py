@@ -149,7 +149,7 @@ def _mount(root: str, mount_point: str = "/dev/termination-log") -> Mount:
     ],
 )
 def test_kubernetes_names_come_from_mounts(root: str, name: str) -> None:
-    """The name stands in the root of the mount the kubelet made, and only there."""
+    """The name is in the root of the mount that the kubelet made, and only there."""
     assert kubernetes_name([_mount("/"), _mount(root)]) == name
     assert kubernetes_name([_mount(root, "/etc/hosts")]) == name
     assert kubernetes_name([_mount(root, "/somewhere/else")]) == ""
@@ -168,7 +168,7 @@ def test_names_by_kubernetes_then_id_then_path() -> None:
 
 
 def test_mounts_are_asked_until_known_and_not_for_ever() -> None:
-    """A container's mounts are asked a few times at most, and no more once it has a name."""
+    """A container's mounts are read a few times at most, and never after it has a name."""
     asked: list[int] = []
 
     def read_mounts(pid: int) -> list[Mount] | None:

@@ -14,7 +14,7 @@ FIRST = f"""
 mount -t proc -o "$1" proc /proc || exit 77
 exec setpriv --clear-groups $3 {sys.executable} -I -c "$4" "$2"
 """
-# becomes the user once everything is imported: the interpreter may lie where only root looks.
+# becomes the user after all imports: only root may be able to read the interpreter's folder.
 # Who changes users is not dumpable any more, and /proc would show it as root's
 ASK = """
 import ctypes, os, sys

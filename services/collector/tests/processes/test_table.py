@@ -79,7 +79,7 @@ def test_a_reused_pid_is_another_process(machine: Any, table: ProcessTable) -> N
 
 
 def test_vanished_processes_carry_what_was_credited(machine: Any, table: ProcessTable) -> None:
-    """A process that is no more is reported once, with own and waited-for time."""
+    """A process that has ended is reported once, with own and waited-for time."""
     table.scan()
     machine.add(5, ppid=3, own=4, waited=2)
     table.scan()
@@ -92,7 +92,7 @@ def test_vanished_processes_carry_what_was_credited(machine: Any, table: Process
 
 @pytest.mark.parametrize("missing", ["stat", "cgroup", "statm"])
 def test_a_process_may_vanish_at_any_file(machine: Any, table: ProcessTable, missing: str) -> None:
-    """A file that is gone by the time it is read is counted and disturbs nobody else."""
+    """A file that is gone when it is read is counted and affects no other process."""
     table.scan()
     machine.add(5, own=1, resident=1)
     machine.add(6, own=2, resident=2)
@@ -171,7 +171,7 @@ def test_a_new_zombie_without_a_place_is_where_its_parent_is(
 
 
 def test_the_place_of_a_living_process_is_its_own(machine: Any, table: ProcessTable) -> None:
-    """A process that lives in another cgroup than its parent counts to that cgroup."""
+    """A process in another cgroup than its parent counts to its own cgroup."""
     machine.add(2, cgroup=DOCKER)
     machine.add(5, ppid=2, cgroup="0::/system.slice/cron.service")
     machine.add(6, ppid=2, state="Z", cgroup=f"0::/docker/{'c3' * 32}")
@@ -353,7 +353,7 @@ class Clocks:
         self.machine.write("loadavg", f"0.50 0.40 0.30 2/90 {pid}\n")
 
     def poison(self, pid: int, *names: str) -> None:
-        """Make files unreadable: whoever tries is refused."""
+        """Make files unreadable: opening them is refused."""
         for name in names:
             path = self.machine.folder / str(pid) / name
             path.unlink()
@@ -373,7 +373,7 @@ def clocked(machine: Any, clocks: Clocks) -> ProcessTable:
 
 
 def test_of_an_idle_process_only_the_clock_is_read(clocks: Clocks, clocked: ProcessTable) -> None:
-    """Nothing else of a process is opened while its clock stands still."""
+    """Nothing else of a process is opened while its clock does not change."""
     clocks.add(16, 5, resident=7)
     clocked.scan()
     clocks.poison(16, "stat", "statm", "cgroup", "cmdline", "status", "mountinfo")
@@ -452,7 +452,7 @@ def test_who_got_a_pid_before_it_could_be_seen_is_found(
 def test_somebody_vanishing_makes_the_table_look(
     machine: Any, clocks: Clocks, clocked: ProcessTable
 ) -> None:
-    """After a process has ended the mount is listed, whatever the last pid is."""
+    """After a process has ended the mount is listed, even if the last pid is the same."""
     clocks.add(5)
     clocks.add(7)
     clocked.scan()
@@ -505,7 +505,7 @@ def test_a_clock_that_goes_back_counts_nothing(clocks: Clocks, clocked: ProcessT
 def test_a_process_may_vanish_after_its_clock_was_read(
     machine: Any, clocks: Clocks, clocked: ProcessTable
 ) -> None:
-    """Between clock and stat a known process and a new one may end: counted, disturbing nobody."""
+    """A known and a new process may end between clock and stat: counted, others unaffected."""
     clocks.add(4, 10)
     clocks.add(5, 10)
     clocked.scan()
@@ -549,7 +549,7 @@ def test_a_refused_read_by_clock_leaves_the_process_in_the_table(
 def test_a_new_process_that_is_refused_is_looked_for_again(
     machine: Any, clocks: Clocks, clocked: ProcessTable
 ) -> None:
-    """A process that could not be entered is tried again though nobody else was born."""
+    """A process that could not be entered is tried again, even if no other was started."""
     clocks.add(4)
     clocked.scan()
     clocks.add(5, 70)

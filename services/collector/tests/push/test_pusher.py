@@ -63,7 +63,7 @@ def push(tmp_path: Path, golden_run: dict[str, Any]) -> Pusher:
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """Return a port on which nobody listens."""
+    """Return a port without a listener."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
@@ -150,7 +150,7 @@ def test_a_busy_receiver_is_asked_again(push: Pusher, receiver: Any) -> None:
 def test_a_refused_run_is_kept(
     push: Pusher, receiver: Any, status: grpc.StatusCode, exit_code: int, event: str
 ) -> None:
-    """4 says the receiver will never take it so, 3 that it may later; it lies in the spool.
+    """4: the receiver will never accept it as it is; 3: it may later; the run is in the spool.
 
     What is invalid lies among the rejected, with the reason; all else waits where it was, with
     the reason if the token was refused. The hint says what to do.
@@ -205,7 +205,7 @@ def test_a_run_refused_over_http_is_kept(
 def test_an_answer_of_another_program_keeps_the_run(
     push: Pusher, gateway: Any, body: bytes, status: int
 ) -> None:
-    """A server that is no gateway has not stored anything, whatever it answers."""
+    """A server that is no gateway has not stored anything, whichever answer it gives."""
     gateway.status, gateway.body = status, body
     assert push(f"http://127.0.0.1:{gateway.server_port}", deadline_seconds=1)[0] == 3
     assert push.file.exists()
@@ -473,7 +473,7 @@ def test_the_log_level_holds_in_the_pusher(push: Pusher, receiver: Any) -> None:
 
 
 def test_a_log_nobody_reads_does_not_lose_the_run(push: Pusher, receiver: Any) -> None:
-    """With standard error closed the run is pushed all the same."""
+    """With standard error closed the run is still pushed."""
     process = push.start(receiver.endpoint)
     assert process.stderr is not None
     process.stderr.close()

@@ -47,7 +47,7 @@ class Folder:
         return Path(write_file(str(self.path), run["push_id"], encode(run)))
 
     def names(self) -> list[str]:
-        """Return what lies in the spool, by relative path."""
+        """Return the files in the spool, by relative path."""
         found = [p for p in self.path.rglob("*") if p.is_symlink() or not p.is_dir()]
         return sorted(str(p.relative_to(self.path)) for p in found)
 
@@ -149,7 +149,7 @@ def test_other_scopes_are_left_alone(folder: Folder, receiver: Any) -> None:
 def test_a_dead_collectors_checkpoint_is_pushed_as_interrupted(
     folder: Folder, receiver: Any
 ) -> None:
-    """It keeps its own revision; when its next push was due is said no more."""
+    """It keeps its own revision; the time of its next push is removed."""
     folder.add(1, state="running", revision=7, next_push_within_seconds=300.0)
     folder.add(2)
     assert folder.own(2, receiver.endpoint).code == 0
@@ -159,7 +159,7 @@ def test_a_dead_collectors_checkpoint_is_pushed_as_interrupted(
 
 
 def test_a_live_run_is_not_touched(folder: Folder, receiver: Any) -> None:
-    """While a collector lives its file is neither pushed nor changed, whoever empties the spool."""
+    """While a collector runs, no other process pushes or changes its file."""
     live = folder.add(1, state="running")
     folder.add(2)
     content = live.read_bytes()
@@ -236,7 +236,7 @@ def test_a_checkpoint_in_the_spool_goes_with_the_run_from_memory(
 def test_a_run_in_memory_that_a_signal_ends(
     folder: Folder, receiver: Any, has_checkpoint: bool
 ) -> None:
-    """What was in memory only is lost; where a checkpoint of it lies is said, if one does."""
+    """A run that was only in memory is lost; if there is a checkpoint, its path is logged."""
     if has_checkpoint:
         folder.add(1, state="running", revision=3)
     release = threading.Event()
@@ -379,7 +379,7 @@ def test_two_pushers_deliver_each_run_once(folder: Folder, receiver: Any) -> Non
 
 
 def test_a_signal_ends_it_and_keeps_the_rest(folder: Folder, receiver: Any) -> None:
-    """What was acknowledged is gone, all else lies there for the next time."""
+    """Acknowledged runs are removed; all others stay for the next time."""
     for number in (1, 2, 3):
         folder.add(number)
     held = threading.Event()
@@ -508,7 +508,7 @@ def test_the_gateways_hint_is_honoured(folder: Folder, gateway: Any) -> None:
 
 
 class Proxy:
-    """A TCP proxy that drops every connection when told to, without a word."""
+    """A TCP proxy that drops every connection on demand."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -544,7 +544,7 @@ class Proxy:
             connection.close()
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Accept no connections from now on."""
         self._listening.close()
         self.cut()
 
@@ -651,7 +651,7 @@ def test_a_token_in_the_clear_warns_once(folder: Folder) -> None:
 
 
 def test_the_lock_of_a_dead_process_is_free(folder: Folder, receiver: Any) -> None:
-    """A killed owner leaves its lock file, and the run is anybody's."""
+    """A killed owner leaves its lock file, but the run is free."""
     file = folder.add(1)
     code = (
         "import sys, signal; from runmeter.collector.spool.locks import lock; "

@@ -1,4 +1,4 @@
-"""Checkpoints in a process of ours: what is said of those that fail."""
+"""Checkpoints in the test's own process: what is logged when they fail."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SlowLog(Log):
 
 
 class Failing:
-    """A run whose file cannot be written: a folder stands where its temporary file would."""
+    """A run whose file cannot be written: its temporary file would have the name of a folder."""
 
     def __init__(self, folder: Path) -> None:
         flags = [f"--spool-dir={folder}/spool", "--push-endpoint=grpc://127.0.0.1:1"]

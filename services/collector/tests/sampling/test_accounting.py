@@ -64,7 +64,7 @@ class Kernel:
         self.machine.write("loadavg", f"0.00 0.00 0.00 1/9 {self.last_pid}\n")
 
     def note_scan(self) -> None:
-        """Remember who was born and gone before a scan: the last pid would not tell it anew.
+        """Remember processes that started and ended before a scan: the last pid may be the same.
 
         A real kernel gives such a pid again only after a whole round of all of them.
         """
@@ -86,7 +86,7 @@ class Kernel:
         return self._start(child, pid)
 
     def recycle(self, pid: int) -> int:
-        """Let a process start a child that gets the pid of one that is no more, if there is one.
+        """Let a process start a child with the pid of one that has ended, if there is one.
 
         Its clock is behind another nanosecond than those before it ever stood at.
         """
@@ -416,7 +416,7 @@ def test_orphans_never_seen_go_to_who_was_active(measured: Measured) -> None:
 
 
 def test_orphans_without_any_activity_wait_for_some(measured: Measured) -> None:
-    """Time of orphans that nobody can be credited for now is credited in the next scan."""
+    """Time of orphans that cannot be credited now is credited in the next scan."""
     kernel = measured.kernel
     middle = kernel.fork(2)
     daemon = kernel.fork(middle)
@@ -495,7 +495,7 @@ def test_exec_does_not_start_anew(measured: Measured) -> None:
 
 
 def test_who_moves_young_counts_to_its_new_container_from_then_on(measured: Measured) -> None:
-    """What a young process uses behind its move is its new container's, its end nobody's loss."""
+    """What a young process uses after its move counts to its new container, its end as well."""
     kernel = measured.kernel
     child = kernel.fork(2)
     kernel.run(child, 30)
@@ -541,7 +541,7 @@ def test_who_was_adopted_while_it_slept_is_an_orphan(measured: Measured) -> None
 
 
 def test_an_orphan_of_a_zombie_counts_once(measured: Measured) -> None:
-    """A sleeper whose parent has ended and is not waited for is of pid 1 all the same."""
+    """A sleeper whose parent has ended and is not waited for still belongs to pid 1."""
     kernel = measured.kernel
     middle = kernel.fork(2)
     sleeper = kernel.fork(middle)

@@ -43,7 +43,7 @@ class Book:
 
 @pytest.fixture
 def book() -> Book:
-    """Return a ledger of nobody who ignores children."""
+    """Return a ledger in which no process ignores its children."""
     return Book()
 
 
@@ -142,7 +142,7 @@ def test_who_ignores_children_gets_nothing_of_them() -> None:
 
 
 def test_who_ignores_children_gains_nothing_by_it() -> None:
-    """Where most of a child's time arrives all the same, none of it is credited twice."""
+    """If most of a child's time still arrives, none of it is credited twice."""
     book = Book(ignoring=frozenset({2}))
     gone = (Vanished(50, 2, "a", 500),)
     assert book.settle(waited={2: 500 - TOLERATED - 10}, gone=gone) == {}
@@ -157,7 +157,7 @@ def test_who_ignores_several_children_gets_nothing_of_any() -> None:
 
 
 def test_signals_are_looked_at_only_when_much_is_missing(book: Book) -> None:
-    """Within four ticks, or with all arrived, nobody's signal masks are read."""
+    """Within four ticks, or if all has arrived, no signal masks are read."""
     book.settle(waited={2: 500}, gone=(Vanished(50, 2, "a", 500 + TOLERATED),))
     assert book.asked == []
     book.settle(gone=(Vanished(51, 2, "a", TOLERATED + 1),))
@@ -195,7 +195,7 @@ def test_reaper_and_collector_take_orphans_where_the_job_lives_with_them(book: B
 
 
 def test_orphans_wait_while_nobody_is_active(book: Book) -> None:
-    """What can be given to nobody is kept for the next scan."""
+    """Time that cannot be assigned is kept for the next scan."""
     assert book.settle(waited={1: 400}) == {}
     assert book.settle(own={"a": 1}) == {"a": 401}
     assert book.settle(own={"a": 1}) == {"a": 1}

@@ -1,4 +1,4 @@
-"""What works for the collector below it: never the command, its time never anybody else's."""
+"""The collector's own children: they are not the command, and their time is the collector's."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def run(machine: Any) -> Run:
 
 
 def test_a_child_of_ours_is_not_the_command(run: Run) -> None:
-    """While it lives and when it has ended, its time is that of the collector's container."""
+    """While it runs and after it has ended, its time is that of the collector's container."""
     run.machine.add(OWN, ppid=COLLECTOR, comm=b"collector", cgroup=IN_OURS, own=3, resident=5)
     run.sampler.add_own_child(OWN)
     run.machine.run(COMMAND, 50)
@@ -117,7 +117,7 @@ def test_no_time_moves_between_the_command_and_us(
     new_machine: Callable[[Path], Any],
     steps: list[tuple[int, list[int], list[int], bool, int]],
 ) -> None:
-    """Whatever ends beside whatever, both have what they used, to 4 ticks of the kernel's clock."""
+    """In any order of ends both have what they used, to 4 ticks of the kernel's clock."""
     run = Run(new_machine(tmp_path_factory.mktemp("machine")))
     waited_ns = command_ns = ours_ns = 0
     running: int | None = None

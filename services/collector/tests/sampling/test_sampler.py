@@ -21,7 +21,7 @@ IN_A, IN_B = f"0::/docker/{A}", f"0::/docker/{B}"
 
 
 class Run:
-    """A measurement with a clock that stands still until it is told."""
+    """A measurement with a clock that tests set."""
 
     def __init__(
         self,
@@ -243,7 +243,7 @@ def test_an_unreadable_mount_is_an_error_and_the_run_goes_on(run: Run) -> None:
 
 
 def test_statistics_cover_the_snapshots_a_container_existed_in(run: Run) -> None:
-    """A container that lives for a part of the run is not averaged with nothing."""
+    """A container that exists for a part of the run is not averaged over the whole run."""
     run.tick()
     run.machine.add(6, cgroup=IN_B, resident=4, shared=1)
     run.tick()
@@ -366,7 +366,7 @@ def test_a_second_cgroup_identified_late_loses_nothing(
 
 
 def test_a_process_that_ends_as_it_moves_spoils_nothing(run: Run) -> None:
-    """A process last seen without CPU or memory in a cgroup nobody else lives in is no error."""
+    """A process last seen without CPU or memory, alone in its cgroup, is no error."""
     run.machine.add(6, cgroup=IN_A, resident=3)
     run.tick()
     run.machine.change(6, cgroup=IN_B, state="Z", resident=0)

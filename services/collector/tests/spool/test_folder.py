@@ -159,7 +159,7 @@ def test_the_lock_file_goes_with_its_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["", "/proc/none", "/dev/null/below"])
 def test_a_spool_that_cannot_be_says_so_when_locked(folder: str) -> None:
-    """A folder that cannot be made is a SpoolError, and nobody holds the run."""
+    """A folder that cannot be made is a SpoolError, and no process holds the run."""
     with pytest.raises(SpoolError) as caught:
         lock(folder, IDS[0])
     assert not isinstance(caught.value, HeldError)
@@ -195,7 +195,7 @@ def left(folder: Path) -> list[int]:
 def test_the_oldest_runs_are_dropped(
     tmp_path: Path, max_runs: int, max_bytes: int, dropped: list[int]
 ) -> None:
-    """Until both limits are kept; what was dropped is told; no lock file is left."""
+    """Until both limits are met; removed runs are returned; no lock file is left."""
     fill(tmp_path, 3, 1, 0, 2)
     assert trim(str(tmp_path), max_runs, max_bytes, "") == [IDS[n] for n in dropped]
     assert left(tmp_path) == [n for n in range(4) if n not in dropped]

@@ -42,7 +42,7 @@ def sample(
 
 
 def used(cpu_seconds: float, rss_bytes: int | None = 0, **figures: int) -> GroupSample:
-    """Return a group that lives, or, without RSS, has ended."""
+    """Return a group with living processes or, without RSS, one that has ended."""
     found = NO_FIGURES._replace(**figures) if figures else None
     return GroupSample(round(cpu_seconds * SECOND), rss_bytes, rss_bytes, found)
 

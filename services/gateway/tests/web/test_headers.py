@@ -76,12 +76,6 @@ def test_date(client: httpx.Client, method: str, path: str) -> None:
     assert int(before) <= parsedate_to_datetime(date).timestamp() <= time.time()
 
 
-def test_date_of_operators_pages(gateway: Any) -> None:
-    """The pages for operators have one as well."""
-    answer = httpx.get(f"{gateway.ops_url}/healthz", trust_env=False)
-    assert answer.headers["date"].endswith(" GMT")
-
-
 def test_no_origins(client: httpx.Client) -> None:
     """Without --cors-origin there are no CORS headers, and OPTIONS is 405."""
     for path in (RUNS, "/health", "/nowhere"):

@@ -173,7 +173,7 @@ def test_a_bad_line_is_named(
     assert done.returncode == 1
     (refused,) = [x for x in log(done.stderr) if x["event"] == events.LINE_REJECTED]
     assert refused["line"] == 151
-    assert refused["reason"].startswith("`revision` is not that of the run in `run`")
+    assert refused["reason"].startswith("`revision` differs from the run in `run`")
     expected = (199, 199, 0, 0, 1) if skip else (149, 149, 0, 0, 1)
     assert summary(log(done.stderr)) == expected
     assert log(done.stderr)[-1]["complete"] is False

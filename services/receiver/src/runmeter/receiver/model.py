@@ -1,6 +1,6 @@
-"""What the receiver works with beside the messages of the contract: records, and their order.
+"""Records of the receiver beside the messages of the contract, and the order of pushes.
 
-Times are whole milliseconds since 1970, UTC; None is what the contract calls absent.
+Times are whole milliseconds since 1970, UTC; None is an absent value.
 """
 
 import enum
@@ -11,7 +11,7 @@ from runmeter.v1 import run_pb2
 
 
 class RunState(enum.IntEnum):
-    """How far a run has come; the numbers are those of the contract."""
+    """The state of a run; the numbers are those of the contract."""
 
     RUNNING = 1
     INTERRUPTED = 2
@@ -28,7 +28,7 @@ class Scope(NamedTuple):
 
 
 class PushRank(NamedTuple):
-    """Which of two pushes of one run is the later one: compared field by field."""
+    """The order of pushes of one run: the later push has the greater rank."""
 
     completed: bool
     revision: int
@@ -36,7 +36,7 @@ class PushRank(NamedTuple):
 
 
 class Verdict(enum.Enum):
-    """What a push does to what is stored."""
+    """How a push relates to the stored run."""
 
     REPLACES = "replaces"
     REPEATS = "repeats"
@@ -51,14 +51,14 @@ class PushKey(NamedTuple):
 
 
 def push_rank(state: int, revision: int) -> PushRank:
-    """Return the place of a push in the order of all pushes of its run."""
+    """Return the rank of a push among the pushes of its run."""
     return PushRank(state == RunState.COMPLETED, revision, state)
 
 
-def weigh(stored: PushRank, pushed: PushRank, same: Callable[[], bool]) -> Verdict:
-    """Decide what a push does to what is stored under its key.
+def compare_pushes(stored: PushRank, pushed: PushRank, same: Callable[[], bool]) -> Verdict:
+    """Compare a push with the one stored under its key.
 
-    ``same`` returns whether both have the same content; it is asked only where it matters.
+    ``same`` returns whether both have the same content; it is called only for equal ranks.
     """
     if pushed > stored:
         return Verdict.REPLACES
@@ -68,17 +68,16 @@ def weigh(stored: PushRank, pushed: PushRank, same: Callable[[], bool]) -> Verdi
 
 
 def is_same_run(payload: bytes, run: run_pb2.Run) -> bool:
-    """Return whether a stored payload is a run; fields that are not known here do not count."""
+    """Return whether a stored payload equals a run; unknown fields do not count."""
     stored = run_pb2.Run.FromString(payload)
     stored.DiscardUnknownFields()
     return stored == run
 
 
 class Push(NamedTuple):
-    """A run on its way into the store: checked, and its bytes as they are stored.
+    """A validated run to store, and its bytes as they are stored.
 
-    `first_arrived_at_ms` is when the run came first, if that was not this push: one that comes
-    from another database.
+    ``first_arrived_at_ms`` is the first arrival of a run that is imported from another database.
     """
 
     scope: Scope
@@ -100,7 +99,7 @@ class Push(NamedTuple):
 
 
 class Receipt(NamedTuple):
-    """What became of a push: a new run, a duplicate, or in place of an earlier push."""
+    """The result of a push: a new run, a duplicate, or a replacement of an earlier push."""
 
     id: int
     duplicate: bool
@@ -108,7 +107,7 @@ class Receipt(NamedTuple):
 
 
 class RunFilter(NamedTuple):
-    """Which runs of a scope a query asks for, newest first."""
+    """The runs of a scope to list, newest first."""
 
     scope: Scope
     limit: int
@@ -158,7 +157,7 @@ class ArchivedRun(NamedTuple):
 
 
 def silent_after_ms(run: run_pb2.Run, arrived_at_ms: int) -> int | None:
-    """Return until when a RUNNING run reads as such without a further push; None: for ever."""
+    """Return when a RUNNING run without another push reads as INTERRUPTED; None: never."""
     if run.state != run_pb2.RUN_STATE_RUNNING or not run.HasField("next_push_within_seconds"):
         return None
     return arrived_at_ms + round(3000 * run.next_push_within_seconds)
@@ -172,9 +171,9 @@ def reads_as(state: int, silent_after: int | None, now_ms: int) -> RunState:
 
 
 class GroupFilter(NamedTuple):
-    """What to list: repositories (`within` is empty), or the jobs within a repository.
+    """The groups to list: repositories (``within`` is empty), or the jobs of a repository.
 
-    `within` and `after` are names in the order of a scope.
+    ``within`` and ``after`` are names in the order of a scope.
     """
 
     within: tuple[()] | tuple[str, str]
@@ -193,7 +192,7 @@ class RunGroup(NamedTuple):
 
 
 class GroupPage(NamedTuple):
-    """Some repositories or jobs; what follows them, if anything does, comes after `next_after`."""
+    """Some repositories or jobs; the next page, if any, begins after ``next_after``."""
 
     groups: list[RunGroup]
     next_after: tuple[str, str] | None

@@ -8,7 +8,7 @@ from sanic.config import Config
 
 from runmeter.gateway.api.docs import docs_blueprint
 from runmeter.gateway.api.health import health_blueprint
-from runmeter.gateway.api.push import metrics_blueprint
+from runmeter.gateway.api.push import push_blueprint
 from runmeter.gateway.api.repos import repos_blueprint
 from runmeter.gateway.api.runs import runs_blueprint
 from runmeter.gateway.api.tokens import tokens_blueprint
@@ -60,7 +60,7 @@ def create_app(
         configure_logging=False,
     )
     app.blueprint(health_blueprint())
-    app.blueprint(metrics_blueprint(backend, limits))
+    app.blueprint(push_blueprint(backend, limits))
     app.blueprint(tokens_blueprint(backend, limits))
     app.blueprint(runs_blueprint(backend))
     app.blueprint(repos_blueprint(backend))

@@ -9,7 +9,7 @@ from runmeter.gateway.web.body import BodyLimits, read_body
 from runmeter.gateway.web.request import GatewayRequest
 
 
-def metrics_blueprint(backend: Backend, limits: BodyLimits) -> Blueprint:
+def push_blueprint(backend: Backend, limits: BodyLimits) -> Blueprint:
     """Make the route that stores runs."""
     blueprint = Blueprint("metrics")
 

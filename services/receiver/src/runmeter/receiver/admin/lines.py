@@ -1,8 +1,8 @@
 """Lines of an export: a header, a line per run, an end line that counts them. JSON, UTF-8.
 
-The run itself is the protobuf it is stored as, in base64: exact by construction, half the size
-of protobuf's JSON mapping, and many times as fast to write and to read. What people look for
-stands readable beside it, and has to agree with it.
+The run itself is the protobuf it is stored as, in base64: exact, half the size of
+protobuf's JSON mapping, and many times as fast to write and to read. The fields that people look
+for are readable beside it, and must agree with it.
 """
 
 import base64
@@ -66,7 +66,7 @@ def run_line(archived: ArchivedRun) -> bytes:
 
 
 def parse_line(raw: bytes) -> Header | End | Push:
-    """Read a line; a run is validated as one that is pushed.
+    """Read a line; a run is validated like a pushed one.
 
     Raises:
         LineRejected: with the reason.
@@ -74,7 +74,7 @@ def parse_line(raw: bytes) -> Header | End | Push:
     try:
         line = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise LineRejected("it is not JSON, or cut short") from error
+        raise LineRejected("it is not JSON, or incomplete") from error
     if not isinstance(line, dict):
         raise LineRejected("it is not a JSON object")
     if "format" in line:
@@ -103,7 +103,7 @@ def _push(line: dict[str, Any]) -> Push:
     scope, run, payload = _run(_payload(line))
     for name, value in _facts(scope, run).items():
         if line.get(name) != value:
-            raise LineRejected(f"`{name}` is not that of the run in `run`: {_shown(value)}")
+            raise LineRejected(f"`{name}` differs from the run in `run`, which has {_shown(value)}")
     return Push(scope, run, payload, updated_at_ms, received_at_ms)
 
 
@@ -115,7 +115,7 @@ def _payload(line: dict[str, Any]) -> bytes:
     except (binascii.Error, ValueError, TypeError) as error:
         raise LineRejected("`run` is not base64") from error
     if hashlib.sha256(payload).hexdigest() != line.get("sha256"):
-        raise LineRejected("`sha256` is not that of `run`: the line is damaged")
+        raise LineRejected("`sha256` does not match `run`: the line is damaged")
     return payload
 
 
@@ -157,7 +157,7 @@ def _time_ms(line: dict[str, Any], name: str) -> int:
     try:
         return (datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND
     except ValueError as error:
-        raise LineRejected(f"`{name}` is no time: {text}") from error
+        raise LineRejected(f"`{name}` is not a valid time: {text}") from error
 
 
 def _shown(value: object) -> str:

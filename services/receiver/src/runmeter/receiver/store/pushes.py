@@ -11,9 +11,9 @@ from runmeter.receiver.model import (
     PushKey,
     Receipt,
     Verdict,
+    compare_pushes,
     is_same_run,
     push_rank,
-    weigh,
 )
 from runmeter.receiver.store.connections import WRITING
 from runmeter.receiver.store.records import ContainerRecord, RunRecord, container_row, run_columns
@@ -71,7 +71,7 @@ async def _apply(connection: BaseDBAsyncClient, pushes: Sequence[Push]) -> list[
 
 
 def _compare(found: StoredPush, push: Push) -> Receipt | CallError:
-    verdict = weigh(
+    verdict = compare_pushes(
         push_rank(found.state, found.revision),
         push_rank(push.run.state, push.run.revision),
         lambda: found.payload == push.payload or is_same_run(found.payload, push.run),

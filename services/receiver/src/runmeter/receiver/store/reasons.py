@@ -108,7 +108,7 @@ def explain(error: BaseException, database: Database) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Go from an error to what it was made from; the ORM's have it as their argument."""
+    """Yield an error and its causes; errors of the ORM have the cause as their argument."""
     found: BaseException | None = error
     while found is not None:
         yield found

@@ -1,11 +1,11 @@
-"""The checks of the contract, ending in `InvalidRequest`."""
+"""The checks of the contract, ending in ``InvalidRequest``."""
 
 from runmeter.receiver.errors import InvalidRequest, Violation
 from runmeter.v1 import checks
 
 
 class Checks(checks.Checks):
-    """Collects violations; `close` raises them."""
+    """Collects violations; ``close`` raises them."""
 
     def close(self) -> None:
         """Raise InvalidRequest if anything was found."""

@@ -1,4 +1,4 @@
-"""Where a page of names ended, as callers hand it back: opaque, and fit for a URL."""
+"""The end of a page of names, as an opaque text that fits into a URL."""
 
 import base64
 import binascii

@@ -31,7 +31,7 @@ def scope_from_wire(message: run_pb2.Scope, path: str) -> Scope:
     """Return the canonical scope.
 
     Raises:
-        InvalidRequest: a name is bad; a scope that is absent lacks all four.
+        InvalidRequest: a name is invalid; an absent scope lacks all four.
     """
     checks = Checks()
     scope = canonical_scope(checks, path, message)
@@ -40,10 +40,9 @@ def scope_from_wire(message: run_pb2.Scope, path: str) -> Scope:
 
 
 def stored_form(message: run_pb2.Run, scope: Scope) -> bytes:
-    """Check a run, bring it into the form that is stored and answered, and return its bytes.
+    """Validate a run, change it to the form that is stored, and return its bytes.
 
-    Its scope was read before, as authorisation needs it. The message loses the fields that are
-    not known here.
+    ``scope`` was read before, for authorisation. Unknown fields of the message are dropped.
 
     Raises:
         InvalidRequest: with every violation, under field paths from ``run`` on.
@@ -59,7 +58,7 @@ def stored_form(message: run_pb2.Run, scope: Scope) -> bytes:
 def lifetime_from_wire(
     message: token_service_pb2.CreatePushTokenRequest, allowed_seconds: int | None
 ) -> tuple[Scope, int | None]:
-    """Return the scope of a push token and for how many seconds it is asked; None: not said.
+    """Return the scope of a push token and its lifetime in seconds; None: not given.
 
     Raises:
         InvalidRequest: with every violation.
@@ -75,7 +74,7 @@ def lifetime_from_wire(
 
 
 def filter_from_wire(message: run_service_pb2.ListRunsRequest) -> RunFilter:
-    """Return what a query asks for.
+    """Read which runs to list.
 
     Raises:
         InvalidRequest: with every violation.
@@ -99,7 +98,7 @@ def filter_from_wire(message: run_service_pb2.ListRunsRequest) -> RunFilter:
 
 
 def repositories_from_wire(message: run_service_pb2.ListRepositoriesRequest) -> GroupFilter:
-    """Return which repositories are asked for.
+    """Read which repositories to list.
 
     Raises:
         InvalidRequest: with every violation.
@@ -111,7 +110,7 @@ def repositories_from_wire(message: run_service_pb2.ListRepositoriesRequest) -> 
 
 
 def jobs_from_wire(message: run_service_pb2.ListJobsRequest) -> GroupFilter:
-    """Return which jobs are asked for, of a repository by its canonical name.
+    """Read which jobs of a repository to list.
 
     Raises:
         InvalidRequest: with every violation.
@@ -135,7 +134,7 @@ def _after(checks: Checks, message: _GroupRequest) -> tuple[str, str] | None:
     try:
         return names_of(message.after)
     except ValueError:
-        checks.add("", "after", "must be the next_after of an answer before")
+        checks.add("", "after", "must be the next_after of an earlier answer")
         return None
 
 

@@ -1,4 +1,4 @@
-"""Write answers, and the bytes that are stored: the model becomes messages."""
+"""Write answers: records become messages."""
 
 from collections.abc import Iterable
 
