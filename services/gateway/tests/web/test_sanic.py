@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 import pytest
-from sanic import Request, Sanic
+from sanic import Blueprint, Request, Sanic
 from sanic.application.state import ApplicationServerInfo, ApplicationState
 from sanic.http import Http, Stage
 from sanic.models.server_types import ConnInfo
@@ -31,6 +31,7 @@ NAMES: list[tuple[Any, str]] = [
     ),
     (Request, "_parsed_url conn_info ctx respond route stream transport version"),
     (ConnInfo, "__init__"),
+    (Blueprint, "_determine_error_format"),
     (Sanic, "create_server handle_request router state"),
     (ApplicationState, "server_info"),
     (ApplicationServerInfo, "__init__"),

@@ -16,6 +16,7 @@ from sanic.exceptions import NotFound
 from runmeter.gateway.api.paging import is_known, wants_gzip
 from runmeter.gateway.schemas.api import encode
 from runmeter.gateway.web.encoding import Gzip
+from runmeter.gateway.web.problems import Routes
 from runmeter.gateway.web.request import GatewayRequest
 
 POLICY = (
@@ -47,7 +48,7 @@ class _File(NamedTuple):
 
 def docs_blueprint() -> Blueprint:
     """Make the routes that describe the API."""
-    blueprint = Blueprint("docs")
+    blueprint = Routes("docs")
 
     async def openapi(request: GatewayRequest) -> HTTPResponse:
         return _answer(request, await asyncio.to_thread(_document))

@@ -3,12 +3,13 @@
 from sanic import Blueprint, HTTPResponse
 
 from runmeter.gateway.schemas.api import Health, encode
+from runmeter.gateway.web.problems import Routes
 from runmeter.gateway.web.request import GatewayRequest
 
 
 def health_blueprint() -> Blueprint:
     """Make the routes of ``/health``."""
-    blueprint = Blueprint("health")
+    blueprint = Routes("health")
 
     async def health(request: GatewayRequest) -> HTTPResponse:
         return HTTPResponse(

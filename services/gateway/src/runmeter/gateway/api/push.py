@@ -6,12 +6,13 @@ from runmeter.gateway.receiver.client import Backend
 from runmeter.gateway.receiver.runs import push_from_json
 from runmeter.gateway.schemas.api import encode
 from runmeter.gateway.web.body import BodyLimits, read_body
+from runmeter.gateway.web.problems import Routes
 from runmeter.gateway.web.request import GatewayRequest
 
 
 def push_blueprint(backend: Backend, limits: BodyLimits) -> Blueprint:
     """Make the route that stores runs."""
-    blueprint = Blueprint("metrics")
+    blueprint = Routes("metrics")
 
     @blueprint.post("/api/v1/metrics", stream=True)
     async def push_run(request: GatewayRequest) -> HTTPResponse:

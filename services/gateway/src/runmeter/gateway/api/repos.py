@@ -11,6 +11,7 @@ from runmeter.gateway.api.query import PAGE_PARAMETERS, next_page, parse, path_o
 from runmeter.gateway.model import PageQuery
 from runmeter.gateway.receiver.client import Backend, Page
 from runmeter.gateway.schemas.api import encode
+from runmeter.gateway.web.problems import Routes
 from runmeter.gateway.web.request import GatewayRequest
 
 REPOS = "/api/v1/repos"
@@ -19,7 +20,7 @@ JSON = "application/json"
 
 def repos_blueprint(backend: Backend) -> Blueprint:
     """Make the routes that list repositories and jobs."""
-    blueprint = Blueprint("repos")
+    blueprint = Routes("repos")
     methods = ["GET", "HEAD"]
 
     async def list_repositories(request: GatewayRequest) -> HTTPResponse:

@@ -11,7 +11,7 @@ from runmeter.gateway.model import RunQuery
 from runmeter.gateway.receiver.client import Backend, Listing
 from runmeter.gateway.schemas.api import Scope, StoredRun, encode_into
 from runmeter.gateway.web.encoding import Buffer, Coder, Gzip, Identity
-from runmeter.gateway.web.problems import log_failed
+from runmeter.gateway.web.problems import Routes, log_failed
 from runmeter.gateway.web.request import GatewayRequest
 
 REPO = "/api/v1/metrics/repo"
@@ -21,7 +21,7 @@ _SMALL_BYTES = 65_536
 
 def runs_blueprint(backend: Backend) -> Blueprint:
     """Make the routes that list runs: a repository is one part of the path, or two."""
-    blueprint = Blueprint("runs")
+    blueprint = Routes("runs")
     methods = ["GET", "HEAD"]
 
     async def list_runs(

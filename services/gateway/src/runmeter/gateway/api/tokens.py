@@ -6,12 +6,13 @@ from runmeter.gateway.receiver.client import Backend
 from runmeter.gateway.receiver.runs import token_request_from_json
 from runmeter.gateway.schemas.api import encode
 from runmeter.gateway.web.body import BodyLimits, read_body
+from runmeter.gateway.web.problems import Routes
 from runmeter.gateway.web.request import GatewayRequest
 
 
 def tokens_blueprint(backend: Backend, limits: BodyLimits) -> Blueprint:
     """Make the route that mints push tokens."""
-    blueprint = Blueprint("tokens")
+    blueprint = Routes("tokens")
 
     @blueprint.post("/api/v1/token", stream=True)
     async def create_token(request: GatewayRequest) -> HTTPResponse:

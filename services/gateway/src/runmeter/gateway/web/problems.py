@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import structlog
-from sanic import HTTPResponse, Request
+from sanic import Blueprint, HTTPResponse, Request
 from sanic.exceptions import PayloadTooLarge, RequestCancelled, SanicException
 from sanic.handlers import ErrorHandler
 
@@ -202,6 +202,13 @@ def problem_response(outcome: Outcome, request_id: str) -> HTTPResponse:
         headers={**outcome.headers, "Cache-Control": "no-store"},
         content_type=CONTENT_TYPE,
     )
+
+
+class Routes(Blueprint):
+    """Routes whose errors are problems: Sanic need not parse their source to find a format."""
+
+    def _determine_error_format(self, handler: object) -> str:
+        return "json"
 
 
 class ProblemHandler(ErrorHandler):
