@@ -569,7 +569,7 @@ def _check(contract: Contract, field: Field) -> Iterator[str]:
             yield f"            place = (({where}), index)"
             if rule.unique:
                 value = f"{held.function}.{rule.unique}"
-                reason = f"is the {rule.unique} of another {held.function} too"
+                reason = f"another {held.function} has the same {rule.unique}"
                 yield f"            if {value} in known:"
                 yield f'                checks.add(place, "{rule.unique}", "{reason}")'
                 yield f"            known.add({value})"

@@ -267,7 +267,7 @@ PUSH_TOKEN=$(curl -s -X POST http://{gateway}/api/v1/token \\
   -d '{scope}' \\
   | {python} -c 'import json, sys; print(json.load(sys.stdin)["token"])')
 
-# 2. measure a command (without a command: every process in sight, until SIGTERM)
+# 2. measure a command (without a command: every visible process, until SIGTERM)
 export GITHUB_REPOSITORY_OWNER=my-org GITHUB_REPOSITORY=my-org/my-repo
 export GITHUB_WORKFLOW=ci.yml GITHUB_JOB=build GITHUB_RUN_ID=run-123
 COLLECTOR_PUSH_TOKEN=$PUSH_TOKEN {collector} --interval=2s --top=10 \\

@@ -123,7 +123,7 @@ def test_beyond_bounds(run: Run, path: str, value: Any, reason: str | None) -> N
     ((field, found),) = violations(run)
     if reason is None:  # it is said of the second of the two
         assert field == "run.payload.containers[1].name"
-        assert found == "is the name of another container too"
+        assert found == "another container has the same name"
     else:
         assert field == "run." + path.replace(".0", "[0]")
         assert found.startswith(reason)

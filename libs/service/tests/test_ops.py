@@ -88,7 +88,7 @@ def test_other_pages_and_methods() -> None:
     """There is nothing else, and nothing can be changed; a body is not waited for."""
     status, _, body = answer("GET / HTTP/1.1\r\n\r\n")
     assert status == "HTTP/1.1 404 Not Found"
-    assert body == "not found; there are /metrics, /healthz, /readyz\n"
+    assert body == "not found; the pages are /metrics, /healthz, /readyz\n"
     status, headers, body = answer("POST /metrics HTTP/1.1\r\nContent-Length: 99\r\n\r\n")
     assert status == "HTTP/1.1 405 Method Not Allowed"
     assert (headers["allow"], body) == ("GET, HEAD", "only GET and HEAD\n")

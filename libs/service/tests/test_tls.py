@@ -94,8 +94,8 @@ def test_refused_files(files: Files, tmp_path: Path) -> None:
         ("cert", chain, "holds a damaged certificate"),
         ("key", nothing, "cannot be read: No such file or directory"),
         ("key", tmp_path, "cannot be read: Is a directory"),
-        ("key", text, "is no private key in PEM form without passphrase"),
-        ("key", files.cert, "is no private key in PEM form without passphrase"),
+        ("key", text, "is not a private key in PEM form without passphrase"),
+        ("key", files.cert, "is not a private key in PEM form without passphrase"),
         ("client_ca", nothing, "cannot be read: No such file or directory"),
         ("client_ca", text, "holds no certificate in PEM form"),
         ("client_ca", damaged, "holds a damaged certificate"),
@@ -167,7 +167,7 @@ def test_kinds_of_keys(
     if for_grpc:
         assert loaded(files.flags, for_grpc=True) is not None
     else:
-        assert "kind of key that no gRPC client takes" in refusal(files.flags, for_grpc=True)
+        assert "kind of key that no gRPC client supports" in refusal(files.flags, for_grpc=True)
 
 
 def test_replaced_while_serving(files: Files, ca: trustme.CA) -> None:

@@ -695,7 +695,7 @@ def test_few_descriptors_are_enough_to_keep_the_run(collectors: Collectors, coun
     assert not _failures(process)
     if count <= 12 and any(hierarchies(CGROUP_ROOT)[1:]):
         [limited] = events(process, "run.limited")
-        assert "too few files may be open (ulimit -n)" in limited["reason"]
+        assert "the limit of open files is too low (ulimit -n)" in limited["reason"]
 
 
 def test_an_end_that_is_lost_names_the_checkpoint(collectors: Collectors, receiver: Any) -> None:

@@ -221,7 +221,7 @@ def test_kinds_of_keys(
     files.key.write_bytes(key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, plain))
     if not is_taken:
         says = refusal({"tls_cert": str(files.cert), "tls_key": str(files.key)})
-        assert "kind of key that no gRPC client takes" in says
+        assert "kind of key that no gRPC client supports" in says
         return
     receiver = start_receiver(*files.flags, "--addr=localhost:0")
     credentials = grpc.ssl_channel_credentials(files.cert.read_bytes())

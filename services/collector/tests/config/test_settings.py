@@ -195,7 +195,7 @@ def test_around_a_command_bad_variables_only_warn() -> None:
     }
     found = settings.load(["--", "true"], bad)
     assert sorted(w.replace("=", ":").partition(":")[0] for w in found.warnings) == sorted(bad)
-    assert all(warning.endswith("; going on without it") for warning in found.warnings)
+    assert all(warning.endswith("; continuing without it") for warning in found.warnings)
     assert found == settings.load(["--", "true"], {})._replace(
         warnings=found.warnings, command_environment=bad
     )

@@ -147,8 +147,8 @@ def test_all_bad_parts() -> None:
         parse(names, query_string, RUN_PARAMETERS)
     assert dict(caught.value.errors) == {
         "repository": "has a % that is not followed by two hex digits",
-        "limits": "is not a parameter of this path; there are state, limit, before, since, until, "
-        "run_id",
+        "limits": "is not a parameter of this path; its parameters are state, limit, before, "
+        "since, until, run_id",
         "since": "is not an RFC 3339 time with offset, such as 2026-02-06T14:30:02.185Z",
         "workflow": "must be without control characters and without a part `.` or `..` between "
         "slashes",
@@ -189,12 +189,12 @@ def test_each_path_has_its_own_parameters() -> None:
     found = parse({}, "limit=5&after=a%2Bb", PAGE_PARAMETERS)
     assert PageQuery(**found.values) == PageQuery(5, "a+b")
     assert refused("after=x") == {
-        "after": "is not a parameter of this path; there are state, limit, before, since, until, "
-        "run_id"
+        "after": "is not a parameter of this path; its parameters are state, limit, before, "
+        "since, until, run_id"
     }
     with pytest.raises(InvalidRequest) as caught:
         parse({}, "before=1&run_id=x", PAGE_PARAMETERS)
-    reason = "is not a parameter of this path; there are limit, after"
+    reason = "is not a parameter of this path; its parameters are limit, after"
     assert dict(caught.value.errors) == {"before": reason, "run_id": reason}
 
 

@@ -150,7 +150,7 @@ def test_the_push_rules_decide(
     assert summary(log(done.stderr)) == (3, 0, 1, 1, 1)
     (refused,) = [x for x in log(done.stderr) if x["event"] == events.LINE_REJECTED]
     assert refused["line"] == 4
-    assert "other content" in refused["reason"]
+    assert "different content" in refused["reason"]
     rows = kept.execute("SELECT run_id, state, received_at_ms, updated_at_ms FROM run ORDER BY id")
     golden = kept.column("SELECT run_id FROM run ORDER BY id")[1]
     assert rows == [

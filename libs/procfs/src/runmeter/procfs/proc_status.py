@@ -81,7 +81,7 @@ def _ids(lines: dict[bytes, bytes], key: bytes) -> tuple[int, ...]:
     """Return real, effective, saved and file system id."""
     ids = _numbers(lines, key)
     if len(ids) != 4:
-        raise ParseError(FILE, f"{key.decode()} has not four ids")
+        raise ParseError(FILE, f"{key.decode()} does not have four ids")
     return ids
 
 

@@ -28,14 +28,14 @@ _PORT = re.compile(r":(?:[0-9]{1,5}|_[A-Za-z0-9._-]+)")
 
 
 def networks(text: str) -> Networks:
-    """Parse addresses and networks with commas between, such as ``10.0.0.0/8, ::1``."""
+    """Parse addresses and networks separated by commas, such as ``10.0.0.0/8, ::1``."""
     found = []
     for item in filter(None, (part.strip() for part in text.split(","))):
         try:
             found.append(ip_network(item))
         except ValueError as error:
             raise ValueError(
-                "must be addresses or networks with commas between, such as 10.1.2.3, 10.0.0.0/8 "
+                "must be addresses or networks separated by commas, such as 10.1.2.3, 10.0.0.0/8 "
                 f"or ::1; {item!r} is neither"
             ) from error
     return tuple(found)

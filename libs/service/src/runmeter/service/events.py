@@ -5,7 +5,7 @@
     SERVER_STARTED = "server.started"
 
     EVENTS = {
-        SERVER_STARTED: Event("info", "Calls are taken.", ("address", "version")),
+        SERVER_STARTED: Event("info", "The service accepts calls.", ("address", "version")),
         **LIBRARY_EVENTS,
     }
 

@@ -110,7 +110,7 @@ class _Pages:
     async def answer(self, method: str, path: str) -> _Page:
         page = self._pages.get(path)
         if page is None:
-            return _Page(404, f"not found; there are {', '.join(self._pages)}\n".encode())
+            return _Page(404, f"not found; the pages are {', '.join(self._pages)}\n".encode())
         if method not in ("GET", "HEAD"):
             return _Page(405, b"only GET and HEAD\n", allow="GET, HEAD")
         return await page()

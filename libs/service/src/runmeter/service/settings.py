@@ -65,7 +65,7 @@ class Given:
         return setting.variable if self._is_from_variable(setting) else setting.flag
 
     def text(self, name: str) -> str | None:
-        """Return the text that counts; of a repeated flag its values with commas between."""
+        """Return the text that counts; of a repeated flag its values separated by commas."""
         setting = self._settings[name]
         found = self._flags.get(name)
         if found is None:

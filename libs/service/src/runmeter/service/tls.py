@@ -162,7 +162,7 @@ def _read(role: str, path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no path"
+        reason = getattr(error, "strerror", None) or "it is not a valid path"
         raise UnusableFile(role, f"cannot be read: {reason}") from error
 
 
@@ -192,7 +192,7 @@ def _use_pair(context: ssl.SSLContext, chain: bytes, key: bytes) -> None:
             raise UnusableFile("key", "is not the key of the certificate") from error
         if "TOO_SMALL" in reason or "TOO_WEAK" in reason:
             raise UnusableFile("cert", "is too weak: its key or digest is too small") from error
-        raise UnusableFile("key", "is no private key in PEM form without passphrase") from error
+        raise UnusableFile("key", "is not a private key in PEM form without passphrase") from error
 
 
 @contextmanager
@@ -235,7 +235,7 @@ def _check_key(chain: bytes) -> None:
     if any(key in der for key in _EDWARDS_KEYS) or (is_ec and not rest.startswith(_EC_CURVES)):
         raise UnusableFile(
             "cert",
-            "has a kind of key that no gRPC client takes: use RSA, or EC with P-256 or P-384",
+            "has a kind of key that no gRPC client supports: use RSA, or EC with P-256 or P-384",
         )
 
 
@@ -250,5 +250,5 @@ def _invalid(error: ssl.SSLCertVerificationError) -> str:
     if error.verify_code == _EXPIRED:
         return "has expired"
     if error.verify_code == _NOT_YET:
-        return "is not valid yet; is the clock of this machine right?"
+        return "is not valid yet; check the clock of this machine"
     return f"is refused by clients: {error.verify_message}"

@@ -73,7 +73,7 @@ def _start_fields(config: Config, measurement: Measurement) -> dict[str, Any]:
         "push_id": measurement.push_id,
         "interval_seconds": config.interval_ns / _NS,
         "clock_source": measurement.clock_source,
-        "measures": "command" if config.command else "every process in sight",
+        "measures": "command" if config.command else "every visible process",
         "push_endpoint": config.endpoint.url if config.endpoint else "none",
     }
     if config.is_kept:

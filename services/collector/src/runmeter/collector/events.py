@@ -39,7 +39,7 @@ EVENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "checkpoint.written": ("debug", "The run so far is in the spool.", ("revision",)),
     "checkpoint.failed": (
-        "warning, once; info of a push",
+        "warning, once; info for a push",
         "A checkpoint could not be made or pushed. The run goes on, and the next one is tried.",
         ("reason", "push_endpoint"),
     ),
@@ -50,13 +50,13 @@ EVENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "run.measured": (
         "info",
-        "The run has ended and is summed up.",
+        "The run has ended, and its summary is ready.",
         ("duration_seconds", "sample_count", "container_count"),
     ),
     "run.failed": (
         "error",
-        "A defect, or no memory left: the measuring or its end was cut short. The exit code is "
-        "kept, the last checkpoint stays in the spool.",
+        "A defect or lack of memory ended the measuring early. The exit code does not change; the "
+        "last checkpoint stays in the spool.",
         ("reason",),
     ),
     "run.limited": (
@@ -83,7 +83,7 @@ EVENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("push_endpoint", "reason"),
     ),
     "push.retrying": (
-        "warning; debug of a checkpoint",
+        "warning; debug for a checkpoint",
         "A push was not accepted and is tried again after `delay_seconds`. `attempt`: how many "
         "were made.",
         ("push_id", "reason", "attempt", "delay_seconds"),
@@ -125,8 +125,8 @@ EVENTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("reason", "push_endpoint"),
     ),
     "run.unreadable": (
-        "error; warning of a waiting run",
-        "The run's file cannot be read, or a later version wrote it; it stays as it is.",
+        "error; warning for a waiting run",
+        "The run's file cannot be read, or a later version wrote it; the file is not changed.",
         ("reason", "path"),
     ),
 }

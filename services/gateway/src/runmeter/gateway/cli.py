@@ -27,7 +27,7 @@ Then:
   curl -H "Authorization: Bearer $READ_TOKEN" \\
     http://localhost:8080/api/v1/metrics/repo/my-org/my-repo/ci.yml/build
 
-A flag counts before its environment variable, a variable before the default. The gateway holds
+A flag overrides its environment variable, a variable overrides the default. The gateway holds
 no secret: the receiver checks every token. Exit status: 0 after SIGTERM or SIGINT, 1 if it cannot
 listen, 2 if a setting cannot be used.
 """

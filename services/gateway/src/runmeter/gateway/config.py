@@ -116,7 +116,7 @@ def _origins(text: str) -> frozenset[str]:
         match = _ORIGIN.fullmatch(item)
         if match is None or match["port"] == _DEFAULT_PORTS[match[1]]:
             raise ValueError(
-                "must be origins with commas between, as browsers send them: http or https, lower "
+                "must be origins separated by commas, as browsers send them: http or https, lower "
                 "case, no path, no default port, such as https://dashboard.example.org"
             )
     return frozenset(found)

@@ -18,26 +18,26 @@ RECEIVER_FOUND = "receiver.found"
 EVENTS = {
     SERVER_STARTED: Event(
         "info",
-        "Requests are taken. The addresses are those that were bound; `ops_address` null: there "
-        "are no pages for operators. `tls`: whether HTTPS is served.",
+        "The gateway accepts requests. The addresses are those that were bound; `ops_address` "
+        "null: the pages for operators are not served. `tls`: whether HTTPS is served.",
         ("address", "ops_address", "version", "receiver", "tls", "workers"),
     ),
     SHUTDOWN_REQUESTED: Event(
         "info",
-        "A signal was received. Open requests may take `grace_seconds` to end.",
+        "A signal was received. Open requests have `grace_seconds` to end.",
         ("signal", "grace_seconds"),
     ),
     SERVER_STOPPED: Event(
         "info",
-        "Nothing is open any more. `aborted_count`: connections that were cut off.",
+        "The gateway has ended. `aborted_count`: connections that were cut off.",
         ("aborted_count",),
     ),
     REQUEST_FINISHED: Event(
         "info",
-        "One request is over. `route` is the template, null where none matched; `client` is the "
-        "address that a trusted proxy forwards, else that of `peer`. `code`, of gRPC: the receiver "
-        "was not reached or refused the call; `message`: what came with it, unless the answer "
-        "says it. `broken`: the answer was cut off after its first byte.",
+        "One request has ended. `route`: the template, null if none matched. `client`: the address "
+        "that a trusted proxy forwarded, else that of `peer`. `code`: the gRPC code, if the "
+        "receiver was not reached or refused the call; `message`: its text, unless the answer has "
+        "it. `broken`: the answer was cut off after its first byte.",
         (
             "method",
             "route",
@@ -53,37 +53,39 @@ EVENTS = {
     ),
     REQUEST_FAILED: Event(
         "error",
-        "A defect of the gateway or the receiver; the client saw 500. `code` is of gRPC.",
+        "A defect of the gateway or the receiver; the client saw 500. `code`: the gRPC code.",
         ("request_id", "route", "exception", "code"),
     ),
     CONNECTION_REFUSED: Event(
         "warning",
-        "All connections that there may be are open and busy. Logged at most once a minute.",
+        "The maximum number of connections is open, and all are busy. Logged at most once a "
+        "minute.",
         ("limit",),
     ),
-    WORKER_STARTED: Event("info", "One of several workers takes requests.", ("pid",)),
+    WORKER_STARTED: Event("info", "One of several workers accepts requests.", ("pid",)),
     WORKER_DIED: Event(
         "error",
-        "A worker has ended by itself and is replaced. `exit_code`: negative is the signal.",
+        "A worker has ended unexpectedly and is replaced. `exit_code`: a negative value is the "
+        "signal.",
         ("pid", "exit_code", "lived_seconds"),
     ),
     CERTIFICATES_REREAD: Event(
         "info",
-        "After SIGHUP the files of certificates were read again; with several workers each logs "
-        "this, and the parent. `changed`: what is new, of `tls` and `receiver_tls`.",
+        "After SIGHUP the files of certificates were read again; with several workers, each of "
+        "them and the parent logs this. `changed`: which of `tls` and `receiver_tls` changed.",
         ("changed",),
     ),
     CERTIFICATES_KEPT: Event(
         "error",
-        "After SIGHUP a file of certificates could not be used: all stay as they were.",
+        "After SIGHUP a file of certificates could not be used: the previous ones stay in use.",
         ("reason",),
     ),
     RECEIVER_LOST: Event(
         "warning",
-        "`/readyz` found no receiver that serves; logged again only for another reason. `code` is "
-        "of gRPC.",
+        "`/readyz` found that the receiver does not serve; logged again only if the reason "
+        "changes. `code`: the gRPC code.",
         ("code", "message"),
     ),
-    RECEIVER_FOUND: Event("info", "`/readyz` found a receiver that serves again.", ()),
+    RECEIVER_FOUND: Event("info", "`/readyz` found that the receiver serves again.", ()),
     **LIBRARY_EVENTS,
 }

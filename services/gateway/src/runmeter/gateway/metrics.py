@@ -91,7 +91,7 @@ class WorkersMetrics:
         )
         self._registry = Registry("gateway", version)
         self._died = self._registry.counter(
-            "workers_died", "Workers that ended by themselves and were replaced."
+            "workers_died", "Workers that ended unexpectedly and were replaced."
         )
 
     def worker_died(self, pid: int) -> None:

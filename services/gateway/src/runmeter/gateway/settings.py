@@ -75,7 +75,7 @@ SETTINGS = (
         "GATEWAY_WORKERS",
         "COUNT",
         "1",
-        "Number of processes that serve; 1: this one alone. One that dies is replaced.",
+        "Number of processes that serve; 1: only this one. One that dies is replaced.",
     ),
     Setting(
         "--rate-limit",
@@ -83,7 +83,7 @@ SETTINGS = (
         "COUNT",
         "100",
         "Maximum requests per second of one client, with bursts of twice that; more are answered "
-        "with 429. An IPv6 client is a /64. Each worker counts for itself. none: no limit.",
+        "with 429. An IPv6 client is a /64. Each worker counts separately. none: no limit.",
     ),
     Setting(
         "--max-requests",
@@ -107,7 +107,7 @@ SETTINGS = (
         "NETWORKS",
         None,
         "Reverse proxies whose X-Forwarded-For or Forwarded header gives the address of the "
-        "client: addresses or networks with commas between. May be repeated. Default: none.",
+        "client: addresses or networks separated by commas. May be repeated. Default: none.",
         repeatable=True,
     ),
     Setting(
@@ -115,8 +115,8 @@ SETTINGS = (
         "GATEWAY_CORS_ORIGIN",
         "ORIGIN",
         None,
-        "Origins whose pages may read answers in a browser, such as "
-        "https://dashboard.example.org, with commas between. May be repeated. Default: none.",
+        "Origins whose pages may read answers in a browser, such as https://dashboard.example.org, "
+        "separated by commas. May be repeated. Default: none.",
         repeatable=True,
     ),
     Setting(
@@ -124,8 +124,8 @@ SETTINGS = (
         "GATEWAY_OPS_ADDR",
         "HOST:PORT",
         ":9465",
-        "Where to serve /metrics, /healthz and /readyz, unencrypted and without a token; none: "
-        "nowhere.",
+        "Where to serve /metrics, /healthz and /readyz, unencrypted and without a token; none: do "
+        "not serve them.",
     ),
     Setting(
         "--shutdown-timeout",

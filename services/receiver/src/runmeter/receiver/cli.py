@@ -42,12 +42,12 @@ class _Command(NamedTuple):
 
 _COMMANDS = {
     "migrate": _Command(
-        """Bring the schema of the database up to date, and end.
+        """Bring the schema of the database up to date, then exit.
 
         \b
           receiver migrate --db postgres://user@host:5432/runs
 
-        It may run several times at once: one migrates, the others wait for it.
+        It may run several times at once: one run migrates, the others wait.
         """,
         config.load_migrate,
         "migrate",
@@ -59,7 +59,8 @@ _COMMANDS = {
           receiver prune --older-than=90d --db metrics.db --dry-run
           receiver prune --older-than=90d --db metrics.db
 
-        Receivers may serve the database meanwhile: transactions are small, with pauses between.
+        Receivers may serve the database at the same time: transactions are small, with pauses
+        between them.
         Durations are written 90d, 36h, 1d12h. A running run that is not overdue is kept. Exit
         status: 0 done, 1 the database cannot be used, 2 bad flags or variables, 128 + n ended
         by signal n.
@@ -68,21 +69,22 @@ _COMMANDS = {
         "prune",
     ),
     "export": _Command(
-        """Write all runs to standard output, a line of JSON each, in the order they were stored.
+        """Write all runs to standard output, one line of JSON each, in the order they were stored.
 
         \b
           receiver export --db metrics.db > runs.jsonl
           receiver export --db metrics.db | receiver import --db postgres://user@host/runs
 
-        Receivers may serve the database meanwhile; runs that arrive after the start are left out.
-        Exit status: 0 done, 1 the database cannot be read or the output not written, 2 bad flags
-        or variables, 141 the reader of the output has closed it, 128 + n ended by signal n.
+        Receivers may serve the database at the same time; runs that arrive after the start are
+        left out. Exit status: 0 done, 1 the database cannot be read or the output cannot be
+        written, 2 bad flags or variables, 141 the reader has closed the output, 128 + n ended by
+        signal n.
         """,
         config.load_export,
         "export_runs",
     ),
     "import": _Command(
-        """Store the runs of an export, from a file or standard input, by the rules for pushes.
+        """Store the runs of an export, from a file or standard input, with the rules for pushes.
 
         \b
           receiver import --db metrics.db runs.jsonl

@@ -98,7 +98,7 @@ class MessageTooLarge(CallError):
     """The message is larger than allowed."""
 
     def __init__(self, allowed_bytes: int) -> None:
-        super().__init__(f"no message of at most {allowed_bytes} bytes came")
+        super().__init__(f"the request has no message, or one of more than {allowed_bytes} bytes")
         self.allowed_bytes = allowed_bytes
 
 
@@ -106,7 +106,7 @@ class UnknownMethod(CallError):
     """There is no such method here."""
 
     def __init__(self) -> None:
-        super().__init__("there is no such method; server reflection lists those there are")
+        super().__init__("this method does not exist; server reflection lists the methods")
 
 
 class Unauthenticated(CallError):
@@ -132,7 +132,7 @@ class TokenExpired(Unauthenticated):
     """A push token for this scope that has expired."""
 
     def __init__(self) -> None:
-        super().__init__("the push token has expired; ask for a new one")
+        super().__init__("the push token has expired; mint a new one")
 
 
 class WrongScope(CallError):
@@ -147,8 +147,8 @@ class PushConflict(CallError):
 
     def __init__(self, revision: int) -> None:
         super().__init__(
-            f"the run is stored with other content under the same push_id, state and "
-            f"revision {revision}; a changed run needs a higher revision"
+            f"a run with the same push_id, state and revision {revision} is already stored with "
+            "different content; a changed run needs a higher revision"
         )
         self.revision = revision
 
@@ -167,8 +167,8 @@ class TooManyFailures(CallError):
 
     def __init__(self, cause: CallError, wait_seconds: float) -> None:
         super().__init__(
-            f"{cause} (and there were too many refused calls from here or with this bearer; "
-            "a good bearer is still accepted)"
+            f"{cause} (and too many calls from this address or with this bearer were refused; a "
+            "valid bearer is still accepted)"
         )
         self.cause = cause
         self.retry_after_seconds = max(1.0, wait_seconds)

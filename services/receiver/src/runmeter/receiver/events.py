@@ -31,28 +31,29 @@ SECRETS_KEPT = "secrets.kept"
 EVENTS = {
     SERVER_STARTED: Event(
         "info",
-        "Calls are taken. The addresses are those that were bound (0.0.0.0: all interfaces); "
-        "`ops_address` null: there are no pages for operators.",
+        "The receiver accepts calls. The addresses are those that were bound (0.0.0.0: all "
+        "interfaces); `ops_address` null: the pages for operators are not served.",
         ("address", "ops_address", "database", "version"),
     ),
     SHUTDOWN_REQUESTED: Event(
         "info",
-        "A signal was received. No new calls are taken; open ones may take `grace_seconds` to end.",
+        "A signal was received. New calls are refused; open calls have `grace_seconds` to end.",
         ("signal", "grace_seconds"),
     ),
-    SERVER_STOPPED: Event("info", "The receiver has ended in order.", ("uptime_seconds",)),
+    SERVER_STOPPED: Event("info", "The receiver has ended normally.", ("uptime_seconds",)),
     SERVER_KILLED: Event(
         "warning",
-        "The receiver ends at once, without order: a second signal came, or the database does not "
-        "end what it was asked.",
+        "The receiver ends at once, without waiting for open calls: a second signal was received, "
+        "or a statement of the database does not end.",
         ("reason",),
     ),
     RPC_FINISHED: Event(
         "info",
-        "One call is over, health and reflection excluded. `reason`: why it was refused. "
-        "`request_id`: the caller's name of the call, such as the gateway's. `client`: the address "
-        "that a trusted gateway forwarded. The scope, and for pushes `push_id` and what follows, "
-        "as far as they were read and are valid; for queries a count.",
+        "One call has ended; calls of health and reflection are not logged. `reason`: why it was "
+        "refused. `request_id`: the caller's id of the call, for example from the gateway. "
+        "`client`: the address that a trusted gateway forwarded. The scope and, for pushes, "
+        "`push_id` and the keys after it are present if they were read and are valid; queries have "
+        "a count.",
         (
             "request_id",
             "method",
@@ -83,8 +84,8 @@ EVENTS = {
     ),
     CALLER_LIMITED: Event(
         "warning",
-        "Too many bearers of one caller, or one bearer too often, were refused. For `seconds` its "
-        "refused calls are RESOURCE_EXHAUSTED, and logged at debug.",
+        "Too many calls of one caller or with one bearer were refused. For `seconds`, further "
+        "refused calls are answered with RESOURCE_EXHAUSTED and logged at debug.",
         ("caller", "seconds"),
     ),
     DATABASE_MIGRATED: Event(
@@ -99,8 +100,8 @@ EVENTS = {
     ),
     DATABASE_REPLACED: Event(
         "warning",
-        "Another SQLite file is in the place of the one that was open. `kept`: the new name of the "
-        "write-ahead log of the old one, if it was left; runs in it are in neither file.",
+        "The open SQLite file was replaced by another file. `kept`: the new name of the old file's "
+        "write-ahead log, if there was one; the runs in that log are in neither file.",
         ("kept",),
     ),
     BATCH_FAILED: Event(
@@ -120,8 +121,8 @@ EVENTS = {
     ),
     RUNS_DELETED: Event(
         "info",
-        "Old runs were deleted, by `receiver prune` or by `--retention`. `signal`: it ended before "
-        "everything old was deleted.",
+        "Old runs were deleted, by `receiver prune` or by `--retention`. `signal`: the signal that "
+        "ended it before all old runs were deleted.",
         ("run_count", "transaction_count", "older_than_seconds", "duration_seconds", "signal"),
     ),
     RUNS_COUNTED: Event(
@@ -131,14 +132,14 @@ EVENTS = {
     ),
     RUNS_EXPORTED: Event(
         "info",
-        "An export has ended. `signal`: it is not complete.",
+        "An export has ended. `signal`: the signal that ended it early; the export is incomplete.",
         ("run_count", "duration_seconds", "signal"),
     ),
     RUNS_IMPORTED: Event(
         "info",
         "An import has ended. `read`: lines with a run, of which some were `stored`, `replaced` or "
-        "`duplicates`; `rejected`: lines that were not taken. `complete` false: something is "
-        "missing, and the import can be run again.",
+        "`duplicates`; `rejected`: lines that were not stored. `complete` false: some runs are "
+        "missing; run the import again.",
         (
             "read",
             "stored",
@@ -152,8 +153,8 @@ EVENTS = {
     ),
     LINE_REJECTED: Event(
         "error",
-        "A line of an import holds no run that can be stored, or is out of place. The first line "
-        "is 1.",
+        "A line of an import has no run that can be stored, or is in the wrong place. The first "
+        "line is 1.",
         ("line", "reason"),
     ),
     IMPORT_CUT: Event(
@@ -164,12 +165,13 @@ EVENTS = {
     SECRETS_REREAD: Event(
         "info",
         "After SIGHUP the files of secrets and certificates were read again. `changed`: the names "
-        "of what is new.",
+        "of the changed settings.",
         ("changed",),
     ),
     SECRETS_KEPT: Event(
         "error",
-        "After SIGHUP a file of secrets or certificates could not be used: all stay as they were.",
+        "After SIGHUP a file of secrets or certificates could not be used: the previous ones stay "
+        "in use.",
         ("reason",),
     ),
     **LIBRARY_EVENTS,

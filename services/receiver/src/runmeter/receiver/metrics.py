@@ -34,7 +34,8 @@ class Metrics:
         )
         self._limited = self._registry.counter(
             "authentications_limited",
-            "Refused bearers that were answered RESOURCE_EXHAUSTED, after too many.",
+            "Refused calls that were answered with RESOURCE_EXHAUSTED, because too many were "
+            "refused before.",
         )
         self._batch_pushes = self._registry.histogram(
             "commit_batch_pushes", "Pushes per transaction.", _PUSHES

@@ -18,8 +18,8 @@ SETTINGS = (
         "RECEIVER_DB",
         "DATABASE",
         "metrics.db",
-        "A SQLite file (a path, or sqlite://path), or postgres://user@host:port/name, with "
-        "?sslmode=verify-full as psql has it.",
+        "A SQLite file (a path, or sqlite://path), or postgres://user@host:port/name, optionally "
+        "with ?sslmode=verify-full as for psql.",
         secret=True,  # it may hold a password
         commands=EVERY,
     ),
@@ -28,8 +28,8 @@ SETTINGS = (
         "RECEIVER_READ_TOKEN",
         "TOKEN",
         None,
-        "Bearer that may read runs and mint push tokens. Required, here or as a file. Other "
-        "users of the machine can see flags: better in the variable or a file.",
+        "Bearer that may read runs and mint push tokens. Required, here or as a file. Other users "
+        "of the machine can see flags: prefer the variable or a file.",
         secret=True,
     ),
     Setting(
@@ -45,7 +45,7 @@ SETTINGS = (
         "RECEIVER_HMAC_KEY",
         "KEY",
         None,
-        "Key that push tokens are made and checked with, at least 16 bytes. Required, here or as "
+        "Key that makes and checks push tokens, at least 16 bytes. Required, here or as "
         "a file. May be repeated: the first makes tokens, all check them. In the variable: one "
         "per line.",
         secret=True,
@@ -63,7 +63,7 @@ SETTINGS = (
         "RECEIVER_MAX_TOKEN_TTL",
         "DURATION",
         None,
-        "Longest lifetime of a push token, and the lifetime where none is requested.",
+        "Maximum lifetime of a push token, and the default if none is requested.",
     ),
     Setting(
         "--shutdown-timeout",
@@ -78,7 +78,7 @@ SETTINGS = (
         "RECEIVER_CALL_TIMEOUT",
         "DURATION",
         "60s",
-        "Longest call, even if the caller's deadline is later; longer ones end as "
+        "Maximum duration of a call, even if the caller's deadline is later; longer calls end as "
         "DEADLINE_EXCEEDED.",
     ),
     Setting(
@@ -86,15 +86,15 @@ SETTINGS = (
         "RECEIVER_MAX_AUTH_FAILURES",
         "COUNT",
         "300",
-        "Refused bearers per minute, of a caller and of a bearer, that are answered and logged one "
-        "by one; further ones are RESOURCE_EXHAUSTED. A good bearer is always accepted.",
+        "Maximum refused calls per minute from one caller or with one bearer; more are answered "
+        "with RESOURCE_EXHAUSTED and logged at debug. A valid bearer is always accepted.",
     ),
     Setting(
         "--trusted-peers",
         "RECEIVER_TRUSTED_PEERS",
         "NETWORKS",
         None,
-        "Addresses or networks of gateways, with commas between, whose x-forwarded-for names the "
+        "Addresses or networks of gateways, separated by commas, whose x-forwarded-for names the "
         "caller; may be repeated. With --tls-client-ca every peer is trusted.",
         repeatable=True,
     ),
@@ -103,14 +103,14 @@ SETTINGS = (
         "RECEIVER_MAX_MESSAGE_BYTES",
         "SIZE",
         "1MiB",
-        "Largest request: bytes, or with Ki, KiB, Mi, MiB.",
+        "Maximum size of a request, in bytes or with Ki, KiB, Mi, MiB.",
     ),
     Setting(
         "--tls-cert",
         "RECEIVER_TLS_CERT",
         "FILE",
         None,
-        "Certificate to serve gRPC over TLS with, PEM, the chain behind it. With --tls-key.",
+        "Certificate chain to serve gRPC over TLS with, PEM, leaf first. Needs --tls-key.",
     ),
     Setting(
         "--tls-key",
@@ -124,7 +124,7 @@ SETTINGS = (
         "RECEIVER_TLS_CLIENT_CA",
         "FILE",
         None,
-        "CAs, PEM: clients must have a certificate of one of these (mutual TLS).",
+        "CAs, PEM: clients must show a certificate signed by one of these (mutual TLS).",
     ),
     Setting(
         "--ops-addr",
@@ -139,7 +139,8 @@ SETTINGS = (
         "RECEIVER_MIGRATE",
         "",
         None,
-        "Bring a PostgreSQL schema up to date before serving or importing; SQLite always is.",
+        "Bring a PostgreSQL schema up to date before serving or importing. This always happens "
+        "with SQLite.",
         commands=("serve", "import"),
     ),
     Setting(
@@ -147,7 +148,7 @@ SETTINGS = (
         "RECEIVER_RETENTION",
         "DURATION",
         None,
-        "Delete runs whose last push is older. Without: keep them all.",
+        "Delete runs whose last push is older. Default: keep all runs.",
     ),
     Setting(
         "--older-than",
@@ -186,7 +187,7 @@ SETTINGS = (
         "RECEIVER_LOG_FORMAT",
         "FORMAT",
         None,
-        "json or text. Without: text on a terminal, json elsewhere.",
+        "json or text. Default: text on a terminal, json elsewhere.",
         commands=EVERY,
     ),
 )

@@ -123,15 +123,15 @@ def _run_parser() -> Parser:
     add(
         "--checkpoint-push",
         metavar="D",
-        help="how often the run so far is pushed, so that it is known even if the machine is "
+        help="how often the run so far is pushed, so that it is stored even if the machine is "
         "lost: 1s to 24h, 0 never (default 5m)",
     )
     add(
         "--shutdown-timeout",
         metavar="D",
-        help="how long the push may take at the end, 1s to 1h (default 25s)",
+        help="time for the push at the end, 1s to 1h (default 25s)",
     )
-    add("--summary-file", metavar="FILE", help="also write the payload here, as JSON")
+    add("--summary-file", metavar="FILE", help="also write the payload to this file, as JSON")
     add(
         "--all-containers",
         action="store_const",
@@ -180,7 +180,7 @@ exit codes: 0 all are pushed, or the spool is empty; 2 bad configuration; 3 some
 receiver could not be reached; 4 some are rejected: the report and collector spool show why
 """
 _SPOOL_EPILOG = """\
-live        a collector or pusher owns it now
+live        a collector is measuring it, or it is being pushed
 waiting     collector push pushes it, or the next collector of the same scope at its end; if its
             last token was refused, the reason is below the table
 rejected    the receiver rejected it; the reason is below the table; collector push --rejected
@@ -211,7 +211,7 @@ def parse_push(arguments: Sequence[str]) -> dict[str, Any]:
         "COLLECTOR_PUSH_TOKEN or --push-token-file",
     )
     add("--push-token-file", metavar="FILE", help="file that holds the token")
-    add("--timeout", metavar="D", help="how long one run is tried, 1s to 1h (default 25s)")
+    add("--timeout", metavar="D", help="time to push one run, 1s to 1h (default 25s)")
     add("--rejected", action="store_true", help="also push runs that were rejected before")
     add("--log-level", metavar="LEVEL", help="debug, info, warning (default), error")
     add("--log-format", metavar="FORMAT", help="json or text (default text)")

@@ -57,7 +57,9 @@ class Source:
             return default
         return self.forgive(lambda: parsed(name, given, parse), default)
 
-    def forgive(self, make: Callable[[], T], default: T, instead: str = "going on without it") -> T:
+    def forgive(
+        self, make: Callable[[], T], default: T, instead: str = "continuing without it"
+    ) -> T:
         """Return what ``make`` returns; if a UsageError is forgiven, the default.
 
         ``instead``: the end of the warning: what happens in that case.

@@ -140,7 +140,7 @@ def labels(text: str) -> dict[str, str]:
         key, equals, value = pair.strip().partition("=")
         if not key or not equals or not is_name(key, 63) or not is_name(value):
             raise QuantityError(
-                text, "key=value pairs with commas between, keys to 63 bytes, values to 255"
+                text, "key=value pairs separated by commas, keys to 63 bytes, values to 255"
             )
         found[key] = value
     if len(found) > 32:

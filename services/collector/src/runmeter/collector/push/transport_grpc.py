@@ -49,7 +49,7 @@ _TLS_CAUSES = {
     "Hostname Verification Check failed": (
         "its certificate is for another name: give --tls-server-name"
     ),
-    "WRONG_VERSION_NUMBER": "it does not speak TLS: is the endpoint grpc://?",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS: give a grpc:// endpoint",
 }
 # signs of another program in the same text
 _OTHER_CAUSES = {

@@ -115,7 +115,7 @@ def _connection_error(authority: str, error: Exception) -> PushError:
             Kind.UNUSABLE, f"TLS with {authority} failed: its certificate is not trusted, {reason}"
         )
     if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
-        reason = f"TLS with {authority} failed: it does not speak TLS: is the endpoint http://?"
+        reason = f"TLS with {authority} failed: it does not speak TLS: give an http:// endpoint"
         return PushError(Kind.UNUSABLE, reason)
     if isinstance(error, http.client.BadStatusLine) and not isinstance(error, ConnectionError):
         reason = f"{authority} does not answer in HTTP/1; for the receiver use grpc://"

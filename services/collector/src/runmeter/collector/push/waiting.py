@@ -78,7 +78,7 @@ class SpoolPusher:
         scope = scope_of(found.run)
         budget_ns = self._budget_ns()
         if self._end or scope in self._refused or budget_ns <= 0:
-            reason = self._end or self._refused.get(scope) or "no time was left"
+            reason = self._end or self._refused.get(scope) or "no time was left to push it"
             hint = advice.kept(self._folder)
             if scope in self._refused:
                 self.note(found, Kind.TOKEN, self._refused[scope])

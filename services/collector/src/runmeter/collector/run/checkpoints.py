@@ -68,7 +68,7 @@ class Checkpoints:
         if now_ns >= self._next_ns:
             self._next_ns = _after(now_ns, self._next_ns, self._config.checkpoint_interval_ns)
         if self._writer is not None:
-            self._warn("the one before is still being written")
+            self._warn("the previous checkpoint is still being written")
         elif self._file.lock():
             self._file.revision += 1
             self._writer = self._start(self._write)

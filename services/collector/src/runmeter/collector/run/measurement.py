@@ -161,7 +161,7 @@ class Measurement:
             )
         if self._cgroups is not None and self._cgroups.crowded_count:
             found.append(
-                f"too few files may be open (ulimit -n) to read the kernel's counters of "
+                f"the limit of open files is too low (ulimit -n) to read the kernel's counters of "
                 f"{self._cgroups.crowded_count} containers: their CPU time is accounted from "
                 "processes, their cgroup's memory is unknown"
             )

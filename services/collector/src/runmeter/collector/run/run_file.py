@@ -66,7 +66,7 @@ class RunFile:
             for push_id in trim(
                 config.spool_dir, limits.run_count, limits.size_bytes, self.push_id
             ):
-                reason = "--spool-max: the spool holds more than it may"
+                reason = "the spool exceeds --spool-max"
                 self._log.write("warning", "run.dropped", reason=reason, push_id=push_id)
 
     def warn(self, error: SpoolError) -> None:

@@ -132,7 +132,7 @@ def read_file(path: str) -> bytes:
     except IsADirectoryError as error:
         raise ForeignError("is a folder") from error
     except FileNotFoundError as error:
-        raise GoneError("is no longer there") from error
+        raise GoneError("no longer exists") from error
     except OSError as error:
         if os.path.islink(path):
             raise ForeignError("is a symbolic link") from error

@@ -97,8 +97,9 @@ def _split(query_string: str, known: Parameters, errors: list[FieldError]) -> di
             errors.append(FieldError(raw_name, str(error)))
             continue
         if name not in known:
-            there = ", ".join(known)
-            errors.append(FieldError(name, f"is not a parameter of this path; there are {there}"))
+            names = ", ".join(known)
+            reason = f"is not a parameter of this path; its parameters are {names}"
+            errors.append(FieldError(name, reason))
         elif name in found:
             errors.append(FieldError(name, "is given twice"))
         else:

@@ -122,7 +122,7 @@ async def _coded(coder: Coder, data: Buffer) -> Buffer:
 
 
 def _items(opening: bytes, page: list[StoredRun], buffer: bytearray) -> bytearray:
-    """Write the runs of a page into the buffer, after one byte, with commas between them."""
+    """Write the runs of a page into the buffer, after one byte, separated by commas."""
     encode_into(page, buffer)
     buffer[:1] = opening
     del buffer[-1:]

@@ -47,7 +47,8 @@ _NAME = Parameter(
 _WORKFLOW = Parameter("workflow", "path", WorkflowName)
 _JOB = Parameter("job", "path", JobName)
 _Asset: TypeAlias = Annotated[
-    Literal["start.js", "swagger-ui-bundle.js", "swagger-ui.css"], about("Its name.", "start.js")
+    Literal["start.js", "swagger-ui-bundle.js", "swagger-ui.css"],
+    about("Name of the file.", "start.js"),
 ]
 _LIMIT = Parameter(
     "limit",
@@ -91,7 +92,7 @@ _OF_NAMES = (
         Annotated[
             str,
             about(
-                "Start of the next page: take it from the Link of the page before.",
+                "Start of the page, from the Link header of the previous page.",
                 "bXktb3JnAG15LW9yZy9teS1yZXBv",
                 maxLength=1024,
                 pattern=AFTER,
@@ -189,9 +190,10 @@ OPERATIONS = (
         },
         {
             **_BODY,
-            401: "The bearer is missing, is not formed like a push token, or has expired.",
+            401: "The bearer is missing, malformed or expired.",
             403: "The push token is for another scope.",
-            409: "A push with this `push_id` and revision is stored with other content.",
+            409: "A push with this `push_id` and revision is already stored with different "
+            "content.",
         },
         token=PUSH,
         body=schemas.RunBody,
@@ -216,7 +218,7 @@ OPERATIONS = (
             schemas.RunRecord,
             "The runs of a job, newest first",
             "Each part of the path is percent-decoded once; a slash in a name is `%2F`. The array "
-            "is streamed: only if it ends with `]` it is complete.",
+            "is streamed; it is complete only if it ends with `]`.",
         ),
         *(_ORGANIZATION, _REPOSITORY, _WORKFLOW, _JOB, *_OF_RUNS, _IF_NONE_MATCH),
     ),
@@ -243,7 +245,7 @@ OPERATIONS = (
         "health",
         "documentation",
         "Whether the gateway serves",
-        "The receiver is not asked.",
+        "The receiver is not checked.",
         {200: Answer("The gateway serves.", schemas.Health)},
         {status: text for status, text in _ANY.items() if status != 429},  # it has no limit
     ),
@@ -265,9 +267,9 @@ def _header(text: str, example: str, *, required: bool = True) -> Json:
 _HEAD = Head(
     info={
         "title": "Runmeter",
-        "summary": "What CI jobs really use, measured and stored.",
+        "summary": "CPU and memory use of CI jobs, measured and stored.",
         "description": "Sizes are bytes, times are UTC. What could not be measured is absent. "
-        "Within `/api/v1` fields are only added: ignore unknown fields.",
+        "Ignore unknown fields: `/api/v1` may get new ones.",
         "version": "",
     },
     tags={
@@ -281,10 +283,12 @@ _HEAD = Head(
         PUSH: "A token from `POST /api/v1/token`: pushes runs of one scope.",
     },
     headers={
-        "X-Request-ID": _header("As sent, or a new one; also in the log.", "build-7"),
+        "X-Request-ID": _header("The id that was sent, or a new one; also in the log.", "build-7"),
         "Cache-Control": _header("How long the answer may be cached.", "no-store"),
         "ETag": _header("Changes with the answer.", '"etag-1"'),
-        "Content-Security-Policy": _header("What the page may load and run.", "default-src 'none'"),
+        "Content-Security-Policy": _header(
+            "What the browser may load and run for the page.", "default-src 'none'"
+        ),
         "Link": _header(
             "Address of the next page, if there is one.",
             '</api/v1/repos?after=bXk>; rel="next"',

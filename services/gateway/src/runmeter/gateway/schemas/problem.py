@@ -45,7 +45,7 @@ class Problem(Struct, omit_defaults=True):
         str,
         about(
             "What happened, or what to do.",
-            "The run is stored with other content.",
+            "The run is already stored with different content.",
             maxLength=TEXT_MAX,
         ),
     ]

@@ -43,7 +43,7 @@ REFUSALS: Mapping[type[errors.CallError], str] = {
     errors.TokenExpired: "token_expired",
     errors.WrongScope: "wrong_scope",
 }
-_INTERNAL = "the receiver failed at this call; see its log"
+_INTERNAL = "internal error of the receiver; see its log"
 _OPEN_PREFIXES = ("/grpc.health.v1.", "/grpc.reflection.")
 
 _Continuation: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]

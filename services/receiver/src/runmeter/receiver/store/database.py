@@ -75,11 +75,11 @@ def parse_database(text: str) -> Database:
 
 def _sqlite(path: str) -> Database:
     if not path or path.startswith(":memory:"):
-        raise ValueError("must name a file: runs are kept")
+        raise ValueError("must name a file; a database in memory is not supported")
     if "\0" in path:
-        raise ValueError("must not hold NUL")
+        raise ValueError("must not contain NUL")
     if any(len(os.fsencode(part)) > _NAME_MAX_BYTES for part in Path(path).parts):
-        raise ValueError(f"must not have a name of more than {_NAME_MAX_BYTES} bytes in it")
+        raise ValueError(f"must not contain a name of more than {_NAME_MAX_BYTES} bytes")
     return Database("sqlite", path, path)
 
 
