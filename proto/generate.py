@@ -1,4 +1,4 @@
-"""Write what programs need of the contract beside the messages: JSON form, checks, schemas.
+"""Generate code from the contract in addition to its messages: JSON form, checks, schemas.
 
 From the descriptors of ``runmeter/v1``, their comments and the rules of ``runmeter/options.proto``:
 
@@ -142,7 +142,7 @@ class Contract:
                     self._add(message, wire, module)
 
     def within(self, roots: tuple[str, ...]) -> list[Message]:
-        """Return messages and all they hold, those that are held first."""
+        """Return messages and all messages in their fields, inner ones first."""
         found: dict[str, Message] = {}
 
         def visit(name: str) -> None:
@@ -369,7 +369,7 @@ def _writer(message: Message) -> Iterator[str]:
 
 
 def _is_bound(message: Message, owner: str) -> bool:
-    """Tell whether a writer asks for presence every time, not only where a value is zero."""
+    """Return whether writing always checks presence, not only if the value is zero."""
     asked = [f for f in message.fields if f.owner == owner and f.kind in ("message", "time")]
     return not all(field.always for field in asked)
 
@@ -760,7 +760,7 @@ def _kind(field: FieldDescriptor) -> tuple[str, str]:
 
 
 def _beside(message: Message) -> Iterator[str]:
-    """Bind the messages whose fields stand beside those of this one."""
+    """Bind the messages whose fields become fields of this one in JSON."""
     names = list(dict.fromkeys(field.within for field in message.fields if field.within))
     for name in reversed(names):
         owner = "run" if name == "scope" and "run" in names else "message"
@@ -772,7 +772,7 @@ def _imports(messages: list[Message]) -> list[str]:
 
 
 def _only_beside(message: Message, others: list[Message]) -> bool:
-    """Tell whether nothing holds a message as an object of its own."""
+    """Return whether no message has this one as an object of its own."""
     return not any(field.type == message.name for other in others for field in other.fields)
 
 

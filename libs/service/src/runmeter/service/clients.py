@@ -1,4 +1,4 @@
-"""Addresses of clients, and the networks that may speak for others.
+"""Addresses of clients, and the networks whose proxies are trusted.
 
 ::
 
@@ -42,7 +42,7 @@ def networks(text: str) -> Networks:
 
 
 def ip(text: str) -> IPAddress | None:
-    """Read ``1.2.3.4``, ``::1`` or ``[::1]``, with a port or without; None: it is something else.
+    """Parse ``1.2.3.4``, ``::1`` or ``[::1]``, with or without a port; None: another text.
 
     IPv4 within IPv6 is IPv4; the zone of a link-local address is left out.
     """
@@ -63,12 +63,12 @@ def ip(text: str) -> IPAddress | None:
 
 
 def is_in(address: IPAddress, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
-    """Tell whether one of the networks holds an address."""
+    """Return whether one of the networks holds an address."""
     return any(address in network for network in networks)
 
 
 def site(address: IPAddress) -> str:
-    """Return what to count a client by: its address, of IPv6 the network that it is in."""
+    """Return the key to count a client by: its address, or for IPv6 its network."""
     if isinstance(address, IPv6Address):
         return str(ip_network((int(address), _IPV6_SITE_BITS), strict=False))
     return str(address)

@@ -1,4 +1,4 @@
-"""Log events: a service has one table of what it logs, from which docs/events.md is generated.
+"""Log events: a service has one table of its events, and docs/events.md is generated from it.
 
 ::
 

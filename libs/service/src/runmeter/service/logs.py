@@ -85,7 +85,7 @@ def configure(
 
 
 class _Forwarder(logging.Handler):
-    """Hands what libraries log to structlog, so that every line has one form."""
+    """Passes log records of libraries to structlog, so that all lines have the same form."""
 
     def __init__(self, level_of: Callable[[logging.LogRecord], int | None]) -> None:
         super().__init__()

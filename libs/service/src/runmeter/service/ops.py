@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 
 class Cached(Generic[_T]):
-    """What a check found, made again when it is asked for and stale.
+    """The result of a check, renewed on request if it is stale.
 
     One check at a time, never cancelled (a cancelled statement wedges a connection) and never
     waited for longer than ``wait_seconds``: ``late`` is the answer then.
@@ -91,7 +91,7 @@ class _Page(NamedTuple):
 
 
 class _Pages:
-    """What the pages say, and the connections that are open."""
+    """The content of the pages, and the open connections."""
 
     def __init__(
         self,

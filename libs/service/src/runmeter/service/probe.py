@@ -12,7 +12,7 @@ _ANY = {None: "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def ask(address: Address, path: str) -> int:
-    """Ask, print the answer, return the exit status: 0 or 1, as Docker keeps 2 for itself."""
+    """Ask, print the answer, return the exit status: 0 or 1, because Docker reserves 2."""
     host = _ANY.get(address.host) or str(address.host)
     connection = http.client.HTTPConnection(host, address.port, timeout=ANSWER_SECONDS)
     try:

@@ -1,4 +1,4 @@
-"""Counts of one process, as Prometheus reads them.
+"""Metrics of one process, for Prometheus.
 
 ::
 
@@ -47,7 +47,7 @@ class Registry:
     def gauge(
         self, name: str, meaning: str, of_workers: Literal["livesum", "livemax"] = "livesum"
     ) -> Gauge:
-        """Make a gauge; ``of_workers`` says which value of several processes counts."""
+        """Make a gauge; ``of_workers``: how the values of several processes are combined."""
         return Gauge(
             f"{self._prefix}_{name}", meaning, registry=self._registry, multiprocess_mode=of_workers
         )
@@ -75,5 +75,5 @@ class Registry:
         self._expiry.set(at_unix)
 
     def text(self) -> bytes:
-        """Return all of it as Prometheus reads it (content type `CONTENT_TYPE`)."""
+        """Return all metrics in the text format of Prometheus (`CONTENT_TYPE`)."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""Files of settings are read again at SIGHUP: all of what is new counts, or nothing.
+"""Read the files of settings again at SIGHUP; use all new values, or none.
 
 ::
 
@@ -46,7 +46,7 @@ class Reload(Generic[_T]):
             await self.reread()
 
     async def reread(self) -> None:
-        """Read the files, and use what is new; nothing of it where one cannot be used."""
+        """Read the files and use the new values; if one cannot be used, use none of them."""
         log = structlog.get_logger()
         try:
             fresh = await asyncio.to_thread(self._read)

@@ -60,12 +60,12 @@ class Given:
         self._environ = environ
 
     def called(self, name: str) -> str:
-        """Return what an error calls a setting: its variable where that counts, else its flag."""
+        """Return the name of a setting in errors: its variable if that is used, else its flag."""
         setting = self._settings[name]
         return setting.variable if self._is_from_variable(setting) else setting.flag
 
     def text(self, name: str) -> str | None:
-        """Return the text that counts; of a repeated flag its values separated by commas."""
+        """Return the text to use; for a repeated flag, its values separated by commas."""
         setting = self._settings[name]
         found = self._flags.get(name)
         if found is None:

@@ -1,4 +1,4 @@
-"""Signals of a server: the first that ends it, the second that hurries it, and SIGHUP.
+"""Signals of a server: the first one that ends it, a second one that ends it sooner, and SIGHUP.
 
 ::
 

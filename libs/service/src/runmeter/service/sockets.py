@@ -1,4 +1,4 @@
-"""Listening sockets: bound, or one sentence why not.
+"""Bind listening sockets; an error is one sentence.
 
 ::
 
@@ -36,7 +36,7 @@ def listen(address: Address, flag: str, backlog: int = BACKLOG) -> socket.socket
 
 
 def check_free(address: Address, flag: str) -> None:
-    """Bind for a moment, for a server that binds by itself and says less if it cannot.
+    """Bind and close, for a server that binds by itself and reports less if it cannot.
 
     Raises:
         AddressUnusable: as `listen` does.

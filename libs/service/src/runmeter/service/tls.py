@@ -35,7 +35,7 @@ _EDWARDS_KEYS = (
 
 
 class ServerTls(NamedTuple):
-    """What clients are shown, PEM: the chain, leaf first, and its key; what is asked of them."""
+    """The certificate chain of a server, PEM, leaf first, its key, and the CAs of its clients."""
 
     chain: bytes
     key: bytes
@@ -70,7 +70,7 @@ class UnusableFile(Exception):
 def server_tls(given: Given, for_grpc: bool = False) -> ServerTls | None:
     """Read and check the files of ``--tls-cert``, ``--tls-key`` and ``--tls-client-ca``.
 
-    ``for_grpc``: the key has to be of a kind that gRPC's clients take.
+    ``for_grpc``: the key must be of a kind that gRPC's clients support.
 
     Raises:
         ConfigurationError: a flag is missing, or a file cannot be used.
@@ -181,7 +181,7 @@ def _certificates(pem: bytes) -> str:
 
 
 def _use_pair(context: ssl.SSLContext, chain: bytes, key: bytes) -> None:
-    """Load a chain and its key: the bytes that were checked, not what the files hold by now."""
+    """Load a chain and its key from the bytes that were checked, not from the files."""
     try:
         with _file_of(chain) as chain_path, _file_of(key) as key_path:
             # without a passphrase at hand OpenSSL would ask for one at the terminal

@@ -61,7 +61,7 @@ def _is_host(v6: str | None, host: str | None) -> bool:
 
 
 def is_host_name(text: str) -> bool:
-    """Tell whether a name can be looked up at all."""
+    """Return whether a name can be looked up at all."""
     try:
         text.encode("idna")
     except UnicodeError:
@@ -91,7 +91,7 @@ def duration_seconds(text: str) -> float:
 
 
 def duration(least_seconds: float, most_seconds: float, bounds: str) -> Callable[[str], float]:
-    """Make a parser of durations; ``bounds`` says them as users write them, ``0s to 1h``."""
+    """Make a parser of durations; ``bounds`` is the range as users write it, ``0s to 1h``."""
 
     def parse(text: str) -> float:
         seconds = duration_seconds(text)
@@ -138,7 +138,7 @@ def one_of(words: Sequence[str]) -> Callable[[str], str]:
 
 
 def yes(text: str) -> bool:
-    """Tell whether a word means yes (1, true, yes, on) or no (0, false, no, off)."""
+    """Return whether a word means yes (1, true, yes, on) or no (0, false, no, off)."""
     if text.lower() in _YES:
         return True
     if text.lower() in _NO:

@@ -201,7 +201,7 @@ class _Run:
             self._file.log_unpushed(stored, reason)
 
     def _push_in_child(self, stored: StoredRun) -> None:
-        """Let a child become the pusher and wait for it; the job's exit code stays as it is."""
+        """Run the pusher in a child and wait for it; the job's exit code does not change."""
         until_ns = monotonic_ns() + self._config.shutdown_timeout_ns + _HANGING_NS
         try:
             pid = os.fork()

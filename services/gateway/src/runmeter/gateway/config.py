@@ -93,7 +93,7 @@ def load(flags: Flags, environ: Mapping[str, str] | None = None) -> Settings:
 def quiet_grpc() -> None:
     """Make gRPC write errors only, unless its own variable is set; call this before its import.
 
-    Its lines have another form than ours, and there is one for each handshake that fails.
+    Its lines have a different form, and every failed handshake causes one.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 

@@ -47,7 +47,7 @@ class MissingBearer(GatewayError):
 
 
 class NoPushToken(GatewayError):
-    """The bearer of a push is not formed like a push token."""
+    """The bearer of a push is malformed."""
 
 
 class AddressTooLong(GatewayError):

@@ -1,4 +1,4 @@
-"""What is counted, for Prometheus.
+"""Metrics for Prometheus.
 
 Labels are bounded: routes are templates, never the address of a request; methods and statuses are
 of fixed lists.
@@ -73,7 +73,7 @@ class Metrics:
         self._calls.labels(method, code).inc()
 
     def text(self) -> bytes:
-        """Return all of it as Prometheus reads it."""
+        """Return all metrics in the text format of Prometheus."""
         return self._registry.text()
 
 
@@ -95,10 +95,10 @@ class WorkersMetrics:
         )
 
     def worker_died(self, pid: int) -> None:
-        """Count it; its counters stay, its gauges go."""
+        """Count it; keep its counters, remove its gauges."""
         self._died.inc()
         mark_process_dead(pid, self._folder)  # type: ignore[no-untyped-call]
 
     def text(self) -> bytes:
-        """Return all of it as Prometheus reads it."""
+        """Return all metrics in the text format of Prometheus."""
         return generate_latest(self._workers_registry) + self._registry.text()

@@ -1,4 +1,4 @@
-"""What a request asks for, and who sent it: plain records."""
+"""The query of a request and its caller: plain records."""
 
 from typing import NamedTuple
 

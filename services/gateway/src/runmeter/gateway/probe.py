@@ -1,8 +1,8 @@
-"""``python -m runmeter.gateway.probe``: does the gateway beside it serve?
+"""``python -m runmeter.gateway.probe``: the health check of a container.
 
 Asks ``/health`` of the gateway that has the same ``GATEWAY_ADDR``, as the health check of its
 container; with TLS, ``/healthz`` of ``GATEWAY_OPS_ADDR``. Flags of the gateway are not known here.
-Prints the answer; exits 0 or 1, as Docker keeps 2 for itself. It is run every few seconds, so it
+Prints the answer; exits 0 or 1, because Docker reserves 2. It is run every few seconds, so it
 imports neither Sanic nor gRPC.
 """
 
@@ -14,7 +14,7 @@ from runmeter.service.probe import ask
 
 
 def main() -> int:
-    """Ask, print what was answered, return the exit status."""
+    """Ask, print the answer, return the exit status."""
     try:
         settings = config.load({})
     except ConfigurationError as error:

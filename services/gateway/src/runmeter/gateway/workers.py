@@ -83,7 +83,7 @@ def _report(to: BinaryIO, line: bytes) -> None:
 
 
 class CannotStart(Exception):
-    """A worker ended before it took requests; its own output gives the reason."""
+    """A worker ended before it accepted requests; its own output gives the reason."""
 
 
 class Workers:
@@ -150,7 +150,7 @@ class Workers:
         return self._aborted_count
 
     async def _keep(self, ready: asyncio.Event) -> None:
-        """Run one worker after another; return if the first never took requests."""
+        """Run a worker and replace it when it ends; return if the first never accepted requests."""
         loop = asyncio.get_running_loop()
         quick_count = 0
         while not self._is_stopping:

@@ -1,4 +1,4 @@
-"""Put the program together: start, serve until a signal, end in order."""
+"""Start the parts of the program, serve until a signal, stop them in order."""
 
 import asyncio
 import functools

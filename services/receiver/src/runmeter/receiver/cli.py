@@ -111,7 +111,8 @@ def main() -> None:
 
 
 def log_level(record: logging.LogRecord) -> int:
-    """Return the level of a library's record: an answer whose caller has left is not a warning."""
+    """Return the level of a library's record: an answer to a caller that has disconnected is not
+    a warning."""
     kind = record.exc_info[0] if record.exc_info else None
     is_unsent = kind is not None and kind.__name__ == _UNSENT
     return logging.DEBUG if is_unsent else record.levelno

@@ -162,9 +162,9 @@ def load_import(flags: Flags, environ: Mapping[str, str] | None = None) -> Impor
 
 
 def quiet_grpc() -> None:
-    """Have gRPC write errors only, unless its own variable says otherwise; before its import.
+    """Make gRPC write errors only, unless its own variable is set; call this before its import.
 
-    It writes lines of its own format, one for every handshake that fails.
+    Its lines have a different form, and every failed handshake causes one.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 

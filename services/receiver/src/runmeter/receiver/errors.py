@@ -88,7 +88,7 @@ class InvalidRequest(CallError):
 
 
 class MalformedRequest(CallError):
-    """The bytes are no message of this method."""
+    """The bytes are not a message of this method."""
 
     def __init__(self) -> None:
         super().__init__("malformed request: the bytes are not a message of this method")
@@ -103,7 +103,7 @@ class MessageTooLarge(CallError):
 
 
 class UnknownMethod(CallError):
-    """There is no such method here."""
+    """The method does not exist."""
 
     def __init__(self) -> None:
         super().__init__("this method does not exist; server reflection lists the methods")
@@ -143,7 +143,7 @@ class WrongScope(CallError):
 
 
 class PushConflict(CallError):
-    """An equal push, by (COMPLETED or not, revision, state), with other content is stored."""
+    """An equal push, by (COMPLETED or not, revision, state), is stored with different content."""
 
     def __init__(self, revision: int) -> None:
         super().__init__(
@@ -163,7 +163,7 @@ class Busy(CallError):
 
 
 class TooManyFailures(CallError):
-    """A refused bearer, as ``cause`` says, after too many."""
+    """A refused bearer after too many others; ``cause`` is why it was refused."""
 
     def __init__(self, cause: CallError, wait_seconds: float) -> None:
         super().__init__(
@@ -187,7 +187,8 @@ class Unavailable(CallError):
 
 
 class StoreUnavailable(Unavailable):
-    """The database cannot be read or written; ``reason`` is for the caller, the cause for us."""
+    """The database cannot be read or written; ``reason`` is for the caller, the cause for the
+    log."""
 
     retry_after_seconds = 5.0
 

@@ -85,7 +85,7 @@ class Metrics:
         size.set_function(size_bytes)
 
     def database_measured(self, row_count: int, size_bytes: int) -> None:
-        """Set what the database holds."""
+        """Set the number of runs and the size of the database."""
         self._database_up.set(1)
         self._rows.set(row_count)
         self._size.set(size_bytes)
@@ -99,5 +99,5 @@ class Metrics:
         self._registry.certificate_expires(at_unix)
 
     def text(self) -> bytes:
-        """Return all of it as Prometheus reads it."""
+        """Return all metrics in the text format of Prometheus."""
         return self._registry.text()

@@ -1,4 +1,4 @@
-"""Records of the receiver beside the messages of the contract, and the order of pushes.
+"""Records of the receiver that are not messages of the contract, and the order of pushes.
 
 Times are whole milliseconds since 1970, UTC; None is an absent value.
 """
@@ -119,7 +119,7 @@ class RunFilter(NamedTuple):
 
 
 class ListedRun(NamedTuple):
-    """A stored run without its payload, in the state it reads as."""
+    """A stored run without its payload, in its current state."""
 
     id: int
     revision: int
@@ -157,14 +157,14 @@ class ArchivedRun(NamedTuple):
 
 
 def silent_after_ms(run: run_pb2.Run, arrived_at_ms: int) -> int | None:
-    """Return when a RUNNING run without another push reads as INTERRUPTED; None: never."""
+    """Return when a RUNNING run without another push becomes INTERRUPTED; None: never."""
     if run.state != run_pb2.RUN_STATE_RUNNING or not run.HasField("next_push_within_seconds"):
         return None
     return arrived_at_ms + round(3000 * run.next_push_within_seconds)
 
 
 def reads_as(state: int, silent_after: int | None, now_ms: int) -> RunState:
-    """Return the state a stored run reads as."""
+    """Return the current state of a stored run."""
     if state == RunState.RUNNING and silent_after is not None and silent_after < now_ms:
         return RunState.INTERRUPTED
     return RunState(state)

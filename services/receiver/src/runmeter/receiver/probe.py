@@ -12,7 +12,7 @@ from runmeter.service.probe import ask
 
 
 def main() -> int:
-    """Ask, print what was answered, return the exit status."""
+    """Ask, print the answer, return the exit status."""
     try:
         address = config.load_ops_address()
     except ConfigurationError as error:

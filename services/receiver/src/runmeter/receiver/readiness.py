@@ -1,4 +1,4 @@
-"""The state that the pages for operators show: is the receiver ready, what does it hold."""
+"""The state that the pages for operators show: readiness, and the size of the database."""
 
 from collections.abc import Awaitable, Callable
 

@@ -33,7 +33,7 @@ class Clocks(NamedTuple):
 async def keep_retention(
     older_than_seconds: float, delete: Delete, writer: Writer, clocks: Clocks
 ) -> None:
-    """Delete what is older, now and every few minutes, until cancelled."""
+    """Delete runs that are too old, now and every few minutes, until cancelled."""
     while True:
         try:
             await _sweep(older_than_seconds, delete, writer, clocks)

@@ -1,4 +1,4 @@
-"""Secrets and certificates that were read again are used by the receiver that serves."""
+"""Replace secrets and certificates of a running receiver."""
 
 from collections.abc import Sequence
 

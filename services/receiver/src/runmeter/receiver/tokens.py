@@ -1,4 +1,4 @@
-"""Bearers and what they permit. Nothing is stored; push tokens are HMACs of their scope."""
+"""Bearers and what they permit. Tokens are not stored; push tokens are HMACs of their scope."""
 
 import hashlib
 import hmac
@@ -50,7 +50,7 @@ def parse_push_token(text: str) -> PushToken:
 
 
 class ReadToken:
-    """The one token that may read and mint."""
+    """The token that may read runs and mint push tokens."""
 
     def __init__(self, token: str) -> None:
         self.replace(token)
@@ -81,11 +81,11 @@ class Keyring:
         return mac if expires_at_unix is None else f"{mac}.{expires_at_unix}"
 
     def verify(self, token: PushToken, scope: Scope, now_unix: float) -> None:
-        """Check that the token is for this scope and its time not over.
+        """Check that the token is for this scope and has not expired.
 
         Raises:
             WrongScope: no key verifies it.
-            TokenExpired: a key verifies it, and its expiry has come.
+            TokenExpired: a key verifies it, but it has expired.
         """
         message = push_message(scope, token.expires_at_unix)
         verified = False
@@ -98,7 +98,7 @@ class Keyring:
 
 
 def push_message(scope: Scope, expires_at_unix: int | None) -> bytes:
-    """Return what is signed; each name follows its length, so no two scopes are equal."""
+    """Return the bytes to sign; each name follows its length, so no two scopes are equal."""
     parts = [_DOMAIN]
     for name in scope:
         raw = name.encode()

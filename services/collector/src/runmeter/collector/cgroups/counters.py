@@ -88,7 +88,8 @@ class Source:
                 os.close(descriptor)
 
     def _is_leaf(self) -> bool:
-        """Tell whether the cgroup has no cgroups below it, whose use its counters would include."""
+        """Return
+        whether the cgroup has no cgroups below it, whose use its counters would include."""
         try:
             links = [os.fstat(folder.descriptor).st_nlink for folder in self._folders.values()]
         except OSError:

@@ -26,7 +26,7 @@ class Folder(NamedTuple):
 
 
 def holds(folder: Folder, pid: int) -> bool:
-    """Tell whether a folder is the cgroup of a process; a job cannot fake the answer."""
+    """Return whether a folder is the cgroup of a process; a job cannot fake the answer."""
     try:
         descriptor = open_file(folder, "cgroup.procs")
     except (OSError, Refused):

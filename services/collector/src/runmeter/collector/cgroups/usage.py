@@ -163,7 +163,7 @@ class CgroupUsage:
         return total
 
     def _holds(self, nodes: list[_Node], cpu_ns: int, live_ns: int) -> bool:
-        """Tell whether counters show no less than living processes used.
+        """Return whether counters show no less than living processes used.
 
         The processes were read after the counters. If too much time passed in between, the
         counters are read again: by now they include all that the processes had used.
@@ -178,7 +178,7 @@ class CgroupUsage:
         return growth_ns >= live_ns - self._tolerated_ns
 
     def _plausible(self, cpu_ns: int | None, elapsed_ns: int) -> bool:
-        """Tell whether a container can have used so much in the interval with all CPUs.
+        """Return whether a container can have used so much in the interval with all CPUs.
 
         On a bare machine a cgroup may be older than the first process seen in it.
         """

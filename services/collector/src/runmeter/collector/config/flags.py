@@ -1,4 +1,4 @@
-"""The command line of the collector: its flags, and what ``--help`` says."""
+"""The command line of the collector: its flags, and the text of ``--help``."""
 
 import argparse
 from collections.abc import Sequence

@@ -24,11 +24,11 @@ class Source:
         self.warnings: list[str] = []
 
     def has_flag(self, flag: str) -> bool:
-        """Tell whether a flag is on the command line."""
+        """Return whether a flag is on the command line."""
         return self._flags[flag.replace("-", "_")] is not None
 
     def is_given(self, flag: str) -> bool:
-        """Tell whether a flag is on the command line or its variable is set."""
+        """Return whether a flag is on the command line or its variable is set."""
         return self.has_flag(flag) or bool(self._environment.get(_variable(flag)))
 
     def value(self, flag: str, parse: Callable[[str], T], default: T) -> T:

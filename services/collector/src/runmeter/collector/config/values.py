@@ -1,6 +1,6 @@
 """Parsers of flags and variables: each function takes one text and returns its value.
 
-All raise UsageError; a QuantityError says what is allowed.
+All raise UsageError; a QuantityError names what is allowed.
 """
 
 import json
@@ -16,12 +16,12 @@ _SHOWN = 80  # characters of a bad value in its error
 
 
 def text(text: str) -> str:
-    """Return any text as it is."""
+    """Return any text unchanged."""
     return text
 
 
 def is_name(text: str, most_bytes: int = _NAME_BYTES) -> bool:
-    """Tell whether a text can be stored: UTF-8, no control characters, not too long."""
+    """Return whether a text can be stored: UTF-8, no control characters, not too long."""
     try:
         return len(text.encode()) <= most_bytes and all(ord(c) > 31 and c != "\x7f" for c in text)
     except UnicodeEncodeError:

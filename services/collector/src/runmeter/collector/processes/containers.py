@@ -40,7 +40,7 @@ def container_key(groups: tuple[ControlGroup, ...]) -> Key:
 
 
 def is_node(key: Key, path: str) -> bool:
-    """Tell whether a path is the cgroup of a key itself, not one below it."""
+    """Return whether a path is the cgroup of a key itself, not one below it."""
     if not key.container_id:
         return path == key.path
     return _container_id(path.rstrip("/").rpartition("/")[2]) == key.container_id
@@ -68,7 +68,8 @@ def _container_id(path: str) -> str:
 
 
 def _is_pod(segments: list[str], index: int) -> bool:
-    """Tell whether a segment is a pod of Podman (driver cgroupfs), which has such an id as well."""
+    """Return
+    whether a segment is a pod of Podman (driver cgroupfs), which has such an id as well."""
     return segments[index - 1] == "libpod_parent" and any(
         segment.startswith("libpod-") for segment in segments[index + 1 : index + 2]
     )
@@ -118,7 +119,7 @@ class Containers:
         return bool(self._by_argv0)
 
     def see(self, key: Key, pid: int, comm: str, argv0: str) -> None:
-        """Learn from a process: the process map may identify its key, its mounts may name it."""
+        """Use a process to identify its key (process map) and to name it (mounts)."""
         if key.container_id and key.container_id not in self._kubernetes:
             self._ask_mounts(key.container_id, pid)
         if self._by_argv0 and key not in self._groups:
@@ -176,7 +177,8 @@ class Containers:
 
 
 def is_real(group: Group) -> bool:
-    """Tell whether a group is a container (id, mapped name, command), not a cgroup of the host."""
+    """Return
+    whether a group is a container (id, mapped name, command), not a cgroup of the host."""
     return group.key is None or bool(group.key.container_id)
 
 

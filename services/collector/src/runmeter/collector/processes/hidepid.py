@@ -11,7 +11,7 @@ _FROM_ALL = ("4", "ptraceable")
 
 
 def hides_processes(proc: ProcFS, own_pid: int) -> bool:
-    """Tell whether a mount of our own pid namespace hides processes; False if unknown.
+    """Return whether a mount of our own pid namespace hides processes; False if unknown.
 
     Pid 1 always exists, and its clock can be read without privilege. If it belongs to another user,
     the mount shows it or not. If it belongs to our user, the mount's options decide.

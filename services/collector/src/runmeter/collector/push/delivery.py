@@ -1,6 +1,6 @@
 """Deliver one run: try until it is acknowledged or refused, or the time is up.
 
-The waits grow and are random over their whole length, so that many collectors do not retry at the
+Each wait is random, up to a growing maximum, so that many collectors do not retry at the
 same time. If the receiver says when to retry, the collector does not retry earlier.
 """
 

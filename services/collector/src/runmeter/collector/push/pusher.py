@@ -1,4 +1,4 @@
-"""The pusher: takes runs out of the spool to the receiver, then ends.
+"""The pusher: sends runs from the spool to the receiver, then ends.
 
 The sampling process replaces itself by this program at its end, a checkpoint process does for a
 run that goes on, and ``collector push`` does for all waiting runs: see ``run/handover.py``.
@@ -35,7 +35,8 @@ _BY_SIGNAL = "ended by a signal"
 
 
 class _Ended(BaseException):
-    """A second signal. No ``Exception``: no code that it interrupts may handle it as an error."""
+    """A second signal. Not an ``Exception``: code that it interrupts must not handle it as an
+    error."""
 
 
 class Pusher:
@@ -50,7 +51,7 @@ class Pusher:
         self._transport: Transport
 
     def run(self) -> int:
-        """Do what the order says; return the exit code."""
+        """Execute the order; return the exit code."""
         if self._order.task == SPOOL:
             return self._push_spool()
         return self._push_checkpoint() if self._order.task == CHECKPOINT else self._push_run()
@@ -113,7 +114,7 @@ class Pusher:
         return PUSHED, scope
 
     def _lock(self) -> None:
-        """Own the run until this process ends, unless its lock was inherited."""
+        """Lock the run until this process ends, unless its lock was inherited."""
         stored = self._stored
         if self._lock_fd is not None or stored.is_in_memory or not os.path.lexists(stored.path):
             return
@@ -140,7 +141,7 @@ class Pusher:
         return "", reason
 
     def _refused(self, run: dict[str, Any], error: PushError) -> None:
-        """Log what became of the run."""
+        """Log the result of the run."""
         stored = self._stored
         path, reason = self._kept(str(error))
         if not stored.is_in_memory and run.get("push_id") == stored.push_id:
@@ -161,7 +162,7 @@ class Pusher:
                 self._log_undelivered(code, *facts, push_endpoint=self._endpoint.url)
 
     def _push_spool(self) -> int:
-        """Push all waiting runs, of any scope; print what became of them."""
+        """Push all waiting runs, of any scope; print the results."""
         order = self._order
         pusher = self._spool_pusher()
         outcomes: list[Outcome] = []
@@ -192,7 +193,7 @@ class Pusher:
     # -- a run that goes on ---------------------------------------------------------------
 
     def _push_checkpoint(self) -> int:
-        """Push the run as it is; its collector owns it and goes on."""
+        """Push the checkpoint of a run that its collector still measures."""
         url = self._endpoint.url
         try:
             self._begin()
@@ -242,7 +243,7 @@ def _transport(endpoint: Endpoint, token: str, tls: Tls) -> Transport:
 
 
 def _handle_signals(count: int) -> None:
-    """Let the second ending signal end the push; ``count``: of those received already."""
+    """End the push at the second ending signal; ``count``: of those received already."""
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         nonlocal count

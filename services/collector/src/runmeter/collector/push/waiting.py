@@ -108,7 +108,7 @@ class SpoolPusher:
         return Outcome(what, found.push_id, path, found.run, reason, None, hint)
 
     def note(self, found: Claim, kind: Kind, reason: str) -> str:
-        """Write down why a run was refused, if it is needed later; return its path from now on."""
+        """Store why a run was refused, if it is needed later; return its path from now on."""
         path = found.path
         with self.logging_failure(path):
             if kind is Kind.INVALID:

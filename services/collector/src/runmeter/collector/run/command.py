@@ -33,7 +33,7 @@ class Command(NamedTuple):
     pid: int
 
     def has_ended(self) -> bool:
-        """Tell whether it has ended; it stays a zombie, so that its times can still be read."""
+        """Return whether it has ended; it stays a zombie, so that its times can still be read."""
         return os.waitid(os.P_PID, self.pid, _LOOK) is not None
 
     def reap(self) -> int:
@@ -43,7 +43,7 @@ class Command(NamedTuple):
         return code if code >= 0 else _SIGNALLED - code
 
     def shares_terminal_signals(self) -> bool:
-        """Tell whether the terminal sends it the same signals as us: same process group."""
+        """Return whether the terminal sends it the same signals as us: same process group."""
         try:
             return os.getpgid(self.pid) == os.getpgrp()
         except ProcessLookupError:

@@ -81,7 +81,7 @@ class Measurement:
         return self._schedule.next_ns
 
     def follow_command(self) -> None:
-        """Measure what is started from now on, and all below it, as one container."""
+        """Measure the processes started from now on, and their descendants, as one container."""
         self.sampler.table.command_parent_pid = self._own_pid
 
     @property

@@ -41,7 +41,7 @@ class RunFile:
         return StoredRun(self._config.spool_dir, self.push_id)
 
     def lock(self) -> bool:
-        """Own the run until the process ends; tell whether it is owned."""
+        """Lock the run until the process ends; return whether it is locked."""
         if self.lock_fd is None:
             try:
                 self.lock_fd = lock(self._config.spool_dir, self.push_id)
@@ -97,7 +97,7 @@ class RunFile:
             return None
 
     def _write_in_child(self, content: bytes, wait: Callable[[int], object]) -> None:
-        """Let a child write the run: if the disk hangs, the child hangs and not the job.
+        """Write the run in a child process: if the disk hangs, the job does not.
 
         A child that hangs is left running; it writes the same run that is pushed from memory.
 

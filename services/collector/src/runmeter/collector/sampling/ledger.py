@@ -135,7 +135,7 @@ class Ledger(Generic[G]):
 
     @staticmethod
     def _repay(excess: int, owed: Mapping[G, int], net: dict[G, int]) -> int:
-        """Pay what groups lack from a positive excess; return the rest of it."""
+        """Cover the deficits of groups from a positive excess; return the rest of it."""
         for group, lack in owed.items():
             paid = max(0, min(excess, lack))
             net[group] = net.get(group, 0) + paid

@@ -51,7 +51,7 @@ def decode_document(raw: bytes) -> dict[str, Any]:
 
 
 def is_push_id(text: str) -> bool:
-    """Tell whether a text is a UUID in its 36-character lower-case form."""
+    """Return whether a text is a UUID in its 36-character lower-case form."""
     parts = text.split("-")
     digits = set("0123456789abcdef")
     return [len(part) for part in parts] == [8, 4, 4, 4, 12] and set("".join(parts)) <= digits

@@ -28,7 +28,7 @@ def make_folder(folder: str) -> None:
 
 
 def lock(folder: str, push_id: str) -> int:
-    """Own a run until the descriptor is closed, at the latest by the end of the process.
+    """Lock a run until the descriptor is closed, at the latest at the end of the process.
 
     Raises:
         HeldError: another process owns it.
@@ -65,7 +65,7 @@ def _is_named(path: str, descriptor: int) -> bool:
 
 
 def is_held(folder: str, push_id: str) -> bool:
-    """Tell whether a process owns a run now."""
+    """Return whether a process owns a run now."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(f"{folder}/{push_id}{LOCK}", flags)

@@ -1,4 +1,4 @@
-"""Waiting runs of the spool: own one, check it, move it if it is rejected or not a run."""
+"""Waiting runs of the spool: lock one, check it, move it if it is rejected or not a run."""
 
 import os
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class Claim(NamedTuple):
 
 @contextmanager
 def claim(folder: str, push_id: str, below: str = "") -> Iterator[Claim]:
-    """Own a run of the spool, and read it.
+    """Lock a run of the spool, and read it.
 
     ``below``: the folder in the spool that has it. A run whose state is running becomes
     *interrupted*: no process owned it, so its collector has died.
@@ -64,7 +64,7 @@ def read_document(path: str, push_id: str) -> dict[str, Any]:
 
 
 def interrupted(run: dict[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint as an interrupted run, with the same revision; other runs as they are."""
+    """Return a checkpoint as an interrupted run, with the same revision; other runs unchanged."""
     if run.get("state") != "running":
         return run
     kept = {name: value for name, value in run.items() if name != "next_push_within_seconds"}
@@ -106,7 +106,7 @@ def note_refusal(found: Claim, reason: str) -> None:
     """Write into the file of a waiting run why its token was refused; its age stays the same.
 
     Raises:
-        SpoolError: it cannot be written; the run stays as it is.
+        SpoolError: it cannot be written; the file is not changed.
     """
     if found.reason == reason:
         return

@@ -74,6 +74,6 @@ class GroupRecord:
 
     @property
     def cpu_is_exact(self) -> bool:
-        """Tell whether all CPU time, except a container's last moments, is from the counter."""
+        """Return whether all CPU time, except a container's last moments, is from the counter."""
         rest_ns = self.cpu_ns - self.exact_ns
         return self.is_exact and rest_ns * _EXACT_SHARE <= self.cpu_ns

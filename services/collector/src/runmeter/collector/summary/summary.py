@@ -78,7 +78,7 @@ class Summary:
         self._last = sample
 
     def merges_tail(self, now_ns: int) -> bool:
-        """Tell whether an end of the run at this time belongs to the open interval."""
+        """Return whether an end of the run at this time belongs to the open interval."""
         return self._open is not None and (now_ns - self._open.end_ns) * 2 < self._interval_ns
 
     def merge_tail(self, sample: Sample) -> None:
@@ -89,7 +89,7 @@ class Summary:
         self._take_cpu(sample)
 
     def close_interval(self, processes: Iterable[Process]) -> bool:
-        """Add the open interval to the CPU series as one value; tell whether there was one.
+        """Add the open interval to the CPU series as one value; return whether there was one.
 
         ``processes``: all that used CPU in it or are new.
         """

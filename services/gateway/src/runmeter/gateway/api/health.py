@@ -1,4 +1,4 @@
-"""``/health``: the process serves; the receiver is not asked."""
+"""``/health``: the process serves; the receiver is not checked."""
 
 from sanic import Blueprint, HTTPResponse
 

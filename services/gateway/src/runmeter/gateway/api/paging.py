@@ -13,7 +13,7 @@ def listing_headers(etag: str, following: str | None) -> dict[str, str]:
 
 
 def wants_gzip(request: GatewayRequest, headers: dict[str, str]) -> bool:
-    """Tell whether to compress, and complete the headers: each coding has its own ETag."""
+    """Return whether to compress, and complete the headers: each coding has its own ETag."""
     headers["Vary"] = "Accept-Encoding"
     if not accepts_gzip(request.headers.getall("accept-encoding", [])):
         return False
@@ -22,7 +22,7 @@ def wants_gzip(request: GatewayRequest, headers: dict[str, str]) -> bool:
 
 
 def is_known(request: GatewayRequest, headers: dict[str, str]) -> bool:
-    """Tell whether If-None-Match has this ETag; weak comparison, RFC 9110 13.1.2."""
+    """Return whether If-None-Match has this ETag; weak comparison, RFC 9110 13.1.2."""
     sent = request.headers.getall("if-none-match", [])
     tags = [tag.strip() for value in sent for tag in value.split(",")]
     return "*" in tags or headers["ETag"] in (tag.removeprefix("W/") for tag in tags)

@@ -1,6 +1,6 @@
 """Makes the OpenAPI 3.1 document of a table of operations and their types.
 
-Schemas come from msgspec, titles and details of problems from `web.problems.KINDS`.
+The schemas are from msgspec, titles and details of problems from `web.problems.KINDS`.
 
 Source: OpenAPI 3.1.1; JSON Schema 2020-12.
 """
@@ -189,7 +189,8 @@ class _Writer(NamedTuple):
 
 
 def _of_contract(schemas: Json) -> Json:
-    """Return the schemas of the contract, of the types that stand for it with their own words."""
+    """Return the schemas of the contract, but with the descriptions of the types that replace
+    them."""
     found: Json = json.loads((files("runmeter.v1") / "schemas.json").read_text())
     standing = {
         name: {**found.pop(message), "title": name, "description": schemas[name]["description"]}

@@ -1,4 +1,4 @@
-"""The routes as callers see them: one entry each, and the document made of them."""
+"""The routes for the OpenAPI document, one entry each, and the document."""
 
 from collections.abc import Mapping
 from importlib.metadata import version

@@ -52,7 +52,7 @@ class Proxies:
 
 
 def client_key(address: str | None) -> str:
-    """Return what to count a client by: its address, of IPv6 the network that it is in."""
+    """Return the key to count a client by: its address, or for IPv6 its network."""
     found = ip(address or "")
     return "None" if found is None else site(found)
 

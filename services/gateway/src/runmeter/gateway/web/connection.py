@@ -109,7 +109,7 @@ class GatewayHttp(Http):
             raise BodyTooSlow(limit_seconds) from None
 
     async def _check_chunk(self) -> None:
-        """Check that a chunk has its size: Sanic skips two bytes without looking at them."""
+        """Check that a chunk has its size: Sanic skips two bytes without checking them."""
         body: Any = self.request_body  # Sanic holds "chunked" or True in it
         if body != "chunked" or self.request_bytes_left:
             return
@@ -166,7 +166,7 @@ class GatewayProtocol(HttpProtocol):
             raise RequestCancelled
 
     def connection_made(self, transport: Any) -> None:
-        """Accept a connection; if there are too many, in place of an idle one."""
+        """Accept a connection; if there are too many, close an idle one."""
         limit = self.app.ctx.edge.capacity.connections
         if len(self.connections) >= limit and not self._close_a_waiting_one():
             self._refuse(transport, limit)

@@ -17,7 +17,7 @@ _WITH_GZIP_HEADER = 16 + zlib.MAX_WBITS
 
 
 def accepts_gzip(accept_encoding: Iterable[str]) -> bool:
-    """Tell whether a client prefers gzip to no coding, or likes both (RFC 9110 12.5.3).
+    """Return whether a client prefers gzip to no coding, or accepts both (RFC 9110 12.5.3).
 
     Malformed entries are ignored. Without a header: no.
     """

@@ -67,7 +67,7 @@ async def preflight(request: GatewayRequest) -> HTTPResponse | None:
 
 
 async def finish(request: GatewayRequest, response: BaseHTTPResponse) -> None:
-    """Complete every answer, and log it unless it is streamed: that one is not over yet."""
+    """Complete every answer, and log it unless it is streamed and so not complete yet."""
     context = request.app.ctx
     response.headers[REQUEST_ID_HEADER] = request.request_id
     secure(response, context.edge.has_tls)

@@ -30,8 +30,8 @@ _log = structlog.get_logger()
 class Rates:
     """Limits the requests per second of each client (generic cell rate algorithm).
 
-    For each client it keeps the time until which its requests so far are paid for, if one is
-    paid for in ``1 / per_second``. That may lie `BURST` seconds ahead.
+    For each client it keeps the time at which its requests so far are used up, at ``1 /
+    per_second`` each. That may be up to `BURST` seconds ahead.
     """
 
     def __init__(self, per_second: int, clients_max: int = CLIENTS_MAX) -> None:
@@ -55,7 +55,7 @@ class Rates:
 
 
 class Timeouts(NamedTuple):
-    """How long clients may take."""
+    """Time limits for clients."""
 
     head_seconds: float = 10.0
     """From the first byte of a request to the end of its headers."""
@@ -70,7 +70,7 @@ class Timeouts(NamedTuple):
 
 
 class Capacity(NamedTuple):
-    """How many there may be at the same time."""
+    """Limits of requests and connections at the same time."""
 
     connections: int = 1000
     requests: int = 128
@@ -78,7 +78,7 @@ class Capacity(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """What limits and identifies clients."""
+    """Settings that limit and identify clients."""
 
     proxies: Proxies = Proxies()
     cors_origins: frozenset[str] = frozenset()
@@ -106,7 +106,7 @@ class Gate:
 
         Raises:
             TooManyRequests, TooManyAtOnce, Overloaded: after a pause, so that clients that retry
-                at once do not take the time of others.
+                at once do not slow down others.
         """
         if request.path == OPEN_PATH:
             yield

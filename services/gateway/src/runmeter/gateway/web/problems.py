@@ -51,7 +51,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
 
 
 class Kind(NamedTuple):
-    """Name of a status, and the detail of a problem without one of its own."""
+    """Type and title of a status, and the default detail of its problems."""
 
     slug: str
     title: str

@@ -65,7 +65,7 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
         self.request_id: str = given[0] if is_sane else str(uuid4())
 
     def has_path(self) -> bool:
-        """Tell whether the address has a path: ``GET http://`` has none."""
+        """Return whether the address has a path: ``GET http://`` has none."""
         return self._parsed_url.path is not None
 
     def caller(self) -> Caller:
@@ -81,7 +81,7 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
         return Caller(f"Bearer {match[1]}", self.request_id, self.client_address)
 
     def pusher(self) -> Caller:
-        """Return the bearer of a push, if it is formed like a push token.
+        """Return the bearer of a push, if it has the form of a push token.
 
         Raises:
             MissingBearer, NoPushToken

@@ -19,7 +19,7 @@ REPLACED = {
 
 
 def leave_out() -> None:
-    """Put empty modules in their place; call this before Sanic and structlog are imported."""
+    """Replace them with empty modules; call this before Sanic and structlog are imported."""
     for name in ABSENT:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type] # None: cannot be imported
     for name, attributes in REPLACED.items():

@@ -1,6 +1,6 @@
 """The commands prune, export and import: each returns the exit status.
 
-At a signal each ends in order, if the database lets it.
+A signal ends each of them cleanly, unless the database hangs.
 """
 
 import os
@@ -40,7 +40,7 @@ _UNREAD = 128 + signal.SIGPIPE
 
 
 async def prune(config: PruneConfig, run_work: RunWork, clocks: Clocks) -> int:
-    """Delete what is old; return the exit status."""
+    """Delete old runs; return the exit status."""
     progress = Progress("deleting", _terminal(), clocks.monotonic)
 
     async def work(stop: Stop) -> int:
@@ -94,7 +94,7 @@ async def export_runs(config: ExportConfig, run_work: RunWork, clocks: Clocks) -
 async def import_runs(
     config: ImportConfig, run_work: RunWork, clocks: Clocks, writing: Writing
 ) -> int:
-    """Store what a file or standard input holds; return the exit status."""
+    """Store the runs of a file or standard input; return the exit status."""
     descriptor = _opened(config.source)
     if config.migrate:
         await connections.migrate_database(config.database)

@@ -18,7 +18,7 @@ class Exporting:
         self.run_count = 0
 
     async def run(self, stop: Stop) -> None:
-        """Write what is stored now, in the order it was stored.
+        """Write the runs stored now, in the order they were stored.
 
         Raises:
             StoreUnavailable: the database cannot be read.

@@ -22,7 +22,7 @@ from runmeter.receiver.store.writer import Writer
 
 
 class Counts(NamedTuple):
-    """Lines of runs that were read and what became of them; lines that were rejected."""
+    """Lines of runs that were read, with their results; lines that were rejected."""
 
     read: int = 0
     stored: int = 0
@@ -54,7 +54,7 @@ class Importing:
         self.complete = False
 
     async def run(self, stop: Stop) -> None:
-        """Store what is read, group by group; a bad line ends it, or is left out.
+        """Store the runs read, group by group; a bad line ends the import or is skipped.
 
         ``complete`` is true if the stream ended with its end line and nothing was left out.
 

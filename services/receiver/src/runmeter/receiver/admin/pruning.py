@@ -22,7 +22,7 @@ class Pruning:
         self.deleted = Deleted()
 
     async def run(self, older_than_seconds: float, stop: Stop) -> None:
-        """Delete everything older, as of now; ``deleted`` counts what is gone.
+        """Delete all runs that are too old now; ``deleted`` counts them.
 
         Raises:
             StoreUnavailable: the database cannot be written, for a minute.

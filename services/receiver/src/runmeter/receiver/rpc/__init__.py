@@ -1,1 +1,1 @@
-"""The gRPC server: methods, what happens around every call, statuses."""
+"""The gRPC server: methods, interceptors, statuses."""

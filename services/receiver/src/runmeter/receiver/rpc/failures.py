@@ -40,7 +40,7 @@ class Failures:
         self._windows: TTLCache[str | bytes, _Window] = TTLCache(keys_max, WINDOW_SECONDS, clock)
 
     def failed(self, caller: str, bearer: str | None) -> Excess | None:
-        """Count a failure of a caller and of its bearer; return by how much it is too many."""
+        """Count a failure of a caller and of its bearer; return the excess, if any."""
         keys: list[str | bytes] = [caller]
         if bearer is not None:
             keys.append(sha256(bearer.encode()).digest())

@@ -129,7 +129,7 @@ class Calls(grpc.aio.ServerInterceptor):
         self._idle.set()
 
     async def drain(self, grace_seconds: float) -> None:
-        """Refuse new calls; return when the open ones have ended or the time is over."""
+        """Refuse new calls; return when the open ones have ended or the time is up."""
         self._draining = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), grace_seconds)

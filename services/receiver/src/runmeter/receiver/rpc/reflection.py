@@ -1,4 +1,4 @@
-"""Server reflection, imported when it is first called: few callers ask for it."""
+"""Server reflection, imported at its first call, because few callers use it."""
 
 from collections.abc import Sequence
 from typing import Any

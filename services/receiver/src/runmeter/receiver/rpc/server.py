@@ -61,7 +61,7 @@ class ConnectionLimits(NamedTuple):
     ping_seconds: float = 5.0
 
     def options(self) -> tuple[tuple[str, int], ...]:
-        """Return them as gRPC takes them."""
+        """Return them as options of gRPC."""
         return (
             ("grpc.server_handshake_timeout_ms", round(self.handshake_seconds * 1000)),
             ("grpc.keepalive_time_ms", round(self.keepalive_seconds * 1000)),

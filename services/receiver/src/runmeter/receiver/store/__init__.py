@@ -1,1 +1,1 @@
-"""The database: connections, tables, the writer task, what is read."""
+"""The database: connections, tables, the writer task, queries."""

@@ -1,4 +1,4 @@
-"""PostgreSQL for Tortoise, with connections closed when the server hangs or is gone.
+"""PostgreSQL for Tortoise; connections are closed if the server hangs or has disconnected.
 
 Tortoise's own client keeps the connection of a transaction that could not begin, and rolls back
 on a connection that is gone. Here such a connection is closed, and every wait has a limit.
@@ -45,7 +45,7 @@ class Client(AsyncpgDBClient):
             pool.terminate()
 
     def acquire_connection(self) -> PoolConnectionWrapper[Any]:
-        """Return what holds a connection for one statement."""
+        """Return a context that holds a connection for one statement."""
         return _Held(self, self._pool_init_lock)
 
     def _in_transaction(self) -> TransactionContext:
@@ -102,7 +102,7 @@ class _Transaction(TransactionContextPooled):
             await self._leave(pool, cut=not finished)
 
     async def _leave(self, pool: Any, cut: bool = True) -> None:
-        """Release the connection, or terminate it, which also ends what hangs or is half done."""
+        """Release the connection, or terminate it, which also ends an unfinished transaction."""
         if cut:
             self.client._connection.terminate()
         with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):

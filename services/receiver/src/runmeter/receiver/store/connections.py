@@ -141,7 +141,7 @@ async def migrate_database(database: Database) -> list[str]:
 
 
 async def _is_current() -> bool:
-    """Tell whether all migrations are noted as applied; where there are no notes none is."""
+    """Return whether all migrations are noted as applied; False if there are no notes."""
     names = {module.name for module in pkgutil.iter_modules(migrations.__path__)}
     try:
         rows = await get_connection(WRITING).execute_query_dict(_APPLIED)
@@ -151,7 +151,7 @@ async def _is_current() -> bool:
 
 
 async def _apply_migrations() -> list[str]:
-    """Apply what is not noted as applied; return the names."""
+    """Apply the migrations that are not noted as applied; return their names."""
     # most starts find nothing to apply, and this import is a tenth of one
     from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
 
@@ -204,7 +204,7 @@ async def _close(database: Database) -> None:
 
 
 async def _reach(database: Database, config: dict[str, Any]) -> None:
-    """Connect and read: Tortoise's migrations hide the error of a file that is no database."""
+    """Connect and read: Tortoise's migrations hide the error of a file that is not a database."""
     await Tortoise.init(config=config, _enable_global_fallback=True)
     catalog = "sqlite_master" if database.kind == "sqlite" else "pg_class"
     await get_connection(WRITING).execute_query(f"SELECT 1 FROM {catalog} LIMIT 1")

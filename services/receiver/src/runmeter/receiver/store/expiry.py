@@ -2,7 +2,7 @@
 
 Age counts from the last push (``updated_at_ms``): an active run is as old as its last checkpoint.
 The index is on ``received_at_ms``, which never changes and is never later: a checkpoint does not
-change the index, and only runs that were active at the bound are found in vain.
+change the index, and only runs that were active at the bound are read without being deleted.
 """
 
 from tortoise.connection import get_connection

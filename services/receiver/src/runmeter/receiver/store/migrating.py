@@ -1,7 +1,7 @@
 """One migrator at a time: Tortoise's migrations have no lock of their own.
 
-Any number of receivers may start on one database at once; the first migrates, the others wait
-for it and find nothing left to do.
+Any number of receivers may start on one database at once; the first migrates, the others wait for
+it and have nothing left to do.
 """
 
 import asyncio

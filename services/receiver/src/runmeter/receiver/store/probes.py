@@ -1,4 +1,4 @@
-"""Checks of the database for operators: can it be written, how much does it hold."""
+"""Checks of the database for operators: whether it can be written, and its size."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ _POSTGRES_WRITABLE = "SELECT current_setting('transaction_read_only') = 'off' AS
 
 
 class Measured(NamedTuple):
-    """What a database holds; the count is an estimate."""
+    """The count of runs, estimated, and the size of a database."""
 
     row_count: int
     size_bytes: int

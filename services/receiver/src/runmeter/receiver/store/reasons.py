@@ -1,4 +1,4 @@
-"""Errors of databases, and what they mean in plain words."""
+"""Errors of databases as texts for users."""
 
 import re
 import sqlite3
@@ -47,7 +47,7 @@ def database_errors() -> tuple[type[Exception], ...]:
 
 
 def _asyncpg() -> Any:
-    """Return asyncpg where PostgreSQL is used; importing it takes time that SQLite need not."""
+    """Return asyncpg if PostgreSQL is used; SQLite does not need the time of its import."""
     return sys.modules.get("asyncpg")
 
 
@@ -83,7 +83,7 @@ def reason_of(error: BaseException) -> str | None:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether two transactions conflicted, so that a retry may succeed."""
+    """Return whether two transactions conflicted, so that a retry may succeed."""
     asyncpg = _asyncpg()
     return bool(asyncpg) and isinstance(error, asyncpg.TransactionRollbackError)
 

@@ -16,7 +16,7 @@ from runmeter.v1 import run_pb2
 
 
 class RunRecord(Model):
-    """One run: identity, what decides about pushes, times, figures, payload."""
+    """One run: identity, the order of pushes, times, figures, payload."""
 
     _no_comments = True  # or Tortoise reads this file, and tokenizes it
 
@@ -95,7 +95,7 @@ def key_of(row: Mapping[str, Any]) -> PushKey:
 
 
 def run_columns(push: Push) -> dict[str, Any]:
-    """Return all columns of a run but ``id``, as they are when it is first stored."""
+    """Return all columns of a run except ``id``, as they are when it is first stored."""
     run, payload = push.run, push.run.payload
     cpu = payload.cpu_total_percent if payload.HasField("cpu_total_percent") else None
     memory = payload.mem_used_bytes if payload.HasField("mem_used_bytes") else None

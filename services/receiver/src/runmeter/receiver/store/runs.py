@@ -1,4 +1,4 @@
-"""Reading runs: ids first, then what is stored of them."""
+"""Read runs: ids first, then their columns."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -42,7 +42,7 @@ async def find_runs(wanted: RunFilter, now_ms: int) -> list[ListedRun]:
 
 
 async def read_runs(ids: Iterable[int], now_ms: int) -> dict[int, StoredRun]:
-    """Return stored runs by id; those that are gone are left out.
+    """Return stored runs by id; deleted ones are left out.
 
     Raises:
         StoreUnavailable: the database cannot be read.
@@ -69,7 +69,7 @@ async def _read(query: Any) -> Sequence[Any]:
 
 
 def _state_condition(states: frozenset[RunState], now_ms: int) -> Q:
-    """Match the states that runs read as: RUNNING for too long in silence is INTERRUPTED."""
+    """Match current states: RUNNING for too long without a push is INTERRUPTED."""
     silent = Q(state=int(RunState.RUNNING), silent_after_ms__lt=now_ms)
     heard = Q(silent_after_ms__isnull=True) | Q(silent_after_ms__gte=now_ms)
     either = []

@@ -1,6 +1,7 @@
 """The statements of the write path: a few per batch, however many runs it holds.
 
-To know the ids the ORM would insert row by row, after a query. Here the unique index decides, in
+The ORM would need a query and one insert per row to return the
+ids. Here the unique index decides, in
 one statement, which runs are new; only the others are looked up.
 """
 
@@ -18,7 +19,7 @@ _KEY = "push_id, organization, repository, workflow, job"
 
 
 class StoredPush(NamedTuple):
-    """The columns of a stored run that decide about another push of it."""
+    """The columns of a stored run to compare another push with."""
 
     id: int
     state: int
@@ -47,7 +48,7 @@ async def insert_runs(
 async def find_pushes(
     connection: BaseDBAsyncClient, keys: Sequence[PushKey]
 ) -> dict[PushKey, StoredPush]:
-    """Return what is stored under keys, locked until the transaction ends."""
+    """Return the stored runs with these keys, locked until the transaction ends."""
     select = f"SELECT {_KEY}, id, state, revision, payload, updated_at_ms FROM run WHERE push_id"
     push_ids: list[Any] = list({key.push_id for key in keys})
     if _is_postgres(connection):

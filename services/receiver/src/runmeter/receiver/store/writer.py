@@ -100,7 +100,7 @@ class Writer:
         Raises:
             Busy: too many pushes wait already.
             ShuttingDown: the writer accepts no more.
-            PushConflict: an equal push with other content is stored.
+            PushConflict: an equal push is stored with different content.
             StoreUnavailable: the database cannot be written.
         """
         if self._ending.is_set():

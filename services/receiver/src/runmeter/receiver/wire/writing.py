@@ -15,7 +15,7 @@ def timestamp(time_ms: int) -> Timestamp:
 
 
 def page_to_wire(runs: Iterable[StoredRun]) -> run_service_pb2.ListRunsResponse:
-    """Return a page of stored runs, each in the state it reads as."""
+    """Return a page of stored runs, each in its current state."""
     page = run_service_pb2.ListRunsPage()
     for run in runs:
         stored = page.runs.add(

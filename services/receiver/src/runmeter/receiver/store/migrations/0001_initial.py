@@ -50,8 +50,8 @@ class Migration(migrations.Migration):
                 "unique_together": (("push_id", *_SCOPE),),
                 "indexes": [Index(fields=[*_SCOPE, "id"], name="run_scope")],
                 "pk_attr": "id",
-                "table_description": "One run: identity, what decides about pushes, times, "
-                "figures, payload.",
+                "table_description": "One run: identity, the order of pushes, times, figures, "
+                "payload.",
             },
             bases=["Model"],
         ),

@@ -1,4 +1,4 @@
-"""An index by arrival, for deleting what is old."""
+"""An index by arrival, for deleting old runs."""
 
 from tortoise import migrations
 from tortoise.indexes import Index

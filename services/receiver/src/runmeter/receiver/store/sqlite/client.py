@@ -68,8 +68,8 @@ class Client(SqliteClient):
         """Return the connection, to the file that has the name now; open it if need be.
 
         Raises:
-            OperationalError: the file is gone or was replaced: SQLite would go on with the old
-                one, and acknowledged runs would be lost with it.
+            OperationalError: the file was removed or replaced: SQLite would continue with the old
+            one, and acknowledged runs would be lost with it.
         """
         found = self._file if self._connection is None else files.identity(self.filename)
         if found != self._file:
@@ -95,7 +95,7 @@ class Client(SqliteClient):
                 await self._connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def acquire_connection(self) -> ConnectionWrapper[Any]:
-        """Return what holds the connection for one statement."""
+        """Return a context that holds the connection for one statement."""
         return _Held(self)
 
     def _in_transaction(self) -> TransactionContext:

@@ -1,4 +1,4 @@
-"""The files of a SQLite database: are they still those that were opened?
+"""The files of a SQLite database: check that they are still those that were opened.
 
 SQLite holds a database by its descriptor and finds the write-ahead log beside it by name. A
 database that is removed while it is open is still written to, and lost; one that replaces it would
@@ -50,7 +50,7 @@ _opened: dict[str, _Opened] = {}
 
 
 def identity(path: str) -> Identity | None:
-    """Return which file has this name now; None: there is none."""
+    """Return the identity of the file that has this name now; None: no file has it."""
     try:
         found = os.stat(path)
     except OSError:
@@ -64,7 +64,7 @@ def address(path: str, mode: str) -> str:
 
 
 def moved() -> OperationalError:
-    """Return the error for a database whose file is gone or was replaced."""
+    """Return the error for a database whose file was removed or replaced."""
     error = sqlite3.OperationalError("the file was moved, removed or replaced")
     error.sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
     wrapped = OperationalError(error)
@@ -76,7 +76,7 @@ def prepare(path: str) -> None:
     """Prepare to open the file of this name: set the log of another one aside.
 
     Raises:
-        OperationalError: it was open before and is gone.
+        OperationalError: it was open before and was removed.
     """
     former, found = _opened.get(path), identity(path)
     if former is None or found == former.database.identity:
@@ -121,7 +121,7 @@ def note(path: str, wanted: Identity | None) -> Identity:
 
 
 def has_log_alone(path: str) -> bool:
-    """Tell whether there is a log with content, but no database."""
+    """Return whether there is a log with content, but no database."""
     base = os.path.realpath(path)
     return size_bytes(base) == 0 and size_bytes(f"{base}-wal") > 0
 
@@ -135,12 +135,12 @@ def size_bytes(path: str) -> int:
 
 
 def is_lost(path: str) -> bool:
-    """Tell whether the file that was opened under the name is no longer there."""
+    """Return whether the file that was opened under the name is no longer there."""
     return path in _opened and identity(path) is None
 
 
 def is_newest(path: str, file: Identity | None) -> bool:
-    """Tell whether this is the file that was opened last under the name."""
+    """Return whether this is the file that was opened last under the name."""
     return path in _opened and _opened[path].database.identity == file
 
 
