@@ -659,8 +659,9 @@ def _property(
     contract: Contract, message: Message, field: Field, examples: Json, required: bool
 ) -> Json:
     schema: Json = {"description": field.comment, "x-unit": _unit(message, field)}
-    if field.kind not in ("message", "list"):
-        schema["examples"] = [examples[f"{message.name}.{field.name}"]]
+    example = examples.get(f"{message.name}.{field.name}")
+    if field.kind not in ("message", "list") and example is not None:
+        schema["examples"] = [example]
     schema |= _type(contract, field)
     if not required and field.kind != "list":
         if "$ref" in schema:
