@@ -1,9 +1,9 @@
 """Start receiver, gateway and pusher without importing them each time.
 
-Imports are most of a start. A process imports a program once, and forks for each start. The fork has
-its own arguments, environment, folder and standard streams, and ends with its own status. Where a
-test is about the interpreter, its limits or its command line, it starts the program in the ordinary
-way.
+Imports are most of a start. A process imports a program once, and forks for each start. The fork
+has its own arguments, environment, folder and standard streams, and ends with its own status. Where
+a test is about the interpreter, its limits or its command line, it starts the program in the
+ordinary way.
 """
 
 import atexit
