@@ -41,7 +41,7 @@ class Field(NamedTuple):
 
     name: str
     kind: str
-    """``text``, ``whole``, ``number``, ``enum``, ``time``, ``message``, ``list``, ``map`` or other."""
+    """text, whole, number, enum, time, message, list, map or other."""
     optional: bool
     rule: Any
     comment: str
@@ -140,6 +140,7 @@ class Contract:
                     found.message_types_by_name.values(), file.message_type, strict=True
                 ):
                     self._add(message, wire, module)
+        _refuse_incomplete(self.within(DESCRIBED))
 
     def within(self, roots: tuple[str, ...]) -> list[Message]:
         """Return messages and all they hold, those that are held first."""
@@ -299,7 +300,6 @@ def json_reading(contract: Contract) -> str:
 def rules(contract: Contract) -> str:
     """Return the module that checks messages."""
     checked = contract.within(CHECKED)
-    _refuse_incomplete(checked)
     lines = [
         '"""The rules of the contract: `Checks` gets every violation with the path of its field.',
         "",
