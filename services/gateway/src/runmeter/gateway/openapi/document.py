@@ -189,14 +189,14 @@ class _Writer(NamedTuple):
 
 
 def _of_contract(schemas: Json) -> Json:
-    """Return the schemas of the contract, of the types that stand for it with their own words."""
+    """Return the schemas of the contract for the types that represent it here."""
     found: Json = json.loads((files("runmeter.v1") / "schemas.json").read_text())
     standing = {
         name: {**found.pop(message), "title": name, "description": schemas[name]["description"]}
         for name, message in CONTRACT.items()
         if name in schemas
     }
-    del found["Scope"]  # its fields stand in the others
+    del found["Scope"]  # the other types have its fields
     return found | standing
 
 
