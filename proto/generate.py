@@ -448,7 +448,7 @@ def _reader(message: Message) -> Iterator[str]:
     yield "    if not isinstance(given, dict):"
     yield "        found.not_object(path, given)"
     yield "        return"
-    yield "    if found.exact:"
+    yield f"    if found.exact and not given.keys() <= {_fields_name(message)}:"
     yield f"        found.unknown(path, given, {_fields_name(message)})"
     yield "    get = given.get"
     if not any(f.needed and f.kind in ("text", "whole", "number") for f in message.fields):
