@@ -55,7 +55,7 @@ coverage: setup ## which lines and branches of each package its tests reach; fai
 mutation: setup ## change ledger, summary and tokens in hundreds of ways: a test has to fail each time; PART=ledger for one of them
 	$(VENV)/bin/tox run -e mutation -- $(PART)
 
-lint: setup ## style and types only
+lint: setup ## style, types and import rules only
 	$(VENV)/bin/tox run -e lint,typing
 
 lock: $(UV) ## bring uv.lock up to date with every pyproject.toml, upgrading nothing

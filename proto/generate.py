@@ -1,4 +1,4 @@
-"""Generate code from the contract in addition to its messages: JSON form, checks, schemas.
+"""Write the code and schemas that programs use beside the messages of the contract.
 
 From the descriptors of ``runmeter/v1``, their comments and the rules of ``runmeter/options.proto``:
 
@@ -41,7 +41,7 @@ class Field(NamedTuple):
 
     name: str
     kind: str
-    """``text``, ``whole``, ``number``, ``enum``, ``time``, ``message``, ``list`` or ``map``."""
+    """text, whole, number, enum, time, message, list, map or other."""
     optional: bool
     rule: Any
     comment: str
@@ -140,6 +140,7 @@ class Contract:
                     found.message_types_by_name.values(), file.message_type, strict=True
                 ):
                     self._add(message, wire, module)
+        _refuse_incomplete(self.within(DESCRIBED))
 
     def within(self, roots: tuple[str, ...]) -> list[Message]:
         """Return messages and all messages in their fields, inner ones first."""
@@ -335,6 +336,19 @@ def schemas(contract: Contract, golden: Json) -> str:
     return json.dumps(dict(sorted(found.items())), indent=1, ensure_ascii=False) + "\n"
 
 
+def _refuse_incomplete(messages: list[Message]) -> None:
+    """Raise ValueError for a field of a type that is not supported, or without a bound."""
+    for message in messages:
+        for field in message.fields:
+            where, rule = f"{message.name}.{field.name}", field.rule
+            if field.kind == "other":
+                raise ValueError(f"{where}: fields of this type are not supported")
+            if field.kind == "text" and not (rule.most_bytes or rule.uuid):
+                raise ValueError(f"{where}: a text needs the option most_bytes")
+            if field.kind in ("list", "map") and not rule.entries:
+                raise ValueError(f"{where}: a list or map needs the option entries")
+
+
 # -- messages to JSON ---------------------------------------------------------------------------
 
 
@@ -434,7 +448,7 @@ def _reader(message: Message) -> Iterator[str]:
     yield "    if not isinstance(given, dict):"
     yield "        found.not_object(path, given)"
     yield "        return"
-    yield "    if found.exact:"
+    yield f"    if found.exact and not given.keys() <= {_fields_name(message)}:"
     yield f"        found.unknown(path, given, {_fields_name(message)})"
     yield "    get = given.get"
     if not any(f.needed and f.kind in ("text", "whole", "number") for f in message.fields):
@@ -752,11 +766,14 @@ def _kind(field: FieldDescriptor) -> tuple[str, str]:
         if field.message_type.full_name == "google.protobuf.Timestamp":
             return "time", ""
         return ("list" if field.is_repeated else "message"), field.message_type.name
+    if field.is_repeated:
+        return "other", ""
     if field.enum_type is not None:
         return "enum", field.enum_type.name
     if field.cpp_type in _WHOLE_BITS:
         return "whole", ""
-    return ("number" if field.cpp_type == FieldDescriptor.CPPTYPE_DOUBLE else "text"), ""
+    kinds = {FieldDescriptor.TYPE_DOUBLE: "number", FieldDescriptor.TYPE_STRING: "text"}
+    return kinds.get(field.type, "other"), ""
 
 
 def _beside(message: Message) -> Iterator[str]:

@@ -44,8 +44,8 @@ def path_text(path: Path) -> str:
 class Checks:
     """Collects violations; keeps the first 100 and counts the rest.
 
-    A check returns its value when it is good and a harmless one of the same type when it is not,
-    so that whoever reads goes on and finds all violations. ``-0.0`` is returned as ``0.0``.
+    A check returns a good value as it is (``-0.0`` as ``0.0``), and a harmless one of the same type
+    in place of a bad one, so that the caller goes on and finds all violations.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Checks:
         return self.found_count - len(self.violations)
 
     def add(self, path: Path, name: str, reason: str) -> None:
-        """Note a violation of a field; without a name of what the path leads to."""
+        """Record a violation of a field; without a name, of the path itself."""
         self.found_count += 1
         if len(self.violations) < LISTED_MAX:
             self.violations.append(Violation(path_text((path, name) if name else path), reason))
@@ -67,7 +67,7 @@ class Checks:
     def text(self, path: Path, name: str, value: str, least: int, most: int) -> str:
         """Check a length in UTF-8 bytes and that there are no control characters."""
         if value.isascii() and value.isprintable() and least <= len(value) <= most:
-            return value  # most names, at a quarter of the price
+            return value  # most texts, and four times as fast
         if _CONTROL.search(value):
             self.add(path, name, "has control characters")
             return ""
@@ -128,7 +128,7 @@ class Checks:
         return self.number(path, name, value, most)
 
     def count(self, path: Path, name: str, length: int, most: int) -> bool:
-        """Check the length of a list; what is too long is not worth reading."""
+        """Check the length of a list; the entries of a list that is too long are not checked."""
         if length <= most:
             return True
         self.add(path, name, f"has {length} entries; at most {most} are allowed")

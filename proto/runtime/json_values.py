@@ -1,4 +1,4 @@
-"""Values of the JSON form: times as text, and what is wrong with a value of another type."""
+"""Values of the JSON form: times as text, and reasons for values of the wrong type."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from runmeter.v1.checks import LISTED_MAX, Path, Violation, path_text
 
 ABSENT = object()
-"""What stands in the place of a field that a JSON object does not have."""
+"""Value of a field that a JSON object does not have."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -50,7 +50,7 @@ class Found:
         self.violations: list[Violation] = []
 
     def add(self, path: Path, name: str, reason: str) -> None:
-        """Note a bad field.
+        """Record a bad field.
 
         Raises:
             BadFields: these are as many as are listed.
@@ -65,7 +65,7 @@ class Found:
             raise BadFields(self.violations)
 
     def wrong(self, path: Path, name: str, given: object, expected: str) -> None:
-        """Note that a value is absent or of another type."""
+        """Record that a value is absent or of another type."""
         if given is ABSENT:
             self.add(path, name, "is required")
         else:
@@ -73,12 +73,12 @@ class Found:
             self.add(path, name, f"expected {expected}, got {got}")
 
     def unknown(self, path: Path, given: dict[str, object], known: frozenset[str]) -> None:
-        """Note the fields that are not known."""
+        """Record the fields that are not known."""
         for name in given.keys() - known:
             self.add(path, name, "is not known")
 
     def not_object(self, path: Path, given: object) -> None:
-        """Note that what should hold fields is something else."""
+        """Record that what should hold fields is something else."""
         if given is ABSENT:
             self.add(path, "", "is required")
         else:
@@ -86,7 +86,7 @@ class Found:
             self.add(path, "", f"is {kind}, not an object")
 
     def whole(self, path: Path, name: str, given: object, bits: int) -> None:
-        """Note why a value is not an integer of so many bits."""
+        """Record why a value is not an integer of so many bits."""
         if type(given) is not int:
             self.wrong(path, name, given, "int")
         elif given < 0:
@@ -95,7 +95,7 @@ class Found:
             self.add(path, name, f"expected int <= {2 ** (bits - 1) - 1}")
 
     def number(self, path: Path, name: str, given: object) -> float:
-        """Return a number that is no float, or note why it is none."""
+        """Return a number that is no float, or record why it is none."""
         if type(given) is int:
             try:
                 return float(given)
@@ -106,7 +106,7 @@ class Found:
         return 0.0
 
     def named(self, path: Path, name: str, given: object, numbers: dict[str, int]) -> Any:
-        """Return the number of an enum's value, or note that it is none."""
+        """Return the number of an enum's value, or record that it is none."""
         if type(given) is not str:
             self.wrong(path, name, given, "str")
         elif given in numbers:
@@ -116,7 +116,7 @@ class Found:
         return 0
 
     def time(self, path: Path, name: str, given: object, message: Timestamp) -> None:
-        """Set a time from its text, or note what is wrong with it."""
+        """Set a time from its text, or record what is wrong with it."""
         if type(given) is not str:
             self.add(path, name, "is required" if given is ABSENT else "is not a string")
             return
@@ -165,7 +165,7 @@ def time_text(time_ms: int) -> str:
 
 @lru_cache(1024)
 def _date(days: int) -> str:
-    """Return a day, counted from 1970: most of many times share theirs."""
+    """Return a day, counted from 1970; cached, as most times of an answer are of few days."""
     return (_EPOCH + timedelta(days=days)).date().isoformat()
 
 

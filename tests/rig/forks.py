@@ -1,12 +1,14 @@
-"""Start receiver and gateway without importing them each time: imports are most of a start.
+"""Start receiver, gateway and pusher without importing them each time.
 
-A process imports a program once, and forks for each start. The fork has its own arguments,
-environment, folder and standard streams, and ends with its own status. Where a test is about the
-interpreter, its limits or its command line, it starts the program in the ordinary way.
+Imports are most of a start. A process imports a program once, and forks for each start. The fork
+has its own arguments, environment, folder and standard streams, and ends with its own status. Where
+a test is about the interpreter, its limits or its command line, it starts the program in the
+ordinary way.
 """
 
 import atexit
 import contextlib
+import fcntl
 import gc
 import importlib
 import json
@@ -24,6 +26,12 @@ from pathlib import Path
 from typing import Any
 
 PROGRAMS = ("receiver", "gateway")
+_MAIN = {
+    "receiver": "runmeter.receiver.cli",
+    "gateway": "runmeter.gateway.cli",
+    "pusher": "runmeter.collector.push.__main__",
+}
+_HIGH = 512  # descriptors on their way to the number they are passed on as
 _REQUEST_BYTES = 2**20
 _NUMBER = struct.Struct("i")
 _lock = threading.Lock()
@@ -37,11 +45,12 @@ class Fork(subprocess.Popen[Any]):
         """Have the program forked, in place of fork and exec: ``given`` is what Popen passes."""
         preexec, pass_fds, shell = given[1], given[3], given[8]
         folder, environment, pipes = given[4], given[5], given[9:15]
-        assert not any((preexec, pass_fds, shell)), "start it in the ordinary way"
+        assert not any((preexec, shell)), "start it in the ordinary way"
         request = {
             "argv": [os.fsdecode(one) for one in args],
             "folder": os.fsdecode(folder or os.getcwd()),
             "environment": dict(os.environ if environment is None else environment),
+            "descriptors": [0, 1, 2, *pass_fds],
         }
         used = zip((pipes[0], pipes[3], pipes[5]), (0, 1, 2), strict=True)
         streams = [own if own != -1 else inherited for own, inherited in used]
@@ -49,7 +58,9 @@ class Fork(subprocess.Popen[Any]):
         try:
             with _lock:
                 server = _server(Path(request["argv"][0]).name)
-                socket.send_fds(server, [json.dumps(request).encode()], [*streams, theirs])
+                socket.send_fds(
+                    server, [json.dumps(request).encode()], [theirs, *streams, *pass_fds]
+                )
         finally:
             os.close(theirs)
             self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
@@ -117,16 +128,14 @@ def _server(program: str) -> socket.socket:
 
 def serve(program: str, control: socket.socket) -> Callable[[], object]:
     """Import a program and fork it on request; returns in forks only, with what to call."""
-    package = importlib.import_module(f"runmeter.{program}")
+    package = importlib.import_module(".".join(_MAIN[program].split(".")[:2]))
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    main = importlib.import_module(f"runmeter.{program}.cli").main
+    main = importlib.import_module(_MAIN[program]).main
     gc.collect()
     gc.freeze()
-    running: dict[
-        int, tuple[int, int]
-    ] = {}  # descriptor of a fork → its pid, where its status goes
+    running: dict[int, tuple[int, int]] = {}  # pidfd → pid, and where its status goes
     while True:
         ready, _, _ = select.select([control, *running], [], [])
         for descriptor in ready:
@@ -138,14 +147,14 @@ def serve(program: str, control: socket.socket) -> Callable[[], object]:
                 os.close(result)
                 os.close(descriptor)
         if control in ready:
-            request, descriptors, _, _ = socket.recv_fds(control, _REQUEST_BYTES, 4)
+            request, descriptors, _, _ = socket.recv_fds(control, _REQUEST_BYTES, 16)
             if not request:
                 os._exit(0)
-            *streams, result = descriptors
+            result, *passed = descriptors
             if pid := os.fork():
                 os.write(result, _NUMBER.pack(pid))
                 running[os.pidfd_open(pid)] = pid, result
-                for descriptor in streams:
+                for descriptor in passed:
                     os.close(descriptor)
                 continue
             control.close()
@@ -153,15 +162,17 @@ def serve(program: str, control: socket.socket) -> Callable[[], object]:
                 os.close(descriptor)
                 os.close(other)
             os.close(result)
-            _become(json.loads(request), streams)
+            _become(json.loads(request), passed)
             return main  # type: ignore[no-any-return]
 
 
-def _become(request: dict[str, Any], streams: list[int]) -> None:
-    """Take over arguments, environment, folder and streams."""
-    for number, descriptor in enumerate(streams):
+def _become(request: dict[str, Any], passed: list[int]) -> None:
+    """Take over arguments, environment, folder and descriptors."""
+    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, _HIGH) for descriptor in passed]
+    for descriptor in passed:
+        os.close(descriptor)
+    for descriptor, number in zip(high, request["descriptors"], strict=True):
         os.dup2(descriptor, number)
-    for descriptor in streams:
         os.close(descriptor)
     os.chdir(request["folder"])
     os.environ.clear()
@@ -171,5 +182,5 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    run = serve(sys.argv[1], socket.socket(fileno=int(sys.argv[2])))
-    run()
+    main = serve(sys.argv[1], socket.socket(fileno=int(sys.argv[2])))
+    os._exit(main())  # type: ignore[arg-type]  # the pusher: the others end by SystemExit

@@ -80,6 +80,7 @@ def test_both_serve(crew: Crew) -> None:
     assert httpx.get(f"{crew.program.ops_url}/readyz", trust_env=False).text == "ready\n"
 
 
+@pytest.mark.slow
 def test_metrics_are_sums(crew: Crew) -> None:
     """/metrics adds up all workers, those that have ended included."""
     health = 'runmeter_gateway_requests_total{method="GET",route="/health",status="200"}'
@@ -112,6 +113,7 @@ def test_dead_worker_is_replaced(crew: Crew) -> None:
     gone(fresh)
 
 
+@pytest.mark.slow
 def test_end_of_a_request_in_flight(crew: Crew, own_double: Any) -> None:
     """SIGTERM: open requests are answered, new ones refused, all processes end, the code is 0."""
     open_gate, gate = own_double.gate()
@@ -159,6 +161,7 @@ def test_end_that_cuts_off(start: Any, own_double: Any, second_signal: bool) -> 
     assert crew.program.event("server.stopped")["aborted_count"] == 1
 
 
+@pytest.mark.slow
 def test_no_worker_outlives_its_parent(crew: Crew) -> None:
     """If the parent is killed the workers end by themselves."""
     crew.program.signal(signal.SIGKILL)
@@ -205,6 +208,7 @@ def test_hangup_reaches_all(start: Any, tmp_path: Path) -> None:
     os.kill(crew.pids[1], signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_workers_that_cannot_start() -> None:
     """If a worker ends before it serves, starting fails and leaves no process."""
 

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import resource
 import signal
+import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import grpc
@@ -172,6 +174,25 @@ def test_postgres(start_receiver: Callable[..., Any], postgres: Any, message: ru
     while sample(second, "database_up") != 1:
         assert time.monotonic() < until
     assert sample(second, "database_rows") == 1
+
+
+@pytest.mark.slow
+def test_many_slow_clients_do_no_harm(receiver: Any, message: run_pb2.Run) -> None:
+    """Of hundreds of connections that send no whole request all are ended, and calls go on."""
+    address = urlsplit(receiver.ops_url)
+    with contextlib.ExitStack() as stack:
+        slow = []
+        for _ in range(300):
+            client = socket.create_connection((address.hostname, address.port), timeout=60)
+            slow.append(stack.enter_context(client))
+            with contextlib.suppress(OSError):
+                client.sendall(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
+        assert receiver.push(message).id == 1
+        for client in slow:
+            with contextlib.suppress(ConnectionError):
+                assert client.recv(1) == b""  # ends in time, or times out and fails
+    assert receiver.page("/readyz").status_code == 200
+    assert receiver.end() == 0
 
 
 def test_no_ops_address(start_receiver: Callable[..., Any], message: run_pb2.Run) -> None:

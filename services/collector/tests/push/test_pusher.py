@@ -425,7 +425,7 @@ def test_signals_sent_while_blocked_are_not_lost(push: Pusher, held: Any) -> Non
     blocked = {signal.SIGTERM, signal.SIGINT}
     inherited = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     try:
-        process = push.start(held.endpoint)
+        process = push.start(held.endpoint, program=("-m", "runmeter.collector.push"))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, inherited)
     process.send_signal(signal.SIGTERM)

@@ -11,7 +11,7 @@ from runmeter.gateway.errors import ReceiverError
 from runmeter.service.ops import Cached
 
 _log = structlog.get_logger()
-_ADDRESS = re.compile(r"ipv[46]:\S+")  # of one connection: another one has another
+_ADDRESS = re.compile(r"ipv[46]:\S+")  # the address of one connection: it differs in each attempt
 
 ANSWER_SECONDS = 0.8
 """Kubernetes gives a probe 1 s by default, and asks again."""

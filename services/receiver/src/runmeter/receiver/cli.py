@@ -111,8 +111,7 @@ def main() -> None:
 
 
 def log_level(record: logging.LogRecord) -> int:
-    """Return the level of a library's record: an answer to a caller that has disconnected is not
-    a warning."""
+    """Return the level of a library's record; a disconnected caller is not a warning."""
     kind = record.exc_info[0] if record.exc_info else None
     is_unsent = kind is not None and kind.__name__ == _UNSENT
     return logging.DEBUG if is_unsent else record.levelno

@@ -187,8 +187,7 @@ class Unavailable(CallError):
 
 
 class StoreUnavailable(Unavailable):
-    """The database cannot be read or written; ``reason`` is for the caller, the cause for the
-    log."""
+    """The database cannot be read or written; ``reason`` is for the caller."""
 
     retry_after_seconds = 5.0
 

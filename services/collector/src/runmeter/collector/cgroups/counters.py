@@ -88,8 +88,7 @@ class Source:
                 os.close(descriptor)
 
     def _is_leaf(self) -> bool:
-        """Return
-        whether the cgroup has no cgroups below it, whose use its counters would include."""
+        """Return whether no cgroups are below this one; its counters would include theirs."""
         try:
             links = [os.fstat(folder.descriptor).st_nlink for folder in self._folders.values()]
         except OSError:

@@ -68,8 +68,7 @@ def _container_id(path: str) -> str:
 
 
 def _is_pod(segments: list[str], index: int) -> bool:
-    """Return
-    whether a segment is a pod of Podman (driver cgroupfs), which has such an id as well."""
+    """Return whether a segment is a pod of Podman (driver cgroupfs), which has an id too."""
     return segments[index - 1] == "libpod_parent" and any(
         segment.startswith("libpod-") for segment in segments[index + 1 : index + 2]
     )
@@ -177,8 +176,7 @@ class Containers:
 
 
 def is_real(group: Group) -> bool:
-    """Return
-    whether a group is a container (id, mapped name, command), not a cgroup of the host."""
+    """Return whether a group is a container (id, mapped name, command), not a host cgroup."""
     return group.key is None or bool(group.key.container_id)
 
 

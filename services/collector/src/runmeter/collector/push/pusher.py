@@ -35,8 +35,7 @@ _BY_SIGNAL = "ended by a signal"
 
 
 class _Ended(BaseException):
-    """A second signal. Not an ``Exception``: code that it interrupts must not handle it as an
-    error."""
+    """A second signal. Not an ``Exception``: ``except Exception`` must not catch it."""
 
 
 class Pusher:

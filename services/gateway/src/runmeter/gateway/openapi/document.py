@@ -189,15 +189,14 @@ class _Writer(NamedTuple):
 
 
 def _of_contract(schemas: Json) -> Json:
-    """Return the schemas of the contract, but with the descriptions of the types that replace
-    them."""
+    """Return the schemas of the contract for the types that represent it here."""
     found: Json = json.loads((files("runmeter.v1") / "schemas.json").read_text())
     standing = {
         name: {**found.pop(message), "title": name, "description": schemas[name]["description"]}
         for name, message in CONTRACT.items()
         if name in schemas
     }
-    del found["Scope"]  # its fields stand in the others
+    del found["Scope"]  # the other types have its fields
     return found | standing
 
 

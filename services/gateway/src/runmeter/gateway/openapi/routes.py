@@ -247,7 +247,7 @@ OPERATIONS = (
         "Whether the gateway serves",
         "The receiver is not checked.",
         {200: Answer("The gateway serves.", schemas.Health)},
-        {status: text for status, text in _ANY.items() if status != 429},  # it has no limit
+        {status: text for status, text in _ANY.items() if status != 429},  # it has no rate limit
     ),
     _page("/openapi.json", "openapi", "This document", "application/json"),
     _page("/docs", "docs", "This document as a page", "text/html"),

@@ -1,5 +1,1 @@
-"""REST types ↔ protobuf, by hand: field for field, absence kept as absence.
-
-Written out rather than derived: MessageToDict costs six times as much and writes 64-bit
-integers as strings.
-"""
+"""The receiver: its gRPC client, and messages to and from the JSON of the API."""

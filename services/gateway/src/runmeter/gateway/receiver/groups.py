@@ -40,7 +40,7 @@ def job_from_wire(found: pb.Job) -> schemas.Job:
 
 
 def next_after(answer: pb.ListRepositoriesResponse | pb.ListJobsResponse) -> str | None:
-    """Read where the next page begins; None: this is the last page."""
+    """Return the start of the next page; None: this is the last."""
     return answer.next_after if answer.HasField("next_after") else None
 
 

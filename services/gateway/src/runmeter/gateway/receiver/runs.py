@@ -1,4 +1,4 @@
-"""Requests, and runs as a whole."""
+"""Runs, tokens and queries: messages to and from the JSON of the API."""
 
 from collections.abc import Mapping
 from typing import Any

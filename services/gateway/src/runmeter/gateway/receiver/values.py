@@ -21,7 +21,7 @@ def reversed_names(names: Mapping[K, V]) -> dict[V, K]:
 
 
 def instant_to_wire(instant: Instant) -> Timestamp:
-    """Make a Timestamp; before 1970 its nanoseconds still count forward."""
+    """Make a Timestamp; its nanoseconds are never negative, also before 1970."""
     timestamp = Timestamp()
     set_time(timestamp, instant.epoch_milliseconds)
     return timestamp

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from runmeter.service.clients import IPAddress, Networks, ip, is_in, site
 
-# of a Forwarded header (RFC 7239): a comma within quotes separates nothing. The closing quote may
-# be missing, so that no text makes this start again and again
+# of a Forwarded header (RFC 7239): a comma within quotes is no separator. The closing quote may be
+# missing: otherwise some texts would take quadratic time
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|[^",]+|,')
 _FOR = re.compile(r'(?:^|;)\s*for\s*=\s*(?:"([^"]*)"|([^;,"\s]*))\s*(?=;|$)', re.IGNORECASE)
 

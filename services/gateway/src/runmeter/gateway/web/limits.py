@@ -30,8 +30,8 @@ _log = structlog.get_logger()
 class Rates:
     """Limits the requests per second of each client (generic cell rate algorithm).
 
-    For each client it keeps the time at which its requests so far are used up, at ``1 /
-    per_second`` each. That may be up to `BURST` seconds ahead.
+    For each client it keeps the time at which its requests so far are used up, at
+    ``1 / per_second`` each. That may be up to `BURST` seconds ahead.
     """
 
     def __init__(self, per_second: int, clients_max: int = CLIENTS_MAX) -> None:
