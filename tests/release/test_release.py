@@ -214,10 +214,12 @@ def test_a_recorded_contract_is_not_released_as_another(repository: Path) -> Non
 
 
 def test_dependencies_are_released_first(repository: Path) -> None:
-    """A service waits for a release of the contract in its range."""
+    """A service waits for releases of the contract and the library, in its ranges."""
     text = refusal(repository, "receiver", "0.1.0")
     assert "of which nothing is released: release proto first" in text
+    assert "of which nothing is released: release service first" in text
     git(repository, "tag", "runmeter-proto==0.1.9")
+    git(repository, "tag", "runmeter-service==0.1.0")
     done = release(repository, "receiver", "0.1.0", "--dry-run", "--skip-image")
     assert done.returncode == 0, done.stderr
     assert "note: runmeter-proto has unreleased changes" in done.stdout
