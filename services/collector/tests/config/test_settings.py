@@ -279,10 +279,14 @@ def test_a_token_flag_warns() -> None:
     assert settings.load([], {"COLLECTOR_PUSH_TOKEN": SECRET}).warnings == ()
 
 
-def test_a_token_file_loses_one_newline(tmp_path: Path) -> None:
-    """The file's content is the token, one newline at its end dropped."""
+def test_a_newline_at_the_end_of_a_token_is_dropped(tmp_path: Path) -> None:
+    """One newline is dropped, of a flag, a variable and a file; of two the token is refused."""
     file = tmp_path / "token"
     file.write_text(f"{SECRET}\n")
+    assert settings.load([f"--push-token={SECRET}\n"], {}).push_token == SECRET
+    assert settings.load([], {"COLLECTOR_PUSH_TOKEN": f"{SECRET}\n"}).push_token == SECRET
+    with pytest.raises(UsageError, match="printable ASCII"):
+        settings.load([], {"COLLECTOR_PUSH_TOKEN": f"{SECRET}\n\n"})
     assert settings.load([f"--push-token-file={file}"], {}).push_token == SECRET
     assert settings.load([], {"COLLECTOR_PUSH_TOKEN_FILE": str(file)}).push_token == SECRET
 

@@ -270,7 +270,7 @@ def _push_token(source: Source) -> str:
     name = "--push-token-file" if is_flag else "COLLECTOR_PUSH_TOKEN_FILE"
     try:
         with open(path, encoding="utf-8") as file:
-            content = file.read(65536).removesuffix("\n")
+            content = file.read(65536)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UsageError(f"{name}={path!r} cannot be read: {reason}") from error

@@ -192,7 +192,8 @@ def _limit(name: str, given: object, shape: str) -> Limit:
 
 
 def token(text: str) -> str:
-    """Return a token; errors do not show it."""
+    """Return a token without the newline at its end; errors do not show it."""
+    text = text.removesuffix("\n")
     if not text.isascii() or not text.isprintable() or " " in text:
         raise UsageError("a token is printable ASCII without spaces (its value is not shown)")
     return text
