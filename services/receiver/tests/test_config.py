@@ -163,7 +163,7 @@ def test_refused_values(name: str, text: str) -> None:
         "u:hunter2@h/d",
         "//u:hunter2@h/d",
         "host=h user=u password=hunter2 dbname=d",
-        "metrics\n.db",
+        "metrics.db\n\n",
         "x" * 256,
     ],
 )
