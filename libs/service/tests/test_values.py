@@ -81,8 +81,11 @@ def test_refused(kind: str, text: str) -> None:
 
 def test_sentences_say_the_bounds() -> None:
     """The text names least and most as users write them."""
-    with pytest.raises(ValueError, match="must be a duration of 0s to 1h"):
-        SHUTDOWN("2h")
+    for text in ("2h", "soon"):
+        with pytest.raises(
+            ValueError, match=r"must be a duration of 0s to 1h, such as 25s or 1m30s$"
+        ):
+            SHUTDOWN(text)
     with pytest.raises(ValueError, match="must be 1 to 64MiB, in bytes or with Ki, KiB, Mi, MiB"):
         BODY("0")
     with pytest.raises(ValueError, match=r"must be a whole number of 1 to 64$"):

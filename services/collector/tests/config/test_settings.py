@@ -93,10 +93,10 @@ def test_endpoint_comes_from_flag_or_variable() -> None:
 
 BAD = [
     ("interval", "99ms", "a duration from 100ms to 1h"),
-    ("checkpoint-interval", "99ms", "a duration from 100ms to 24h, or 0 for never"),
-    ("checkpoint-push", "25h", "a duration from 1s to 24h, or 0 for never"),
+    ("checkpoint-interval", "99ms", "100ms to 24h, such as 2s or 1m30s, or 0 for never"),
+    ("checkpoint-push", "x", "a duration from 1s to 24h, such as 2s or 1m30s, or 0 for never"),
     ("spool-max", "0", "runs (1 to 999999), a size such as 64Mi, or both as in 100,64Mi"),
-    ("interval", "2", "a duration such as 500ms, 2s or 1m30s"),
+    ("interval", "2", "a duration from 100ms to 1h, such as 2s or 1m30s"),
     ("top", "1001", "a whole number from 0 to 1000"),
     ("log-level", "loud", "one of debug, info, warning, error"),
     ("log-format", "xml", "one of json, text"),
@@ -271,10 +271,14 @@ def test_a_token_flag_warns() -> None:
     assert settings.load([], {"COLLECTOR_PUSH_TOKEN": SECRET}).warnings == ()
 
 
-def test_a_token_file_loses_one_newline(tmp_path: Path) -> None:
-    """The file's content is the token, one newline at its end dropped."""
+def test_a_newline_at_the_end_of_a_token_is_dropped(tmp_path: Path) -> None:
+    """One newline is dropped, of a flag, a variable and a file; of two the token is refused."""
     file = tmp_path / "token"
     file.write_text(f"{SECRET}\n")
+    assert settings.load([f"--push-token={SECRET}\n"], {}).push_token == SECRET
+    assert settings.load([], {"COLLECTOR_PUSH_TOKEN": f"{SECRET}\n"}).push_token == SECRET
+    with pytest.raises(UsageError, match="printable ASCII"):
+        settings.load([], {"COLLECTOR_PUSH_TOKEN": f"{SECRET}\n\n"})
     assert settings.load([f"--push-token-file={file}"], {}).push_token == SECRET
     assert settings.load([], {"COLLECTOR_PUSH_TOKEN_FILE": str(file)}).push_token == SECRET
 

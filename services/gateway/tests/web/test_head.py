@@ -91,6 +91,15 @@ def test_nothing_hides(gateway: Any, request_bytes: bytes) -> None:
     assert b"request_id" in body
 
 
+def test_the_detail_says_what_to_mend(gateway: Any) -> None:
+    """The problem names what is wrong with the head, or with the body's length."""
+    for request_bytes, detail in (
+        (HEAD + b"Host: other\r\n\r\n", b"There must be one Host header."),
+        (CHUNKED + b"+2\r\n{}\r\n0\r\n\r\n", b"the length of the body."),
+    ):
+        assert detail in _answers(gateway.address, request_bytes)
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [

@@ -83,10 +83,10 @@ def or_none(parse: Callable[[str], _T]) -> Callable[[str], _T | None]:
     return parse_or_none
 
 
-def duration_seconds(text: str) -> float:
-    """Parse a duration as Go writes it, without bounds: ``500ms``, ``1m30s``, ``0``."""
+def duration_seconds(text: str) -> float | None:
+    """Parse a duration as Go writes it: ``500ms``, ``1m30s``, ``0``; None: another text."""
     if not _DURATION.fullmatch(text):
-        raise ValueError("must be a duration such as 500ms, 25s or 1m30s")
+        return None
     return sum((float(number) * _SECONDS[unit] for number, unit in _PART.findall(text)), 0.0)
 
 
@@ -95,8 +95,8 @@ def duration(least_seconds: float, most_seconds: float, bounds: str) -> Callable
 
     def parse(text: str) -> float:
         seconds = duration_seconds(text)
-        if not least_seconds <= seconds <= most_seconds:
-            raise ValueError(f"must be a duration of {bounds}")
+        if seconds is None or not least_seconds <= seconds <= most_seconds:
+            raise ValueError(f"must be a duration of {bounds}, such as 25s or 1m30s")
         return seconds
 
     return parse

@@ -109,12 +109,12 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
         spool_max=source.value("spool-max", values.spool_max, values.SPOOL_MAX),
         checkpoint_interval_ns=source.value(
             "checkpoint-interval",
-            values.duration_or_never(100 * _MS, 24 * _HOUR_NS, "100ms to 24h"),
+            values.duration(100 * _MS, 24 * _HOUR_NS, "100ms to 24h", or_never=True),
             30_000 * _MS,
         ),
         checkpoint_push_ns=source.value(
             "checkpoint-push",
-            values.duration_or_never(1000 * _MS, 24 * _HOUR_NS, "1s to 24h"),
+            values.duration(1000 * _MS, 24 * _HOUR_NS, "1s to 24h", or_never=True),
             300_000 * _MS,
         ),
         shutdown_timeout_ns=source.value(
@@ -270,7 +270,7 @@ def _push_token(source: Source) -> str:
     name = "--push-token-file" if is_flag else "COLLECTOR_PUSH_TOKEN_FILE"
     try:
         with open(path, encoding="utf-8") as file:
-            content = file.read(65536).removesuffix("\n")
+            content = file.read(65536)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UsageError(f"{name}={path!r} cannot be read: {reason}") from error
