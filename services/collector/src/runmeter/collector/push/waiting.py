@@ -48,9 +48,7 @@ class SpoolPusher:
         self._busy_count = 0
         self._end = ""  # why no more are tried
 
-    def push(
-        self, scope: Scope | None = None, below: str = "", but: str = ""
-    ) -> Iterator[Outcome]:
+    def push(self, scope: Scope | None = None, below: str = "", but: str = "") -> Iterator[Outcome]:
         """Push every run that no process owns; of one scope only, if given.
 
         ``but``: the push_id of a run that was tried already.
