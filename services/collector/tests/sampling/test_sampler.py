@@ -150,13 +150,17 @@ def test_the_shortest_run_has_two_snapshots(run: Run, after_seconds: float) -> N
 
 
 def test_a_merged_tail_belongs_to_the_interval_before(run: Run) -> None:
-    """CPU time of the tail counts, over the interval's length with the tail."""
+    """CPU time of the tail, and of the machine, counts in the interval with the tail."""
     run.machine.run(5, 100)
     run.tick()
     run.machine.run(5, 200)
+    run.machine.clock(busy=90, idle=10)
     run.tick()
     run.machine.run(5, 50)
-    found = _container(run.finish(after_seconds=0.5))
+    run.machine.clock(busy=90, idle=110)
+    payload = run.finish(after_seconds=0.5)
+    assert payload["cpu_total_percent"]["peak"] == 45.0
+    found = _container(payload)
     assert found["cpu_seconds"] == 3.5
     assert found["cpu_cores"]["peak"] == 1.0  # (2 + 0.5) s in 2.5 s
     assert found["cpu_cores"]["avg"] == 0.75
