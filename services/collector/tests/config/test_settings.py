@@ -329,7 +329,7 @@ def test_a_token_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         (["--push-tokn", SECRET], {}),
         ([f"--push-token={SECRET}", "--interval=x"], {}),
         ([f"--push-endpoint=http://u:{SECRET}@h/"], {}),
-        ([], {"COLLECTOR_PUSH_TOKEN": f"{SECRET}\n"}),
+        ([], {"COLLECTOR_PUSH_TOKEN": f"{SECRET}\n\n"}),
         (["--push-endpoint=x"], {"COLLECTOR_PUSH_TOKEN": SECRET}),
     ],
 )
