@@ -13,13 +13,10 @@ import grpc
 import httpx
 import pytest
 import trustme
+from rig.gateway import HEADERS, RUNS, TOKEN
 
 from runmeter.gateway.config import load
 from runmeter.service.errors import ConfigurationError
-
-RUNS = "/api/v1/metrics/repo/o/r/w/j"
-TOKEN = "5ec4e7ba" * 8  # of a push token's form
-HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 
 class Files(NamedTuple):
