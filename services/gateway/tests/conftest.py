@@ -118,6 +118,17 @@ class Double:
 
         return behave
 
+    def fail_all(self, code: grpc.StatusCode, message: str = "", **details: Any) -> None:
+        """Answer every call of the API with this status."""
+        failing = self.fails(code, message, **details)
+
+        async def listing(request: Any, context: Any) -> AsyncIterator[Any]:
+            await failing(request, context)
+            yield None
+
+        self.push = self.token = self.repositories = self.jobs = failing
+        self.listing = listing
+
     def streams(
         self,
         pages: list[list[Any]],
