@@ -61,13 +61,6 @@ def test_a_script_without_interpreter_line_is_run_by_sh(
         assert run(environment, *flags, "--", name, "a b").returncode == 5
 
 
-def test_a_command_without_a_name_is_not_found(environment: dict[str, str]) -> None:
-    """An empty name is 127, as with env(1)."""
-    done = run(environment, "--", "")
-    assert done.returncode == 127
-    assert "cannot be run" in done.stderr
-
-
 def test_a_variable_without_a_name_does_not_stop_the_job(environment: dict[str, str]) -> None:
     """What cannot be handed on is left out."""
     wrapped = ["env", "-i", "=odd", "LEFT=1", *PROGRAM, "--", "/bin/sh", "-c", "exit ${LEFT}5"]
@@ -192,38 +185,6 @@ def test_an_answer_that_drips_does_not_exceed_the_budget(environment: dict[str, 
             thread.join()
     assert done.returncode == 0
     assert "no complete answer in time" in done.stderr
-
-
-def test_a_run_that_no_folder_takes_is_lost_and_called_so(environment: dict[str, str]) -> None:
-    """The log names no path that does not exist."""
-    environment.update(SCOPE)
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        endpoint = f"--push-endpoint=http://127.0.0.1:{closed.getsockname()[1]}"
-        budget = "--shutdown-timeout=3s"
-        done = run(environment, "--spool-dir=/proc/x", endpoint, budget, "--", "/bin/true")
-    assert done.returncode == 0
-    assert '"run.lost"' in done.stderr
-    assert "/proc/self/fd" not in done.stderr
-
-
-def test_a_run_that_not_even_memory_takes_costs_the_job_nothing(
-    environment: dict[str, str],
-) -> None:
-    """Under a limit on file sizes the command's exit code arrives, the log says what was lost."""
-    environment.update(SCOPE)
-    endpoint = "--push-endpoint=http://127.0.0.1:1"
-    wrapped = [*PROGRAM, "--spool-dir=/proc/x", endpoint, "--", "/bin/sh", "-c", "exit 5"]
-    done = subprocess.run(
-        ["/bin/sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *wrapped],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=WAIT_SECONDS,
-    )
-    assert done.returncode == 5
-    assert '"run.lost"' in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_the_jobs_proxy_does_not_get_the_token(

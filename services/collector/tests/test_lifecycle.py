@@ -180,7 +180,7 @@ def test_checkpoints_raise_the_revision_and_the_end_is_above(
     assert later["push_id"] == first["push_id"]
     assert later["payload"]["sample_count"] > first["payload"]["sample_count"]
     process.send_signal(signal.SIGTERM)
-    collectors.end(process)
+    assert collectors.end(process) == ""
     assert process.returncode == 0
     pushed = receiver.pushes.get_nowait().run
     assert receiver.pushes.empty()
@@ -219,18 +219,15 @@ def _completed(receiver: Any) -> Any:
 
 @pytest.mark.slow
 def test_a_push_that_hangs_holds_up_neither_checkpoints_nor_the_end(
-    collectors: Collectors, receiver: Any
+    collectors: Collectors, held: Any
 ) -> None:
     """While the receiver does not answer, the run goes on to the spool, and ends when it ends."""
-    release = threading.Event()
-    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
     flags = (OFTEN, "--checkpoint-push=1s", "--shutdown-timeout=1s")
-    process = collectors.start(receiver.endpoint, *flags)
-    hanging = receiver.pushes.get(timeout=WAIT_SECONDS).run
+    process = collectors.start(held.endpoint, *flags)
+    hanging = held.pushes.get(timeout=WAIT_SECONDS).run
     collectors.checkpoint(revision=hanging.revision + 3)
     process.send_signal(signal.SIGTERM)
     collectors.end(process)
-    release.set()
     assert process.returncode == 3
     [run] = collectors.kept()
     assert run["state"] == "completed"
@@ -339,21 +336,18 @@ def test_the_command_sees_no_lock_and_no_checkpoint(collectors: Collectors) -> N
 
 
 def test_a_reader_of_the_command_does_not_wait_for_a_push(
-    collectors: Collectors, receiver: Any
+    collectors: Collectors, held: Any
 ) -> None:
     """Killed while a push hangs, the collector leaves no process with the command's streams."""
-    release = threading.Event()
-    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
     flags = ("--checkpoint-push=1s", "--", "sleep", "60")
-    process = collectors.start(receiver.endpoint, *flags, stderr=subprocess.STDOUT)
-    receiver.pushes.get(timeout=WAIT_SECONDS)
+    process = collectors.start(held.endpoint, *flags, stderr=subprocess.STDOUT)
+    held.pushes.get(timeout=WAIT_SECONDS)
     pushing = _pusher(process.pid)
     [sleeping] = [pid for pid in _children(process.pid) if _comm(pid) == "sleep"]
     process.kill()
     os.kill(sleeping, signal.SIGKILL)
     assert "run.started" in process.stdout.read()
     state = Path(f"/proc/{pushing}/stat").read_text().rpartition(") ")[2][0]
-    release.set()
     assert state != "Z"
 
 
@@ -490,26 +484,19 @@ def test_retries_follow_no_wall_clock(
 
 
 @pytest.mark.slow
-def test_a_budget_is_of_no_wall_clock(
-    collectors: Collectors, receiver: Any, wall_clock: Any
-) -> None:
+def test_a_budget_is_of_no_wall_clock(collectors: Collectors, held: Any, wall_clock: Any) -> None:
     """Set on and back by days while the receiver does not answer, the clock changes neither the
     time of an attempt nor that of all."""
-    release = threading.Event()
-    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
-    process = collectors.start(
-        receiver.endpoint, "--shutdown-timeout=16s", before=wall_clock.before
-    )
+    process = collectors.start(held.endpoint, "--shutdown-timeout=16s", before=wall_clock.before)
     collectors.checkpoint()
     begin = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    receiver.pushes.get(timeout=WAIT_SECONDS)
+    held.pushes.get(timeout=WAIT_SECONDS)
     wall_clock.set(72)
-    receiver.pushes.get(timeout=WAIT_SECONDS)
+    held.pushes.get(timeout=WAIT_SECONDS)
     second = time.monotonic()
     wall_clock.set(-72)
     collectors.end(process)
-    release.set()
     assert process.returncode == 3
     assert second - begin > 9.5  # an attempt has ten seconds
     assert time.monotonic() - begin > 15
@@ -656,19 +643,16 @@ def _pusher(parent: int) -> int:
     ("argv", "code"), [(("--", "sh", "-c", "exit 5"), 5), (("--exit-zero",), 0)]
 )
 def test_a_killed_pusher_costs_nothing(
-    collectors: Collectors, receiver: Any, argv: tuple[str, ...], code: int
+    collectors: Collectors, held: Any, argv: tuple[str, ...], code: int
 ) -> None:
     """The exit code was fixed before it; the run is kept, and that is said."""
-    release = threading.Event()
-    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
-    process = collectors.start(receiver.endpoint, *argv)
+    process = collectors.start(held.endpoint, *argv)
     if "--" not in argv:
         collectors.checkpoint()
         process.send_signal(signal.SIGTERM)
-    receiver.pushes.get(timeout=WAIT_SECONDS)
+    held.pushes.get(timeout=WAIT_SECONDS)
     os.kill(until(lambda: _pusher(process.pid)), signal.SIGKILL)
     collectors.end(process)
-    release.set()
     assert process.returncode == code
     [kept] = events(process, "run.kept")
     assert kept["reason"] == "the pusher has ended with exit code 137"
@@ -727,49 +711,39 @@ def test_limits_of_the_job_do_not_change_its_exit_code(collectors: Collectors, l
     assert collectors.run(NOWHERE, *flags, before=before).returncode == 5
 
 
-def test_the_pusher_outlives_its_parent(collectors: Collectors, receiver: Any) -> None:
+def test_the_pusher_outlives_its_parent(collectors: Collectors, held: Any) -> None:
     """Killed while its child pushes, the collector is not needed for the rest."""
-    release = threading.Event()
-    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
-    process = collectors.start(receiver.endpoint, "--", "true")
-    receiver.pushes.get(timeout=WAIT_SECONDS)
+    process = collectors.start(held.endpoint, "--", "true")
+    held.pushes.get(timeout=WAIT_SECONDS)
     assert collectors.files
     process.kill()
     process.wait()
-    release.set()
+    held.release.set()
     until(lambda: os.listdir(collectors.spool) == [])
 
 
 def test_the_second_signal_ends_a_push_beside_the_collector(
-    collectors: Collectors, receiver: Any
+    collectors: Collectors, held: Any
 ) -> None:
     """With --exit-zero, too, signals reach the pusher: the first lets it push, the next ends it."""
-    release = threading.Event()
-    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
-    process = collectors.start(receiver.endpoint, "--exit-zero")
+    process = collectors.start(held.endpoint, "--exit-zero")
     collectors.checkpoint()
     process.send_signal(signal.SIGTERM)
-    receiver.pushes.get(timeout=WAIT_SECONDS)
+    held.pushes.get(timeout=WAIT_SECONDS)
     process.send_signal(signal.SIGTERM)
     collectors.end(process)
-    release.set()
     assert process.returncode == 0
     [kept] = events(process, "run.kept")
     assert kept["reason"] == "ended by a signal"
     assert [run["state"] for run in collectors.kept()] == ["completed"]
 
 
-def test_a_pusher_that_hangs_is_ended(collectors: Collectors, receiver: Any) -> None:
+def test_a_pusher_that_hangs_is_ended(collectors: Collectors, held: Any) -> None:
     """Stopped for ever, it is killed once its time and some patience are over."""
-    release = threading.Event()
-    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
-    process = collectors.start(
-        receiver.endpoint, "--shutdown-timeout=2s", "--", "sh", "-c", "exit 5"
-    )
-    receiver.pushes.get(timeout=WAIT_SECONDS)
+    process = collectors.start(held.endpoint, "--shutdown-timeout=2s", "--", "sh", "-c", "exit 5")
+    held.pushes.get(timeout=WAIT_SECONDS)
     collectors.stopped.append(_pusher(process.pid))
     os.kill(collectors.stopped[0], signal.SIGSTOP)
     collectors.end(process)
-    release.set()
     assert process.returncode == 5
     assert len(events(process, "run.kept")) == 1

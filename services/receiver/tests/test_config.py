@@ -257,7 +257,7 @@ def test_secret_of_the_flag_counts_before_that_of_the_environment(tmp_path: Path
     [
         ({"read_token": "two words"}, "printable ASCII"),
         ({"read_token": "tökén-secret"}, "printable ASCII"),
-        ({"read_token": "sneaky-secret\n"}, "printable ASCII"),
+        ({"read_token": "sneaky-secret\n\n"}, "printable ASCII"),
         ({"read_token": "secret" * 683}, "at most 4096 characters"),
         ({"hmac_key": ("sneaky-secret", "")}, "key 2 is empty"),
         ({"hmac_key": ("sneaky-secret\udcff",)}, "UTF-8"),

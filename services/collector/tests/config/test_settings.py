@@ -105,43 +105,35 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("flag", "value", "allowed"), BAD)
-def test_a_bad_value_is_one_sentence(flag: str, value: str, allowed: str) -> None:
-    """The error names flag or variable, the value and what is allowed."""
-    shown = value.partition("://")[0]
-    with pytest.raises(UsageError) as by_flag:
-        settings.load([f"--{flag}={value}"], PUSHING)
-    with pytest.raises(UsageError) as by_variable:
-        settings.load([], {**PUSHING, _variable(flag): value})
-    for name, error in ((f"--{flag}", by_flag), (_variable(flag), by_variable)):
-        text = str(error.value)
-        assert text.startswith(name)
-        assert repr(shown) in text
-        assert allowed in text
-        assert "\n" not in text
+BAD_VARIABLES = [
+    ("COLLECTOR_EXIT_ZERO", "maybe", "true or false"),
+    ("COLLECTOR_ALL_CONTAINERS", "2", "true or false"),
+    ("COLLECTOR_LABELS", "x", "key=value pairs"),
+    ("GITHUB_RUN_ATTEMPT", "0", "a whole number from 1"),
+    ("CGROUP_PROCESS_MAP", '["node"]', '{"node":"runner"}'),
+    ("CGROUP_LIMITS", "{", '{"runner":{"cpu":"2","memory":"1Gi"}}'),
+]
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "allowed"),
+    ("name", "value", "allowed"),
     [
-        ("COLLECTOR_EXIT_ZERO", "maybe", "true or false"),
-        ("COLLECTOR_ALL_CONTAINERS", "2", "true or false"),
-        ("COLLECTOR_LABELS", "x", "key=value pairs"),
-        ("GITHUB_RUN_ATTEMPT", "0", "a whole number from 1"),
-        ("CGROUP_PROCESS_MAP", "node=runner", '{"node":"runner"}'),
-        ("CGROUP_PROCESS_MAP", '["node"]', '{"node":"runner"}'),
-        ("CGROUP_LIMITS", "{", '{"runner":{"cpu":"2","memory":"1Gi"}}'),
-        ("CGROUP_LIMITS", "7", '{"runner":{"cpu":"2","memory":"1Gi"}}'),
+        *((f"--{flag}", value, allowed) for flag, value, allowed in BAD),
+        *((_variable(flag), value, allowed) for flag, value, allowed in BAD),
+        *BAD_VARIABLES,
     ],
 )
-def test_a_bad_variable_is_one_sentence(variable: str, value: str, allowed: str) -> None:
-    """Variables without a flag are named, shown and explained in the same way."""
+def test_a_bad_value_is_one_sentence(name: str, value: str, allowed: str) -> None:
+    """The error names flag or variable, the value and what is allowed."""
+    is_flag = name.startswith("--")
+    argv, environment = ([f"{name}={value}"], {}) if is_flag else ([], {name: value})
     with pytest.raises(UsageError) as caught:
-        settings.load([], {variable: value})
+        settings.load(argv, {**PUSHING, **environment})
     text = str(caught.value)
-    assert text.startswith(variable)
-    assert repr(value) in text
+    assert text.startswith(name)
+    assert repr(value.partition("://")[0]) in text
     assert allowed in text
+    assert "\n" not in text
 
 
 def test_a_long_bad_value_is_cut() -> None:
@@ -337,7 +329,7 @@ def test_a_token_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         (["--push-tokn", SECRET], {}),
         ([f"--push-token={SECRET}", "--interval=x"], {}),
         ([f"--push-endpoint=http://u:{SECRET}@h/"], {}),
-        ([], {"COLLECTOR_PUSH_TOKEN": f"{SECRET}\n"}),
+        ([], {"COLLECTOR_PUSH_TOKEN": f"{SECRET}\n\n"}),
         (["--push-endpoint=x"], {"COLLECTOR_PUSH_TOKEN": SECRET}),
     ],
 )

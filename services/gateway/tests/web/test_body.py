@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runmeter.gateway.errors import ERRORS_MAX, InvalidRequest
-from runmeter.gateway.receiver.runs import push_from_json, token_request_from_json
+from runmeter.gateway.receiver.messages import push_from_json
 from runmeter.gateway.web.body import decode_body
+from runmeter.v1.json_reading import (
+    create_push_token_request_from_json as token_request_from_json,
+)
 from runmeter.v1.json_reading import run_from_json
 
 SCOPE = {"organization": "o", "repository": "r", "workflow": "w", "job": "j"}

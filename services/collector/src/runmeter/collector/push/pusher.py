@@ -152,7 +152,7 @@ class Pusher:
     # -- waiting runs ---------------------------------------------------------------------
 
     def _push_leftovers(self, scope: Scope) -> None:
-        for outcome in self._spool_pusher().push(scope):
+        for outcome in self._spool_pusher().push(scope, but=self._stored.push_id):
             if outcome.what == "pushed" and outcome.run and outcome.stored:
                 self._log_pushed(outcome.run, outcome.stored)
             elif outcome.what in ("kept", "rejected") and outcome.run:
