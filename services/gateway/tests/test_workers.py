@@ -6,7 +6,6 @@ import os
 import re
 import select
 import signal
-import socket
 import ssl
 import threading
 from pathlib import Path
@@ -16,17 +15,12 @@ import httpx
 import pytest
 import trustme
 from cryptography.x509 import load_pem_x509_certificate
+from rig.gateway import HEADERS, RUNS, WAIT_SECONDS, connect, head, until
 
 from runmeter.gateway.config import environment, load
 from runmeter.gateway.workers import Assignment, CannotStart, Workers
 from runmeter.service.sockets import listen
 from runmeter.service.values import Address
-
-RUNS = "/api/v1/metrics/repo/o/r/w/j"
-TOKEN = "5ec4e7ba" * 8  # of a push token's form
-HEADERS = {"Authorization": f"Bearer {TOKEN}"}
-HEAD = f"GET {RUNS} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
-WAIT_SECONDS = 30.0
 
 
 class Crew:
@@ -124,11 +118,15 @@ def test_end_of_a_request_in_flight(crew: Crew, own_double: Any) -> None:
     own_double.call()
     crew.program.signal()
     crew.program.event("shutdown.requested")
-    for _ in range(20_000):
+
+    def is_refused() -> bool:
         try:
             crew.get("/health")
         except httpx.TransportError:
-            break
+            return True
+        return False
+
+    until(is_refused)
     open_gate()
     asking.join(WAIT_SECONDS)
     assert (answers[0].status_code, answers[0].text) == (200, "[]")
@@ -148,9 +146,7 @@ def test_end_that_cuts_off(start: Any, own_double: Any, second_signal: bool) -> 
         f"--receiver=grpc://127.0.0.1:{own_double.port}",
         f"--shutdown-timeout={'1h' if second_signal else '200ms'}",
     )
-    host, _, port = crew.program.address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=WAIT_SECONDS) as connection:
-        connection.sendall(HEAD)
+    with connect(crew.program.address, head()):
         own_double.call()
         crew.program.signal()
         crew.program.event("shutdown.requested")
@@ -185,10 +181,9 @@ def test_hangup_reaches_all(start: Any, tmp_path: Path) -> None:
 
     def shown() -> int:
         context = ssl.create_default_context(cafile=str(trusted))
-        host, _, port = crew.program.address.rpartition(":")
         with (
-            socket.create_connection((host, int(port)), timeout=WAIT_SECONDS) as plain,
-            context.wrap_socket(plain, server_hostname=host) as encrypted,
+            connect(crew.program.address) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted,
         ):
             found: Any = encrypted.getpeercert()
             return int(found["serialNumber"], 16)
