@@ -45,7 +45,7 @@ def path_text(path: Path) -> str:
 def out_of_range(value: float | Decimal, least: int, most: int) -> str:
     """Return the reason why an integer field does not accept a value below or above its bounds."""
     number = value if isinstance(value, int) else float(value)
-    shown = f"is {number}" if abs(value) < 10**20 else "number out of range"
+    shown = f"is {number}" if -(10**20) < value < 10**20 else "number out of range"
     if most < WHOLE_MAX:
         return f"{shown}; must be {least} to {most}"
     return f"{shown}; must be {f'at least {least}' if value < least else f'at most {most}'}"

@@ -108,7 +108,7 @@ class Found:
         """
         if type(given) is bool or not isinstance(given, int | float | Decimal):
             self.wrong(path, name, given, "a number" if is_rounded else "an integer")
-        elif abs(given) <= WHOLE_MAX and not is_rounded and given != round(given):
+        elif not is_rounded and -WHOLE_MAX <= given <= WHOLE_MAX and given != round(given):
             self.add(path, name, f"is {float(given)}; must be an integer")
         elif not least <= given <= most:
             self.add(path, name, out_of_range(given, least, most))
@@ -120,7 +120,7 @@ class Found:
         """Return a number that is no float, or record why it is none."""
         if type(given) is bool or not isinstance(given, int | Decimal):
             self.wrong(path, name, given, "a number")
-        elif abs(given) <= NUMBER_MAX:
+        elif -NUMBER_MAX <= given <= NUMBER_MAX:
             return float(given)
         else:
             self.add(path, name, "number out of range")
