@@ -11,7 +11,7 @@ from time import monotonic_ns
 from typing import Any, NamedTuple, NoReturn
 
 from runmeter.collector import program
-from runmeter.collector.config.settings import Config, SpoolConfig
+from runmeter.collector.config.settings import Config, PushConfig
 from runmeter.collector.spool.folder import StoredRun
 
 RUN, CHECKPOINT, SPOOL = "run", "checkpoint", "spool"
@@ -53,9 +53,14 @@ class Order(NamedTuple):
 
 
 def become_pusher(
-    config: Config, stored: StoredRun, *, lock_fd: int | None = None, signal_count: int = 0
+    config: Config,
+    stored: StoredRun,
+    *,
+    task: str = RUN,
+    lock_fd: int | None = None,
+    signal_count: int = 0,
 ) -> NoReturn:
-    """Replace this process by the pusher of a run that has ended, and of the waiting runs.
+    """Replace this process by the pusher of a run.
 
     ``lock_fd``: the run's lock, which the pusher inherits.
 
@@ -66,7 +71,7 @@ def become_pusher(
         os.set_inheritable(lock_fd, True)
     _become(
         config,
-        task=RUN,
+        task=task,
         push_id=stored.push_id,
         memory_fd=stored.memory_fd,
         lock_fd=lock_fd,
@@ -75,27 +80,8 @@ def become_pusher(
     )
 
 
-def become_checkpoint_pusher(config: Config, stored: StoredRun) -> NoReturn:
-    """Replace this process by the pusher of a run that goes on.
-
-    Raises:
-        OSError: the program cannot be run, or its descriptors cannot be made.
-    """
-    _become(
-        config,
-        task=CHECKPOINT,
-        push_id=stored.push_id,
-        memory_fd=stored.memory_fd,
-        deadline_ns=monotonic_ns() + config.shutdown_timeout_ns,
-    )
-
-
-def become_spool_pusher(config: SpoolConfig, *, retry_rejected: bool, as_json: bool) -> NoReturn:
-    """Replace this process by the pusher of all waiting runs.
-
-    Raises:
-        OSError: the program cannot be run, or its descriptors cannot be made.
-    """
+def become_spool_pusher(config: PushConfig, *, retry_rejected: bool, as_json: bool) -> NoReturn:
+    """Replace this process by the pusher of all waiting runs; errors as `become_pusher`."""
     _become(
         config,
         task=SPOOL,
@@ -106,7 +92,7 @@ def become_spool_pusher(config: SpoolConfig, *, retry_rejected: bool, as_json: b
     )
 
 
-def _become(config: Config | SpoolConfig, **fields: Any) -> NoReturn:
+def _become(config: Config | PushConfig, **fields: Any) -> NoReturn:
     assert config.endpoint is not None
     order = Order(
         endpoint=config.endpoint.url,
