@@ -140,7 +140,7 @@ SETTINGS = (
         "GATEWAY_LOG_LEVEL",
         "LEVEL",
         "info",
-        "Least severe level that is logged: debug, info, warning, error.",
+        "Least severe level that is logged: debug, info, warning (or warn), error.",
     ),
     Setting(
         "--log-format",

@@ -180,7 +180,7 @@ SETTINGS = (
         "RECEIVER_LOG_LEVEL",
         "LEVEL",
         "info",
-        "debug, info, warning or error.",
+        "Least severe level that is logged: debug, info, warning (or warn), error.",
         commands=EVERY,
     ),
     Setting(

@@ -101,9 +101,7 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
         proc_path=source.value("proc-path", values.text, "/proc"),
         top=source.value("top", values.count(1000), 10),
         **destination._asdict(),
-        log_level=source.value(
-            "log-level", values.one_of("debug", "info", "warning", "error"), "info"
-        ),
+        log_level=source.value("log-level", values.log_level, "info"),
         log_format=source.value("log-format", values.one_of("json", "text"), "json"),
         spool_dir=source.value("spool-dir", values.text, _default_spool(environment)),
         spool_max=source.value("spool-max", values.spool_max, values.SPOOL_MAX),
@@ -173,7 +171,6 @@ def load_spool(
     if endpoint is None:
         raise UsageError("--push-endpoint (or COLLECTOR_PUSH_ENDPOINT) must say where to push")
     token = _needed_token(source)
-    levels = values.one_of("debug", "info", "warning", "error")
     timeout = values.duration(1000 * _MS, _HOUR_NS, "1s to 1h")
     warnings = (_TOKEN_SHOWN,) if flags["push_token"] is not None else ()
     return SpoolConfig(
@@ -181,7 +178,7 @@ def load_spool(
         endpoint,
         token,
         source.value("timeout", timeout, 25_000 * _MS),
-        source.value("log-level", levels, "warning"),
+        source.value("log-level", values.log_level, "warning"),
         source.value("log-format", values.one_of("json", "text"), "text"),
         source.value("tls-ca", values.text, ""),
         source.value("tls-cert", values.text, ""),

@@ -121,6 +121,11 @@ def one_of(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def log_level(text: str) -> str:
+    """Return a log level; ``warn`` is ``warning``."""
+    return one_of("debug", "info", "warning", "error")("warning" if text == "warn" else text)
+
+
 def switch(text: str) -> bool:
     """Return whether something is turned on."""
     lowered = text.lower()
