@@ -425,7 +425,7 @@ def test_one_signal_does_not_disturb_a_push(spooled: Any, held: Any) -> None:
 
 
 def test_a_repeated_signal_does_not_disturb_a_push(spooled: Any, held: Any) -> None:
-    """The signal that ended the run, sent twice at once as GNU timeout does, is not a second one."""
+    """The signal that ended the run, sent twice at once, is not a second one."""
     soon_ns = time.monotonic_ns() + 3600 * 10**9
     order = {"signal_count": 1, "signal_number": signal.SIGTERM, "signal_ns": soon_ns}
     process = spooled.start(1, held.endpoint, **order)
