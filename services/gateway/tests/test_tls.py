@@ -7,43 +7,17 @@ import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import httpx
 import pytest
 import trustme
+from rig.certificates import Files, ca_file, chain
 from rig.gateway import HEADERS, RUNS, TOKEN
 
 from runmeter.gateway.config import load
 from runmeter.service.errors import ConfigurationError
-
-
-class Files(NamedTuple):
-    """Paths of a certificate and its key."""
-
-    cert: Path
-    key: Path
-
-    def flags(self, prefix: str = "") -> tuple[str, str]:
-        """Return the flags that name them."""
-        return f"--{prefix}tls-cert={self.cert}", f"--{prefix}tls-key={self.key}"
-
-    def hold(self, made: trustme.LeafCert) -> None:
-        """Write another certificate there."""
-        made.private_key_pem.write_to_path(self.key)
-        self.cert.write_bytes(chain(made))
-
-
-def chain(made: trustme.LeafCert) -> bytes:
-    """Return the certificate and its chain."""
-    return b"".join(pem.bytes() for pem in made.cert_chain_pems)
-
-
-def ca_file(ca: trustme.CA, path: Path) -> Path:
-    """Write the CA's certificate to a file."""
-    ca.cert_pem.write_to_path(path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +29,7 @@ def ca() -> trustme.CA:
 @pytest.fixture
 def files(tmp_path: Path, ca: trustme.CA) -> Files:
     """A certificate of this machine and its key."""
-    found = Files(tmp_path / "server.pem", tmp_path / "server.key")
-    found.hold(ca.issue_cert("localhost", "127.0.0.1"))
-    return found
+    return Files.of(ca.issue_cert("localhost", "127.0.0.1"), tmp_path)
 
 
 def trusting(ca: trustme.CA, client: trustme.LeafCert | None = None) -> ssl.SSLContext:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 import trustme
 from cryptography.x509 import load_pem_x509_certificate
+from rig.certificates import Files
 from rig.gateway import HEADERS, RUNS, WAIT_SECONDS, connect, head, until
 
 from runmeter.gateway.config import environment, load
@@ -170,17 +171,15 @@ def test_no_worker_outlives_its_parent(crew: Crew) -> None:
 def test_hangup_reaches_all(start: Any, tmp_path: Path) -> None:
     """SIGHUP: every worker uses the new certificate, and so does a later one."""
     ca = trustme.CA()
-    cert, key, trusted = (tmp_path / name for name in ("cert.pem", "key.pem", "ca.pem"))
-    ca.cert_pem.write_to_path(trusted)
 
-    def renew() -> int:
-        made = ca.issue_cert("127.0.0.1")
-        made.private_key_pem.write_to_path(key)
-        made.cert_chain_pems[0].write_to_path(cert)
-        return load_pem_x509_certificate(cert.read_bytes()).serial_number
+    def renew() -> Files:
+        return Files.of(ca.issue_cert("127.0.0.1"), tmp_path)
+
+    def serial(files: Files) -> int:
+        return load_pem_x509_certificate(files.cert.read_bytes()).serial_number
 
     def shown() -> int:
-        context = ssl.create_default_context(cafile=str(trusted))
+        context = ssl.create_default_context(cadata=ca.cert_pem.bytes().decode())
         with (
             connect(crew.program.address) as plain,
             context.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted,
@@ -188,10 +187,10 @@ def test_hangup_reaches_all(start: Any, tmp_path: Path) -> None:
             found: Any = encrypted.getpeercert()
             return int(found["serialNumber"], 16)
 
-    first = renew()
-    crew = Crew(start, f"--tls-cert={cert}", f"--tls-key={key}")
-    assert shown() == first
-    second = renew()
+    files = renew()
+    crew = Crew(start, *files.flags())
+    assert shown() == serial(files)
+    second = serial(renew())
     crew.program.signal(signal.SIGHUP)
     for _ in range(3):  # the workers and the parent
         crew.program.event("certificates.reread")

@@ -16,7 +16,7 @@ from runmeter.collector.errors import WriteError
 from runmeter.collector.log import Log
 from runmeter.collector.open_files import detach_streams
 from runmeter.collector.run.command import Ended, reap_child
-from runmeter.collector.run.handover import CHECKPOINT, become_pusher, in_memory
+from runmeter.collector.run.handover import become_checkpoint_pusher, in_memory
 from runmeter.collector.run.measurement import Measurement
 from runmeter.collector.run.record import run_record
 from runmeter.collector.run.run_file import RunFile
@@ -179,7 +179,7 @@ class Checkpoints:
             stored = stored._replace(memory_fd=in_memory(encode(self._record())))
         if self._config.command and not self._log.is_debug:
             detach_streams(2)  # readers of the command's standard error must not wait for a push
-        become_pusher(self._config, stored, task=CHECKPOINT)
+        become_checkpoint_pusher(self._config, stored)
 
     def _record(self) -> dict[str, Any]:
         self._sampler.conclude()
