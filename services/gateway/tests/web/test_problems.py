@@ -105,6 +105,12 @@ def test_texts_of_grpc_itself_are_not_sent(code: grpc.StatusCode) -> None:
     assert (SECRET in body.decode()) == told
 
 
+def test_why_the_database_is_unavailable() -> None:
+    """503 has the reason if the receiver wrote it, which it does with a time to wait."""
+    outcome = outcome_of(ReceiverError("UNAVAILABLE", "the reason", retry_after_seconds=5.0))
+    assert (outcome.status, outcome.detail) == (503, "the reason")
+
+
 def test_field_violations() -> None:
     """Bad fields are listed; the receiver's summary of them is replaced."""
     error = ReceiverError(
