@@ -23,7 +23,7 @@ Every flag with its environment variable. A flag overrides its variable, a varia
 empty variable counts as not set. `--help` of each program and command has examples.
 
 Durations are written `500ms`, `25s`, `1m30s`, ages also `90d`, `1d12h`; sizes in bytes or `64Ki`,
-`1MiB`. A secret is given as a value or as a file; one newline at the end of a file is dropped. A
+`1MiB`. A secret is given as a value or as a file; one newline at its end is dropped. A
 value that cannot be used is one sentence and exit code 2.
 """
 FLAGS = "| flag | variable | |\n|---|---|---|\n"

@@ -16,6 +16,8 @@ def test_networks() -> None:
     for bad in ("host", "10.0.0.1/8", "10.0.0.0/40"):
         with pytest.raises(ValueError, match=rf"^must be addresses or networks.*'{bad}' is neith"):
             networks(f"::1,{bad}")
+    with pytest.raises(ValueError, match=r"or ::1$"):  # the caller names the only item
+        networks("zz")
 
 
 @pytest.mark.parametrize(

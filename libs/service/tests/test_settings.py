@@ -71,15 +71,16 @@ def test_switches() -> None:
 
 
 def test_secrets(tmp_path: Path) -> None:
-    """A secret stands in its flag, its variable or a file; one newline at the end is dropped."""
+    """A secret is in its flag, its variable or a file; one newline at its end is dropped."""
     token, keys = tmp_path / "token", tmp_path / "keys"
     token.write_text("a b\n")
     keys.write_text("new key \nold\n\n")
     assert given().secret("token") is None
-    assert given({"token": "t\n"}).secret("token") == ("--token", ("t\n",))
+    assert given({"token": "t\n"}).secret("token") == ("--token", ("t",))
     assert given(X_TOKEN="t\n").secret("token") == ("X_TOKEN", ("t",))
     assert given({"token_file": str(token)}).secret("token") == ("--token-file", ("a b",))
-    assert given({"key": ("a", "b")}, X_KEY="c").secret("key") == ("--key", ("a", "b"))
+    assert given(X_TOKEN="postgres://u:p@h/d\n").text("token") == "postgres://u:p@h/d"
+    assert given({"key": ("a", "b\n")}, X_KEY="c").secret("key") == ("--key", ("a", "b"))
     assert given(X_KEY="c\nd\n").secret("key") == ("X_KEY", ("c", "d"))
     found = given(X_KEY_FILE=str(keys)).secret("key")
     assert found == ("X_KEY_FILE", ("new key ", "old", ""))

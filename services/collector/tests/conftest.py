@@ -1,16 +1,18 @@
-"""A fake machine made of real files, doubles of receiver and gateway, property case counts.
+"""The collector as a program, a fake machine of real files, doubles of receiver and gateway.
 
-The doubles speak the contract over real sockets: they record what arrives and answer what a
-test tells them to. They check, store and decide nothing.
+The doubles speak the contract over real sockets: they record what arrives and give the answer that
+a test sets. They check and store nothing.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import queue
 import shutil
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,12 +34,13 @@ settings.register_profile("ci", max_examples=200, derandomize=True, deadline=Non
 settings.register_profile("soak", max_examples=2000, deadline=None, database=None)
 settings.load_profile("ci")
 
+WAIT_SECONDS = 60
 PAGE_BYTES = 4096
 TICKS_PER_SECOND = 100
 
 
 class Entry(NamedTuple):
-    """What the fake machine says of one process; times in ticks, sizes in pages."""
+    """One process of the fake machine; times in ticks, sizes in pages."""
 
     pid: int
     ppid: int = 1
@@ -85,12 +88,12 @@ class Machine:
         self._write(self.entries[pid], Entry._fields)
 
     def change(self, pid: int, **fields: Any) -> None:
-        """Change what is said of a living process."""
+        """Change fields of a living process."""
         self.entries[pid] = self.entries[pid]._replace(**fields)
         self._write(self.entries[pid], tuple(fields))
 
     def run(self, pid: int, ticks: int) -> None:
-        """Let a process use CPU time."""
+        """Add CPU time to a process."""
         self.change(pid, own=self.entries[pid].own + ticks)
 
     def remove(self, pid: int) -> None:
@@ -153,8 +156,10 @@ def golden() -> Path:
 
 @pytest.fixture
 def golden_run(golden: Path) -> dict[str, Any]:
-    """Return one full run as the REST interface shows it."""
+    """Return one full run, as it is kept and pushed."""
     run: dict[str, Any] = json.loads((golden / "run.json").read_text())
+    for name in ("id", "received_at", "updated_at"):
+        del run[name]
     return run
 
 
@@ -176,7 +181,7 @@ class WallClock:
         self.set(0)
 
     def set(self, hours: float) -> None:
-        """Set it so much before or after the machine's, at once."""
+        """Set it to the machine's time plus these hours."""
         new = self._path.with_suffix(".new")
         new.write_text(f"{hours * 3600:+.0f}\n")
         new.rename(self._path)
@@ -184,10 +189,105 @@ class WallClock:
 
 @pytest.fixture
 def wall_clock(tmp_path: Path) -> WallClock:
-    """Return a wall clock that shows the machine's time."""
+    """Return a wall clock, set to the machine's time."""
     if FAKETIME is None:
         pytest.skip("needs libfaketime (Debian: faketime)")
     return WallClock(tmp_path / "clock")
+
+
+# -- the collector as a program -----------------------------------------------------------
+
+TOKEN = "t0ken-nobody-may-see"
+SCOPE = {
+    "GITHUB_REPOSITORY": "my-org/my-repo",
+    "GITHUB_WORKFLOW": "ci.yml",
+    "GITHUB_JOB": "build",
+    "GITHUB_RUN_ID": "run-123",
+}
+PROGRAM = (sys.executable, "-I", "-m", "runmeter.collector", "--interval=100ms")
+
+
+class Done:
+    """A collector that has ended."""
+
+    def __init__(self, code: int, output: str, errors: str) -> None:
+        self.code, self.output, self.errors = code, output, errors
+        self.lines = [json.loads(line) for line in errors.splitlines() if line.startswith("{")]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the log lines of an event."""
+        return [line for line in self.lines if line.get("event") == name]
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """Return the payload printed among the log lines, as around a command."""
+        [found] = [line for line in self.lines if "event" not in line]
+        return dict(found)
+
+
+class Collector:
+    """Starts collectors in a folder and an environment of their own."""
+
+    program = PROGRAM
+    token = TOKEN
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.spool = folder / ".local" / "state" / "runmeter"
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C"}
+        self._started: list[Any] = []
+
+    def pushing(self, endpoint: str, token: str = TOKEN) -> None:
+        """Set the variables that a push needs."""
+        pushing = {"COLLECTOR_PUSH_ENDPOINT": endpoint, "COLLECTOR_PUSH_TOKEN": token}
+        self.environment.update({**SCOPE, **pushing})
+
+    def start(self, *argv: str, before: tuple[str, ...] = (), **settings: Any) -> Any:
+        """Start a collector."""
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings}
+        process = subprocess.Popen(
+            [*before, *PROGRAM, *argv], env=self.environment, cwd=self.folder, text=True,
+            stdin=subprocess.DEVNULL, **pipes,
+        )  # fmt: skip
+        self._started.append(process)
+        return process
+
+    def stop(self) -> None:
+        """Kill the collectors that a failed test left running."""
+        for process in self._started:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdout, process.stderr):  # what it started may still hold them
+                if pipe is not None:
+                    pipe.close()
+
+    def __call__(self, *argv: str, **settings: Any) -> Done:
+        """Run a collector to its end."""
+        return self.end(self.start(*argv, **settings))
+
+    @staticmethod
+    def end(process: Any, read: str = "") -> Done:
+        """Wait for the end of a collector; ``read``: what was read of its log already."""
+        output, errors = process.communicate(timeout=WAIT_SECONDS)
+        return Done(process.returncode, output, read + errors)
+
+    @staticmethod
+    def until_started(process: Any) -> str:
+        """Read the log up to the line that says the run has started."""
+        read = ""
+        for line in process.stderr:
+            read += line
+            if "run.started" in line:
+                return read
+        raise AssertionError(read)
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[Collector]:
+    """Return the starter of collectors; they have a home folder of their own."""
+    collector = Collector(tmp_path)
+    yield collector
+    collector.stop()
 
 
 # -- doubles of receiver and gateway ------------------------------------------------------
@@ -214,10 +314,11 @@ class Receiver(ingest_service_pb2_grpc.IngestServiceServicer):
         self.pushes: queue.Queue[Push] = queue.Queue()
         self.answer: Callable[[grpc.ServicerContext], Any] = self.acknowledge
         self.endpoint = ""
+        self.release = threading.Event()
 
     @staticmethod
     def acknowledge(context: grpc.ServicerContext) -> ingest_service_pb2.PushRunResponse:
-        """Take the run as the seventh."""
+        """Acknowledge the run as id 7."""
         return ingest_service_pb2.PushRunResponse(id=7)
 
     def PushRun(self, request: Any, context: Any) -> Any:
@@ -234,6 +335,7 @@ class Gateway(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.endpoint = ""
         self.pushes: queue.Queue[Push] = queue.Queue()
         self.status = 201
         self.headers: dict[str, str] = {}
@@ -241,6 +343,7 @@ class Gateway(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
     server: Gateway
 
     def do_POST(self) -> None:
@@ -258,12 +361,12 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST
 
     def log_message(self, *args: Any) -> None:
-        """Stay silent."""
+        """Write no log."""
 
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Certificate, Certificate]:
-    """Return two certificates of localhost that know nothing of each other."""
+    """Return two independent certificates of localhost."""
     folder = tmp_path_factory.mktemp("tls")
     made = []
     for name in ("ours", "other"):
@@ -281,16 +384,24 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Certificate,
 
 @pytest.fixture
 def new_receiver() -> Iterator[Callable[..., Receiver]]:
-    """Return the maker of receivers; with credentials they speak TLS."""
+    """Return the maker of receivers.
+
+    With a certificate they speak TLS; with a CA they require a client certificate of it.
+    """
     with ThreadPoolExecutor(4) as threads:
         servers = []
 
-        def make(credentials: grpc.ServerCredentials | None = None) -> Receiver:
+        def make(certificate: Certificate | None = None, client_ca: Path | None = None) -> Receiver:
             receiver, server = Receiver(), grpc.server(threads)
             ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(receiver, server)
-            if credentials is None:
+            if certificate is None:
                 receiver.endpoint = f"grpc://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
             else:
+                credentials = grpc.ssl_server_credentials(
+                    [(certificate.key.read_bytes(), certificate.cert.read_bytes())],
+                    root_certificates=client_ca.read_bytes() if client_ca else None,
+                    require_client_auth=client_ca is not None,
+                )
                 port = server.add_secure_port("127.0.0.1:0", credentials)
                 receiver.endpoint = f"grpcs://localhost:{port}"
             server.start()
@@ -309,13 +420,28 @@ def receiver(new_receiver: Callable[..., Receiver]) -> Receiver:
 
 
 @pytest.fixture
+def held(receiver: Receiver) -> Iterator[Receiver]:
+    """Return the receiver; it answers when ``release`` is set, at the latest after the test."""
+
+    def answer(context: grpc.ServicerContext) -> Any:
+        receiver.release.wait(WAIT_SECONDS)
+        return receiver.acknowledge(context)
+
+    receiver.answer = answer
+    yield receiver
+    receiver.release.set()
+
+
+@pytest.fixture
 def new_gateway() -> Iterator[Callable[..., Gateway]]:
     """Return the maker of gateways; with a certificate they speak TLS."""
     gateways = []
 
     def make(certificate: Certificate | None = None) -> Gateway:
         gateway = Gateway()
+        gateway.endpoint = f"http://127.0.0.1:{gateway.server_port}"
         if certificate is not None:
+            gateway.endpoint = f"https://localhost:{gateway.server_port}"
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*certificate)
             gateway.socket = context.wrap_socket(gateway.socket, server_side=True)

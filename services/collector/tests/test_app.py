@@ -8,106 +8,14 @@ import pty
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from runmeter.collector.version import VERSION
 
 WAIT_SECONDS = 60
-TOKEN = "t0ken-nobody-may-see"
-SCOPE = {
-    "GITHUB_REPOSITORY": "my-org/my-repo",
-    "GITHUB_WORKFLOW": "ci.yml",
-    "GITHUB_JOB": "build",
-    "GITHUB_RUN_ID": "run-123",
-}
-PROGRAM = (sys.executable, "-I", "-m", "runmeter.collector", "--interval=100ms")
 BURN = "import time\nwhile time.process_time() < {0}: pass\n"
-
-
-class Done:
-    """A collector that has ended."""
-
-    def __init__(self, code: int, output: str, errors: str) -> None:
-        self.code, self.output, self.errors = code, output, errors
-        self.lines = [json.loads(line) for line in errors.splitlines() if line.startswith("{")]
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """Return the log lines of an event."""
-        return [line for line in self.lines if line.get("event") == name]
-
-    @property
-    def payload(self) -> dict[str, Any]:
-        """Return the payload printed among the log lines, as around a command."""
-        [found] = [line for line in self.lines if "event" not in line]
-        return dict(found)
-
-
-class Collector:
-    """Starts collectors in a folder and an environment of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.spool = folder / ".local" / "state" / "runmeter"
-        self.environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C"}
-        self._started: list[Any] = []
-
-    def pushing(self, endpoint: str, token: str = TOKEN) -> None:
-        """Give what a push needs, by the environment."""
-        pushing = {"COLLECTOR_PUSH_ENDPOINT": endpoint, "COLLECTOR_PUSH_TOKEN": token}
-        self.environment.update({**SCOPE, **pushing})
-
-    def start(self, *argv: str, before: tuple[str, ...] = (), **settings: Any) -> Any:
-        """Start a collector."""
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings}
-        process = subprocess.Popen(
-            [*before, *PROGRAM, *argv], env=self.environment, cwd=self.folder, text=True,
-            stdin=subprocess.DEVNULL, **pipes,
-        )  # fmt: skip
-        self._started.append(process)
-        return process
-
-    def stop(self) -> None:
-        """End what a failed test has left running."""
-        for process in self._started:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdout, process.stderr):  # what it started may still hold them
-                if pipe is not None:
-                    pipe.close()
-
-    def __call__(self, *argv: str, **settings: Any) -> Done:
-        """Run a collector to its end."""
-        return self.end(self.start(*argv, **settings))
-
-    @staticmethod
-    def end(process: Any, read: str = "") -> Done:
-        """Wait for the end of a collector, of which something was read already."""
-        output, errors = process.communicate(timeout=WAIT_SECONDS)
-        return Done(process.returncode, output, read + errors)
-
-    @staticmethod
-    def until_started(process: Any) -> str:
-        """Read the log up to the line that says the run has started."""
-        read = ""
-        for line in process.stderr:
-            read += line
-            if "run.started" in line:
-                return read
-        raise AssertionError(read)
-
-
-@pytest.fixture
-def collector(tmp_path: Path) -> Iterator[Collector]:
-    """Return the starter of collectors, with a home folder of their own."""
-    collector = Collector(tmp_path)
-    yield collector
-    collector.stop()
 
 
 def _python(code: str, *argv: str) -> tuple[str, ...]:
@@ -117,23 +25,13 @@ def _python(code: str, *argv: str) -> tuple[str, ...]:
 # -- around a command ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("script", "code"),
-    [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", 137), ("kill -15 $$", 143), ("exit 255", 255)],
-)
-def test_the_exit_code_is_the_commands(collector: Collector, script: str, code: int) -> None:
-    """What the command ends with, 128+n by signal n, is what the collector ends with."""
-    done = collector("--", "sh", "-c", script)
-    assert done.code == code
-    assert done.payload["sample_count"] >= 2
-
-
-def test_a_command_that_cannot_run_is_named(collector: Collector) -> None:
+def test_a_command_that_cannot_run_is_named(collector: Any) -> None:
     """127 if it is not there, 126 if it cannot be executed, as in a shell."""
     plain = collector.folder / "plain"
     plain.write_text("x")
     for command, code, reason in (
         ("no-such-command", 127, "No such file or directory"),
+        ("", 127, "it has no name"),
         (str(plain), 126, "Permission denied"),
         (str(collector.folder), 126, "Permission denied"),
         (f"{plain}/below", 126, "Not a directory"),
@@ -143,7 +41,7 @@ def test_a_command_that_cannot_run_is_named(collector: Collector) -> None:
         assert done.errors == f"collector: {command!r} cannot be run: {reason}\n"
 
 
-def test_standard_output_is_the_commands_alone(collector: Collector) -> None:
+def test_standard_output_is_the_commands_alone(collector: Any) -> None:
     """Payload and log go to standard error, the command's output stays as it is."""
     done = collector("--", "sh", "-c", "echo out; echo err >&2")
     assert done.output == "out\n"
@@ -170,7 +68,7 @@ def _seen(output: str) -> list[str]:
 
 
 @pytest.mark.parametrize("proc_path", ["/proc", "/none"])
-def test_the_command_sees_nothing_of_the_collector(collector: Collector, proc_path: str) -> None:
+def test_the_command_sees_nothing_of_the_collector(collector: Any, proc_path: str) -> None:
     """Environment, descriptors, signals and folder are those it would have without us."""
     collector.pushing("http://127.0.0.1:1")
     del collector.environment["COLLECTOR_PUSH_TOKEN"]
@@ -179,22 +77,22 @@ def test_the_command_sees_nothing_of_the_collector(collector: Collector, proc_pa
         ["sh", "-c", PROBE], env=collector.environment, cwd=collector.folder,
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    collector.environment["COLLECTOR_PUSH_TOKEN"] = TOKEN
+    collector.environment["COLLECTOR_PUSH_TOKEN"] = collector.token
     collector.environment["COLLECTOR_PUSH_TOKEN_FILE"] = "/nowhere"
     flags = (f"--proc-path={proc_path}", "--shutdown-timeout=1s")
     done = collector(*flags, "--", "sh", "-c", PROBE)
     assert _seen(done.output) == _seen(bare.stdout)
-    assert TOKEN not in done.output
+    assert collector.token not in done.output
 
 
-def test_a_command_reads_a_closed_pipe_as_usual(collector: Collector) -> None:
+def test_a_command_reads_a_closed_pipe_as_usual(collector: Any) -> None:
     """SIGPIPE ends a command whose reader is gone, as it would without us."""
     done = collector("--", "sh", "-c", "yes | head -n 1; yes >&- 2>&-; kill -PIPE $$; exit 0")
     assert done.code == 128 + signal.SIGPIPE
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
-def test_signals_are_passed_on(collector: Collector, number: signal.Signals) -> None:
+def test_signals_are_passed_on(collector: Any, number: signal.Signals) -> None:
     """A signal for the collector is one for the command, whose end is waited for."""
     name = number.name.removeprefix("SIG")
     script = f"trap 'exit 7' {name}; echo ready; while :; do sleep 0.02; done"
@@ -204,7 +102,7 @@ def test_signals_are_passed_on(collector: Collector, number: signal.Signals) -> 
     assert collector.end(process).code == 7
 
 
-def test_children_that_came_and_went_are_measured(collector: Collector) -> None:
+def test_children_that_came_and_went_are_measured(collector: Any) -> None:
     """CPU time of short-lived children is in the container, as the kernel counted it."""
     code = (
         "import os, subprocess, sys\n"
@@ -219,7 +117,7 @@ def test_children_that_came_and_went_are_measured(collector: Collector) -> None:
     assert found["memory_bytes"]["peak"] > 2**20
 
 
-def test_orphans_of_the_command_are_measured(collector: Collector) -> None:
+def test_orphans_of_the_command_are_measured(collector: Any) -> None:
     """What a process of the command leaves behind still counts to it after its parent's end."""
     code = (
         "import os\n"
@@ -238,7 +136,7 @@ def test_orphans_of_the_command_are_measured(collector: Collector) -> None:
     assert found["cpu_seconds"] >= 0.28
 
 
-def test_ignored_children_do_not_hide_the_end(collector: Collector) -> None:
+def test_ignored_children_do_not_hide_the_end(collector: Any) -> None:
     """Started by a program that ignores SIGCHLD, the end of the command is still noticed."""
     wrapper = (
         "import os, signal, sys\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
@@ -251,43 +149,8 @@ def test_ignored_children_do_not_hide_the_end(collector: Collector) -> None:
 # -- configuration ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("argv", "variable", "name"),
-    [
-        (("--interval=soon",), {}, "--interval"),
-        (("--nonsense",), {}, "unknown flag '--nonsense'"),
-        (("--",), {}, "-- must be followed"),
-        ((), {"COLLECTOR_TOP": "many"}, "COLLECTOR_TOP"),
-        ((), {"CGROUP_LIMITS": "{"}, "CGROUP_LIMITS"),
-        (("--push-endpoint=grpc://receiver:50051",), {}, "GITHUB_REPOSITORY"),
-        (("--interval=soon", "--", "true"), {}, "--interval"),
-    ],
-)
-def test_bad_configuration_ends_before_any_work(
-    collector: Collector, argv: tuple[str, ...], variable: dict[str, str], name: str
-) -> None:
-    """Exit 2, one sentence on standard error, nothing else."""
-    collector.environment.update(variable)
-    done = collector(*argv)
-    assert (done.code, done.output) == (2, "")
-    assert done.errors.startswith(f"collector: {name}")
-    assert len(done.errors.splitlines()) == 1
-
-
-def test_around_a_command_bad_variables_only_warn(collector: Collector) -> None:
-    """The job does not fail because of us: each problem is a warning, and the command runs."""
-    collector.environment.update(
-        {"COLLECTOR_TOP": "many", "COLLECTOR_PUSH_ENDPOINT": "nonsense", "CGROUP_LIMITS": "{"}
-    )
-    done = collector("--", "sh", "-c", "echo ran; exit 5")
-    assert (done.code, done.output) == (5, "ran\n")
-    warned = done.events("config.warned")
-    assert len(warned) == 3
-    assert {line["level"] for line in warned} == {"warning"}
-
-
 @pytest.mark.parametrize("proc_path", ["/none", "/dev/null", "."])
-def test_a_mount_that_cannot_be_measured(collector: Collector, proc_path: str) -> None:
+def test_a_mount_that_cannot_be_measured(collector: Any, proc_path: str) -> None:
     """Without a command exit 2; a command runs unmeasured with its own exit code."""
     done = collector(f"--proc-path={proc_path}")
     assert (done.code, done.output) == (2, "")
@@ -302,7 +165,7 @@ def test_a_mount_that_cannot_be_measured(collector: Collector, proc_path: str) -
 @pytest.mark.parametrize(
     ("flag", "shown"), [("--version", f"collector {VERSION}\n"), ("--help", "usage: ")]
 )
-def test_version_and_help_are_printed(collector: Collector, flag: str, shown: str) -> None:
+def test_version_and_help_are_printed(collector: Any, flag: str, shown: str) -> None:
     """Both are answers, not errors."""
     done = collector(flag)
     assert (done.code, done.errors) == (0, "")
@@ -313,7 +176,7 @@ def test_version_and_help_are_printed(collector: Collector, flag: str, shown: st
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_run(collector: Collector, number: signal.Signals) -> None:
+def test_a_signal_ends_the_run(collector: Any, number: signal.Signals) -> None:
     """The run ends, standard output holds the payload as JSON and nothing else, exit 0."""
     process = collector.start()
     read = collector.until_started(process)
@@ -329,7 +192,7 @@ def test_a_signal_ends_the_run(collector: Collector, number: signal.Signals) -> 
     assert [line["event"] for line in done.lines] == ["run.started", "run.measured"]
 
 
-def test_an_ignored_interrupt_still_ends_the_run(collector: Collector) -> None:
+def test_an_ignored_interrupt_still_ends_the_run(collector: Any) -> None:
     """Started in the background of a script, where SIGINT is ignored, it still handles signals."""
     process = collector.start(before=("sh", "-c", 'trap "" INT; exec "$@"', "sh"))
     collector.until_started(process)
@@ -337,7 +200,7 @@ def test_an_ignored_interrupt_still_ends_the_run(collector: Collector) -> None:
     assert collector.end(process).code == 0
 
 
-def test_every_sample_is_a_line_at_debug(collector: Collector) -> None:
+def test_every_sample_is_a_line_at_debug(collector: Any) -> None:
     """At debug each snapshot is logged, with containers and top processes, as JSON or text."""
     done = collector("--log-level=debug", "--top=2", "--", "sleep", "0.35")
     samples = done.events("sample.taken")
@@ -350,7 +213,7 @@ def test_every_sample_is_a_line_at_debug(collector: Collector) -> None:
     assert "CONTAINER" in done.errors
 
 
-def test_the_summary_is_also_a_file(collector: Collector) -> None:
+def test_the_summary_is_also_a_file(collector: Any) -> None:
     """The payload is written where asked; a file that cannot be written is a warning."""
     done = collector("--summary-file=out.json", "--", "true")
     assert json.loads((collector.folder / "out.json").read_text()) == done.payload
@@ -359,7 +222,7 @@ def test_the_summary_is_also_a_file(collector: Collector) -> None:
     assert "/none/out.json" in done.events("summary_file.failed")[0]["reason"]
 
 
-def test_a_terminal_gets_a_table_and_a_file_the_payload(collector: Collector) -> None:
+def test_a_terminal_gets_a_table_and_a_file_the_payload(collector: Any) -> None:
     """With standard error on a terminal and output in a file: a table there, JSON here."""
     ours, theirs = pty.openpty()
     process = collector.start(stderr=theirs, stdout=subprocess.PIPE)
@@ -376,7 +239,7 @@ def test_a_terminal_gets_a_table_and_a_file_the_payload(collector: Collector) ->
     assert b"CONTAINER" in shown
 
 
-def test_a_full_log_does_not_end_the_run(collector: Collector) -> None:
+def test_a_full_log_does_not_end_the_run(collector: Any) -> None:
     """When nothing can be written to standard error and output, the command is unharmed."""
     with open("/dev/full", "w") as full:
         process = collector.start("--", "sh", "-c", "exit 3", stdout=full, stderr=full)
@@ -384,64 +247,6 @@ def test_a_full_log_does_not_end_the_run(collector: Collector) -> None:
 
 
 # -- pushing ------------------------------------------------------------------------------
-
-
-def test_a_run_is_pushed_once(collector: Collector, receiver: Any) -> None:
-    """The whole way: measure, spool, push, drop; nothing is printed, exit 0."""
-    collector.pushing(receiver.endpoint)
-    process = collector.start()
-    collector.until_started(process)
-    process.send_signal(signal.SIGTERM)
-    done = collector.end(process)
-    assert (done.code, done.output) == (0, "")
-    pushed = receiver.pushes.get_nowait()
-    assert receiver.pushes.empty()
-    assert pushed.authorization == f"Bearer {TOKEN}"
-    assert pushed.run.scope.repository == "my-org/my-repo"
-    assert pushed.run.run_id == "run-123"
-    assert pushed.run.payload.sample_count >= 2
-    assert not pushed.run.HasField("exit_code")
-    assert done.events("run.pushed")[0]["push_id"] == pushed.run.push_id
-    assert list(collector.spool.iterdir()) == []
-
-
-def test_the_exit_code_of_the_command_is_pushed(collector: Collector, receiver: Any) -> None:
-    """The run holds the command's exit code, with which the collector ends."""
-    collector.pushing(receiver.endpoint)
-    assert collector("--", "sh", "-c", "exit 3").code == 3
-    pushed = receiver.pushes.get_nowait().run
-    assert pushed.exit_code == 3
-    assert "command" in [c.name for c in pushed.payload.containers]
-
-
-def _ended_by_signal(collector: Collector, *argv: str) -> Done:
-    process = collector.start("--shutdown-timeout=1s", *argv)
-    read = collector.until_started(process)
-    process.send_signal(signal.SIGTERM)
-    return collector.end(process, read)
-
-
-@pytest.mark.parametrize(("argv", "code"), [((), 3), (("--exit-zero",), 0)])
-def test_an_unreachable_receiver_leaves_the_run_in_the_spool(
-    collector: Collector, argv: tuple[str, ...], code: int
-) -> None:
-    """Exit 3, or 0 if asked for; the file is the owner's alone and holds the run, no token."""
-    collector.pushing("grpc://127.0.0.1:1")
-    assert _ended_by_signal(collector, *argv).code == code
-    [file] = collector.spool.glob("*.json")
-    assert file.stat().st_mode & 0o777 == 0o600
-    run = json.loads(file.read_text())["run"]
-    assert file.name == f"{run['push_id']}.json"
-    assert TOKEN not in file.read_text()
-
-
-def test_a_rejected_run_stays_in_the_spool(collector: Collector, receiver: Any) -> None:
-    """Exit 4: the token or the run is wrong; around a command its own code."""
-    receiver.answer = lambda context: context.abort(grpc.StatusCode.PERMISSION_DENIED, "no")
-    collector.pushing(receiver.endpoint)
-    assert _ended_by_signal(collector, "--shutdown-timeout=25s").code == 4
-    assert collector("--", "sh", "-c", "exit 6").code == 6
-    assert len(list(collector.spool.glob("*.json"))) == 2
 
 
 UNUSABLE = [
@@ -456,7 +261,7 @@ UNUSABLE = [
 
 @pytest.mark.parametrize(("flags", "variables", "name"), UNUSABLE)
 def test_a_run_that_cannot_be_pushed_yet_is_kept(
-    collector: Collector,
+    collector: Any,
     receiver: Any,
     flags: tuple[str, ...],
     variables: dict[str, str],
@@ -485,59 +290,30 @@ def test_a_run_that_cannot_be_pushed_yet_is_kept(
     assert list(collector.spool.iterdir()) == []
 
 
-@pytest.mark.parametrize("endpoint", ["grpc://127.0.0.1:1", "localhost:50051"])
-def test_a_run_without_a_scope_says_that_it_is_not_kept(
-    collector: Collector, endpoint: str
+@pytest.mark.parametrize(
+    ("token", "limit", "instead"),
+    [
+        ("", "unlimited", "; the run will not be kept"),
+        ("t0ken", "unlimited", "; pushing from memory"),
+        ("t0ken", "0", "; pushing from memory"),  # memory cannot hold it, either
+    ],
+)
+def test_a_run_that_can_be_neither_pushed_nor_kept_is_an_error(
+    collector: Any, token: str, limit: str, instead: str
 ) -> None:
-    """Without a scope the run cannot be pushed later: the last line is an error that says so."""
-    collector.pushing(endpoint)
-    del collector.environment["GITHUB_JOB"]
-    done = collector("--", "sh", "-c", "exit 5")
+    """Without token or receiver, and without a spool, the log says that the run is lost."""
+    collector.pushing("grpc://127.0.0.1:1", token=token)
+    flags = ("--spool-dir=/dev/null/x", "--shutdown-timeout=1s")
+    before = ("sh", "-c", f'ulimit -f {limit}; exec "$@"', "sh")
+    done = collector(*flags, "--", "sh", "-c", "exit 5", before=before)
     assert done.code == 5
-    last = done.lines[-1]
-    assert (last["event"], last["level"]) == ("run.lost", "error")
-    assert "GITHUB_JOB must be set" in last["reason"]
-    assert not collector.spool.exists()
+    assert done.events("spool.failed")[0]["reason"].endswith(instead)
+    [lost] = done.events("run.lost")
+    assert "path" not in lost
+    assert "Traceback" not in done.errors
 
 
-def test_a_run_that_can_be_neither_pushed_nor_kept_is_an_error(collector: Collector) -> None:
-    """Without a token and without a spool the end says that the run is lost."""
-    collector.pushing("grpc://127.0.0.1:1", token="")
-    done = collector("--spool-dir=/dev/null/x", "--", "sh", "-c", "exit 5")
-    assert done.code == 5
-    assert done.events("spool.failed")[0]["reason"].endswith("; the run will not be kept")
-    assert done.lines[-1]["event"] == "run.lost"
-
-
-def test_without_a_spool_the_run_is_pushed_from_memory(collector: Collector, receiver: Any) -> None:
-    """A folder that cannot be written costs a warning, not the run."""
-    collector.pushing(receiver.endpoint)
-    done = collector("--spool-dir=/dev/null/x", "--", "true")
-    assert done.code == 0
-    assert done.events("spool.failed")[0]["reason"].endswith("; pushing from memory")
-    assert receiver.pushes.qsize() == 1
-
-
-def test_the_token_is_on_no_command_line(collector: Collector, receiver: Any) -> None:
-    """While it pushes, no argument of the process holds the token; a second signal ends it."""
-    release = threading.Event()
-    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
-    collector.pushing(receiver.endpoint)
-    process = collector.start()
-    collector.until_started(process)
-    process.send_signal(signal.SIGTERM)
-    receiver.pushes.get(timeout=WAIT_SECONDS)
-    arguments = Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")
-    assert "runmeter.collector.push" in arguments
-    assert TOKEN not in " ".join(arguments)
-    process.send_signal(signal.SIGTERM)
-    done = collector.end(process)
-    release.set()
-    assert done.code == 3
-    assert len(list(collector.spool.glob("*.json"))) == 1
-
-
-def test_modules_of_the_jobs_folder_are_not_imported(collector: Collector, receiver: Any) -> None:
+def test_modules_of_the_jobs_folder_are_not_imported(collector: Any, receiver: Any) -> None:
     """A file called grpc.py where the job works does not become part of the pusher."""
     for name in ("grpc", "structlog", "json", "runmeter"):
         (collector.folder / f"{name}.py").write_text("raise SystemExit(77)")
@@ -545,39 +321,6 @@ def test_modules_of_the_jobs_folder_are_not_imported(collector: Collector, recei
     collector.pushing(receiver.endpoint)
     assert collector("--", "true").code == 0
     assert receiver.pushes.qsize() == 1
-
-
-def test_a_token_flag_is_pushed_and_warned_of(collector: Collector, receiver: Any) -> None:
-    """The documented flag works; one warning says who can read it, without saying it."""
-    collector.pushing(receiver.endpoint, token="")
-    done = collector(f"--push-token={TOKEN}", "--", "true")
-    assert done.code == 0
-    assert receiver.pushes.get_nowait().authorization == f"Bearer {TOKEN}"
-    assert len(done.events("config.warned")) == 1
-    assert TOKEN not in done.errors
-
-
-# -- footprint ----------------------------------------------------------------------------
-
-HEAVY = """
-import sys
-from runmeter.collector import app, cli
-from runmeter.collector.config import settings
-from runmeter.collector.run.signals import Signals
-code = app.run(settings.load(["--interval=100ms", "--", "sleep", "0.25"]), Signals())
-heavy = {"grpc", "google.protobuf", "structlog", "asyncio", "subprocess", "logging", "dataclasses",
-         "datetime", "decimal", "uuid", "importlib.metadata", "runmeter.v1"}
-print(code, sorted(heavy & set(sys.modules)), sorted(m for m in sys.modules if "push" in m))
-"""
-
-
-def test_the_sampling_process_stays_light(collector: Collector) -> None:
-    """After measuring a command nothing heavy has been imported."""
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", HEAVY], env=collector.environment, capture_output=True,
-        text=True, check=True, timeout=WAIT_SECONDS,
-    )  # fmt: skip
-    assert done.stdout == "0 [] []\n"
 
 
 def test_the_console_script_is_installed() -> None:

@@ -7,8 +7,6 @@ import json
 import os
 import random
 import resource
-import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +19,7 @@ from typing import Any
 
 import grpc
 import pytest
+from rig.disks import Disk, mounted
 from rig.namespaces import needs_unshare
 
 from runmeter.collector.cgroups.discovery import CGROUP_ROOT, hierarchies
@@ -180,7 +179,7 @@ def test_checkpoints_raise_the_revision_and_the_end_is_above(
     assert later["push_id"] == first["push_id"]
     assert later["payload"]["sample_count"] > first["payload"]["sample_count"]
     process.send_signal(signal.SIGTERM)
-    collectors.end(process)
+    assert collectors.end(process) == ""
     assert process.returncode == 0
     pushed = receiver.pushes.get_nowait().run
     assert receiver.pushes.empty()
@@ -219,18 +218,15 @@ def _completed(receiver: Any) -> Any:
 
 @pytest.mark.slow
 def test_a_push_that_hangs_holds_up_neither_checkpoints_nor_the_end(
-    collectors: Collectors, receiver: Any
+    collectors: Collectors, held: Any
 ) -> None:
     """While the receiver does not answer, the run goes on to the spool, and ends when it ends."""
-    release = threading.Event()
-    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
     flags = (OFTEN, "--checkpoint-push=1s", "--shutdown-timeout=1s")
-    process = collectors.start(receiver.endpoint, *flags)
-    hanging = receiver.pushes.get(timeout=WAIT_SECONDS).run
+    process = collectors.start(held.endpoint, *flags)
+    hanging = held.pushes.get(timeout=WAIT_SECONDS).run
     collectors.checkpoint(revision=hanging.revision + 3)
     process.send_signal(signal.SIGTERM)
     collectors.end(process)
-    release.set()
     assert process.returncode == 3
     [run] = collectors.kept()
     assert run["state"] == "completed"
@@ -339,21 +335,18 @@ def test_the_command_sees_no_lock_and_no_checkpoint(collectors: Collectors) -> N
 
 
 def test_a_reader_of_the_command_does_not_wait_for_a_push(
-    collectors: Collectors, receiver: Any
+    collectors: Collectors, held: Any
 ) -> None:
     """Killed while a push hangs, the collector leaves no process with the command's streams."""
-    release = threading.Event()
-    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
     flags = ("--checkpoint-push=1s", "--", "sleep", "60")
-    process = collectors.start(receiver.endpoint, *flags, stderr=subprocess.STDOUT)
-    receiver.pushes.get(timeout=WAIT_SECONDS)
+    process = collectors.start(held.endpoint, *flags, stderr=subprocess.STDOUT)
+    held.pushes.get(timeout=WAIT_SECONDS)
     pushing = _pusher(process.pid)
     [sleeping] = [pid for pid in _children(process.pid) if _comm(pid) == "sleep"]
     process.kill()
     os.kill(sleeping, signal.SIGKILL)
     assert "run.started" in process.stdout.read()
     state = Path(f"/proc/{pushing}/stat").read_text().rpartition(") ")[2][0]
-    release.set()
     assert state != "Z"
 
 
@@ -490,26 +483,19 @@ def test_retries_follow_no_wall_clock(
 
 
 @pytest.mark.slow
-def test_a_budget_is_of_no_wall_clock(
-    collectors: Collectors, receiver: Any, wall_clock: Any
-) -> None:
+def test_a_budget_is_of_no_wall_clock(collectors: Collectors, held: Any, wall_clock: Any) -> None:
     """Set on and back by days while the receiver does not answer, the clock changes neither the
     time of an attempt nor that of all."""
-    release = threading.Event()
-    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
-    process = collectors.start(
-        receiver.endpoint, "--shutdown-timeout=16s", before=wall_clock.before
-    )
+    process = collectors.start(held.endpoint, "--shutdown-timeout=16s", before=wall_clock.before)
     collectors.checkpoint()
     begin = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    receiver.pushes.get(timeout=WAIT_SECONDS)
+    held.pushes.get(timeout=WAIT_SECONDS)
     wall_clock.set(72)
-    receiver.pushes.get(timeout=WAIT_SECONDS)
+    held.pushes.get(timeout=WAIT_SECONDS)
     second = time.monotonic()
     wall_clock.set(-72)
     collectors.end(process)
-    release.set()
     assert process.returncode == 3
     assert second - begin > 9.5  # an attempt has ten seconds
     assert time.monotonic() - begin > 15
@@ -540,55 +526,13 @@ def test_a_spool_that_takes_nothing_is_one_warning(
     assert len(events(process, "run.pushed")) == 1
 
 
-class SlowDisk:
-    """An ext4 file system in a file, of which a cgroup may write only so much per second."""
-
-    def __init__(self, folder: Path, mount: Path) -> None:
-        image = folder / "disk"
-        self._mount = mount
-        self._group = Path("/sys/fs/cgroup/blkio") / f"runmeter-{secrets.token_hex(4)}"
-        self._limit = self._group / "blkio.throttle.write_bps_device"
-        with image.open("wb") as file:
-            file.truncate(16 * 2**20)
-        mount.mkdir(mode=0o700)
-        self._done("mkfs.ext4", "-q", str(image))
-        self._done("mount", "-o", "loop", str(image), str(mount))
-        device = os.stat(mount).st_dev
-        self._device = f"{os.major(device)}:{os.minor(device)}"
-        self._group.mkdir()
-        script = f'echo $$ > {self._group}/cgroup.procs; exec "$@"'
-        self.before = ("sh", "-c", script, "sh")
-
-    def limit(self, bytes_per_second: int) -> None:
-        """Let it take so much from now on; 0: all."""
-        self._limit.write_text(f"{self._device} {bytes_per_second}")
-
-    def close(self) -> None:
-        """Unmount it once it is not in use."""
-        self.limit(0)
-        until(lambda: not (self._group / "cgroup.procs").read_text())
-        self._group.rmdir()
-        self._done("umount", str(self._mount))
-
-    def _done(self, *command: str) -> None:
-        subprocess.run(command, check=True, capture_output=True)
-
-
 @pytest.fixture
-def slow_disk(collectors: Collectors) -> Iterator[SlowDisk]:
-    """Return a disk below the spool that can be made slow."""
-    throttle = Path("/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device")
-    programs = all(map(shutil.which, ("mkfs.ext4", "mount")))
-    missing = "needs root, mkfs.ext4, a loop device and blkio, version 1"
-    if os.geteuid() != 0 or not os.access(throttle, os.W_OK) or not programs:
-        pytest.skip(missing)
-    try:
-        disk = SlowDisk(collectors.folder, collectors.spool)
-    except subprocess.CalledProcessError:  # no loop device
-        pytest.skip(missing)
-    yield disk
-    collectors.stop()
-    disk.close()
+def disk(collectors: Collectors) -> Iterator[Disk]:
+    """Return a disk of its own for the spool."""
+    with mounted(16 * 2**20) as disk:
+        collectors.spool = disk.path / "spool"
+        yield disk
+        collectors.stop()
 
 
 def _state(pid: int) -> str:
@@ -599,29 +543,30 @@ def _state(pid: int) -> str:
 
 
 @pytest.mark.slow
-def test_a_disk_that_hangs_holds_up_neither_samples_nor_the_end(
-    collectors: Collectors, receiver: Any, slow_disk: SlowDisk
+def test_a_disk_that_hangs_delays_neither_samples_nor_the_end(
+    collectors: Collectors, receiver: Any, disk: Disk
 ) -> None:
-    """Writers that wait in the kernel, where no signal ends them, are left: the run is measured
-    on, pushed from memory and ends in time; what they write at last is the same run."""
+    """Writers that wait in the kernel, where no signal ends them, are left running.
+
+    The run is measured on, pushed from memory and ends in time; what they write later is the same
+    run.
+    """
     job = ("sh", "-c", "until [ -e go ]; do sleep 0.05; done; exit 5")
-    flags = (OFTEN, "--log-level=debug", "--", *job)
-    process = collectors.start(receiver.endpoint, *flags, before=slow_disk.before)
+    process = collectors.start(receiver.endpoint, OFTEN, "--log-level=debug", "--", *job)
     collectors.checkpoint()
-    slow_disk.limit(128)
-    until(lambda: [pid for pid in _children(process.pid) if _state(pid) == "D"])
-    until(lambda: events(process, "checkpoint.failed"))
-    count = len(events(process, "sample.taken"))
-    until(lambda: len(events(process, "sample.taken")) > count + 5)
-    (collectors.folder / "go").touch()
-    collectors.end(process)
+    with disk.slow(process.pid, 128):
+        until(lambda: [pid for pid in _children(process.pid) if _state(pid) == "D"])
+        until(lambda: events(process, "checkpoint.failed"))
+        count = len(events(process, "sample.taken"))
+        until(lambda: len(events(process, "sample.taken")) > count + 5)
+        (collectors.folder / "go").touch()
+        collectors.end(process)
     assert process.returncode == 5
     [failed] = events(process, "spool.failed")
     assert "hangs" in failed["reason"]
     assert len(events(process, "checkpoint.failed")) == 2
     pushed = receiver.pushes.get_nowait().run
     assert pushed.state == run_pb2.RUN_STATE_COMPLETED
-    slow_disk.limit(0)
     until(lambda: not _writers(collectors.spool))
     assert collectors.run(receiver.endpoint, "--", "true").returncode == 0
     again = [receiver.pushes.get_nowait().run for _ in range(receiver.pushes.qsize())]
@@ -656,19 +601,16 @@ def _pusher(parent: int) -> int:
     ("argv", "code"), [(("--", "sh", "-c", "exit 5"), 5), (("--exit-zero",), 0)]
 )
 def test_a_killed_pusher_costs_nothing(
-    collectors: Collectors, receiver: Any, argv: tuple[str, ...], code: int
+    collectors: Collectors, held: Any, argv: tuple[str, ...], code: int
 ) -> None:
     """The exit code was fixed before it; the run is kept, and that is said."""
-    release = threading.Event()
-    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
-    process = collectors.start(receiver.endpoint, *argv)
+    process = collectors.start(held.endpoint, *argv)
     if "--" not in argv:
         collectors.checkpoint()
         process.send_signal(signal.SIGTERM)
-    receiver.pushes.get(timeout=WAIT_SECONDS)
+    held.pushes.get(timeout=WAIT_SECONDS)
     os.kill(until(lambda: _pusher(process.pid)), signal.SIGKILL)
     collectors.end(process)
-    release.set()
     assert process.returncode == code
     [kept] = events(process, "run.kept")
     assert kept["reason"] == "the pusher has ended with exit code 137"
@@ -727,49 +669,39 @@ def test_limits_of_the_job_do_not_change_its_exit_code(collectors: Collectors, l
     assert collectors.run(NOWHERE, *flags, before=before).returncode == 5
 
 
-def test_the_pusher_outlives_its_parent(collectors: Collectors, receiver: Any) -> None:
+def test_the_pusher_outlives_its_parent(collectors: Collectors, held: Any) -> None:
     """Killed while its child pushes, the collector is not needed for the rest."""
-    release = threading.Event()
-    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
-    process = collectors.start(receiver.endpoint, "--", "true")
-    receiver.pushes.get(timeout=WAIT_SECONDS)
+    process = collectors.start(held.endpoint, "--", "true")
+    held.pushes.get(timeout=WAIT_SECONDS)
     assert collectors.files
     process.kill()
     process.wait()
-    release.set()
+    held.release.set()
     until(lambda: os.listdir(collectors.spool) == [])
 
 
 def test_the_second_signal_ends_a_push_beside_the_collector(
-    collectors: Collectors, receiver: Any
+    collectors: Collectors, held: Any
 ) -> None:
     """With --exit-zero, too, signals reach the pusher: the first lets it push, the next ends it."""
-    release = threading.Event()
-    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
-    process = collectors.start(receiver.endpoint, "--exit-zero")
+    process = collectors.start(held.endpoint, "--exit-zero")
     collectors.checkpoint()
     process.send_signal(signal.SIGTERM)
-    receiver.pushes.get(timeout=WAIT_SECONDS)
-    process.send_signal(signal.SIGTERM)
+    held.pushes.get(timeout=WAIT_SECONDS)
+    process.send_signal(signal.SIGINT)
     collectors.end(process)
-    release.set()
     assert process.returncode == 0
     [kept] = events(process, "run.kept")
     assert kept["reason"] == "ended by a signal"
     assert [run["state"] for run in collectors.kept()] == ["completed"]
 
 
-def test_a_pusher_that_hangs_is_ended(collectors: Collectors, receiver: Any) -> None:
+def test_a_pusher_that_hangs_is_ended(collectors: Collectors, held: Any) -> None:
     """Stopped for ever, it is killed once its time and some patience are over."""
-    release = threading.Event()
-    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
-    process = collectors.start(
-        receiver.endpoint, "--shutdown-timeout=2s", "--", "sh", "-c", "exit 5"
-    )
-    receiver.pushes.get(timeout=WAIT_SECONDS)
+    process = collectors.start(held.endpoint, "--shutdown-timeout=2s", "--", "sh", "-c", "exit 5")
+    held.pushes.get(timeout=WAIT_SECONDS)
     collectors.stopped.append(_pusher(process.pid))
     os.kill(collectors.stopped[0], signal.SIGSTOP)
     collectors.end(process)
-    release.set()
     assert process.returncode == 5
     assert len(events(process, "run.kept")) == 1

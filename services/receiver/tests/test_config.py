@@ -163,7 +163,7 @@ def test_refused_values(name: str, text: str) -> None:
         "u:hunter2@h/d",
         "//u:hunter2@h/d",
         "host=h user=u password=hunter2 dbname=d",
-        "metrics.db\n",
+        "metrics.db\n\n",
         "x" * 256,
     ],
 )
@@ -257,7 +257,7 @@ def test_secret_of_the_flag_counts_before_that_of_the_environment(tmp_path: Path
     [
         ({"read_token": "two words"}, "printable ASCII"),
         ({"read_token": "tökén-secret"}, "printable ASCII"),
-        ({"read_token": "sneaky-secret\n"}, "printable ASCII"),
+        ({"read_token": "sneaky-secret\n\n"}, "printable ASCII"),
         ({"read_token": "secret" * 683}, "at most 4096 characters"),
         ({"hmac_key": ("sneaky-secret", "")}, "key 2 is empty"),
         ({"hmac_key": ("sneaky-secret\udcff",)}, "UTF-8"),
@@ -312,9 +312,13 @@ def test_migrate_needs_no_secrets() -> None:
 )
 def test_ages_that_are_refused(text: str) -> None:
     """Days are whole and stand first; an age is a second to a hundred years."""
-    with pytest.raises(ConfigurationError, match=r"--older-than '.*' must be a duration"):
+    with pytest.raises(
+        ConfigurationError, match=r"--older-than '.*' must be a duration of 1s to 36500d"
+    ):
         load_prune({"older_than": text}, {})
-    with pytest.raises(ConfigurationError, match=r"RECEIVER_RETENTION '.*' must be a duration"):
+    with pytest.raises(
+        ConfigurationError, match=r"RECEIVER_RETENTION '.*' must be a duration of 1s to 36500d"
+    ):
         load_serve({}, {**GOOD, "RECEIVER_RETENTION": text})
 
 

@@ -28,7 +28,7 @@ SETTINGS: list[tuple[str, str, Any, tuple[str, Any], tuple[str, Any]]] = [
     ("proc-path", "proc_path", "/proc", ("/host/proc", "/host/proc"), ("/p", "/p")),
     ("top", "top", 10, ("0", 0), ("1000", 1000)),
     ("push-token", "push_token", "", ("a", "a"), ("b", "b")),
-    ("log-level", "log_level", "info", ("debug", "debug"), ("error", "error")),
+    ("log-level", "log_level", "info", ("warn", "warning"), ("error", "error")),
     ("log-format", "log_format", "json", ("text", "text"), ("json", "json")),
     ("spool-dir", "spool_dir", "", ("/a", "/a"), ("/b", "/b")),
     ("spool-max", "spool_max", (100, 2**26), ("7", (7, 2**26)), ("2,1Gi", (2, 2**30))),
@@ -93,10 +93,10 @@ def test_endpoint_comes_from_flag_or_variable() -> None:
 
 BAD = [
     ("interval", "99ms", "a duration from 100ms to 1h"),
-    ("checkpoint-interval", "99ms", "a duration from 100ms to 24h, or 0 for never"),
-    ("checkpoint-push", "25h", "a duration from 1s to 24h, or 0 for never"),
+    ("checkpoint-interval", "99ms", "100ms to 24h, such as 2s or 1m30s, or 0 for never"),
+    ("checkpoint-push", "x", "a duration from 1s to 24h, such as 2s or 1m30s, or 0 for never"),
     ("spool-max", "0", "runs (1 to 999999), a size such as 64Mi, or both as in 100,64Mi"),
-    ("interval", "2", "a duration such as 500ms, 2s or 1m30s"),
+    ("interval", "2", "a duration from 100ms to 1h, such as 2s or 1m30s"),
     ("top", "1001", "a whole number from 0 to 1000"),
     ("log-level", "loud", "one of debug, info, warning, error"),
     ("log-format", "xml", "one of json, text"),
@@ -105,43 +105,35 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("flag", "value", "allowed"), BAD)
-def test_a_bad_value_is_one_sentence(flag: str, value: str, allowed: str) -> None:
-    """The error names flag or variable, the value and what is allowed."""
-    shown = value.partition("://")[0]
-    with pytest.raises(UsageError) as by_flag:
-        settings.load([f"--{flag}={value}"], PUSHING)
-    with pytest.raises(UsageError) as by_variable:
-        settings.load([], {**PUSHING, _variable(flag): value})
-    for name, error in ((f"--{flag}", by_flag), (_variable(flag), by_variable)):
-        text = str(error.value)
-        assert text.startswith(name)
-        assert repr(shown) in text
-        assert allowed in text
-        assert "\n" not in text
+BAD_VARIABLES = [
+    ("COLLECTOR_EXIT_ZERO", "maybe", "true or false"),
+    ("COLLECTOR_ALL_CONTAINERS", "2", "true or false"),
+    ("COLLECTOR_LABELS", "x", "key=value pairs"),
+    ("GITHUB_RUN_ATTEMPT", "0", "a whole number from 1"),
+    ("CGROUP_PROCESS_MAP", '["node"]', '{"node":"runner"}'),
+    ("CGROUP_LIMITS", "{", '{"runner":{"cpu":"2","memory":"1Gi"}}'),
+]
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "allowed"),
+    ("name", "value", "allowed"),
     [
-        ("COLLECTOR_EXIT_ZERO", "maybe", "true or false"),
-        ("COLLECTOR_ALL_CONTAINERS", "2", "true or false"),
-        ("COLLECTOR_LABELS", "x", "key=value pairs"),
-        ("GITHUB_RUN_ATTEMPT", "0", "a whole number from 1"),
-        ("CGROUP_PROCESS_MAP", "node=runner", '{"node":"runner"}'),
-        ("CGROUP_PROCESS_MAP", '["node"]', '{"node":"runner"}'),
-        ("CGROUP_LIMITS", "{", '{"runner":{"cpu":"2","memory":"1Gi"}}'),
-        ("CGROUP_LIMITS", "7", '{"runner":{"cpu":"2","memory":"1Gi"}}'),
+        *((f"--{flag}", value, allowed) for flag, value, allowed in BAD),
+        *((_variable(flag), value, allowed) for flag, value, allowed in BAD),
+        *BAD_VARIABLES,
     ],
 )
-def test_a_bad_variable_is_one_sentence(variable: str, value: str, allowed: str) -> None:
-    """Variables without a flag are named, shown and explained in the same way."""
+def test_a_bad_value_is_one_sentence(name: str, value: str, allowed: str) -> None:
+    """The error names flag or variable, the value and what is allowed."""
+    is_flag = name.startswith("--")
+    argv, environment = ([f"{name}={value}"], {}) if is_flag else ([], {name: value})
     with pytest.raises(UsageError) as caught:
-        settings.load([], {variable: value})
+        settings.load(argv, {**PUSHING, **environment})
     text = str(caught.value)
-    assert text.startswith(variable)
-    assert repr(value) in text
+    assert text.startswith(name)
+    assert repr(value.partition("://")[0]) in text
     assert allowed in text
+    assert "\n" not in text
 
 
 def test_a_long_bad_value_is_cut() -> None:
@@ -279,10 +271,14 @@ def test_a_token_flag_warns() -> None:
     assert settings.load([], {"COLLECTOR_PUSH_TOKEN": SECRET}).warnings == ()
 
 
-def test_a_token_file_loses_one_newline(tmp_path: Path) -> None:
-    """The file's content is the token, one newline at its end dropped."""
+def test_a_newline_at_the_end_of_a_token_is_dropped(tmp_path: Path) -> None:
+    """One newline is dropped, of a flag, a variable and a file; of two the token is refused."""
     file = tmp_path / "token"
     file.write_text(f"{SECRET}\n")
+    assert settings.load([f"--push-token={SECRET}\n"], {}).push_token == SECRET
+    assert settings.load([], {"COLLECTOR_PUSH_TOKEN": f"{SECRET}\n"}).push_token == SECRET
+    with pytest.raises(UsageError, match="printable ASCII"):
+        settings.load([], {"COLLECTOR_PUSH_TOKEN": f"{SECRET}\n\n"})
     assert settings.load([f"--push-token-file={file}"], {}).push_token == SECRET
     assert settings.load([], {"COLLECTOR_PUSH_TOKEN_FILE": str(file)}).push_token == SECRET
 
@@ -333,7 +329,7 @@ def test_a_token_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         (["--push-tokn", SECRET], {}),
         ([f"--push-token={SECRET}", "--interval=x"], {}),
         ([f"--push-endpoint=http://u:{SECRET}@h/"], {}),
-        ([], {"COLLECTOR_PUSH_TOKEN": f"{SECRET}\n"}),
+        ([], {"COLLECTOR_PUSH_TOKEN": f"{SECRET}\n\n"}),
         (["--push-endpoint=x"], {"COLLECTOR_PUSH_TOKEN": SECRET}),
     ],
 )

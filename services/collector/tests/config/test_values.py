@@ -174,7 +174,7 @@ def test_any_json_is_values_or_refused(text: str) -> None:
         assert all(values.is_name(name) and name for name in values.process_map(text).values())
 
 
-@pytest.mark.parametrize("text", ["hunter2 x", "héhunter2", "hunter2\n", "hunter2\0"])
+@pytest.mark.parametrize("text", ["hunter2 x", "héhunter2", "hunter2\n\n", "hunter2\0"])
 def test_a_bad_token_is_never_shown(text: str) -> None:
     """A token is printable ASCII; the refusal does not hold it."""
     with pytest.raises(UsageError) as caught:

@@ -1,64 +1,24 @@
-"""The pusher as a program of its own, against real sockets."""
+"""The pusher and one run, over real sockets: answers, retries, TLS, signals, its log."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import threading
+import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from time import monotonic_ns
 from typing import Any
 
 import grpc
 import pytest
-from rig.pusher import start_pusher
+from rig.proxy import Fault, Proxy
 
-from runmeter.collector.log import Log
-from runmeter.collector.spool.folder import write_file
-from runmeter.collector.spool.format import encode
+from runmeter.v1 import ingest_service_pb2
 from runmeter.v1.json_reading import run_from_json
 
 TOKEN = "t0ken-nobody-may-see"
 WAIT_SECONDS = 60
-
-
-class Pusher:
-    """Starts the pusher on one spooled run."""
-
-    def __init__(self, file: Path, run: dict[str, Any]) -> None:
-        self.file = file
-        self.rejected = file.parent / "rejected" / file.name
-        self.run = run
-
-    def start(self, endpoint: str, **order: Any) -> subprocess.Popen[str]:
-        """Start it with a budget for the push."""
-        stored = {"spool_dir": str(self.file.parent), "push_id": self.file.stem}
-        return start_pusher(TOKEN, endpoint=endpoint, **stored, **order)
-
-    def __call__(self, endpoint: str, **order: Any) -> tuple[int, dict[str, Any]]:
-        """Run it to its end; return exit code and last log line. The token is never shown."""
-        return ended(self.start(endpoint, **order))
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
-    """Wait for a pusher's end; return its exit code and its last log line."""
-    output, errors = process.communicate(timeout=WAIT_SECONDS)
-    assert output == ""
-    assert TOKEN not in errors
-    line: dict[str, Any] = json.loads(errors.splitlines()[-1])
-    return process.returncode, line
-
-
-@pytest.fixture
-def push(tmp_path: Path, golden_run: dict[str, Any]) -> Pusher:
-    """Return the pusher of the golden run, spooled."""
-    for name in ("id", "received_at", "updated_at"):
-        del golden_run[name]
-    path = write_file(str(tmp_path / "spool"), golden_run["push_id"], encode(golden_run))
-    return Pusher(Path(path), golden_run)
 
 
 @pytest.fixture
@@ -69,66 +29,53 @@ def closed_port() -> Iterator[int]:
         yield bound.getsockname()[1]
 
 
-def _aborting(code: grpc.StatusCode, details: str) -> Callable[[Any], Any]:
-    def answer(context: Any) -> Any:
-        context.abort(code, details)
+def _run(spool: Any) -> dict[str, Any]:
+    return dict(json.loads(spool.content(1))["run"])
 
-    return answer
+
+def _places(spool: Any) -> list[bool]:
+    """Return whether the run waits, and whether it is rejected."""
+    return [spool.file(1).exists(), spool.file(1, "rejected").exists()]
 
 
 # -- acknowledged -------------------------------------------------------------------------
 
 
-def test_an_acknowledged_run_leaves_the_spool(push: Pusher, receiver: Any) -> None:
-    """The receiver gets the whole run with the token as bearer; the file is dropped."""
-    code, line = push(receiver.endpoint)
-    assert code == 0
-    assert not push.file.exists()
+def test_an_acknowledged_run_leaves_the_spool(spooled: Any, receiver: Any) -> None:
+    """The receiver gets the whole run, with the token as bearer; the file is removed."""
+    done = spooled.push(1, receiver.endpoint)
+    assert (done.code, spooled.names()) == (0, [])
     pushed = receiver.pushes.get_nowait()
-    assert pushed.run == run_from_json(push.run)
+    assert pushed.run == run_from_json(_run(spooled))
     assert pushed.authorization == f"Bearer {TOKEN}"
     assert receiver.pushes.empty()
-    assert (line["event"], line["id"], line["duplicate"]) == ("run.pushed", 7, False)
-    assert line["push_id"] == push.run["push_id"]
+    assert (done.last["event"], done.last["id"], done.last["duplicate"]) == ("run.pushed", 7, False)
+    assert done.last["push_id"] == spooled.push_id(1)
+
+
+def test_whole_floats_are_pushed_as_integers(spooled: Any, receiver: Any) -> None:
+    """A stored run of another tool may have ``5368709120.0`` and fractions of bytes."""
+    payload = _run(spooled)["payload"]
+    sizes = dict.fromkeys(("peak", "p99", "p95", "p75", "p50", "avg"), 5368709120.0) | {"avg": 2.5}
+    payload |= {"sample_count": 11.0, "mem_used_bytes": sizes}
+    spooled.add(1, revision=4.0, payload=payload)
+    assert spooled.push(1, receiver.endpoint).code == 0
+    run = receiver.pushes.get_nowait().run
+    assert (run.revision, run.payload.sample_count) == (4, 11)
+    assert (run.payload.mem_used_bytes.peak, run.payload.mem_used_bytes.avg) == (5368709120, 2)
 
 
 @pytest.mark.parametrize(("status", "duplicate"), [(201, False), (200, True)])
 def test_an_acknowledged_run_over_http(
-    push: Pusher, gateway: Any, status: int, duplicate: bool
+    spooled: Any, gateway: Any, status: int, duplicate: bool
 ) -> None:
-    """The gateway gets the run as JSON; stored already is acknowledged as well."""
+    """The gateway gets the run as JSON; a duplicate is acknowledged as well."""
     gateway.status = status
     gateway.body = json.dumps({"id": 7, "duplicate": duplicate}).encode()
-    code, line = push(f"http://127.0.0.1:{gateway.server_port}/api/v1/metrics")
-    assert code == 0
-    assert not push.file.exists()
-    assert gateway.pushes.get_nowait() == (push.run, f"Bearer {TOKEN}")
-    assert (line["event"], line["duplicate"]) == ("run.pushed", duplicate)
-
-
-def test_a_run_in_memory_is_pushed(push: Pusher, receiver: Any) -> None:
-    """Where no spool could be written the run comes through a descriptor."""
-    descriptor = os.memfd_create("run", 0)
-    os.write(descriptor, push.file.read_bytes())
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    push.file.unlink()
-    code, line = push(receiver.endpoint, memory_fd=descriptor, pass_fds=(descriptor,))
-    os.close(descriptor)
-    assert (code, line["event"]) == (0, "run.pushed")
-    assert receiver.pushes.qsize() == 1
-
-
-def test_a_busy_receiver_is_asked_again(push: Pusher, receiver: Any) -> None:
-    """A push that the receiver cannot take now is repeated within the budget."""
-    refusals = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED]
-
-    def answer(context: Any) -> Any:
-        return _aborting(refusals.pop(), "busy")(context) if refusals else receiver.acknowledge(0)
-
-    receiver.answer = answer
-    assert push(receiver.endpoint)[0] == 0
-    assert receiver.pushes.qsize() == 3
-    assert not push.file.exists()
+    done = spooled.push(1, f"{gateway.endpoint}/api/v1/metrics")
+    assert (done.code, spooled.names()) == (0, [])
+    assert gateway.pushes.get_nowait() == (_run(spooled), f"Bearer {TOKEN}")
+    assert (done.last["event"], done.last["duplicate"]) == ("run.pushed", duplicate)
 
 
 # -- not acknowledged ---------------------------------------------------------------------
@@ -148,30 +95,32 @@ def test_a_busy_receiver_is_asked_again(push: Pusher, receiver: Any) -> None:
     ids=lambda value: getattr(value, "name", None),
 )
 def test_a_refused_run_is_kept(
-    push: Pusher, receiver: Any, status: grpc.StatusCode, exit_code: int, event: str
+    spooled: Any, receiver: Any, status: grpc.StatusCode, exit_code: int, event: str
 ) -> None:
     """4: the receiver will never accept it as it is; 3: it may later; the run is in the spool.
 
-    What is invalid lies among the rejected, with the reason; all else waits where it was, with
-    the reason if the token was refused. The hint says what to do.
+    An invalid run is in rejected/, with the reason; others stay where they are, with the reason if
+    the token was refused. The hint says what to do. Only a busy receiver is asked again.
     """
-    receiver.answer = _aborting(status, "the reason")
-    code, line = push(receiver.endpoint, deadline_seconds=2 if exit_code == 3 else 20)
-    assert (code, line["event"]) == (exit_code, event)
-    assert line["level"] == "error"
+    receiver.answer = lambda context: context.abort(status, "the reason")
+    done = spooled.push(1, receiver.endpoint, deadline_seconds=2 if exit_code == 3 else 20)
+    (line,) = (line for line in done.lines if line["event"] != "push.retrying")
+    assert (done.code, line["event"], line["level"]) == (exit_code, event, "error")
+    assert (receiver.pushes.qsize() == 1) == (status is not grpc.StatusCode.UNAVAILABLE)
     is_invalid = status.name in ("INVALID_ARGUMENT", "ALREADY_EXISTS")
-    place = push.rejected if is_invalid else push.file
+    place = spooled.file(1, "rejected" if is_invalid else "")
     assert line["path"] == str(place)
-    assert [path.exists() for path in (push.file, push.rejected)] == [not is_invalid, is_invalid]
+    assert _places(spooled) == [not is_invalid, is_invalid]
     document = json.loads(place.read_text())
-    assert document["run"] == push.run
+    assert document["run"] == _run(spooled)
     is_token = status.name in ("UNAUTHENTICATED", "PERMISSION_DENIED")
     is_noted = is_invalid or is_token
     assert document.get("reason") == (f"{status.name}: the reason" if is_noted else None)
-    again = f"collector push --spool-dir={push.file.parent}"
+    again = f"collector push --spool-dir={spooled.path}"
     assert line["hint"].endswith(f"{again} --rejected" if is_invalid else again)
     needed = ", ".join(
-        f"{name} {push.run[name]!r}" for name in ("organization", "repository", "workflow", "job")
+        f"{name} {spooled.run[name]!r}"
+        for name in ("organization", "repository", "workflow", "job")
     )
     assert (f"a push token for {needed};" in line["hint"]) == is_token
     assert ("--push-endpoint" in line["hint"]) == (status.name == "UNIMPLEMENTED")
@@ -184,18 +133,21 @@ def test_a_refused_run_is_kept(
     [*((s, 4) for s in (400, 401, 403, 404, 405, 409, 413, 415)), *((s, 3) for s in (429, 503))],
 )
 def test_a_run_refused_over_http_is_kept(
-    push: Pusher, gateway: Any, status: int, exit_code: int
+    spooled: Any, gateway: Any, status: int, exit_code: int
 ) -> None:
-    """The same over HTTP, with what the problem document says."""
+    """The same over HTTP; the reason is that of the problem document.
+
+    If the gateway asks for a wait beyond the deadline, the push ends at once.
+    """
     gateway.status = status
     problem = {"detail": "no", "errors": [{"field": "job", "reason": "is empty"}]}
     gateway.body = json.dumps(problem).encode()
-    gateway.headers = {"Retry-After": "3600"}  # past the deadline: it is not asked again
-    code, line = push(f"http://127.0.0.1:{gateway.server_port}")
-    assert code == exit_code
-    assert line["reason"] == f"HTTP {status}: no; job: is empty"
+    gateway.headers = {"Retry-After": "3600"}
+    done = spooled.push(1, gateway.endpoint)
+    assert (done.code, gateway.pushes.qsize()) == (exit_code, 1)
+    assert done.last["reason"] == f"HTTP {status}: no; job: is empty"
     is_invalid = status in (400, 409, 413, 415)
-    assert [path.exists() for path in (push.file, push.rejected)] == [not is_invalid, is_invalid]
+    assert _places(spooled) == [not is_invalid, is_invalid]
 
 
 @pytest.mark.parametrize(
@@ -203,176 +155,238 @@ def test_a_run_refused_over_http_is_kept(
 )
 @pytest.mark.parametrize("status", [200, 502])
 def test_an_answer_of_another_program_keeps_the_run(
-    push: Pusher, gateway: Any, body: bytes, status: int
+    spooled: Any, gateway: Any, body: bytes, status: int
 ) -> None:
-    """A server that is no gateway has not stored anything, whichever answer it gives."""
+    """A server that is not a gateway has stored nothing, whatever it answers."""
     gateway.status, gateway.body = status, body
-    assert push(f"http://127.0.0.1:{gateway.server_port}", deadline_seconds=1)[0] == 3
-    assert push.file.exists()
+    assert spooled.push(1, gateway.endpoint, deadline_seconds=1).code == 3
+    assert spooled.file(1).exists()
 
 
 @pytest.mark.parametrize("is_tls", [False, True])
 def test_an_http_port_is_told_from_a_receiver(
-    push: Pusher, new_gateway: Any, certificates: Any, is_tls: bool
+    spooled: Any, new_gateway: Any, certificates: Any, is_tls: bool
 ) -> None:
-    """Calls to a port that speaks HTTP/1 are not tried again: what it takes is said."""
+    """gRPC to a port that speaks HTTP/1 is tried once; the reason names the right endpoints."""
     gateway = new_gateway(certificates[0] if is_tls else None)
     authority = f"127.0.0.1:{gateway.server_port}"
     ca = str(certificates[0].cert) if is_tls else ""
-    process = push.start(f"grpc{'s' * is_tls}://{authority}", tls_ca=ca)
-    _, errors = process.communicate(timeout=WAIT_SECONDS)
-    [line] = map(json.loads, errors.splitlines())
-    assert (process.returncode, line["event"], push.file.exists()) == (3, "run.kept", True)
+    done = spooled.push(1, f"grpc{'s' * is_tls}://{authority}", tls_ca=ca)
+    [line] = done.lines
+    assert (done.code, line["event"], spooled.file(1).exists()) == (3, "run.kept", True)
     assert line["reason"] == (
         f"{authority} does not speak HTTP/2: for the gateway use http{'s' * is_tls}://{authority}"
         "/api/v1/metrics; for the receiver use its gRPC port"
     )
 
 
-def test_redirects_are_not_followed(push: Pusher, gateway: Any, new_gateway: Any) -> None:
-    """The token goes to the host it was given for and to no other."""
+def test_redirects_are_not_followed(spooled: Any, gateway: Any, new_gateway: Any) -> None:
+    """The token is sent to the given host only."""
     other = new_gateway()
     gateway.status = 307
-    gateway.headers = {"Location": f"http://127.0.0.1:{other.server_port}/api/v1/metrics"}
-    code, line = push(f"http://127.0.0.1:{gateway.server_port}")
-    assert (code, push.file.exists()) == (3, True)
-    assert line["reason"].startswith("HTTP 307")
-    assert gateway.pushes.qsize() > 0
+    gateway.headers = {"Location": f"{other.endpoint}/api/v1/metrics"}
+    done = spooled.push(1, gateway.endpoint)
+    assert (done.code, spooled.file(1).exists()) == (3, True)
+    assert done.last["reason"].startswith("HTTP 307")
+    assert gateway.pushes.qsize() == 1
     assert other.pushes.empty()
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "grpcs", "http", "https"])
-def test_an_unreachable_receiver_keeps_the_run(push: Pusher, closed_port: int, scheme: str) -> None:
-    """Nobody listens: 3, and the file stays."""
-    code, line = push(f"{scheme}://127.0.0.1:{closed_port}", deadline_seconds=1)
-    assert (code, line["event"], push.file.exists()) == (3, "run.kept", True)
+def test_an_unreachable_receiver_keeps_the_run(spooled: Any, closed_port: int, scheme: str) -> None:
+    """If nothing listens, the exit code is 3 and the file stays."""
+    done = spooled.push(1, f"{scheme}://127.0.0.1:{closed_port}", deadline_seconds=1)
+    assert (done.code, done.last["event"], spooled.file(1).exists()) == (3, "run.kept", True)
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64])
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_a_host_that_cannot_be_looked_up_keeps_the_run(
-    push: Pusher, scheme: str, host: str
+    spooled: Any, scheme: str, host: str
 ) -> None:
-    """A host that is no name in DNS is as unreachable as any, and sent a token in the open."""
-    process = push.start(f"{scheme}://{host}:1", deadline_seconds=1)
-    _, errors = process.communicate(timeout=WAIT_SECONDS)
-    lines = [json.loads(line) for line in errors.splitlines()]
-    events = [line["event"] for line in lines if line["event"] != "push.retrying"]
+    """A host that is not a DNS name counts as unreachable; without TLS a warning comes first."""
+    done = spooled.push(1, f"{scheme}://{host}:1", deadline_seconds=1)
+    events = [line["event"] for line in done.lines if line["event"] != "push.retrying"]
     assert events == ["push.unencrypted", "run.kept"]
-    assert (process.returncode, push.file.exists()) == (3, True)
+    assert (done.code, spooled.file(1).exists()) == (3, True)
 
 
-def test_a_silent_receiver_costs_the_budget(push: Pusher, receiver: Any) -> None:
-    """A receiver that does not answer is waited for until the deadline, no longer."""
-    release = threading.Event()
-    receiver.answer = lambda context: release.wait(WAIT_SECONDS) and receiver.acknowledge(context)
-    code, line = push(receiver.endpoint, deadline_seconds=2)
-    release.set()
-    assert (code, line["reason"].partition(":")[0]) == (3, "DEADLINE_EXCEEDED")
-    assert push.file.exists()
+def test_a_silent_receiver_costs_the_budget(spooled: Any, held: Any) -> None:
+    """If the receiver does not answer, the push ends at its deadline."""
+    done = spooled.push(1, held.endpoint, deadline_seconds=2)
+    assert (done.code, done.last["reason"].partition(":")[0]) == (3, "DEADLINE_EXCEEDED")
+    assert spooled.file(1).exists()
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"{", b'{"format":2,"run":{}}', b'{"format":1,"run":{"push_id":"x"}}', None]
 )
 def test_a_file_that_is_no_run_is_left_alone(
-    push: Pusher, receiver: Any, content: bytes | None
+    spooled: Any, receiver: Any, content: bytes | None
 ) -> None:
-    """A damaged, foreign or missing file is reported and not pushed."""
+    """A damaged, foreign or missing file is logged and not pushed."""
     if content is None:
-        push.file = push.file.with_name("none.json")
+        spooled.file(1).unlink()
     else:
-        push.file.write_bytes(content)
-    code, line = push(receiver.endpoint)
-    assert (code, line["event"]) == (3, "run.unreadable")
+        spooled.file(1).write_bytes(content)
+    done = spooled.push(1, receiver.endpoint)
+    assert (done.code, done.last["event"]) == (3, "run.unreadable")
     assert receiver.pushes.empty()
+
+
+# -- retries ------------------------------------------------------------------------------
+
+
+def test_a_busy_receiver_is_asked_again(spooled: Any, receiver: Any) -> None:
+    """A receiver that is unavailable five times gets the run at the sixth; each wait is logged."""
+    left = [5]
+
+    def answer(context: Any) -> Any:
+        left[0] -= 1
+        if left[0] >= 0:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "starting")
+        return receiver.acknowledge(context)
+
+    receiver.answer = answer
+    done = spooled.push(1, receiver.endpoint)
+    assert (done.code, receiver.pushes.qsize(), spooled.names()) == (0, 6, [])
+    retries = done.events("push.retrying")
+    assert [line["attempt"] for line in retries] == [1, 2, 3, 4, 5]
+    assert {line["reason"] for line in retries} == {"UNAVAILABLE: starting"}
+    assert all(0 < line["delay_seconds"] <= 4 for line in retries)
+
+
+def test_a_busy_gateway_is_asked_again(spooled: Any, gateway: Any) -> None:
+    """Over HTTP as well: 503 is tried again, and each wait is logged."""
+    gateway.status = 503
+    process = spooled.start(1, gateway.endpoint)
+    lines = [json.loads(process.stderr.readline()) for _ in range(2)]
+    gateway.status = 201
+    assert [line["event"] for line in lines] == ["push.retrying"] * 2
+    assert lines[0]["reason"].startswith("HTTP 503")
+    assert (spooled.end(process).code, spooled.names()) == (0, [])
+
+
+def test_the_receivers_hint_is_honoured(spooled: Any, receiver: Any) -> None:
+    """If the receiver asks for a wait of 1.5 s, it is not asked again earlier."""
+    # google.rpc.Status{code 8, details: RetryInfo{retry_delay: 1.5 s}} as gRPC carries it
+    delay = b"\x08\x01\x10\x80\xca\xb5\xee\x01"
+    info = b"\x0a" + bytes([len(delay)]) + delay
+    url = b"type.googleapis.com/google.rpc.RetryInfo"
+    detail = b"\x0a" + bytes([len(url)]) + url + b"\x12" + bytes([len(info)]) + info
+    status = b"\x08\x08\x1a" + bytes([len(detail)]) + detail
+    times: list[int] = []
+
+    def answer(context: Any) -> Any:
+        times.append(monotonic_ns())
+        if len(times) == 1:
+            context.set_trailing_metadata((("grpc-status-details-bin", status),))
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy")
+        return receiver.acknowledge(context)
+
+    receiver.answer = answer
+    done = spooled.push(1, receiver.endpoint)
+    assert done.code == 0
+    assert times[1] - times[0] >= 1_500_000_000
+    assert done.events("push.retrying")[0]["delay_seconds"] >= 1.5
+
+
+@pytest.mark.parametrize("way", ["receiver", "gateway"])
+def test_a_lost_acknowledgement_is_asked_for_again(
+    spooled: Any, request: pytest.FixtureRequest, way: str
+) -> None:
+    """If the connection is reset after the run was read, the same push is sent again."""
+    server = request.getfixturevalue(way)
+    if way == "receiver":
+        server.answer = lambda _: ingest_service_pb2.PushRunResponse(id=7, duplicate=True)
+    server.body = b'{"id":7,"duplicate":true}'
+    scheme, _, target = server.endpoint.partition("://")
+    with Proxy(target, [Fault.LOSE_ANSWER]) as proxy:
+        done = spooled.push(1, f"{scheme}://{proxy.address}")
+    first, second = (server.pushes.get_nowait().run for _ in range(2))
+    assert first == second
+    assert len(done.events("push.retrying")) == 1
+    assert (done.code, done.last["duplicate"], spooled.names()) == (0, True, [])
+
+
+def test_a_receiver_that_comes_back_is_reached(spooled: Any, receiver: Any) -> None:
+    """A receiver that starts to listen before the deadline gets the run."""
+    with Proxy(receiver.endpoint.removeprefix("grpc://"), is_up=False) as proxy:
+        process = spooled.start(1, f"grpc://{proxy.address}")
+        lines = [json.loads(process.stderr.readline()) for _ in range(3)]
+        assert {line["event"] for line in lines} == {"push.retrying"}
+        proxy.up()
+        assert (spooled.end(process).code, spooled.names()) == (0, [])
 
 
 # -- TLS ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def grpcs(new_receiver: Callable[..., Any], certificates: Any) -> Any:
-    """Return a receiver that speaks TLS with our certificate."""
-    ours = certificates[0]
-    pair = (ours.key.read_bytes(), ours.cert.read_bytes())
-    return new_receiver(grpc.ssl_server_credentials([pair]))
-
-
-def test_a_receiver_with_our_ca_is_trusted(push: Pusher, grpcs: Any, certificates: Any) -> None:
-    """With the CA that is given the push goes through."""
-    assert push(grpcs.endpoint, tls_ca=str(certificates[0].cert))[0] == 0
-    assert grpcs.pushes.get_nowait().authorization == f"Bearer {TOKEN}"
+@pytest.fixture(params=["grpcs", "https"])
+def server(
+    request: pytest.FixtureRequest,
+    new_receiver: Callable[..., Any],
+    new_gateway: Callable[..., Any],
+    certificates: Any,
+) -> Any:
+    """Return a receiver or a gateway with our certificate."""
+    make = {"grpcs": new_receiver, "https": new_gateway}[request.param]
+    return make(certificates[0])
 
 
 @pytest.mark.parametrize("ca", ["{other}", "", "/none"])
-def test_a_receiver_of_another_ca_gets_nothing(
-    push: Pusher, grpcs: Any, new_gateway: Any, certificates: Any, ca: str
+def test_an_untrusted_certificate_is_named(
+    spooled: Any, server: Any, certificates: Any, ca: str
 ) -> None:
-    """With another CA, the system's, or one that cannot be read: kept, no token is sent."""
-    https = new_gateway(certificates[0])
-    ca = ca.format(other=certificates[1].cert)
-    for endpoint in (grpcs.endpoint, f"https://localhost:{https.server_port}"):
-        code, line = push(endpoint, tls_ca=ca, deadline_seconds=2)
-        assert (code, line["event"], push.file.exists()) == (3, "run.kept", True)
-    assert grpcs.pushes.empty()
-    assert https.pushes.empty()
+    """With another CA, the system's, or none: kept at once, no token sent, the flag is named."""
+    done = spooled.push(1, server.endpoint, tls_ca=ca.format(other=certificates[1].cert))
+    [line] = done.lines
+    assert (done.code, line["event"], spooled.file(1).exists()) == (3, "run.kept", True)
+    if ca != "/none":
+        assert line["reason"].startswith("TLS with ")
+        assert "--tls-ca" in line["reason"]
+    assert server.pushes.empty()
 
 
-def test_a_gateway_with_our_ca_is_trusted(
-    push: Pusher, new_gateway: Any, certificates: Any
+def test_the_certificates_name_can_be_given(spooled: Any, server: Any, certificates: Any) -> None:
+    """The name in the certificate must be the endpoint's host, or the given one."""
+    tls = {"tls_ca": str(certificates[0].cert)}
+    wrong = spooled.push(1, server.endpoint, tls_server_name="elsewhere", **tls)
+    assert (wrong.code, wrong.last["event"]) == (3, "run.kept")
+    assert "--tls-server-name" in wrong.last["reason"]
+    elsewhere = server.endpoint.replace("localhost", "127.0.0.1")
+    assert spooled.push(1, elsewhere, tls_server_name="localhost", **tls).code == 0
+    spooled.add(1)
+    assert spooled.push(1, server.endpoint, **tls).code == 0
+
+
+def test_a_client_certificate_is_sent(
+    spooled: Any, new_receiver: Callable[..., Any], certificates: Any
 ) -> None:
-    """HTTPS with the CA that is given goes through."""
-    https = new_gateway(certificates[0])
-    ca = str(certificates[0].cert)
-    assert push(f"https://localhost:{https.server_port}", tls_ca=ca)[0] == 0
-
-
-def test_a_certificate_of_ours_is_shown(
-    push: Pusher, new_receiver: Callable[..., Any], certificates: Any
-) -> None:
-    """Where the receiver asks for a client certificate, ours is given; without it: kept."""
+    """A receiver that requires a client certificate gets ours; without one the run is kept."""
     ours, client = certificates
-    credentials = grpc.ssl_server_credentials(
-        [(ours.key.read_bytes(), ours.cert.read_bytes())],
-        root_certificates=client.cert.read_bytes(),
-        require_client_auth=True,
-    )
-    receiver = new_receiver(credentials)
+    receiver = new_receiver(ours, client.cert)
     tls = {"tls_ca": str(ours.cert)}
-    assert push(receiver.endpoint, **tls, deadline_seconds=2)[0] == 3
+    assert spooled.push(1, receiver.endpoint, **tls, deadline_seconds=2).code == 3
     assert receiver.pushes.empty()
     tls |= {"tls_cert": str(client.cert), "tls_key": str(client.key)}
-    assert push(receiver.endpoint, **tls)[0] == 0
+    assert spooled.push(1, receiver.endpoint, **tls).code == 0
 
 
 # -- signals ------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def held(receiver: Any) -> Iterator[Any]:
-    """Return a receiver that holds its answer until the test is over or says so."""
-    receiver.release = threading.Event()
-
-    def answer(context: Any) -> Any:
-        receiver.release.wait(WAIT_SECONDS)
-        return receiver.acknowledge(context)
-
-    receiver.answer = answer
-    yield receiver
-    receiver.release.set()
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_ends_at_once(push: Pusher, held: Any, number: signal.Signals) -> None:
-    """While the push goes on the second signal ends it; the file stays."""
-    process = push.start(held.endpoint)
+def test_a_second_signal_ends_at_once(spooled: Any, held: Any, number: signal.Signals) -> None:
+    """The second signal ends the push; the file stays."""
+    process = spooled.start(1, held.endpoint)
     held.pushes.get(timeout=WAIT_SECONDS)
     process.send_signal(number)
     process.send_signal(signal.SIGTERM if number == signal.SIGINT else signal.SIGINT)
-    code, line = ended(process)
-    assert (code, line["event"], line["reason"]) == (3, "run.kept", "ended by a signal")
-    assert [path.name for path in push.file.parent.iterdir()] == [push.file.name]
+    done = spooled.end(process)
+    assert (done.code, done.last["event"]) == (3, "run.kept")
+    assert done.last["reason"] == "ended by a signal"
+    assert spooled.names() == [spooled.file(1).name]
 
 
 SIGNALLED_AT_IMPORT = """
@@ -383,7 +397,7 @@ class Finder:
         if name == "grpc":
             try:
                 os.kill(os.getpid(), signal.SIGTERM)
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGINT)
             except Exception as error:  # as typing_extensions has it
                 raise TypeError from error
 
@@ -393,92 +407,66 @@ sys.exit(main())
 """
 
 
-def test_a_second_signal_within_the_code_of_others(push: Pusher, held: Any) -> None:
-    """No library that the pusher is in takes the signal for an error of its own."""
-    process = push.start(held.endpoint, program=("-c", SIGNALLED_AT_IMPORT))
-    code, line = ended(process)
-    assert (code, line["event"], line["reason"]) == (3, "run.kept", "ended by a signal")
-    assert push.file.exists()
+def test_a_second_signal_within_the_code_of_others(spooled: Any, held: Any) -> None:
+    """A library that catches ``Exception`` does not catch the second signal."""
+    process = spooled.start(1, held.endpoint, program=("-c", SIGNALLED_AT_IMPORT))
+    done = spooled.end(process)
+    assert (done.code, done.last["reason"]) == (3, "ended by a signal")
+    assert spooled.file(1).exists()
 
 
-def test_the_signal_that_ended_the_run_was_the_first(push: Pusher, held: Any) -> None:
-    """After a run that a signal ended, one more ends the push."""
-    process = push.start(held.endpoint, signal_count=1)
-    held.pushes.get(timeout=WAIT_SECONDS)
-    process.send_signal(signal.SIGTERM)
-    assert ended(process)[0] == 3
-    assert push.file.exists()
-
-
-def test_one_signal_does_not_disturb_a_push(push: Pusher, held: Any) -> None:
-    """A first signal while pushing lets the push finish."""
-    process = push.start(held.endpoint)
+def test_one_signal_does_not_disturb_a_push(spooled: Any, held: Any) -> None:
+    """After the first signal the push goes on."""
+    process = spooled.start(1, held.endpoint)
     held.pushes.get(timeout=WAIT_SECONDS)
     process.send_signal(signal.SIGTERM)
     held.release.set()
-    assert ended(process)[0] == 0
-    assert not push.file.exists()
+    assert (spooled.end(process).code, spooled.names()) == (0, [])
 
 
-def test_signals_sent_while_blocked_are_not_lost(push: Pusher, held: Any) -> None:
-    """What arrives before the handlers stand is counted once they do."""
+def test_a_repeated_signal_does_not_disturb_a_push(spooled: Any, held: Any) -> None:
+    """The signal that ended the run, sent twice at once, is not a second one."""
+    soon_ns = time.monotonic_ns() + 3600 * 10**9
+    order = {"signal_count": 1, "signal_number": signal.SIGTERM, "signal_ns": soon_ns}
+    process = spooled.start(1, held.endpoint, **order)
+    held.pushes.get(timeout=WAIT_SECONDS)
+    process.send_signal(signal.SIGTERM)
+    held.release.set()
+    assert (spooled.end(process).code, spooled.names()) == (0, [])
+
+
+def test_signals_sent_while_blocked_are_not_lost(spooled: Any, held: Any) -> None:
+    """Signals that arrive before the handlers are set are counted afterwards."""
     blocked = {signal.SIGTERM, signal.SIGINT}
     inherited = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     try:
-        process = push.start(held.endpoint, program=("-m", "runmeter.collector.push"))
+        process = spooled.start(1, held.endpoint, program=("-m", "runmeter.collector.push"))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, inherited)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
-    assert ended(process)[0] == 3
-    assert push.file.exists()
+    assert spooled.end(process).code == 3
+    assert spooled.file(1).exists()
 
 
 # -- log lines ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("log_format", ["json", "text"])
-def test_both_programs_log_alike(push: Pusher, gateway: Any, log_format: str) -> None:
-    """The pusher writes its log lines in the form of the sampling process."""
-    gateway.status = 503
-    gateway.headers = {"Retry-After": "3600"}
-    gateway.body = b'{"detail":"full"}'
-    endpoint = f"http://127.0.0.1:{gateway.server_port}"
-    process = push.start(endpoint, log_format=log_format)
-    line = process.communicate(timeout=WAIT_SECONDS)[1].splitlines(keepends=True)[-1]
-    reading, writing = os.pipe()
-    Log(log_format, "info", writing).write(
-        "error",
-        "run.kept",
-        reason="HTTP 503: full",
-        push_endpoint=f"{endpoint}/api/v1/metrics",
-        path=str(push.file),
-        hint="the next collector of this job pushes it, or: "
-        f"collector push --spool-dir={push.file.parent}",
-    )
-    os.close(writing)
-    with open(reading) as file:
-        expected = file.read()
-    start = len('{"timestamp":"') if log_format == "json" else 0
-    end = start + len("2026-02-06T14:30:02.185Z")
-    assert line[:start] + line[end:] == expected[:start] + expected[end:]
-    assert [*map(str.isdigit, line[start:end])] == [*map(str.isdigit, expected[start:end])]
+def test_the_order_sets_format_and_level_of_the_log(spooled: Any, receiver: Any) -> None:
+    """The pusher logs in the given format, and nothing below the given level."""
+    for level, shown in (("info", " info    run.pushed id=7 "), ("error", "")):
+        spooled.add(1)
+        process = spooled.start(1, receiver.endpoint, log_format="text", log_level=level)
+        output, errors = process.communicate(timeout=WAIT_SECONDS)
+        assert (process.returncode, output) == (0, "")
+        assert shown in errors
+        assert bool(shown) == bool(errors)
 
 
-def test_the_log_level_holds_in_the_pusher(push: Pusher, receiver: Any) -> None:
-    """Below the level nothing is written."""
-    process = push.start(receiver.endpoint, log_level="error")
-    assert process.communicate(timeout=WAIT_SECONDS) == ("", "")
-    assert process.returncode == 0
-
-
-def test_a_log_nobody_reads_does_not_lose_the_run(push: Pusher, receiver: Any) -> None:
-    """With standard error closed the run is still pushed."""
-    process = push.start(receiver.endpoint)
-    assert process.stderr is not None
+def test_a_closed_log_does_not_lose_the_run(spooled: Any, receiver: Any) -> None:
+    """If nothing reads standard error, the run is still pushed."""
+    process = spooled.start(1, receiver.endpoint)
     process.stderr.close()
     assert process.wait(WAIT_SECONDS) == 0
-    assert process.stdout is not None
     process.stdout.close()
-    assert receiver.pushes.qsize() == 1
-    assert not push.file.exists()
+    assert (receiver.pushes.qsize(), spooled.names()) == (1, [])

@@ -94,7 +94,7 @@ def signals() -> Iterator[Signals]:
     handled = signal.getsignal(signal.SIGCHLD)
     signals = Signals()
     yield signals
-    signals.stop_timer()
+    signals.settle()
     signal.signal(signal.SIGCHLD, handled)
     signal.pthread_sigmask(signal.SIG_SETMASK, signals.inherited)
 

@@ -343,29 +343,6 @@ def measured(machine: Any, request: pytest.FixtureRequest) -> Measured:
     return Measured(machine, has_clocks=request.param)
 
 
-def test_short_lived_processes_count(measured: Measured) -> None:
-    """What a child used that lived between two scans is credited to its parent's container."""
-    for _ in range(5):
-        measured.kernel.job(2, ticks=7)
-    measured.scan()
-    assert measured.ticks[IDS[0]] == 35
-    assert measured.ticks[IDS[1]] == 0
-
-
-def test_a_child_seen_alive_is_not_counted_again(measured: Measured) -> None:
-    """What was credited to a child while it lived is left out when its parent waits for it."""
-    child = measured.kernel.fork(2)
-    measured.kernel.run(child, 30)
-    measured.scan()
-    assert measured.ticks[IDS[0]] == 30
-    measured.kernel.run(child, 5)
-    measured.kernel.exit(child)
-    measured.scan()  # a zombie now
-    measured.kernel.wait(2)
-    measured.scan()
-    assert measured.ticks[IDS[0]] == 35
-
-
 def test_an_orphan_counts_to_its_own_container(measured: Measured) -> None:
     """What pid 1 collects goes to the container of the orphan that vanished, not to another."""
     kernel = measured.kernel
@@ -480,20 +457,6 @@ def test_a_pid_given_again_is_another_process(measured: Measured) -> None:
     assert measured.ticks == {IDS[0]: 34, IDS[1]: 53, IDS[2]: 0}
 
 
-def test_exec_does_not_start_anew(measured: Measured) -> None:
-    """A process that becomes another program keeps what it was credited."""
-    kernel = measured.kernel
-    child = kernel.fork(2)
-    kernel.run(child, 30)
-    measured.scan()
-    kernel.exec(child)
-    kernel.run(child, 7)
-    measured.scan()
-    kernel.finish(child)
-    measured.scan()
-    assert measured.ticks == {IDS[0]: 37, IDS[1]: 0, IDS[2]: 0}
-
-
 def test_who_moves_young_counts_to_its_new_container_from_then_on(measured: Measured) -> None:
     """What a young process uses after its move counts to its new container, its end as well."""
     kernel = measured.kernel
@@ -509,12 +472,6 @@ def test_who_moves_young_counts_to_its_new_container_from_then_on(measured: Meas
     kernel.finish(child)
     measured.scan()
     assert measured.ticks == {IDS[0]: 30, IDS[1]: 25, IDS[2]: 0}
-
-
-def test_what_was_used_before_the_first_snapshot_does_not_count(measured: Measured) -> None:
-    """Time of processes and their children from before the run is left out."""
-    measured.scan()
-    assert measured.ticks == dict.fromkeys(IDS, 0)
 
 
 def _sleeper_ends_and_counts_once(measured: Measured, sleeper: int) -> None:

@@ -150,13 +150,17 @@ def test_the_shortest_run_has_two_snapshots(run: Run, after_seconds: float) -> N
 
 
 def test_a_merged_tail_belongs_to_the_interval_before(run: Run) -> None:
-    """CPU time of the tail counts, over the interval's length with the tail."""
+    """CPU time of the tail, and of the machine, counts in the interval with the tail."""
     run.machine.run(5, 100)
     run.tick()
     run.machine.run(5, 200)
+    run.machine.clock(busy=90, idle=10)
     run.tick()
     run.machine.run(5, 50)
-    found = _container(run.finish(after_seconds=0.5))
+    run.machine.clock(busy=90, idle=110)
+    payload = run.finish(after_seconds=0.5)
+    assert payload["cpu_total_percent"]["peak"] == 45.0
+    found = _container(payload)
     assert found["cpu_seconds"] == 3.5
     assert found["cpu_cores"]["peak"] == 1.0  # (2 + 0.5) s in 2.5 s
     assert found["cpu_cores"]["avg"] == 0.75
@@ -382,7 +386,7 @@ def test_a_process_that_ends_as_it_moves_spoils_nothing(run: Run) -> None:
 
 def test_top_lists_rank_by_peak(run: Run) -> None:
     """CPU by its highest interval in percent of a core, memory by its highest snapshot."""
-    run.machine.add(6, cgroup=IN_A, resident=20)
+    run.machine.add(6, cgroup=IN_A, resident=40)
     run.tick()
     run.machine.run(5, 100)
     run.machine.run(6, 300)
@@ -396,9 +400,9 @@ def test_top_lists_rank_by_peak(run: Run) -> None:
         {"pid": 5, "name": "work", "container": NAME_A, "peak_cpu_percent": 300.0,
          "cpu_seconds": 7.0, "peak_mem_bytes": 30 * 4096},
         {"pid": 6, "name": "work", "container": NAME_A, "peak_cpu_percent": 150.0,
-         "cpu_seconds": 3.0, "peak_mem_bytes": 20 * 4096},
+         "cpu_seconds": 3.0, "peak_mem_bytes": 40 * 4096},
     ]  # fmt: skip
-    assert [p["pid"] for p in payload["top_mem_processes"]] == [5, 6]
+    assert [p["pid"] for p in payload["top_mem_processes"]] == [6, 5]
 
 
 def test_ties_go_by_cpu_time_then_pid(run: Run) -> None:

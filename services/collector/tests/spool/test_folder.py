@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import resource
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,33 @@ def test_a_run_has_one_owner(tmp_path: Path) -> None:
             lock(folder, IDS[0])
         give_up(descriptor)
         assert not is_held(folder, IDS[0])
+
+
+def test_locks_exclude_each_other_while_their_files_come_and_go(tmp_path: Path) -> None:
+    """Of several threads that lock and release a run, never two own it at the same time."""
+    folder, owners, clashes, turns = str(tmp_path), [0], [0], [0]
+
+    def take_turns() -> None:
+        for _ in range(2000):
+            try:
+                descriptor = lock(folder, IDS[0])
+            except HeldError:
+                continue
+            owners[0] += 1
+            os.stat(folder)  # lets the others run
+            clashes[0] += owners[0] > 1
+            turns[0] += 1
+            owners[0] -= 1
+            release(folder, IDS[0], descriptor)
+
+    threads = [threading.Thread(target=take_turns) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert turns[0] > 100
+    assert clashes[0] == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_lock_file_goes_with_its_run(tmp_path: Path) -> None:

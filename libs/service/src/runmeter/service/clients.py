@@ -36,7 +36,7 @@ def networks(text: str) -> Networks:
         except ValueError as error:
             raise ValueError(
                 "must be addresses or networks separated by commas, such as 10.1.2.3, 10.0.0.0/8 "
-                f"or ::1; {item!r} is neither"
+                f"or ::1{'' if item == text else f'; {item!r} is neither'}"
             ) from error
     return tuple(found)
 

@@ -187,7 +187,7 @@ class _Connection(asyncio.Protocol):
             page = await self._pages.answer(method, path)
         except Exception:
             logging.getLogger(__name__).exception("%s cannot be answered", path)
-            page = _Page(500, b"a defect; the log says more\n")
+            page = _Page(500, b"internal error; the log has the cause\n")
         self._send(page, method)
 
     def _send(self, page: _Page, method: str) -> None:

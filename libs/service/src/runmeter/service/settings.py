@@ -69,8 +69,12 @@ class Given:
         setting = self._settings[name]
         found = self._flags.get(name)
         if found is None:
-            return self._environ.get(setting.variable) or setting.default
-        return ",".join(found) if isinstance(found, tuple) else str(found)
+            found = self._environ.get(setting.variable) or setting.default
+        if isinstance(found, tuple):
+            return ",".join(found)
+        if found is None:
+            return None
+        return str(found).removesuffix("\n") if setting.secret else str(found)
 
     def maybe(self, name: str, parse: Callable[[str], _T]) -> _T | None:
         """Parse a setting that may be missing.
@@ -105,7 +109,7 @@ class Given:
         """Read a secret from its setting or from the file that ``<name>_file`` names.
 
         Returns what an error calls it, and its text; of a repeatable one its texts, which stand
-        one per line in a variable or file, whose last newline does not count. None: not given.
+        one per line in a variable or file. One newline at the end is dropped. None: not given.
 
         Raises:
             ConfigurationError: both are given in the same way, or the file cannot be read.
@@ -119,7 +123,8 @@ class Given:
             raise ConfigurationError(f"{one} and {other} are both given; give one of them")
         setting, flag = self._settings[name], self._flags.get(chosen)
         if chosen == name and flag is not None:
-            return setting.flag, flag if isinstance(flag, tuple) else (str(flag),)
+            texts = flag if isinstance(flag, tuple) else (str(flag),)
+            return setting.flag, tuple(text.removesuffix("\n") for text in texts)
         text = self._file_text(file) if chosen == file else self._environ[setting.variable]
         text = text.removesuffix("\n")
         return self.called(chosen), tuple(text.split("\n")) if setting.repeatable else (text,)

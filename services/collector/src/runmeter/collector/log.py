@@ -67,9 +67,3 @@ class Log:
         stamp = rfc3339(time_ns() // 1_000_000)
         line = {"timestamp": stamp, "level": level, "event": event, **fields}
         write_line(self._descriptor, render(self.format, line))
-
-
-# -- one sample ---------------------------------------------------------------------------
-
-
-# -- the table at the end -----------------------------------------------------------------

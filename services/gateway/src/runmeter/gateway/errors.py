@@ -1,7 +1,7 @@
 """What can be wrong with a request; `web.problems` makes texts and statuses of these.
 
 GatewayError
-├── InvalidRequest         path, query or body
+├── InvalidRequest         head, path, query or body
 ├── MissingBearer          no usable ``Authorization: Bearer``
 ├── NoPushToken            a bearer that no push token can be
 ├── AddressTooLong
@@ -34,7 +34,7 @@ class GatewayError(Exception):
 
 
 class InvalidRequest(GatewayError):
-    """Path, query or body cannot be read; no ``errors`` where the body is not JSON."""
+    """Head, path, query or body cannot be read; ``errors`` has the bad fields, if any."""
 
     def __init__(self, detail: str, *errors: FieldError) -> None:
         super().__init__(detail)

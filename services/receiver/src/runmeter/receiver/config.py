@@ -221,11 +221,8 @@ def _age_seconds(text: str) -> float:
     """Parse an age of 1 second to 36500 days, which may begin with days: ``1d12h``."""
     found = _DAYS.fullmatch(text)
     days, rest = (found[1], found[2]) if found else (None, text)
-    seconds = int(days or 0) * _DAY_SECONDS
-    try:
-        seconds += duration_seconds(rest) if rest or days is None else 0.0
-    except ValueError as error:
-        raise ValueError("must be a duration such as 90d, 36h or 1d12h") from error
-    if not 1 <= seconds <= 36500 * _DAY_SECONDS:
-        raise ValueError("must be a duration of 1s to 36500d")
+    part_seconds = duration_seconds(rest) if rest or days is None else 0.0
+    seconds = int(days or 0) * _DAY_SECONDS + (part_seconds or 0.0)
+    if part_seconds is None or not 1 <= seconds <= 36500 * _DAY_SECONDS:
+        raise ValueError("must be a duration of 1s to 36500d, such as 90d, 36h or 1d12h")
     return seconds

@@ -101,20 +101,18 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
         proc_path=source.value("proc-path", values.text, "/proc"),
         top=source.value("top", values.count(1000), 10),
         **destination._asdict(),
-        log_level=source.value(
-            "log-level", values.one_of("debug", "info", "warning", "error"), "info"
-        ),
+        log_level=source.value("log-level", values.log_level, "info"),
         log_format=source.value("log-format", values.one_of("json", "text"), "json"),
         spool_dir=source.value("spool-dir", values.text, _default_spool(environment)),
         spool_max=source.value("spool-max", values.spool_max, values.SPOOL_MAX),
         checkpoint_interval_ns=source.value(
             "checkpoint-interval",
-            values.duration_or_never(100 * _MS, 24 * _HOUR_NS, "100ms to 24h"),
+            values.duration(100 * _MS, 24 * _HOUR_NS, "100ms to 24h", or_never=True),
             30_000 * _MS,
         ),
         checkpoint_push_ns=source.value(
             "checkpoint-push",
-            values.duration_or_never(1000 * _MS, 24 * _HOUR_NS, "1s to 24h"),
+            values.duration(1000 * _MS, 24 * _HOUR_NS, "1s to 24h", or_never=True),
             300_000 * _MS,
         ),
         shutdown_timeout_ns=source.value(
@@ -173,7 +171,6 @@ def load_spool(
     if endpoint is None:
         raise UsageError("--push-endpoint (or COLLECTOR_PUSH_ENDPOINT) must say where to push")
     token = _needed_token(source)
-    levels = values.one_of("debug", "info", "warning", "error")
     timeout = values.duration(1000 * _MS, _HOUR_NS, "1s to 1h")
     warnings = (_TOKEN_SHOWN,) if flags["push_token"] is not None else ()
     return SpoolConfig(
@@ -181,7 +178,7 @@ def load_spool(
         endpoint,
         token,
         source.value("timeout", timeout, 25_000 * _MS),
-        source.value("log-level", levels, "warning"),
+        source.value("log-level", values.log_level, "warning"),
         source.value("log-format", values.one_of("json", "text"), "text"),
         source.value("tls-ca", values.text, ""),
         source.value("tls-cert", values.text, ""),
@@ -270,7 +267,7 @@ def _push_token(source: Source) -> str:
     name = "--push-token-file" if is_flag else "COLLECTOR_PUSH_TOKEN_FILE"
     try:
         with open(path, encoding="utf-8") as file:
-            content = file.read(65536).removesuffix("\n")
+            content = file.read(65536)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UsageError(f"{name}={path!r} cannot be read: {reason}") from error

@@ -28,25 +28,21 @@ def is_name(text: str, most_bytes: int = _NAME_BYTES) -> bool:
         return False
 
 
-def duration(low_ns: int, high_ns: int, allowed: str) -> Callable[[str], int]:
-    """Return a parser of durations in a range, to nanoseconds."""
+def duration(
+    low_ns: int, high_ns: int, allowed: str, *, or_never: bool = False
+) -> Callable[[str], int]:
+    """Return a parser of durations in a range, to nanoseconds; ``or_never``: 0 is allowed."""
+    expected = f"a duration from {allowed}, such as 2s or 1m30s"
+    if or_never:
+        expected += ", or 0 for never"
 
     def parse(text: str) -> int:
-        value = parse_duration(text)
-        if not low_ns <= value <= high_ns:
-            raise QuantityError(text, f"a duration from {allowed}")
-        return value
-
-    return parse
-
-
-def duration_or_never(low_ns: int, high_ns: int, allowed: str) -> Callable[[str], int]:
-    """Return a parser of durations in a range, or 0, to nanoseconds."""
-
-    def parse(text: str) -> int:
-        value = parse_duration(text)
-        if value and not low_ns <= value <= high_ns:
-            raise QuantityError(text, f"a duration from {allowed}, or 0 for never")
+        try:
+            value = parse_duration(text)
+        except QuantityError as error:
+            raise QuantityError(text, expected) from error
+        if not low_ns <= value <= high_ns and not (or_never and value == 0):
+            raise QuantityError(text, expected)
         return value
 
     return parse
@@ -110,7 +106,7 @@ def count(high: int) -> Callable[[str], int]:
 def attempt(text: str) -> int:
     """Return the attempt of a CI run, from 1."""
     if not (text.isascii() and text.isdigit() and 0 < len(text) < 10 and int(text) > 0):
-        raise QuantityError(text, "a whole number from 1")
+        raise QuantityError(text, "a whole number from 1 to 999999999")
     return int(text)
 
 
@@ -123,6 +119,11 @@ def one_of(*allowed: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def log_level(text: str) -> str:
+    """Return a log level; ``warn`` is ``warning``."""
+    return one_of("debug", "info", "warning", "error")("warning" if text == "warn" else text)
 
 
 def switch(text: str) -> bool:
@@ -196,7 +197,8 @@ def _limit(name: str, given: object, shape: str) -> Limit:
 
 
 def token(text: str) -> str:
-    """Return a token; errors do not show it."""
+    """Return a token without the newline at its end; errors do not show it."""
+    text = text.removesuffix("\n")
     if not text.isascii() or not text.isprintable() or " " in text:
         raise UsageError("a token is printable ASCII without spaces (its value is not shown)")
     return text

@@ -24,7 +24,7 @@ from runmeter.collector.push import delivery
 from runmeter.collector.push.delivery import Kind, PushError, Retry, Tls, Transport
 from runmeter.collector.push.waiting import Scope, SpoolPusher, hint_of
 from runmeter.collector.run.handover import CHECKPOINT, SPOOL, Order
-from runmeter.collector.run.signals import ENDING
+from runmeter.collector.run.signals import ENDING, Repeats
 from runmeter.collector.spool import advice
 from runmeter.collector.spool.folder import REJECTED_FOLDER, remove_file
 from runmeter.collector.spool.format import decode
@@ -58,7 +58,7 @@ class Pusher:
     def _begin(self) -> None:
         """Unblock signals and read the push token."""
         order = self._order
-        _handle_signals(order.signal_count)
+        _handle_signals(order.signal_count, Repeats(order.signal_number, order.signal_ns))
         with open(order.token_fd, encoding="ascii") as file:
             token = file.read()
         if not self._endpoint.is_tls and not _is_loopback(self._endpoint.host):
@@ -152,7 +152,7 @@ class Pusher:
     # -- waiting runs ---------------------------------------------------------------------
 
     def _push_leftovers(self, scope: Scope) -> None:
-        for outcome in self._spool_pusher().push(scope):
+        for outcome in self._spool_pusher().push(scope, but=self._stored.push_id):
             if outcome.what == "pushed" and outcome.run and outcome.stored:
                 self._log_pushed(outcome.run, outcome.stored)
             elif outcome.what in ("kept", "rejected") and outcome.run:
@@ -241,11 +241,13 @@ def _transport(endpoint: Endpoint, token: str, tls: Tls) -> Transport:
     return HttpTransport(endpoint, token, tls, _limit)
 
 
-def _handle_signals(count: int) -> None:
+def _handle_signals(count: int, repeats: Repeats) -> None:
     """End the push at the second ending signal; ``count``: of those received already."""
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
         nonlocal count
+        if repeats.include(number):
+            return
         count += 1
         if count > 1:
             raise _Ended

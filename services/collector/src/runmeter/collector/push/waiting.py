@@ -48,10 +48,15 @@ class SpoolPusher:
         self._busy_count = 0
         self._end = ""  # why no more are tried
 
-    def push(self, scope: Scope | None = None, below: str = "") -> Iterator[Outcome]:
-        """Push every run that no process owns; of one scope only, if given."""
+    def push(self, scope: Scope | None = None, below: str = "", but: str = "") -> Iterator[Outcome]:
+        """Push every run that no process owns; of one scope only, if given.
+
+        ``but``: the push_id of a run that was tried already.
+        """
         sweep(self._folder)
         for push_id in push_ids(below_of(self._folder, below)):
+            if push_id == but:
+                continue
             try:
                 with claim(self._folder, push_id, below) as found:
                     if scope is None or scope_of(found.run) == scope:

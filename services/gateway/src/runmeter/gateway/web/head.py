@@ -7,7 +7,7 @@ so everything else is refused here.
 
 import re
 
-from sanic.exceptions import BadRequest
+from runmeter.gateway.errors import InvalidRequest
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # no "#" in the target: a fragment is not sent to servers
@@ -26,8 +26,8 @@ def check_head(head: bytes) -> None:
     """Check the head of a request, without the empty line after it.
 
     Raises:
-        BadRequest: a line is malformed; the host, the length of the body, or another header that
-            may occur once is ambiguous.
+        InvalidRequest: a line is malformed; the host, the length of the body, or another header
+            that may occur once is ambiguous.
 
     Source: RFC 9112, 2.2, 3.2, 5 and 6; RFC 9110, 4.2.4 and 5.3.
     """
@@ -36,34 +36,34 @@ def check_head(head: bytes) -> None:
     for field in fields:
         match = _FIELD.fullmatch(field)
         if match is None:
-            raise BadRequest("A header field is malformed.")
+            raise InvalidRequest("A header field is malformed.")
         found.setdefault(match[1].lower(), []).append(match[2].rstrip(b" \t"))
     requested = _REQUEST_LINE.fullmatch(line)
     if requested is None:
-        raise BadRequest("The request line is malformed.")
+        raise InvalidRequest("The request line is malformed.")
     target, is_old = requested[1], requested[2] == b"0"  # HTTP/1.0
     _check_host(target, found.get(b"host", []), is_old)
     for name in _SINGLE:
         if len(found.get(name.lower(), ())) > 1:
-            raise BadRequest(f"There must be only one {name.decode()} header.")
+            raise InvalidRequest(f"There must be only one {name.decode()} header.")
     codings = found.get(b"transfer-encoding", [])
     if codings and (codings != [b"chunked"] or is_old):
-        raise BadRequest("Transfer-Encoding must be chunked.")
+        raise InvalidRequest("Transfer-Encoding must be chunked.")
 
 
 def _check_host(target: bytes, hosts: list[bytes], is_old: bool) -> None:
     """Check that there is one valid host, and no other in the target."""
     if len(hosts) > 1 or not (hosts or is_old):
-        raise BadRequest("There must be one Host header.")
+        raise InvalidRequest("There must be one Host header.")
     if not all(map(_HOST.fullmatch, hosts)):
-        raise BadRequest("The Host header is not a valid host.")
+        raise InvalidRequest("The Host header is not a valid host.")
     absolute = _ABSOLUTE.match(target)
     if absolute is None:
         return
     port = _DEFAULT_PORTS.get(absolute[1].lower(), b"")
     named = {host.lower().removesuffix(port) for host in (absolute[2], *hosts)}
     if len(named) > 1 or not absolute[2] or not _HOST.fullmatch(absolute[2]):
-        raise BadRequest("The request line and the Host header name different hosts.")
+        raise InvalidRequest("The request line and the Host header name different hosts.")
 
 
 def size_of(text: str, base: int) -> int:

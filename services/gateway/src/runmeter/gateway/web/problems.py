@@ -59,7 +59,11 @@ class Kind(NamedTuple):
 
 
 KINDS: Mapping[int, Kind] = {
-    400: Kind("invalid-request", "Invalid request", "The request is invalid."),
+    400: Kind(
+        "invalid-request",
+        "Invalid request",
+        "This is not valid HTTP; check the request line, the headers and the length of the body.",
+    ),
     401: Kind("unauthenticated", "Unauthenticated", "The bearer token is not valid."),
     403: Kind("permission-denied", "Permission denied", "The token is not for this scope."),
     404: Kind("not-found", "Not found", "This path does not exist."),
@@ -73,7 +77,11 @@ KINDS: Mapping[int, Kind] = {
     429: Kind("too-many-requests", "Too many requests", "The receiver is busy; try again later."),
     431: Kind("too-large", "Too large", "The headers are too large."),
     499: Kind("cancelled", "Cancelled", "The client closed the connection."),
-    500: Kind("internal", "Internal error", "Internal error; the server logged it."),
+    500: Kind(
+        "internal",
+        "Internal error",
+        "Internal error. Send the request_id to the operator: the log has the cause.",
+    ),
     503: Kind(
         "unavailable",
         "Unavailable",

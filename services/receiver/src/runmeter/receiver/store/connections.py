@@ -35,6 +35,8 @@ _LOG_ALONE = (
     "the file is missing or empty, but its log, the file -wal beside it, is there: "
     "put the database back, or move the log away to start a new one"
 )
+# BEGIN alone succeeds on a database that cannot be written
+_WRITES = "BEGIN IMMEDIATE; DELETE FROM run WHERE id IS NULL; ROLLBACK"
 _APPLIED = "SELECT name FROM tortoise_migrations WHERE app = 'runs'"
 _ENCODINGS = ("UTF8", "SQL_ASCII")  # the second takes bytes as they are
 _APPS = {
@@ -113,6 +115,7 @@ async def migrate_database(database: Database) -> list[str]:
         DatabaseUnusable: it cannot be opened or written.
     """
     applied: list[str] = []
+    database.require_writable()
     with _explained(database):
         async with contextlib.AsyncExitStack() as stack:
             if database.kind == "sqlite":
@@ -172,7 +175,7 @@ async def open_store(database: Database, serving: bool = True) -> AsyncIterator[
     Raises:
         DatabaseUnusable: it cannot be opened or written, or its schema is not up to date.
     """
-    database.require()
+    database.require(serving)
     try:
         with _explained(database):
             await _reach(database, _orm_config(database, unlimited=not serving))
@@ -212,7 +215,7 @@ async def _check_usable(database: Database, serving: bool) -> None:
     if serving:
         await _check_encoding(database)
     if serving and database.kind == "sqlite":
-        await get_connection(WRITING).execute_script("BEGIN IMMEDIATE; ROLLBACK")
+        await get_connection(WRITING).execute_script(_WRITES)
     await get_connection(READING).execute_query("SELECT 1")
 
 
