@@ -88,10 +88,10 @@ def check_command(payload: dict[str, Any]) -> None:
     # a child between fork and exec has its parent's memory: counted twice, as RSS is
     assert 64 * 2**20 < command["memory_bytes"]["peak"] < 2 * 96 * 2**20
     assert command["memory_anon_bytes"]["peak"] <= command["memory_bytes"]["peak"]
-    top = payload["top_mem_processes"][0]
-    assert top["container"] == "command"
-    assert top["peak_mem_bytes"] > 64 * 2**20
-    assert payload["top_cpu_processes"][0]["container"] == "command"
+    # other containers of the machine are listed, too
+    first = next(found for found in payload["top_mem_processes"] if found["container"] == "command")
+    assert first["peak_mem_bytes"] > 64 * 2**20
+    assert "command" in {found["container"] for found in payload["top_cpu_processes"]}
     assert payload["mem_used_bytes"]["peak"] <= payload["host"]["memory_total_bytes"]
 
 

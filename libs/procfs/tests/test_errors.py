@@ -1,7 +1,6 @@
 """The error tree, and the one place that maps errno."""
 
 import errno
-import pickle
 
 import pytest
 
@@ -36,26 +35,6 @@ def test_errno_table(number: int, kind: type[ProcfsError]) -> None:
     if isinstance(error, ReadError):
         assert error.errno == number
     assert "/proc/7/stat" in str(error)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        ParseError("stat", "fields are missing"),
-        VanishedError("/proc/7"),
-        DeniedError("/proc/7"),
-        ReadError("/proc/7", 5),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_facts_are_attributes(error: ProcfsError) -> None:
-    """Every class is of the tree, says its facts in its text, and survives pickling."""
-    assert isinstance(error, ProcfsError)
-    facts = vars(error)
-    assert facts
-    assert all(str(fact) in str(error) for fact in facts.values())
-    copy = pickle.loads(pickle.dumps(error))
-    assert (type(copy), vars(copy)) == (type(error), facts)
 
 
 def test_parse_error_is_a_value_error() -> None:

@@ -25,13 +25,6 @@ def test_absent_machine_file(tmp_path: Path) -> None:
     assert caught.value.path == f"{tmp_path}/stat"
 
 
-@pytest.mark.parametrize("name", PROCESS)
-def test_absent_process(name: str, tmp_path: Path) -> None:
-    """A pid that is not there raises VanishedError."""
-    with pytest.raises(VanishedError):
-        getattr(ProcFS(str(tmp_path), 4096, 100), name)(7)
-
-
 @pytest.mark.parametrize("name", [n for n in PROCESS if n != "proc_argv0"])
 def test_garbage_process(name: str, tmp_path: Path) -> None:
     """A file that is not what it should be raises ParseError, and shows none of its content."""

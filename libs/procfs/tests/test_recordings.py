@@ -140,17 +140,6 @@ def test_host(recorded: Recorded) -> None:
     assert unified.nr_throttled is None
 
 
-@pytest.mark.parametrize("pid", ["kthreadd", "gone"])
-def test_without_memory(recorded: Recorded, pid: str) -> None:
-    """A kernel thread and a zombie have neither memory nor a command line."""
-    procfs = recorded("host-v1").procfs
-    number = next(p for p in procfs.pids() if procfs.proc_stat(p).comm == pid)
-    status = procfs.proc_status(number)
-    assert (status.vm_rss_kb, status.vm_hwm_kb, status.rss_anon_kb) == (None, None, None)
-    assert set(procfs.proc_statm(number)) == {0}
-    assert procfs.proc_argv0(number) == ""
-
-
 @pytest.mark.parametrize("name", ["kubernetes-v1", "kubernetes-v1-cgroupns"])
 def test_kubernetes_v1(recorded: Recorded, name: str) -> None:
     """Each container is one cgroup; with a cgroup namespace siblings stand beside the root."""
@@ -173,26 +162,6 @@ def test_kubernetes_v1(recorded: Recorded, name: str) -> None:
         for container in ids:
             raw = pod.cgroup_file(f"{parent}/{container}", "cpuacct/cpuacct.usage")
             assert parse_cpuacct_usage(raw) > 0
-
-
-@pytest.mark.parametrize(
-    ("name", "containers"),
-    [
-        ("kubernetes-v1", {"app", "worker"}),
-        ("kubernetes-v1-cgroupns", {"app", "worker"}),
-        ("kubernetes-v2-containerd", {"app", "work er"}),
-    ],
-)
-def test_termination_log(recorded: Recorded, name: str, containers: set[str]) -> None:
-    """The name of a container is in the root of its /dev/termination-log mount."""
-    procfs = recorded(name).procfs
-    roots = [
-        mount.root
-        for pid in procfs.pids()
-        for mount in procfs.proc_mountinfo(pid)
-        if mount.mount_point == "/dev/termination-log"
-    ]
-    assert {root.split("/containers/")[1].split("/")[0] for root in roots} == containers
 
 
 @pytest.mark.parametrize(
@@ -280,11 +249,3 @@ def test_constructed_are_fresh(tmp_path: Path) -> None:
             for root in (tmp_path / name, here / name)
         )
         assert made == committed
-
-
-def test_mounts_of_a_zombie(recorded: Recorded) -> None:
-    """The file could not be read of a zombie, so the recording does not have it."""
-    host = recorded("host-v1")
-    zombie = next(int(pid) for pid, e in host.expected.items() if e["state"] == "Z")
-    with pytest.raises(VanishedError):
-        host.procfs.proc_mountinfo(zombie)

@@ -43,6 +43,8 @@ def test_config() -> None:
         "error",
         "text",
     )
+    assert log_config(Given(SETTINGS, {"log_level": "warn"}, {})).level == "warning"
+    assert log_config(Given(SETTINGS, {}, {"X_LOG_LEVEL": "warn"})).level == "warning"
     for flags in ({"log_level": "INFO"}, {"log_format": "xml"}):
         with pytest.raises(ConfigurationError, match=r"must be one of"):
             log_config(Given(SETTINGS, flags, {}))

@@ -7,8 +7,6 @@ import json
 import os
 import random
 import resource
-import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +19,7 @@ from typing import Any
 
 import grpc
 import pytest
+from rig.disks import Disk, mounted
 from rig.namespaces import needs_unshare
 
 from runmeter.collector.cgroups.discovery import CGROUP_ROOT, hierarchies
@@ -527,55 +526,13 @@ def test_a_spool_that_takes_nothing_is_one_warning(
     assert len(events(process, "run.pushed")) == 1
 
 
-class SlowDisk:
-    """An ext4 file system in a file, of which a cgroup may write only so much per second."""
-
-    def __init__(self, folder: Path, mount: Path) -> None:
-        image = folder / "disk"
-        self._mount = mount
-        self._group = Path("/sys/fs/cgroup/blkio") / f"runmeter-{secrets.token_hex(4)}"
-        self._limit = self._group / "blkio.throttle.write_bps_device"
-        with image.open("wb") as file:
-            file.truncate(16 * 2**20)
-        mount.mkdir(mode=0o700)
-        self._done("mkfs.ext4", "-q", str(image))
-        self._done("mount", "-o", "loop", str(image), str(mount))
-        device = os.stat(mount).st_dev
-        self._device = f"{os.major(device)}:{os.minor(device)}"
-        self._group.mkdir()
-        script = f'echo $$ > {self._group}/cgroup.procs; exec "$@"'
-        self.before = ("sh", "-c", script, "sh")
-
-    def limit(self, bytes_per_second: int) -> None:
-        """Let it take so much from now on; 0: all."""
-        self._limit.write_text(f"{self._device} {bytes_per_second}")
-
-    def close(self) -> None:
-        """Unmount it once it is not in use."""
-        self.limit(0)
-        until(lambda: not (self._group / "cgroup.procs").read_text())
-        self._group.rmdir()
-        self._done("umount", str(self._mount))
-
-    def _done(self, *command: str) -> None:
-        subprocess.run(command, check=True, capture_output=True)
-
-
 @pytest.fixture
-def slow_disk(collectors: Collectors) -> Iterator[SlowDisk]:
-    """Return a disk below the spool that can be made slow."""
-    throttle = Path("/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device")
-    programs = all(map(shutil.which, ("mkfs.ext4", "mount")))
-    missing = "needs root, mkfs.ext4, a loop device and blkio, version 1"
-    if os.geteuid() != 0 or not os.access(throttle, os.W_OK) or not programs:
-        pytest.skip(missing)
-    try:
-        disk = SlowDisk(collectors.folder, collectors.spool)
-    except subprocess.CalledProcessError:  # no loop device
-        pytest.skip(missing)
-    yield disk
-    collectors.stop()
-    disk.close()
+def disk(collectors: Collectors) -> Iterator[Disk]:
+    """Return a disk of its own for the spool."""
+    with mounted(16 * 2**20) as disk:
+        collectors.spool = disk.path / "spool"
+        yield disk
+        collectors.stop()
 
 
 def _state(pid: int) -> str:
@@ -586,29 +543,30 @@ def _state(pid: int) -> str:
 
 
 @pytest.mark.slow
-def test_a_disk_that_hangs_holds_up_neither_samples_nor_the_end(
-    collectors: Collectors, receiver: Any, slow_disk: SlowDisk
+def test_a_disk_that_hangs_delays_neither_samples_nor_the_end(
+    collectors: Collectors, receiver: Any, disk: Disk
 ) -> None:
-    """Writers that wait in the kernel, where no signal ends them, are left: the run is measured
-    on, pushed from memory and ends in time; what they write at last is the same run."""
+    """Writers that wait in the kernel, where no signal ends them, are left running.
+
+    The run is measured on, pushed from memory and ends in time; what they write later is the same
+    run.
+    """
     job = ("sh", "-c", "until [ -e go ]; do sleep 0.05; done; exit 5")
-    flags = (OFTEN, "--log-level=debug", "--", *job)
-    process = collectors.start(receiver.endpoint, *flags, before=slow_disk.before)
+    process = collectors.start(receiver.endpoint, OFTEN, "--log-level=debug", "--", *job)
     collectors.checkpoint()
-    slow_disk.limit(128)
-    until(lambda: [pid for pid in _children(process.pid) if _state(pid) == "D"])
-    until(lambda: events(process, "checkpoint.failed"))
-    count = len(events(process, "sample.taken"))
-    until(lambda: len(events(process, "sample.taken")) > count + 5)
-    (collectors.folder / "go").touch()
-    collectors.end(process)
+    with disk.slow(process.pid, 128):
+        until(lambda: [pid for pid in _children(process.pid) if _state(pid) == "D"])
+        until(lambda: events(process, "checkpoint.failed"))
+        count = len(events(process, "sample.taken"))
+        until(lambda: len(events(process, "sample.taken")) > count + 5)
+        (collectors.folder / "go").touch()
+        collectors.end(process)
     assert process.returncode == 5
     [failed] = events(process, "spool.failed")
     assert "hangs" in failed["reason"]
     assert len(events(process, "checkpoint.failed")) == 2
     pushed = receiver.pushes.get_nowait().run
     assert pushed.state == run_pb2.RUN_STATE_COMPLETED
-    slow_disk.limit(0)
     until(lambda: not _writers(collectors.spool))
     assert collectors.run(receiver.endpoint, "--", "true").returncode == 0
     again = [receiver.pushes.get_nowait().run for _ in range(receiver.pushes.qsize())]
@@ -730,7 +688,7 @@ def test_the_second_signal_ends_a_push_beside_the_collector(
     collectors.checkpoint()
     process.send_signal(signal.SIGTERM)
     held.pushes.get(timeout=WAIT_SECONDS)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
     collectors.end(process)
     assert process.returncode == 0
     [kept] = events(process, "run.kept")

@@ -28,7 +28,7 @@ SETTINGS: list[tuple[str, str, Any, tuple[str, Any], tuple[str, Any]]] = [
     ("proc-path", "proc_path", "/proc", ("/host/proc", "/host/proc"), ("/p", "/p")),
     ("top", "top", 10, ("0", 0), ("1000", 1000)),
     ("push-token", "push_token", "", ("a", "a"), ("b", "b")),
-    ("log-level", "log_level", "info", ("debug", "debug"), ("error", "error")),
+    ("log-level", "log_level", "info", ("warn", "warning"), ("error", "error")),
     ("log-format", "log_format", "json", ("text", "text"), ("json", "json")),
     ("spool-dir", "spool_dir", "", ("/a", "/a"), ("/b", "/b")),
     ("spool-max", "spool_max", (100, 2**26), ("7", (7, 2**26)), ("2,1Gi", (2, 2**30))),

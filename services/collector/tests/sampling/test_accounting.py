@@ -439,6 +439,24 @@ def test_who_ends_between_others_that_are_ignored_counts_once(measured: Measured
     assert measured.ticks == {IDS[0]: 45, IDS[1]: 0, IDS[2]: 0}
 
 
+def test_a_pid_given_again_is_another_process(measured: Measured) -> None:
+    """Who gets the pid of a process that was seen counts from zero, and the old one once."""
+    kernel = measured.kernel
+    first = kernel.fork(2)
+    kernel.run(first, 30)
+    measured.scan()
+    kernel.run(first, 4)
+    kernel.finish(first)
+    second = kernel.recycle(3)
+    assert second == first
+    kernel.run(second, 50)
+    measured.scan()
+    kernel.rejob(3, 3)
+    kernel.finish(second)
+    measured.scan()
+    assert measured.ticks == {IDS[0]: 34, IDS[1]: 53, IDS[2]: 0}
+
+
 def test_who_moves_young_counts_to_its_new_container_from_then_on(measured: Measured) -> None:
     """What a young process uses after its move counts to its new container, its end as well."""
     kernel = measured.kernel

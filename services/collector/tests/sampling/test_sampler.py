@@ -387,7 +387,7 @@ def test_a_process_that_ends_as_it_moves_spoils_nothing(run: Run) -> None:
 
 def test_top_lists_rank_by_peak(run: Run) -> None:
     """CPU by its highest interval in percent of a core, memory by its highest snapshot."""
-    run.machine.add(6, cgroup=IN_A, resident=20)
+    run.machine.add(6, cgroup=IN_A, resident=40)
     run.tick()
     run.machine.run(5, 100)
     run.machine.run(6, 300)
@@ -401,9 +401,9 @@ def test_top_lists_rank_by_peak(run: Run) -> None:
         {"pid": 5, "name": "work", "container": NAME_A, "peak_cpu_percent": 300.0,
          "cpu_seconds": 7.0, "peak_mem_bytes": 30 * 4096},
         {"pid": 6, "name": "work", "container": NAME_A, "peak_cpu_percent": 150.0,
-         "cpu_seconds": 3.0, "peak_mem_bytes": 20 * 4096},
+         "cpu_seconds": 3.0, "peak_mem_bytes": 40 * 4096},
     ]  # fmt: skip
-    assert [p["pid"] for p in payload["top_mem_processes"]] == [5, 6]
+    assert [p["pid"] for p in payload["top_mem_processes"]] == [6, 5]
 
 
 def test_ties_go_by_cpu_time_then_pid(run: Run) -> None:

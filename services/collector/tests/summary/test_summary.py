@@ -210,13 +210,14 @@ def test_a_group_gets_another_name() -> None:
 
 
 def test_open_time_goes_to_the_new_name_as_it_is() -> None:
-    """CPU time of the open interval is moved to the nanosecond."""
-    found = summary()
-    found.start(sample(1))
-    found.snapshot(sample(1, {A: GroupSample(4, 0, 0)}))
+    """CPU time of the open interval is added to that of the new name, to the nanosecond."""
+    found = summary(merges=True)
+    found.start(sample(1, {A: GroupSample(0, 0, 0)}))
+    found.snapshot(sample(1, {A: GroupSample(4, 0, 0), B: GroupSample(1, 0, 0)}))
     found.rename(A, B)
     found.close_interval([])
-    assert containers(found)["b"]["cpu_cores"]["peak"] == 4.0
+    entry = containers(found)["b"]
+    assert (entry["cpu_cores"]["peak"], entry["sample_count"]) == (5.0, 2)
 
 
 def test_every_figure_of_two_groups_is_added_by_its_tick() -> None:

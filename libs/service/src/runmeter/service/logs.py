@@ -35,9 +35,12 @@ class LogConfig(NamedTuple):
 
 def log_config(given: Given) -> LogConfig:
     """Read the settings ``--log-level`` and ``--log-format``."""
-    return LogConfig(
-        given.value("log_level", one_of(tuple(LEVELS))), given.maybe("log_format", one_of(FORMATS))
-    )
+    return LogConfig(given.value("log_level", _level), given.maybe("log_format", one_of(FORMATS)))
+
+
+def _level(text: str) -> str:
+    """Return a log level; ``warn`` is ``warning``."""
+    return one_of(tuple(LEVELS))("warning" if text == "warn" else text)
 
 
 def level_of(record: logging.LogRecord) -> int | None:

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 from runmeter.gateway.schemas.api import RunState, Scope
-from runmeter.gateway.schemas.instant import Instant
 
 
 class Caller(NamedTuple):
@@ -21,8 +20,8 @@ class RunQuery(NamedTuple):
     scope: Scope
     limit: int | None = None
     before_id: int | None = None
-    since: Instant | None = None
-    until: Instant | None = None
+    since_unix_ms: int | None = None
+    until_unix_ms: int | None = None
     run_id: str | None = None
     states: tuple[RunState, ...] = ()
 

@@ -100,7 +100,7 @@ def _run_parser() -> Parser:
         "COLLECTOR_PUSH_TOKEN or --push-token-file",
     )
     add("--push-token-file", metavar="FILE", help="file that holds the token")
-    add("--log-level", metavar="LEVEL", help="debug (every sample), info, warning, error")
+    add("--log-level", metavar="LEVEL", help="debug (every sample), info, warning (or warn), error")
     add("--log-format", metavar="FORMAT", help="json or text (default json)")
     add(
         "--spool-dir",
@@ -213,7 +213,7 @@ def parse_push(arguments: Sequence[str]) -> dict[str, Any]:
     add("--push-token-file", metavar="FILE", help="file that holds the token")
     add("--timeout", metavar="D", help="time to push one run, 1s to 1h (default 25s)")
     add("--rejected", action="store_true", help="also push runs that were rejected before")
-    add("--log-level", metavar="LEVEL", help="debug, info, warning (default), error")
+    add("--log-level", metavar="LEVEL", help="debug, info, warning (or warn; default), error")
     add("--log-format", metavar="FORMAT", help="json or text (default text)")
     _add_tls(parser)
     return _parse(parser, arguments)

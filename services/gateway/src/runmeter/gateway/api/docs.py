@@ -90,7 +90,7 @@ def _file(body: bytes, media: str) -> _File:
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
     }
-    return _File(body, bytes(Gzip().last(body)), media, headers)
+    return _File(body, Gzip().last(body), media, headers)
 
 
 def _answer(request: GatewayRequest, file: _File) -> HTTPResponse:

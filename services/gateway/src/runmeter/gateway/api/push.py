@@ -3,7 +3,7 @@
 from sanic import Blueprint, HTTPResponse
 
 from runmeter.gateway.receiver.client import Backend
-from runmeter.gateway.receiver.runs import push_from_json
+from runmeter.gateway.receiver.messages import push_from_json
 from runmeter.gateway.schemas.api import encode
 from runmeter.gateway.web.body import BodyLimits, read_body
 from runmeter.gateway.web.problems import Routes

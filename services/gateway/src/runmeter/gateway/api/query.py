@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote_to_bytes, urlencode
 from runmeter.gateway.errors import FieldError, InvalidRequest
 from runmeter.gateway.schemas.api import RunState
 from runmeter.gateway.schemas.describe import AFTER, INT64_MAX, LIMIT_MAX, LOOSE_PATH, PATH, TEXT
-from runmeter.gateway.schemas.instant import Instant, parse_instant
+from runmeter.v1.json_values import parse_time
 
 _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
@@ -135,9 +135,9 @@ def _integer(bits: int, allowed: str) -> Callable[[str], int]:
     return parse
 
 
-def _instant(text: str) -> Instant:
+def _unix_ms(text: str) -> int:
     # a "+" that was not written as %2B has become a space; before an offset it must have been one
-    return parse_instant(re.sub(r" (?=\d\d:\d\d$)", "+", text) if text.count(":") > 2 else text)
+    return parse_time(re.sub(r" (?=\d\d:\d\d$)", "+", text) if text.count(":") > 2 else text)
 
 
 def _states(text: str) -> tuple[RunState, ...]:
@@ -151,8 +151,8 @@ RUN_PARAMETERS: Parameters = {
     "state": ("states", _states),
     "limit": _LIMIT,
     "before": ("before_id", _integer(64, "a whole number, at least 1")),
-    "since": ("since", _instant),
-    "until": ("until", _instant),
+    "since": ("since_unix_ms", _unix_ms),
+    "until": ("until_unix_ms", _unix_ms),
     "run_id": ("run_id", str),
 }
 PAGE_PARAMETERS: Parameters = {"limit": _LIMIT, "after": ("after", str)}

@@ -10,7 +10,7 @@ from runmeter.gateway.api.query import RUN_PARAMETERS, next_page, parse, path_of
 from runmeter.gateway.model import RunQuery
 from runmeter.gateway.receiver.client import Backend, Listing
 from runmeter.gateway.schemas.api import Scope, StoredRun, encode_into
-from runmeter.gateway.web.encoding import Buffer, Coder, Gzip, Identity
+from runmeter.gateway.web.encoding import Buffer, Gzip
 from runmeter.gateway.web.problems import Routes, log_failed
 from runmeter.gateway.web.request import GatewayRequest
 
@@ -51,28 +51,23 @@ async def _answer(
     query = RunQuery(scope, **values)
     async with backend.list_runs(query, caller) as listing:
         headers = _headers(listing, scope, parameters)
-        coder = Gzip() if wants_gzip(request, headers) else Identity()
+        gzip = Gzip() if wants_gzip(request, headers) else None
         if is_known(request, headers):
             return HTTPResponse(status=304, headers=headers)
         first = await anext(listing.pages, None)  # errors before this become a problem
-        if isinstance(coder, Gzip):
+        if gzip is not None:
             headers["Content-Encoding"] = "gzip"
-        if first is None:
-            return HTTPResponse(coder.last(b"[]"), headers=headers, content_type=JSON)
-        if request.version == "1.0":
+        parts = _parts(first or [], listing.pages, gzip)
+        if first is None or request.version == "1.0":
             # without chunks a broken answer looks complete: it is sent as a whole
-            body = b"".join([bytes(part) async for part in _parts(first, listing.pages, coder)])
+            body = b"".join([bytes(part) async for part in parts])
             return HTTPResponse(body, headers=headers, content_type=JSON)
-        await _stream(request, first, listing.pages, headers, coder)
+        await _stream(request, parts, headers)
         return None
 
 
 async def _stream(
-    request: GatewayRequest,
-    first: list[StoredRun],
-    others: AsyncIterator[list[StoredRun]],
-    headers: dict[str, str],
-    coder: Coder,
+    request: GatewayRequest, parts: AsyncIterator[Buffer], headers: dict[str, str]
 ) -> None:
     """Send the array page by page; an error of the stream breaks the transfer.
 
@@ -86,7 +81,7 @@ async def _stream(
             await response.send(b"", end_stream=False)
             request.end_head()
         else:
-            async for part in _parts(first, others, coder):
+            async for part in parts:
                 await response.send(part, end_stream=False)
                 count_sent(len(part))
             await response.send(b"", end_stream=True)
@@ -101,24 +96,26 @@ async def _stream(
 
 
 async def _parts(
-    first: list[StoredRun], others: AsyncIterator[list[StoredRun]], coder: Coder
+    first: list[StoredRun], others: AsyncIterator[list[StoredRun]], gzip: Gzip | None
 ) -> AsyncIterator[Buffer]:
     """Encode the array, a part for each page; the closing bracket only if the stream succeeded.
 
     A part is valid until the next one is asked for.
     """
     buffer = bytearray()
-    yield await _coded(coder, _items(b"[", first, buffer))
+    yield await _coded(gzip, _items(b"[", first, buffer))
     async for page in others:
-        yield await _coded(coder, _items(b",", page, buffer))
-    yield coder.last(b"]")
+        yield await _coded(gzip, _items(b",", page, buffer))
+    yield b"]" if gzip is None else gzip.last(b"]")
 
 
-async def _coded(coder: Coder, data: Buffer) -> Buffer:
+async def _coded(gzip: Gzip | None, data: Buffer) -> Buffer:
     """Encode a part of the answer; in a thread if that takes milliseconds."""
-    if isinstance(coder, Identity) or len(data) < _SMALL_BYTES:
-        return coder.part(data)
-    return await asyncio.to_thread(coder.part, data)
+    if gzip is None:
+        return data
+    if len(data) < _SMALL_BYTES:
+        return gzip.part(data)
+    return await asyncio.to_thread(gzip.part, data)
 
 
 def _items(opening: bytes, page: list[StoredRun], buffer: bytearray) -> bytearray:

@@ -16,7 +16,6 @@ import msgspec
 from runmeter.gateway.errors import FieldError
 from runmeter.gateway.schemas.api import CONTRACT
 from runmeter.gateway.schemas.describe import BOUNDS
-from runmeter.gateway.schemas.instant import Instant
 from runmeter.gateway.schemas.problem import Problem
 from runmeter.gateway.web.problems import CONTENT_TYPE, KINDS, Outcome, problem_of
 
@@ -86,9 +85,7 @@ def document(head: Head, operations: Iterable[Operation]) -> Json:
     operations = tuple(operations)
     types = [a.type for o in operations for a in o.answers.values() if a.type is not None]
     types += [Problem, *(o.body for o in operations if o.body is not None)]
-    refs, found = msgspec.json.schema_components(
-        types, schema_hook=_schema_of, ref_template=_REFS + "{name}"
-    )
+    refs, found = msgspec.json.schema_components(types, ref_template=_REFS + "{name}")
     schemas = {name: _tidy(schema) for name, schema in found.items()}
     for schema in schemas.values():
         schema["description"] = cleandoc(schema["description"])
@@ -201,7 +198,7 @@ def _of_contract(schemas: Json) -> Json:
 
 
 def _parameter(parameter: Parameter) -> Json:
-    schema = _tidy(msgspec.json.schema(parameter.type, schema_hook=_schema_of))
+    schema = _tidy(msgspec.json.schema(parameter.type))
     return {
         "name": parameter.name,
         "in": parameter.place,
@@ -210,12 +207,6 @@ def _parameter(parameter: Parameter) -> Json:
         "example": schema.pop("examples")[0],
         "schema": schema,
     }
-
-
-def _schema_of(custom: type) -> Json:
-    if custom is Instant:
-        return {"type": "string", "format": "date-time"}
-    raise NotImplementedError(custom)
 
 
 def _tidy(node: Any) -> Any:

@@ -14,7 +14,6 @@ from runmeter.gateway.schemas.api import (
     WorkflowName,
 )
 from runmeter.gateway.schemas.describe import AFTER, LIMIT_MAX, PATH, about, moment, text, whole
-from runmeter.gateway.schemas.instant import Instant
 
 READ = "readToken"
 PUSH = "pushToken"
@@ -71,16 +70,12 @@ _OF_RUNS = (
     Parameter(
         "since",
         "query",
-        Annotated[
-            Instant, moment("Only runs received at this time or later.", "2026-02-06T00:00:00Z")
-        ],
+        Annotated[str, moment("Only runs received at this time or later.", "2026-02-06T00:00:00Z")],
     ),
     Parameter(
         "until",
         "query",
-        Annotated[
-            Instant, moment("Only runs received before this time.", "2026-02-07T00:00:00+01:00")
-        ],
+        Annotated[str, moment("Only runs received before this time.", "2026-02-07T00:00:00+01:00")],
     ),
     Parameter("run_id", "query", RunId),
 )

@@ -5,18 +5,17 @@ reconnects by itself after the receiver restarts.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Generic, NamedTuple, TypeVar
 
 import grpc.aio
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
 from runmeter.gateway.errors import ReceiverError
 from runmeter.gateway.model import Caller, PageQuery, RunQuery
-from runmeter.gateway.receiver import groups, statuses
-from runmeter.gateway.receiver import runs as wire
-from runmeter.gateway.receiver.observed import Ending, Observe, observed, observing
+from runmeter.gateway.receiver import messages, statuses
 from runmeter.gateway.schemas import api as schemas
 from runmeter.service.tls import ClientTls
 from runmeter.v1 import ingest_service_pb2 as ingest_pb
@@ -73,20 +72,29 @@ class Page(NamedTuple, Generic[T]):
     next_after: str | None
 
 
+class _Ending:
+    """How a call ends; CANCELLED until it is known: the client closed, or there is a defect."""
+
+    code = "CANCELLED"
+
+
 class Backend:
-    """Client of one receiver. `open` and `close` it in the event loop that serves."""
+    """Client of one receiver. `open` and `close` it in the event loop that serves.
+
+    ``observe`` is called with the method of a finished call and the name of its gRPC code.
+    """
 
     def __init__(
         self,
         target: str,
         timeouts: Timeouts = Timeouts(),  # noqa: B008
-        observe: Observe = lambda method, code: None,
+        observe: Callable[[str, str], None] = lambda method, code: None,
         tls: ClientTls | None = None,
     ) -> None:
         self._target = target
         self._timeouts = timeouts
         self._tls = tls
-        self.observe = observe
+        self._observe = observe
         self._channel: grpc.aio.Channel | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -129,61 +137,62 @@ class Backend:
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
             raise ReceiverError("UNAVAILABLE", "not serving")
 
-    @observed("PushRun")
     async def push_run(self, request: ingest_pb.PushRunRequest, caller: Caller) -> schemas.Pushed:
         """PushRun. Raises `ReceiverError`."""
-        try:
-            answer = await self._ingest.PushRun(
-                request, timeout=self._timeouts.unary_seconds, metadata=_metadata(caller)
-            )
-        except grpc.aio.AioRpcError as error:
-            # RESOURCE_EXHAUSTED without a retry hint means here: the request is too large
-            raise _receiver_error(error, sized=True) from None
+        answer = await self._call("PushRun", self._ingest.PushRun, request, caller)
         return schemas.Pushed(answer.id, answer.duplicate)
 
-    @observed("CreatePushToken")
     async def create_push_token(
         self, request: token_pb.CreatePushTokenRequest, caller: Caller
     ) -> schemas.Token:
         """CreatePushToken. Raises `ReceiverError`."""
-        try:
-            answer = await self._tokens.CreatePushToken(
-                request,
-                timeout=self._timeouts.unary_seconds,
-                metadata=_metadata(caller),
-            )
-        except grpc.aio.AioRpcError as error:
-            raise _receiver_error(error) from None
-        return wire.token_from_wire(answer)
+        method = self._tokens.CreatePushToken
+        return messages.token_from_wire(
+            await self._call("CreatePushToken", method, request, caller)
+        )
 
-    @observed("ListRepositories")
     async def list_repositories(self, query: PageQuery, caller: Caller) -> Page[schemas.Repository]:
         """ListRepositories. Raises `ReceiverError`."""
-        try:
-            answer = await self._runs.ListRepositories(
-                groups.repositories_to_wire(query),
-                timeout=self._timeouts.unary_seconds,
-                metadata=_metadata(caller),
-            )
-        except grpc.aio.AioRpcError as error:
-            raise _receiver_error(error) from None
-        found = [groups.repository_from_wire(one) for one in answer.repositories]
-        return Page(found, groups.next_after(answer))
+        request = query_pb.ListRepositoriesRequest(limit=query.limit, after=query.after)
+        answer = await self._call("ListRepositories", self._runs.ListRepositories, request, caller)
+        found = [messages.repository_from_wire(one) for one in answer.repositories]
+        return Page(found, _next_after(answer))
 
-    @observed("ListJobs")
     async def list_jobs(
         self, organization: str, repository: str, query: PageQuery, caller: Caller
     ) -> Page[schemas.Job]:
         """ListJobs. Raises `ReceiverError`."""
+        request = query_pb.ListJobsRequest(
+            organization=organization, repository=repository, limit=query.limit, after=query.after
+        )
+        answer = await self._call("ListJobs", self._runs.ListJobs, request, caller)
+        return Page([messages.job_from_wire(one) for one in answer.jobs], _next_after(answer))
+
+    async def _call(
+        self, name: str, method: Callable[..., Awaitable[T]], request: Message, caller: Caller
+    ) -> T:
+        """Make a call with one answer."""
+        with self._observed(name):
+            try:
+                return await method(
+                    request, timeout=self._timeouts.unary_seconds, metadata=_metadata(caller)
+                )
+            except grpc.aio.AioRpcError as error:
+                # a push is refused with RESOURCE_EXHAUSTED also because of its size
+                raise _receiver_error(error, sized=name == "PushRun") from None
+
+    @contextmanager
+    def _observed(self, method: str) -> Iterator[_Ending]:
+        """Report how the call in this context ended: its ending, or the error that leaves it."""
+        ending = _Ending()
         try:
-            answer = await self._runs.ListJobs(
-                groups.jobs_to_wire(organization, repository, query),
-                timeout=self._timeouts.unary_seconds,
-                metadata=_metadata(caller),
-            )
-        except grpc.aio.AioRpcError as error:
-            raise _receiver_error(error) from None
-        return Page([groups.job_from_wire(one) for one in answer.jobs], groups.next_after(answer))
+            yield ending
+            ending.code = "OK"
+        except ReceiverError as error:
+            ending.code = error.code
+            raise
+        finally:
+            self._observe(method, ending.code)
 
     @asynccontextmanager
     async def list_runs(self, query: RunQuery, caller: Caller) -> AsyncIterator[Listing]:
@@ -192,9 +201,9 @@ class Backend:
         Raises:
             ReceiverError: no header and first page (or end) in time.
         """
-        with observing(self.observe, "ListRuns") as ending:
+        with self._observed("ListRuns") as ending:
             call: _RunStream = self._runs.ListRuns(
-                wire.query_to_wire(query),
+                messages.query_to_wire(query),
                 timeout=self._timeouts.stream_seconds,
                 metadata=_metadata(caller),
             )
@@ -204,6 +213,12 @@ class Backend:
                 yield Listing(header.etag, next_id, _pages(call, first, ending))
             finally:
                 call.cancel()
+
+
+def _next_after(
+    answer: query_pb.ListRepositoriesResponse | query_pb.ListJobsResponse,
+) -> str | None:
+    return answer.next_after if answer.HasField("next_after") else None
 
 
 def _channel(target: str, tls: ClientTls | None) -> grpc.aio.Channel:
@@ -243,10 +258,10 @@ def _header(message: query_pb.ListRunsResponse | None) -> query_pb.ListRunsHeade
 
 
 async def _pages(
-    call: _RunStream, message: query_pb.ListRunsResponse | None, ending: Ending
+    call: _RunStream, message: query_pb.ListRunsResponse | None, ending: _Ending
 ) -> AsyncIterator[list[StoredRun]]:
     while message is not None:
-        yield wire.records_from_wire(message.page)
+        yield messages.records_from_wire(message.page)
         try:
             message = await _read(call)
         except ReceiverError as error:

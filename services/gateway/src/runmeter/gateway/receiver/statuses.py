@@ -1,5 +1,6 @@
-"""Status of a failed gRPC call to `ReceiverError`."""
+"""Status of a failed gRPC call to `ReceiverError`, with the names of the JSON API."""
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
@@ -9,9 +10,10 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from runmeter.gateway.errors import FieldError, ReceiverError
-from runmeter.gateway.receiver.fields import json_field
 
 _STATUS_DETAILS = "grpc-status-details-bin"
+_NAMES = {"before_id": "before", "states": "state"}
+_INDEX = re.compile(r"\[\d+\]")
 
 
 class Status(NamedTuple):
@@ -54,3 +56,11 @@ def _details(status: Status) -> list[any_pb2.Any]:
                 found.ParseFromString(value)
                 return list(found.details)
     return []
+
+
+def json_field(path: str) -> str:
+    """Translate a field path of a request: ``run.payload.sample_count`` → ``payload.sample_count``,
+    ``run.scope.job`` → ``job``, ``before_id`` → ``before``, ``states[1]`` → ``state``.
+    """
+    inner = path.removeprefix("run.").removeprefix("scope.")
+    return _NAMES.get(_INDEX.sub("", inner), inner)

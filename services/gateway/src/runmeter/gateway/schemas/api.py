@@ -17,7 +17,6 @@ from runmeter.gateway.schemas.describe import (
     text,
     whole,
 )
-from runmeter.gateway.schemas.instant import Instant
 from runmeter.v1.json_writing import StoredRun as StoredRun
 
 RunState: TypeAlias = Literal["running", "interrupted", "completed"]
@@ -90,7 +89,7 @@ class LastRun(Struct, kw_only=True, omit_defaults=True):
     """
 
     id: Id
-    received_at: Annotated[Instant, answered("When its first push arrived.", _RECEIVED)]
+    received_at: Annotated[str, answered("When its first push arrived.", _RECEIVED)]
     state: Annotated[RunState | None, about(_STATE, "completed")] = None
 
 
@@ -133,7 +132,7 @@ class Token(Struct, omit_defaults=True):
         ),
     ]
     expires_at: Annotated[
-        Instant | None, answered("When it expires; absent: never.", "2026-02-06T15:30:23.000Z")
+        str | None, answered("When it expires; absent: never.", "2026-02-06T15:30:23.000Z")
     ] = None
 
 
@@ -143,20 +142,8 @@ class Health(Struct):
     status: Annotated[Literal["ok"], about("Always ok.", "ok")] = "ok"
 
 
-def _encode_custom(value: object) -> str:
-    if isinstance(value, Instant):
-        return str(value)
-    raise NotImplementedError(type(value))
-
-
-_ENCODER = json.Encoder(enc_hook=_encode_custom)
-
-
-def encode(value: object) -> bytes:
-    """Encode a value of these types as JSON."""
-    return _ENCODER.encode(value)
-
-
-def encode_into(values: list[StoredRun], buffer: bytearray) -> None:
-    """Encode runs as a JSON array into the buffer, replacing its content."""
-    _ENCODER.encode_into(values, buffer)
+_ENCODER = json.Encoder()
+encode = _ENCODER.encode
+"""Encode a value as JSON."""
+encode_into = _ENCODER.encode_into
+"""Encode a value as JSON into a buffer, replacing its content."""

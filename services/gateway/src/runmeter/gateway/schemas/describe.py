@@ -47,8 +47,8 @@ def about(text: str, example: Any = None, unit: str = "none", **bounds: Any) -> 
 
 
 def moment(text: str, example: str, **bounds: Any) -> Meta:
-    """Describe a time; as input its length is not limited."""
-    return about(text, example, "UTC", **bounds)
+    """Describe a time, RFC 3339; as input its length is not limited."""
+    return about(text, example, "UTC", format="date-time", **bounds)
 
 
 def answered(text: str, example: str) -> Meta:
