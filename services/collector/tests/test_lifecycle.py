@@ -688,7 +688,7 @@ def test_the_second_signal_ends_a_push_beside_the_collector(
     collectors.checkpoint()
     process.send_signal(signal.SIGTERM)
     held.pushes.get(timeout=WAIT_SECONDS)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
     collectors.end(process)
     assert process.returncode == 0
     [kept] = events(process, "run.kept")
