@@ -446,7 +446,7 @@ def _reader(message: Message) -> Iterator[str]:
     yield f"    found: Found, path: Path, given: object, message: {message.type}"
     yield ") -> None:"
     yield "    if not isinstance(given, dict):"
-    yield "        found.not_object(path, given)"
+    yield '        found.wrong(path, "", given, "an object")'
     yield "        return"
     yield f"    if found.exact and not given.keys() <= {_fields_name(message)}:"
     yield f"        found.unknown(path, given, {_fields_name(message)})"
@@ -455,10 +455,10 @@ def _reader(message: Message) -> Iterator[str]:
         yield "    message.SetInParent()"
     yield from _beside(message)
     for field in message.fields:
-        yield from _get(field)
+        yield from _get(field, is_rounded=message.statistics)
 
 
-def _get(field: Field) -> Iterator[str]:
+def _get(field: Field, *, is_rounded: bool) -> Iterator[str]:
     name, code = field.name, field.code
     if field.kind == "list":
         yield f'    entries = found.entries(path, "{name}", get("{name}", ABSENT))'
@@ -472,13 +472,15 @@ def _get(field: Field) -> Iterator[str]:
         yield "    if type(value) is str:"
         yield f"        {code} = value"
         yield f"    {otherwise}:"
-        yield f'        found.wrong(path, "{name}", value, "str")'
+        yield f'        found.wrong(path, "{name}", value, "a string")'
     elif field.kind == "whole":
         edge = f"_2_{field.bits - 1}"
         yield f"    if type(value) is int and -{edge} <= value < {edge}:"
         yield f"        {code} = value"
         yield f"    {otherwise}:"
-        yield f'        found.whole(path, "{name}", value, {field.bits})'
+        least, most = _whole_bounds(field)
+        bounds = f"{least}, {most}{', is_rounded=True' if is_rounded else ''}"
+        yield f'        {code} = found.whole(path, "{name}", value, {bounds})'
     elif field.kind == "number":
         yield "    if type(value) is float:"
         yield f"        {code} = value"
@@ -676,7 +678,7 @@ def _property(
     example = examples.get(f"{message.name}.{field.name}")
     if field.kind not in ("message", "list") and example is not None:
         schema["examples"] = [example]
-    schema |= _type(contract, field)
+    schema |= _type(contract, field, is_rounded=message.statistics)
     if not required and field.kind != "list":
         if "$ref" in schema:
             schema["anyOf"] = [{"$ref": schema.pop("$ref")}, {"type": "null"}]
@@ -687,14 +689,15 @@ def _property(
     return schema
 
 
-def _type(contract: Contract, field: Field) -> Json:
+def _type(contract: Contract, field: Field, *, is_rounded: bool) -> Json:
     rule = field.rule
     match field.kind:
         case "text":
             return _text(rule)
         case "whole":
             least, most = _whole_bounds(field)
-            return {"type": "integer", "minimum": least, "maximum": most}
+            name = "number" if is_rounded else "integer"
+            return {"type": name, "minimum": least, "maximum": most}
         case "number":
             least_name = "exclusiveMinimum" if rule.above_zero else "minimum"
             maximum = rule.most if rule.HasField("most") else _NUMBER_MAX

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runmeter.v1 import json_reading, json_writing
-from runmeter.v1.json_values import BadFields, TimeError, parse_time, time_text
+from runmeter.v1.json_values import BadFields, TimeError, parse_number, parse_time, time_text
 from runmeter.v1.run_service_pb2 import StoredRun
 
 Golden = Callable[[str], Any]
@@ -86,26 +86,33 @@ def test_empty_object_is_present(golden: Golden) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
-        ("run_id", None, "expected str, got null"),
-        ("revision", "4", "expected int, got str"),
-        ("revision", 4.0, "expected int, got float"),
-        ("revision", True, "expected int, got bool"),
-        ("revision", 2**63, "expected int <= 9223372036854775807"),
-        ("run_attempt", -(2**31) - 1, "expected int >= -2147483648"),
-        ("state", "COMPLETED", "invalid enum value 'COMPLETED'"),
-        ("state", 3, "expected str, got int"),
-        ("labels", [], "expected object, got array"),
-        ("payload", [], "is an array, not an object"),
-        ("payload.duration_seconds", False, "expected float, got bool"),
+        ("run_id", None, "must be a string, not null"),
+        ("revision", "4", "must be an integer, not a string"),
+        ("revision", 4.5, "is 4.5; must be an integer"),
+        ("revision", True, "must be an integer, not a boolean"),
+        ("revision", 2**63, "is 9223372036854775808; must be at most 9223372036854775807"),
+        ("revision", -1.0, "is -1.0; must be at least 1"),
+        ("revision", 10**400, "number out of range; must be at most 9223372036854775807"),
+        ("revision", parse_number("-1e400"), "number out of range; must be at least 1"),
+        ("run_attempt", -(2**31) - 1, "is -2147483649; must be 1 to 2147483647"),
+        ("exit_code", 1e308, "number out of range; must be 0 to 255"),
+        ("state", "COMPLETED", "must be one of running, interrupted, completed"),
+        ("state", 3, "must be one of running, interrupted, completed"),
+        ("labels", [], "must be an object, not an array"),
+        ("payload", [], "must be an object, not an array"),
+        ("payload.duration_seconds", False, "must be a number, not a boolean"),
         ("payload.duration_seconds", 10**400, "number out of range"),
-        ("payload.containers", None, "expected array, got null"),
-        ("payload.host", 1, "is a number, not an object"),
-        ("payload.start_time", 1, "is not a string"),
+        ("payload.duration_seconds", parse_number("1e400"), "number out of range"),
+        ("payload.mem_used_bytes.avg", -0.4, "is -0.4; must be at least 0"),
+        ("payload.mem_used_bytes.avg", {}, "must be a number, not an object"),
+        ("payload.containers", None, "must be an array, not null"),
+        ("payload.host", 1, "must be an object, not a number"),
+        ("payload.start_time", 1, "must be a string, not a number"),
         ("payload.start_time", "2026-02-30T00:00:00Z", "is not a date and time of the calendar"),
     ],
 )
 def test_wrong_types(golden: Golden, path: str, value: Any, reason: str) -> None:
-    """Nothing is turned into another type; the reason names what was expected."""
+    """No value becomes another type, except whole floats; the reason says what is accepted."""
     record = golden("run.json")
     *outer, name = path.split(".")
     holder = record
@@ -125,13 +132,13 @@ def test_all_bad_fields_at_once(golden: Golden) -> None:
     record["payload"]["containers"].append({})
     assert refused(record) == [
         ("organization", "is required"),
-        ("labels[os]", "expected str, got int"),
+        ("labels[os]", "must be a string, not a number"),
         ("payload.containers[0].cpu_cores.p95", "is required"),
         ("payload.containers[2].name", "is required"),
     ]
     record["payload"]["containers"] = [{}] * 1000
     assert len(refused(record)) == 100
-    assert refused([]) == [("", "is an array, not an object")]
+    assert refused([]) == [("", "must be an object, not an array")]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ SECRETS = {"RECEIVER_READ_TOKEN": "a-read-token-of-tests", "RECEIVER_HMAC_KEY": 
 Bad = tuple[list[str], dict[str, str], list[str]]
 
 COLLECTOR: list[Bad] = [
-    (["--interval=soon"], {}, ["--interval", "'soon'", "duration", "500ms"]),
+    (["--interval=soon"], {}, ["--interval", "'soon'", "duration", "100ms"]),
     (["--interval=99ms"], {}, ["--interval", "'99ms'", "100ms to 1h"]),
     (["--interval=2"], {}, ["--interval", "'2'", "100ms to 1h|such as"]),
     ([], {"COLLECTOR_INTERVAL": "2h"}, ["COLLECTOR_INTERVAL", "'2h'", "100ms to 1h"]),

@@ -52,6 +52,18 @@ def test_an_acknowledged_run_leaves_the_spool(spooled: Any, receiver: Any) -> No
     assert done.last["push_id"] == spooled.push_id(1)
 
 
+def test_whole_floats_are_pushed_as_integers(spooled: Any, receiver: Any) -> None:
+    """A stored run of another tool may have ``5368709120.0`` and fractions of bytes."""
+    payload = _run(spooled)["payload"]
+    sizes = dict.fromkeys(("peak", "p99", "p95", "p75", "p50", "avg"), 5368709120.0) | {"avg": 2.5}
+    payload |= {"sample_count": 11.0, "mem_used_bytes": sizes}
+    spooled.add(1, revision=4.0, payload=payload)
+    assert spooled.push(1, receiver.endpoint).code == 0
+    run = receiver.pushes.get_nowait().run
+    assert (run.revision, run.payload.sample_count) == (4, 11)
+    assert (run.payload.mem_used_bytes.peak, run.payload.mem_used_bytes.avg) == (5368709120, 2)
+
+
 @pytest.mark.parametrize(("status", "duplicate"), [(201, False), (200, True)])
 def test_an_acknowledged_run_over_http(
     spooled: Any, gateway: Any, status: int, duplicate: bool
