@@ -11,8 +11,8 @@ import pytest
 
 PROTO = Path(__file__).parents[1]
 SOURCES = (
-    *("pyproject.toml", "hatch_build.py", "generate.py", "README.md", "CHANGELOG.md"),
-    *("runmeter", "runtime", "golden"),
+    *("pyproject.toml", "hatch_build.py", "README.md", "CHANGELOG.md"),
+    *("runmeter", "generator", "runtime", "golden"),
 )
 
 

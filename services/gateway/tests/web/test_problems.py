@@ -76,6 +76,12 @@ def test_unknown_errors_say_nothing() -> None:
     assert (outcome.status, outcome.detail) == (500, None)
 
 
+def test_why_the_database_is_unavailable() -> None:
+    """503 has the reason if the receiver wrote it, which it does with a time to wait."""
+    outcome = outcome_of(ReceiverError("UNAVAILABLE", "the reason", retry_after_seconds=5.0))
+    assert (outcome.status, outcome.detail) == (503, "the reason")
+
+
 def test_texts_are_bounded() -> None:
     """Input of a client is cut in answers: a key of a mebibyte is not repeated."""
     error = errors.InvalidRequest("x" * 2000, FieldError("k" * 2**20, "r" * 1001))

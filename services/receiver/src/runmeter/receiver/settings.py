@@ -11,7 +11,8 @@ SETTINGS = (
         "RECEIVER_ADDR",
         "HOST:PORT",
         ":50051",
-        "Where to serve gRPC. Without a host: on all interfaces; port 0: any free one.",
+        "Where to serve gRPC. Without a host, or with [::] or 0.0.0.0: on all interfaces, IPv6 and "
+        "IPv4; port 0: any free one.",
     ),
     Setting(
         "--db",
@@ -132,7 +133,7 @@ SETTINGS = (
         "HOST:PORT",
         ":9464",
         "Where to serve /metrics, /healthz and /readyz over HTTP, unencrypted and without a "
-        "bearer; none: do not serve them.",
+        "bearer; none: do not serve them. Without a host, or with [::]: on all interfaces.",
     ),
     Setting(
         "--migrate",

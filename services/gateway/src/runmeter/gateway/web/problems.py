@@ -174,7 +174,9 @@ _BEARER = {"WWW-Authenticate": "Bearer"}
 
 def _of_receiver(error: ReceiverError) -> Outcome:
     status = 413 if error.too_large else STATUS_OF_CODE.get(error.code, 500)
-    detail = error.message if status in _RECEIVER_TEXTS and error.message else None
+    # of 503 the receiver's own has a time to wait, gRPC's has none
+    is_receivers = status in _RECEIVER_TEXTS or (status == 503 and error.retry_after_seconds)
+    detail = error.message if is_receivers and error.message else None
     headers: Mapping[str, str] = {}
     if status == 401:
         headers = _BEARER

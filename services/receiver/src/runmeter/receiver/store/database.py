@@ -23,14 +23,34 @@ class Database(NamedTuple):
     location: str
     label: str
 
-    def require(self) -> None:
-        """Check that a SQLite file exists: opening it would make it.
+    def require(self, serving: bool) -> None:
+        """Check that a SQLite file exists, and can be written.
+
+        Who only reads need not write it while another program has it open.
 
         Raises:
-            DatabaseUnusable: it does not.
+            DatabaseUnusable: it does not, or cannot.
         """
-        if self.kind == "sqlite" and not Path(self.location).exists():
+        if self.kind != "sqlite":
+            return
+        if not Path(self.location).exists():
             raise DatabaseUnusable(self.label, "there is no such file; name another in --db")
+        if serving or not os.path.exists(f"{os.path.realpath(self.location)}-shm"):
+            self.require_writable()
+
+    def require_writable(self) -> None:
+        """Check that this user may write the files of a SQLite database, before it is opened.
+
+        SQLite opens a file that it cannot write, and leaves a ``-shm`` beside it that blocks
+        everyone later, because it gets the same mode.
+
+        Raises:
+            DatabaseUnusable: it names the file that cannot be written.
+        """
+        base = os.path.realpath(self.location)
+        for path in (base, f"{base}-wal", f"{base}-shm") if self.kind == "sqlite" else ():
+            if os.path.exists(path) and not os.access(path, os.W_OK, effective_ids=True):
+                raise DatabaseUnusable(self.label, f"this user may not write {path}")
 
     @property
     def ssl_mode(self) -> str:
