@@ -131,7 +131,7 @@ def test_sizes_are_the_kernels(cgroups: Any, measured: Measured) -> None:
     assert found["memory_working_set_bytes"]["peak"] <= found["memory_cgroup_bytes"]["peak"]
 
 
-def test_a_real_want_of_memory(cgroups: Any, measured: Measured) -> None:
+def test_a_real_oom_kill(cgroups: Any, measured: Measured) -> None:
     """A process killed at a limit of 50 MB is one OOM kill, and those before the run are none."""
     container = cgroups.container()
     container.write("memory.limit_in_bytes", 50_000_000)
@@ -289,8 +289,10 @@ def test_cgroups_of_one_mapped_container_sum_up(
     assert measured.finish(group)["oom_kills"] == 0
 
 
-def test_who_sits_inside_does_not_hide_the_container(cgroups: Any, measured: Measured) -> None:
-    """A container is found by its one process at the node, however many sit further inside."""
+def test_processes_of_inner_cgroups_do_not_hide_the_container(
+    cgroups: Any, measured: Measured
+) -> None:
+    """A container is found by its one process at the node, among many in inner cgroups."""
     container = cgroups.container()
     inner = cgroups.start(cgroups.below(container, "ef" * 32))
     for _ in range(8):
@@ -473,8 +475,8 @@ def test_counters_below_their_processes_are_dropped(
     assert counters.exact.denied_count == 1
 
 
-def test_counters_nobody_has_descriptors_for(cgroups: Any, is_open: Callable[[], int]) -> None:
-    """Where too few files may be open counters are left alone, which is counted once."""
+def test_too_few_descriptors_for_counters(cgroups: Any, is_open: Callable[[], int]) -> None:
+    """If too few files may be open, the counters are not used; this is counted once."""
     worker = cgroups.start(cgroups.container())
     before = is_open()
     counters = Counters(worker, keep_below=3)
@@ -490,7 +492,7 @@ def test_counters_read_too_early_are_read_again(cgroups: Any) -> None:
     counters = Counters(worker)
     counters.figures(0)
     counters.exact.read()
-    worker.tell("burn", 0.2)  # the collector was held up here
+    worker.tell("burn", 0.2)  # the collector was delayed here
     live = {counters.group: 200_000_000}
     found = counters.exact.figures(lambda key: Group(key), live, 10**10, frozenset())
     assert found[counters.group].cpu_ns is not None
@@ -531,7 +533,7 @@ print(exact.denied_count, sample.groups[group].figures, sampler.table.denied_cou
 def test_without_privilege_the_ledger_counts(
     cgroups: Any, sidecar_root: Path, tmp_path: Path
 ) -> None:
-    """Where a container of more privilege cannot be looked into, that is counted once for it."""
+    """A container that cannot be read without privilege is counted once."""
     container = cgroups.container()
     worker = cgroups.start(container)
     for _ in range(6):  # more processes than are asked
