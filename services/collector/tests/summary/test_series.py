@@ -27,7 +27,7 @@ def _series(values: list[float]) -> Series:
 
 
 def _oracle(values: list[float], percent: int) -> float:
-    """Return the smallest value with at least so many percent at or below it."""
+    """Return the smallest value with at least ``percent`` % of the values at or below it."""
     return next(
         v for v in sorted(values) if 100 * sum(w <= v for w in values) >= percent * len(values)
     )

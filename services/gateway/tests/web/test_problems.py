@@ -17,6 +17,7 @@ OWN = [
     (errors.InvalidRequest("x", FieldError("a", "b")), 400),
     (errors.MissingBearer(), 401),
     (errors.NoPushToken(), 401),
+    (errors.DecodedSlash("o/r/w/j%2Fk"), 404),
     (errors.BodyTooLarge(10), 413),
     (errors.BodyTooSlow(30.0), 408),
     (errors.UnsupportedMediaType("x"), 415),

@@ -17,6 +17,7 @@ from runmeter.gateway.errors import (
     AddressTooLong,
     BodyTooLarge,
     BodyTooSlow,
+    DecodedSlash,
     FieldError,
     GatewayError,
     HeadTooLarge,
@@ -66,7 +67,7 @@ KINDS: Mapping[int, Kind] = {
     ),
     401: Kind("unauthenticated", "Unauthenticated", "The bearer token is not valid."),
     403: Kind("permission-denied", "Permission denied", "The token is not for this scope."),
-    404: Kind("not-found", "Not found", "This path does not exist."),
+    404: Kind("not-found", "Not found", "This path does not exist; send a slash in a name as %2F."),
     405: Kind("method-not-allowed", "Method not allowed", "This path does not have this method."),
     408: Kind("request-timeout", "Request timeout", "The request did not arrive in time."),
     409: Kind("conflict", "Conflict", "The run is already stored with different content."),
@@ -135,6 +136,12 @@ def _of_gateway(error: GatewayError) -> Outcome:
         case BodyTooSlow():
             limit = f"{error.timeout_seconds:g}"
             return Outcome(408, f"The body was not complete after {limit} seconds.")
+        case DecodedSlash():
+            return Outcome(
+                404,
+                f"Nothing is stored under these names, but under {error.path}: send a slash in a "
+                "name as %2F. If you did, a proxy decodes it.",
+            )
         case UnsupportedMediaType():
             return Outcome(415, error.detail, (), {"Accept": "application/json"})
         case ReceiverError():
