@@ -359,7 +359,7 @@ def test_second_signal_ends_at_once(beside: Stage) -> None:
             assert b"runmeter.collector.push" in arguments
             assert FORM.encode() not in arguments
             assert collector.process.poll() is None
-            collector.send(signal.SIGTERM)
+            collector.send(signal.SIGINT)
             assert collector.wait(10) == 3
     assert len(kept(beside)) == 1
     assert os.listdir(f"{beside.folder}/.local/state/runmeter") == [kept(beside)[0].name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from time import monotonic_ns
 from typing import Any
@@ -396,7 +397,7 @@ class Finder:
         if name == "grpc":
             try:
                 os.kill(os.getpid(), signal.SIGTERM)
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGINT)
             except Exception as error:  # as typing_extensions has it
                 raise TypeError from error
 
@@ -417,6 +418,17 @@ def test_a_second_signal_within_the_code_of_others(spooled: Any, held: Any) -> N
 def test_one_signal_does_not_disturb_a_push(spooled: Any, held: Any) -> None:
     """After the first signal the push goes on."""
     process = spooled.start(1, held.endpoint)
+    held.pushes.get(timeout=WAIT_SECONDS)
+    process.send_signal(signal.SIGTERM)
+    held.release.set()
+    assert (spooled.end(process).code, spooled.names()) == (0, [])
+
+
+def test_a_repeated_signal_does_not_disturb_a_push(spooled: Any, held: Any) -> None:
+    """The signal that ended the run, sent twice at once, is not a second one."""
+    soon_ns = time.monotonic_ns() + 3600 * 10**9
+    order = {"signal_count": 1, "signal_number": signal.SIGTERM, "signal_ns": soon_ns}
+    process = spooled.start(1, held.endpoint, **order)
     held.pushes.get(timeout=WAIT_SECONDS)
     process.send_signal(signal.SIGTERM)
     held.release.set()
