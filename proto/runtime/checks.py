@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import NamedTuple, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -39,6 +40,15 @@ def path_text(path: Path) -> str:
     if isinstance(part, int):
         return f"{text}[{part}]"
     return f"{text}.{part}" if text else part
+
+
+def out_of_range(value: float | Decimal, least: int, most: int) -> str:
+    """Return the reason why an integer field does not accept a value below or above its bounds."""
+    number = value if isinstance(value, int) else float(value)
+    shown = f"is {number}" if -(10**20) < value < 10**20 else "number out of range"
+    if most < WHOLE_MAX:
+        return f"{shown}; must be {least} to {most}"
+    return f"{shown}; must be {f'at least {least}' if value < least else f'at most {most}'}"
 
 
 class Checks:
@@ -103,10 +113,7 @@ class Checks:
         """Check the range of an integer."""
         if least <= value <= most:
             return value
-        if most == WHOLE_MAX:
-            self.add(path, name, f"is {value}; must be at least {least}")
-        else:
-            self.add(path, name, f"is {value}; must be {least} to {most}")
+        self.add(path, name, out_of_range(value, least, most))
         return least
 
     def number(self, path: Path, name: str, value: float, most: float = NUMBER_MAX) -> float:

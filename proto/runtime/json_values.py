@@ -1,13 +1,23 @@
-"""Values of the JSON form: times as text, and reasons for values of the wrong type."""
+"""Values of the JSON form: numbers, times, and reasons for values of the wrong type."""
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from runmeter.v1.checks import LISTED_MAX, Path, Violation, path_text
+from runmeter.v1.checks import (
+    LISTED_MAX,
+    NUMBER_MAX,
+    WHOLE_MAX,
+    Path,
+    Violation,
+    out_of_range,
+    path_text,
+)
 
 ABSENT = object()
 """Value of a field that a JSON object does not have."""
@@ -21,8 +31,13 @@ _RFC_3339 = re.compile(
     r"(?:\.(?P<fraction>\d+))?(?P<offset>[Zz]|[+-]\d\d:\d\d)",
     re.ASCII,
 )
-_KINDS = {dict: "object", list: "array", str: "str", bool: "bool", int: "int", float: "float"}
-_NOUNS = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
+_NOUNS = {
+    dict: "an object",
+    list: "an array",
+    str: "a string",
+    bool: "a boolean",
+    type(None): "null",
+}
 
 
 class BadFields(ValueError):
@@ -69,56 +84,59 @@ class Found:
         if given is ABSENT:
             self.add(path, name, "is required")
         else:
-            got = "null" if given is None else _KINDS.get(type(given), type(given).__name__)
-            self.add(path, name, f"expected {expected}, got {got}")
+            noun = _NOUNS.get(type(given), "a number")
+            self.add(path, name, f"must be {expected}, not {noun}")
 
     def unknown(self, path: Path, given: dict[str, object], known: frozenset[str]) -> None:
         """Record the fields that are not known."""
         for name in given.keys() - known:
             self.add(path, name, "is not known")
 
-    def not_object(self, path: Path, given: object) -> None:
-        """Record that what should hold fields is something else."""
-        if given is ABSENT:
-            self.add(path, "", "is required")
-        else:
-            kind = "null" if given is None else _NOUNS.get(type(given), "a number")
-            self.add(path, "", f"is {kind}, not an object")
+    def whole(
+        self,
+        path: Path,
+        name: str,
+        given: object,
+        least: int,
+        most: int,
+        *,
+        is_rounded: bool = False,
+    ) -> int:
+        """Return the integer that a number is, or record why it is none.
 
-    def whole(self, path: Path, name: str, given: object, bits: int) -> None:
-        """Record why a value is not an integer of so many bits."""
-        if type(given) is not int:
-            self.wrong(path, name, given, "int")
-        elif given < 0:
-            self.add(path, name, f"expected int >= {-(2 ** (bits - 1))}")
+        ``is_rounded``: a fraction is rounded to the nearest integer, halves to the even one.
+        """
+        if type(given) is bool or not isinstance(given, int | float | Decimal):
+            self.wrong(path, name, given, "a number" if is_rounded else "an integer")
+        elif not is_rounded and -WHOLE_MAX <= given <= WHOLE_MAX and given != round(given):
+            self.add(path, name, f"is {float(given)}; must be an integer")
+        elif not least <= given <= most:
+            self.add(path, name, out_of_range(given, least, most))
         else:
-            self.add(path, name, f"expected int <= {2 ** (bits - 1) - 1}")
+            return round(given)
+        return 0
 
     def number(self, path: Path, name: str, given: object) -> float:
         """Return a number that is no float, or record why it is none."""
-        if type(given) is int:
-            try:
-                return float(given)
-            except OverflowError:
-                self.add(path, name, "number out of range")
+        if type(given) is bool or not isinstance(given, int | Decimal):
+            self.wrong(path, name, given, "a number")
+        elif -NUMBER_MAX <= given <= NUMBER_MAX:
+            return float(given)
         else:
-            self.wrong(path, name, given, "float")
+            self.add(path, name, "number out of range")
         return 0.0
 
     def named(self, path: Path, name: str, given: object, numbers: dict[str, int]) -> Any:
         """Return the number of an enum's value, or record that it is none."""
-        if type(given) is not str:
-            self.wrong(path, name, given, "str")
-        elif given in numbers:
+        if isinstance(given, str) and given in numbers:
             return numbers[given]
-        else:
-            self.add(path, name, f"invalid enum value {given!r}")
+        self.add(path, name, f"must be one of {', '.join(numbers)}")
         return 0
 
     def time(self, path: Path, name: str, given: object, message: Timestamp) -> None:
         """Set a time from its text, or record what is wrong with it."""
         if type(given) is not str:
-            self.add(path, name, "is required" if given is ABSENT else "is not a string")
+            self.wrong(path, name, given, "a string")
             return
         try:
             set_time(message, parse_time(given))
@@ -128,11 +146,11 @@ class Found:
     def texts(self, path: Path, name: str, given: object) -> dict[str, str]:
         """Return an object whose values are texts, as far as they are."""
         if not isinstance(given, dict):
-            self.wrong(path, name, given, "object")
+            self.wrong(path, name, given, "an object")
             return {}
         for key, value in given.items():
             if type(value) is not str:
-                self.wrong(path, f"{name}[{key}]", value, "str")
+                self.wrong(path, f"{name}[{key}]", value, "a string")
         return {key: value for key, value in given.items() if type(value) is str}
 
     def entries(self, path: Path, name: str, given: object) -> list[object]:
@@ -140,8 +158,20 @@ class Found:
         if isinstance(given, list):
             return given
         if given is not ABSENT:
-            self.wrong(path, name, given, "array")
+            self.wrong(path, name, given, "an array")
         return []
+
+
+def parse_number(text: str) -> float | Decimal:
+    """Return the number of a JSON text with a point or an exponent, for a JSON decoder.
+
+    From 2^53 on it is a ``Decimal``, because a float may be another integer than the text. A
+    number that is too large for a float is infinite.
+    """
+    number = float(text)
+    if abs(number) < 2**53:
+        return number
+    return Decimal(text if math.isfinite(number) else number)
 
 
 def set_time(message: Timestamp, time_ms: int) -> None:

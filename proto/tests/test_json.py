@@ -1,4 +1,4 @@
-"""The generated JSON form: what is written can be read, and is what the golden record shows."""
+"""The generated JSON form: the golden record, values of each type, times."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runmeter.v1 import json_reading, json_writing
-from runmeter.v1.json_values import BadFields, TimeError, parse_time, time_text
+from runmeter.v1.json_values import BadFields, TimeError, parse_number, parse_time, time_text
 from runmeter.v1.run_service_pb2 import StoredRun
 
 Golden = Callable[[str], Any]
@@ -35,7 +35,7 @@ def test_golden(golden: Golden) -> None:
     """The golden message is written as the golden record, in its order, and read back."""
     stored = json_format.ParseDict(golden("stored_run.wire.json"), StoredRun())
     record, expected = json.loads(written(stored)), golden("run.json")
-    # as text, because 2.0 equals 2 otherwise
+    # as text, because 2.0 == 2
     assert json.dumps(record, sort_keys=True) == json.dumps(expected, sort_keys=True)
     assert list(record) == list(expected)
     assert list(record["payload"]) == list(expected["payload"])
@@ -43,7 +43,7 @@ def test_golden(golden: Golden) -> None:
 
 
 def test_values_of_a_newer_contract(golden: Golden) -> None:
-    """Enum values that are not known are left out."""
+    """Unknown enum values are left out."""
     stored = json_format.ParseDict(golden("stored_run.wire.json"), StoredRun())
     payload = stored.run.payload
     stored.run.state = payload.percentile_method = payload.host.clock_source = 99  # type: ignore[assignment]
@@ -66,7 +66,7 @@ def test_null_is_absent(golden: Golden) -> None:
 
 
 def test_unknown_fields(golden: Golden) -> None:
-    """Fields that are not known are ignored, or refused where a form has to be exact."""
+    """Unknown fields are ignored, or refused with ``exact``."""
     record = golden("run.json")
     record["payload"]["host"]["colour"] = [1]
     json_reading.run_from_json(record)
@@ -77,7 +77,7 @@ def test_unknown_fields(golden: Golden) -> None:
 
 
 def test_empty_object_is_present(golden: Golden) -> None:
-    """An empty object is there: it says that nothing of it is known."""
+    """An empty object is present, not absent."""
     record = golden("run.json")
     record["payload"]["host"] = {}
     assert json_reading.run_from_json(record).payload.HasField("host")
@@ -86,26 +86,33 @@ def test_empty_object_is_present(golden: Golden) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
-        ("run_id", None, "expected str, got null"),
-        ("revision", "4", "expected int, got str"),
-        ("revision", 4.0, "expected int, got float"),
-        ("revision", True, "expected int, got bool"),
-        ("revision", 2**63, "expected int <= 9223372036854775807"),
-        ("run_attempt", -(2**31) - 1, "expected int >= -2147483648"),
-        ("state", "COMPLETED", "invalid enum value 'COMPLETED'"),
-        ("state", 3, "expected str, got int"),
-        ("labels", [], "expected object, got array"),
-        ("payload", [], "is an array, not an object"),
-        ("payload.duration_seconds", False, "expected float, got bool"),
+        ("run_id", None, "must be a string, not null"),
+        ("revision", "4", "must be an integer, not a string"),
+        ("revision", 4.5, "is 4.5; must be an integer"),
+        ("revision", True, "must be an integer, not a boolean"),
+        ("revision", 2**63, "is 9223372036854775808; must be at most 9223372036854775807"),
+        ("revision", -1.0, "is -1.0; must be at least 1"),
+        ("revision", 10**400, "number out of range; must be at most 9223372036854775807"),
+        ("revision", parse_number("-1e400"), "number out of range; must be at least 1"),
+        ("run_attempt", -(2**31) - 1, "is -2147483649; must be 1 to 2147483647"),
+        ("exit_code", 1e308, "number out of range; must be 0 to 255"),
+        ("state", "COMPLETED", "must be one of running, interrupted, completed"),
+        ("state", 3, "must be one of running, interrupted, completed"),
+        ("labels", [], "must be an object, not an array"),
+        ("payload", [], "must be an object, not an array"),
+        ("payload.duration_seconds", False, "must be a number, not a boolean"),
         ("payload.duration_seconds", 10**400, "number out of range"),
-        ("payload.containers", None, "expected array, got null"),
-        ("payload.host", 1, "is a number, not an object"),
-        ("payload.start_time", 1, "is not a string"),
+        ("payload.duration_seconds", parse_number("1e400"), "number out of range"),
+        ("payload.mem_used_bytes.avg", -0.4, "is -0.4; must be at least 0"),
+        ("payload.mem_used_bytes.avg", {}, "must be a number, not an object"),
+        ("payload.containers", None, "must be an array, not null"),
+        ("payload.host", 1, "must be an object, not a number"),
+        ("payload.start_time", 1, "must be a string, not a number"),
         ("payload.start_time", "2026-02-30T00:00:00Z", "is not a date and time of the calendar"),
     ],
 )
 def test_wrong_types(golden: Golden, path: str, value: Any, reason: str) -> None:
-    """Nothing is turned into another type; the reason names what was expected."""
+    """No value becomes another type, except whole floats; the reason says what is accepted."""
     record = golden("run.json")
     *outer, name = path.split(".")
     holder = record
@@ -125,13 +132,13 @@ def test_all_bad_fields_at_once(golden: Golden) -> None:
     record["payload"]["containers"].append({})
     assert refused(record) == [
         ("organization", "is required"),
-        ("labels[os]", "expected str, got int"),
+        ("labels[os]", "must be a string, not a number"),
         ("payload.containers[0].cpu_cores.p95", "is required"),
         ("payload.containers[2].name", "is required"),
     ]
     record["payload"]["containers"] = [{}] * 1000
     assert len(refused(record)) == 100
-    assert refused([]) == [("", "is an array, not an object")]
+    assert refused([]) == [("", "must be an object, not an array")]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +157,7 @@ def test_all_bad_fields_at_once(golden: Golden) -> None:
     ],
 )
 def test_times(text: str, expected: str) -> None:
-    """Any offset is read; what is written is UTC with three decimals, the rest cut off."""
+    """Times are read with any offset, and written as UTC with three decimals, the rest cut off."""
     assert time_text(parse_time(text)) == expected
 
 
@@ -166,14 +173,14 @@ def test_times(text: str, expected: str) -> None:
     ],
 )
 def test_refused_times(text: str) -> None:
-    """A text of another form, without offset, or that is not in the calendar is refused."""
+    """A time of another form, without offset or outside the calendar is refused."""
     with pytest.raises(TimeError):
         parse_time(text)
 
 
 @given(st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31)), st.integers(-23 * 60, 23 * 60))
 def test_times_against_datetime(moment: datetime, offset_minutes: int) -> None:
-    """Every time with an offset means the moment that the standard library says."""
+    """Every time with an offset is the same moment as in the standard library."""
     aware = moment.replace(tzinfo=timezone(timedelta(minutes=offset_minutes)))
     expected = (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     assert parse_time(aware.isoformat()) == expected
@@ -188,5 +195,5 @@ def test_any_time(text: str) -> None:
 
 @given(st.integers(-62135596800000, 253402300799999))
 def test_every_time(time_ms: int) -> None:
-    """Every millisecond of the years 1 to 9999 is read as it was written."""
+    """Every time of the years 1 to 9999 is read as it was written, to the millisecond."""
     assert parse_time(time_text(time_ms)) == time_ms

@@ -42,6 +42,14 @@ def changed(record: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return copied
 
 
+def value_at(record: dict[str, Any], path: str) -> Any:
+    """Return the value at a path."""
+    inner: Any = record
+    for step in path.replace("[", ".").replace("]", "").split("."):
+        inner = inner[int(step) if step.isdigit() else step]
+    return inner
+
+
 def paths_of(value: Any, kinds: tuple[type, ...], path: str = "") -> Iterator[str]:
     """Return the path of every value of these types."""
     items: Iterator[tuple[Any, Any]] = iter(())
@@ -205,9 +213,32 @@ def test_negative_numbers(stack: Stack, place: Scope, path: str) -> None:
 
 @pytest.mark.parametrize("path", WHOLE)
 def test_whole_numbers(stack: Stack, place: Scope, path: str) -> None:
-    """A whole number is no fraction, no text, and at most 2^63-1."""
-    for value in (1.5, "1", True, LARGEST + 1, -LARGEST - 2, 1e300):
+    """A whole number is no fraction, no text, and at most 2^63-1; statistics may be fractions."""
+    fraction = -0.5 if path.rpartition(".")[2] in STATISTICS else 1.5
+    for value in (fraction, "1", True, LARGEST + 1, -LARGEST - 2, 1e300):
         assert refused(stack, place, path, value).keys() == {path}, value
+
+
+def test_whole_floats_are_integers(stack: Stack, scope: Scope) -> None:
+    """With a point or an exponent, whole numbers are stored and answered as the same integers."""
+    record = full_record(scope)
+    floats = record
+    for path in WHOLE:
+        floats = changed(floats, path, float(value_at(record, path)))
+    assert stack.post(floats, stack.token(scope)).status_code == 201
+    (answered,) = stack.listed(scope)
+    assert json.dumps(answered | record) == json.dumps(answered)
+
+
+def test_fractions_of_bytes_are_rounded(stack: Stack, scope: Scope) -> None:
+    """Statistics of bytes are rounded to the nearest byte, halves to the even one."""
+    names = ("peak", "p99", "p95", "p75", "p50", "avg")
+    given = dict(zip(names, (8.51, 8.5, 7.5, 6.49, 0.5, 7.0), strict=True))
+    record = changed(full_record(scope), "payload.mem_used_bytes", given)
+    assert stack.post(record, stack.token(scope)).status_code == 201
+    (answered,) = stack.listed(scope)
+    stored = dict(zip(names, (9, 8, 8, 6, 0, 7), strict=True))
+    assert json.dumps(answered["payload"]["mem_used_bytes"]) == json.dumps(stored)
 
 
 @pytest.mark.parametrize("path", sorted(set(NUMBERS) - set(WHOLE)))

@@ -177,7 +177,7 @@ def test_pid_1_twice_signalled(losses: Losses) -> None:
         collector.event("checkpoint.written")
         os.kill(child_of(collector), signal.SIGTERM)
         collector.event("push.retrying")
-        os.kill(child_of(collector), signal.SIGTERM)
+        os.kill(child_of(collector), signal.SIGINT)
         assert collector.wait() == 3, collector.text
     assert list(left(losses.spool)) == [push_id(collector)]
     losses.push()

@@ -143,6 +143,9 @@ class Disk:
             limit.write_text(f"{device} 0")
             with contextlib.suppress(ProcessLookupError):
                 (_BLKIO / "cgroup.procs").write_text(str(pid))
+            until = time.monotonic() + UNMOUNT_SECONDS
+            while (group / "cgroup.procs").read_text() and time.monotonic() < until:
+                time.sleep(0.01)  # children of the process may still write
             group.rmdir()
 
 

@@ -59,9 +59,34 @@ def test_first_second_late(first: signal.Signals) -> None:
         assert process.stdout.readline() == "started\n"
         process.send_signal(first)
         assert process.stdout.readline() == f"{first.name}\n"
-        process.send_signal(signal.SIGTERM)
-        assert process.stdout.read() == f"second {signal.SIGTERM.value}\nended\n"
+        second = signal.SIGINT if first == signal.SIGTERM else signal.SIGTERM
+        process.send_signal(second)
+        assert process.stdout.read() == f"second {second.value}\nended\n"
     assert process.returncode == 0
+
+
+TWICE = """
+import asyncio, os, signal
+from runmeter.service import signals
+
+async def serve():
+    with signals.Signals(lambda number: print("second", number, flush=True)) as received:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        print(await received.first(), received.hurried.is_set(), flush=True)
+        await asyncio.sleep(signals.REPEAT_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await received.hurried.wait()
+
+asyncio.run(serve())
+"""
+
+
+def test_a_repeat_is_no_second_signal() -> None:
+    """GNU timeout sends a signal twice at once: it counts as one; sent later it is a second one."""
+    with started(TWICE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read() == f"SIGTERM False\nsecond {signal.SIGTERM.value}\n"
 
 
 def test_hangups() -> None:

@@ -6,7 +6,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import trustme
@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization as forms
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
+from rig.certificates import Files
 
 from runmeter.service.errors import ConfigurationError
 from runmeter.service.settings import Given, Setting
@@ -26,23 +27,6 @@ SETTINGS = tuple(
 NOW, DAY = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
 
 
-class Files(NamedTuple):
-    """Where a certificate and its key lie."""
-
-    cert: Path
-    key: Path
-
-    @property
-    def flags(self) -> dict[str, str]:
-        """The flags that name them."""
-        return {"tls_cert": str(self.cert), "tls_key": str(self.key)}
-
-    def hold(self, made: trustme.LeafCert) -> None:
-        """Put another certificate there."""
-        made.private_key_pem.write_to_path(self.key)
-        self.cert.write_bytes(b"".join(pem.bytes() for pem in made.cert_chain_pems))
-
-
 @pytest.fixture(scope="module")
 def ca() -> trustme.CA:
     """A certificate authority of the tests."""
@@ -52,9 +36,7 @@ def ca() -> trustme.CA:
 @pytest.fixture
 def files(tmp_path: Path, ca: trustme.CA) -> Files:
     """A certificate of localhost and its key."""
-    found = Files(tmp_path / "server.pem", tmp_path / "server.key")
-    found.hold(ca.issue_cert("localhost", not_after=NOW + 30 * DAY))
-    return found
+    return Files.of(ca.issue_cert("localhost", not_after=NOW + 30 * DAY), tmp_path)
 
 
 def loaded(flags: dict[str, str], for_grpc: bool = False) -> ServerTls | None:
@@ -72,7 +54,7 @@ def refusal(flags: dict[str, str], for_grpc: bool = False) -> str:
 def test_good_files(files: Files) -> None:
     """A certificate and its key are taken, with its expiry; the key is not shown."""
     assert loaded({}) is None
-    found = loaded({**files.flags, "tls_client_ca": str(files.cert)})
+    found = loaded({**files.settings, "tls_client_ca": str(files.cert)})
     assert found is not None
     assert abs(found.expires_at_unix - (NOW + 30 * DAY).timestamp()) < 2
     assert "PRIVATE" not in repr(found)
@@ -101,7 +83,9 @@ def test_refused_files(files: Files, tmp_path: Path) -> None:
         ("client_ca", damaged, "holds a damaged certificate"),
     ):
         flag = f"--tls-{role.replace('_', '-')}"
-        assert refusal({**files.flags, f"tls_{role}": str(path)}) == f"{flag} {str(path)!r} {says}"
+        assert (
+            refusal({**files.settings, f"tls_{role}": str(path)}) == f"{flag} {str(path)!r} {says}"
+        )
         paths = {"ca": None, "cert": str(files.cert), "key": str(files.key)}
         with pytest.raises(UnusableFile, match=says) as caught:
             load_client(**{**paths, role.removeprefix("client_"): str(path)})
@@ -111,22 +95,22 @@ def test_refused_files(files: Files, tmp_path: Path) -> None:
 def test_missing_flags(files: Files) -> None:
     """A certificate needs its key and the other way round, a CA of clients needs both."""
     for name, other in (("tls_cert", "--tls-key"), ("tls_key", "--tls-cert")):
-        assert refusal({name: files.flags[name]}).startswith(f"{other} is missing: TLS needs")
+        assert refusal({name: files.settings[name]}).startswith(f"{other} is missing: TLS needs")
     assert refusal({"tls_client_ca": "x"}).startswith("--tls-cert is missing")
 
 
 def test_another_key(files: Files) -> None:
     """A key of another certificate is refused."""
     trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(files.key)
-    assert refusal(files.flags).endswith("is not the key of the certificate")
+    assert refusal(files.settings).endswith("is not the key of the certificate")
 
 
 def test_expired(files: Files, ca: trustme.CA) -> None:
     """A certificate that clients would refuse today is refused at the start."""
     files.hold(ca.issue_cert("localhost", not_before=NOW - 2 * DAY, not_after=NOW - DAY))
-    assert refusal(files.flags) == f"--tls-cert {str(files.cert)!r} has expired"
+    assert refusal(files.settings) == f"--tls-cert {str(files.cert)!r} has expired"
     files.hold(ca.issue_cert("localhost", not_before=NOW + DAY, not_after=NOW + 2 * DAY))
-    assert "is not valid yet" in refusal(files.flags)
+    assert "is not valid yet" in refusal(files.settings)
 
 
 def test_a_key_with_a_passphrase(files: Files) -> None:
@@ -134,7 +118,7 @@ def test_a_key_with_a_passphrase(files: Files) -> None:
     key = forms.load_pem_private_key(files.key.read_bytes(), None)
     locked = forms.BestAvailableEncryption(b"passphrase")
     files.key.write_bytes(key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, locked))
-    assert refusal(files.flags).endswith("without passphrase")
+    assert refusal(files.settings).endswith("without passphrase")
 
 
 @pytest.mark.parametrize(
@@ -163,16 +147,16 @@ def test_kinds_of_keys(
     files.cert.write_bytes(made.public_bytes(forms.Encoding.PEM))
     plain = forms.NoEncryption()
     files.key.write_bytes(key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, plain))
-    assert loaded(files.flags) is not None
+    assert loaded(files.settings) is not None
     if for_grpc:
-        assert loaded(files.flags, for_grpc=True) is not None
+        assert loaded(files.settings, for_grpc=True) is not None
     else:
-        assert "kind of key that no gRPC client supports" in refusal(files.flags, for_grpc=True)
+        assert "kind of key that no gRPC client supports" in refusal(files.settings, for_grpc=True)
 
 
 def test_replaced_while_serving(files: Files, ca: trustme.CA) -> None:
     """Connections from then on are shown the new certificate, by name and without."""
-    first = loaded(files.flags)
+    first = loaded(files.settings)
     assert first is not None
     served = Served(first)
     trusting = ssl.create_default_context(cadata=ca.cert_pem.bytes().decode())
@@ -195,7 +179,7 @@ def test_replaced_while_serving(files: Files, ca: trustme.CA) -> None:
     before = shown(None)
     assert shown("localhost") == before
     files.hold(ca.issue_cert("localhost"))
-    second = loaded(files.flags)
+    second = loaded(files.settings)
     assert second is not None
     served.replace(second)
     assert shown(None) == shown("localhost") != before

@@ -1,4 +1,4 @@
-"""A fake machine made of real files, doubles of receiver and gateway, property case counts.
+"""The collector as a program, a fake machine of real files, doubles of receiver and gateway.
 
 The doubles speak the contract over real sockets: they record what arrives and give the answer that
 a test sets. They check and store nothing.
@@ -7,10 +7,12 @@ a test sets. They check and store nothing.
 from __future__ import annotations
 
 import json
+import os
 import queue
 import shutil
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +34,7 @@ settings.register_profile("ci", max_examples=200, derandomize=True, deadline=Non
 settings.register_profile("soak", max_examples=2000, deadline=None, database=None)
 settings.load_profile("ci")
 
-HELD_SECONDS = 60
+WAIT_SECONDS = 60
 PAGE_BYTES = 4096
 TICKS_PER_SECOND = 100
 
@@ -194,6 +196,101 @@ def wall_clock(tmp_path: Path) -> WallClock:
     return WallClock(tmp_path / "clock")
 
 
+# -- the collector as a program -----------------------------------------------------------
+
+TOKEN = "t0ken-nobody-may-see"
+SCOPE = {
+    "GITHUB_REPOSITORY": "my-org/my-repo",
+    "GITHUB_WORKFLOW": "ci.yml",
+    "GITHUB_JOB": "build",
+    "GITHUB_RUN_ID": "run-123",
+}
+PROGRAM = (sys.executable, "-I", "-m", "runmeter.collector", "--interval=100ms")
+
+
+class Done:
+    """A collector that has ended."""
+
+    def __init__(self, code: int, output: str, errors: str) -> None:
+        self.code, self.output, self.errors = code, output, errors
+        self.lines = [json.loads(line) for line in errors.splitlines() if line.startswith("{")]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the log lines of an event."""
+        return [line for line in self.lines if line.get("event") == name]
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """Return the payload printed among the log lines, as around a command."""
+        [found] = [line for line in self.lines if "event" not in line]
+        return dict(found)
+
+
+class Collector:
+    """Starts collectors in a folder and an environment of their own."""
+
+    program = PROGRAM
+    token = TOKEN
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.spool = folder / ".local" / "state" / "runmeter"
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C"}
+        self._started: list[Any] = []
+
+    def pushing(self, endpoint: str, token: str = TOKEN) -> None:
+        """Set the variables that a push needs."""
+        pushing = {"COLLECTOR_PUSH_ENDPOINT": endpoint, "COLLECTOR_PUSH_TOKEN": token}
+        self.environment.update({**SCOPE, **pushing})
+
+    def start(self, *argv: str, before: tuple[str, ...] = (), **settings: Any) -> Any:
+        """Start a collector."""
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings}
+        process = subprocess.Popen(
+            [*before, *PROGRAM, *argv], env=self.environment, cwd=self.folder, text=True,
+            stdin=subprocess.DEVNULL, **pipes,
+        )  # fmt: skip
+        self._started.append(process)
+        return process
+
+    def stop(self) -> None:
+        """Kill the collectors that a failed test left running."""
+        for process in self._started:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdout, process.stderr):  # what it started may still hold them
+                if pipe is not None:
+                    pipe.close()
+
+    def __call__(self, *argv: str, **settings: Any) -> Done:
+        """Run a collector to its end."""
+        return self.end(self.start(*argv, **settings))
+
+    @staticmethod
+    def end(process: Any, read: str = "") -> Done:
+        """Wait for the end of a collector; ``read``: what was read of its log already."""
+        output, errors = process.communicate(timeout=WAIT_SECONDS)
+        return Done(process.returncode, output, read + errors)
+
+    @staticmethod
+    def until_started(process: Any) -> str:
+        """Read the log up to the line that says the run has started."""
+        read = ""
+        for line in process.stderr:
+            read += line
+            if "run.started" in line:
+                return read
+        raise AssertionError(read)
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[Collector]:
+    """Return the starter of collectors; they have a home folder of their own."""
+    collector = Collector(tmp_path)
+    yield collector
+    collector.stop()
+
+
 # -- doubles of receiver and gateway ------------------------------------------------------
 
 
@@ -328,7 +425,7 @@ def held(receiver: Receiver) -> Iterator[Receiver]:
     """Return the receiver; it answers when ``release`` is set, at the latest after the test."""
 
     def answer(context: grpc.ServicerContext) -> Any:
-        receiver.release.wait(HELD_SECONDS)
+        receiver.release.wait(WAIT_SECONDS)
         return receiver.acknowledge(context)
 
     receiver.answer = answer

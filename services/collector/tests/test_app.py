@@ -8,8 +8,6 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,95 +15,7 @@ import pytest
 from runmeter.collector.version import VERSION
 
 WAIT_SECONDS = 60
-TOKEN = "t0ken-nobody-may-see"
-SCOPE = {
-    "GITHUB_REPOSITORY": "my-org/my-repo",
-    "GITHUB_WORKFLOW": "ci.yml",
-    "GITHUB_JOB": "build",
-    "GITHUB_RUN_ID": "run-123",
-}
-PROGRAM = (sys.executable, "-I", "-m", "runmeter.collector", "--interval=100ms")
 BURN = "import time\nwhile time.process_time() < {0}: pass\n"
-
-
-class Done:
-    """A collector that has ended."""
-
-    def __init__(self, code: int, output: str, errors: str) -> None:
-        self.code, self.output, self.errors = code, output, errors
-        self.lines = [json.loads(line) for line in errors.splitlines() if line.startswith("{")]
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """Return the log lines of an event."""
-        return [line for line in self.lines if line.get("event") == name]
-
-    @property
-    def payload(self) -> dict[str, Any]:
-        """Return the payload printed among the log lines, as around a command."""
-        [found] = [line for line in self.lines if "event" not in line]
-        return dict(found)
-
-
-class Collector:
-    """Starts collectors in a folder and an environment of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.spool = folder / ".local" / "state" / "runmeter"
-        self.environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C"}
-        self._started: list[Any] = []
-
-    def pushing(self, endpoint: str, token: str = TOKEN) -> None:
-        """Give what a push needs, by the environment."""
-        pushing = {"COLLECTOR_PUSH_ENDPOINT": endpoint, "COLLECTOR_PUSH_TOKEN": token}
-        self.environment.update({**SCOPE, **pushing})
-
-    def start(self, *argv: str, before: tuple[str, ...] = (), **settings: Any) -> Any:
-        """Start a collector."""
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings}
-        process = subprocess.Popen(
-            [*before, *PROGRAM, *argv], env=self.environment, cwd=self.folder, text=True,
-            stdin=subprocess.DEVNULL, **pipes,
-        )  # fmt: skip
-        self._started.append(process)
-        return process
-
-    def stop(self) -> None:
-        """End what a failed test has left running."""
-        for process in self._started:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdout, process.stderr):  # what it started may still hold them
-                if pipe is not None:
-                    pipe.close()
-
-    def __call__(self, *argv: str, **settings: Any) -> Done:
-        """Run a collector to its end."""
-        return self.end(self.start(*argv, **settings))
-
-    @staticmethod
-    def end(process: Any, read: str = "") -> Done:
-        """Wait for the end of a collector, of which something was read already."""
-        output, errors = process.communicate(timeout=WAIT_SECONDS)
-        return Done(process.returncode, output, read + errors)
-
-    @staticmethod
-    def until_started(process: Any) -> str:
-        """Read the log up to the line that says the run has started."""
-        read = ""
-        for line in process.stderr:
-            read += line
-            if "run.started" in line:
-                return read
-        raise AssertionError(read)
-
-
-@pytest.fixture
-def collector(tmp_path: Path) -> Iterator[Collector]:
-    """Return the starter of collectors, with a home folder of their own."""
-    collector = Collector(tmp_path)
-    yield collector
-    collector.stop()
 
 
 def _python(code: str, *argv: str) -> tuple[str, ...]:
@@ -115,7 +25,7 @@ def _python(code: str, *argv: str) -> tuple[str, ...]:
 # -- around a command ---------------------------------------------------------------------
 
 
-def test_a_command_that_cannot_run_is_named(collector: Collector) -> None:
+def test_a_command_that_cannot_run_is_named(collector: Any) -> None:
     """127 if it is not there, 126 if it cannot be executed, as in a shell."""
     plain = collector.folder / "plain"
     plain.write_text("x")
@@ -131,7 +41,7 @@ def test_a_command_that_cannot_run_is_named(collector: Collector) -> None:
         assert done.errors == f"collector: {command!r} cannot be run: {reason}\n"
 
 
-def test_standard_output_is_the_commands_alone(collector: Collector) -> None:
+def test_standard_output_is_the_commands_alone(collector: Any) -> None:
     """Payload and log go to standard error, the command's output stays as it is."""
     done = collector("--", "sh", "-c", "echo out; echo err >&2")
     assert done.output == "out\n"
@@ -158,7 +68,7 @@ def _seen(output: str) -> list[str]:
 
 
 @pytest.mark.parametrize("proc_path", ["/proc", "/none"])
-def test_the_command_sees_nothing_of_the_collector(collector: Collector, proc_path: str) -> None:
+def test_the_command_sees_nothing_of_the_collector(collector: Any, proc_path: str) -> None:
     """Environment, descriptors, signals and folder are those it would have without us."""
     collector.pushing("http://127.0.0.1:1")
     del collector.environment["COLLECTOR_PUSH_TOKEN"]
@@ -167,22 +77,22 @@ def test_the_command_sees_nothing_of_the_collector(collector: Collector, proc_pa
         ["sh", "-c", PROBE], env=collector.environment, cwd=collector.folder,
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    collector.environment["COLLECTOR_PUSH_TOKEN"] = TOKEN
+    collector.environment["COLLECTOR_PUSH_TOKEN"] = collector.token
     collector.environment["COLLECTOR_PUSH_TOKEN_FILE"] = "/nowhere"
     flags = (f"--proc-path={proc_path}", "--shutdown-timeout=1s")
     done = collector(*flags, "--", "sh", "-c", PROBE)
     assert _seen(done.output) == _seen(bare.stdout)
-    assert TOKEN not in done.output
+    assert collector.token not in done.output
 
 
-def test_a_command_reads_a_closed_pipe_as_usual(collector: Collector) -> None:
+def test_a_command_reads_a_closed_pipe_as_usual(collector: Any) -> None:
     """SIGPIPE ends a command whose reader is gone, as it would without us."""
     done = collector("--", "sh", "-c", "yes | head -n 1; yes >&- 2>&-; kill -PIPE $$; exit 0")
     assert done.code == 128 + signal.SIGPIPE
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
-def test_signals_are_passed_on(collector: Collector, number: signal.Signals) -> None:
+def test_signals_are_passed_on(collector: Any, number: signal.Signals) -> None:
     """A signal for the collector is one for the command, whose end is waited for."""
     name = number.name.removeprefix("SIG")
     script = f"trap 'exit 7' {name}; echo ready; while :; do sleep 0.02; done"
@@ -192,7 +102,7 @@ def test_signals_are_passed_on(collector: Collector, number: signal.Signals) -> 
     assert collector.end(process).code == 7
 
 
-def test_children_that_came_and_went_are_measured(collector: Collector) -> None:
+def test_children_that_came_and_went_are_measured(collector: Any) -> None:
     """CPU time of short-lived children is in the container, as the kernel counted it."""
     code = (
         "import os, subprocess, sys\n"
@@ -207,8 +117,8 @@ def test_children_that_came_and_went_are_measured(collector: Collector) -> None:
     assert found["memory_bytes"]["peak"] > 2**20
 
 
-def test_orphans_of_the_command_are_measured(collector: Collector) -> None:
-    """What a process of the command leaves behind still counts to it after its parent's end."""
+def test_orphans_of_the_command_are_measured(collector: Any) -> None:
+    """A process of the command counts to it after its parent has ended."""
     code = (
         "import os\n"
         "reading, writing = os.pipe()\n"
@@ -226,8 +136,8 @@ def test_orphans_of_the_command_are_measured(collector: Collector) -> None:
     assert found["cpu_seconds"] >= 0.28
 
 
-def test_ignored_children_do_not_hide_the_end(collector: Collector) -> None:
-    """Started by a program that ignores SIGCHLD, the end of the command is still noticed."""
+def test_ignored_children_do_not_hide_the_end(collector: Any) -> None:
+    """If SIGCHLD is inherited as ignored, the end of the command is still noticed."""
     wrapper = (
         "import os, signal, sys\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
         "os.execv(sys.argv[1], sys.argv[1:])\n"
@@ -240,7 +150,7 @@ def test_ignored_children_do_not_hide_the_end(collector: Collector) -> None:
 
 
 @pytest.mark.parametrize("proc_path", ["/none", "/dev/null", "."])
-def test_a_mount_that_cannot_be_measured(collector: Collector, proc_path: str) -> None:
+def test_a_mount_that_cannot_be_measured(collector: Any, proc_path: str) -> None:
     """Without a command exit 2; a command runs unmeasured with its own exit code."""
     done = collector(f"--proc-path={proc_path}")
     assert (done.code, done.output) == (2, "")
@@ -255,8 +165,8 @@ def test_a_mount_that_cannot_be_measured(collector: Collector, proc_path: str) -
 @pytest.mark.parametrize(
     ("flag", "shown"), [("--version", f"collector {VERSION}\n"), ("--help", "usage: ")]
 )
-def test_version_and_help_are_printed(collector: Collector, flag: str, shown: str) -> None:
-    """Both are answers, not errors."""
+def test_version_and_help_are_printed(collector: Any, flag: str, shown: str) -> None:
+    """Both are printed on standard output, with exit code 0."""
     done = collector(flag)
     assert (done.code, done.errors) == (0, "")
     assert done.output.startswith(shown)
@@ -266,7 +176,7 @@ def test_version_and_help_are_printed(collector: Collector, flag: str, shown: st
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_run(collector: Collector, number: signal.Signals) -> None:
+def test_a_signal_ends_the_run(collector: Any, number: signal.Signals) -> None:
     """The run ends, standard output holds the payload as JSON and nothing else, exit 0."""
     process = collector.start()
     read = collector.until_started(process)
@@ -282,7 +192,7 @@ def test_a_signal_ends_the_run(collector: Collector, number: signal.Signals) -> 
     assert [line["event"] for line in done.lines] == ["run.started", "run.measured"]
 
 
-def test_an_ignored_interrupt_still_ends_the_run(collector: Collector) -> None:
+def test_an_ignored_interrupt_still_ends_the_run(collector: Any) -> None:
     """Started in the background of a script, where SIGINT is ignored, it still handles signals."""
     process = collector.start(before=("sh", "-c", 'trap "" INT; exec "$@"', "sh"))
     collector.until_started(process)
@@ -290,7 +200,7 @@ def test_an_ignored_interrupt_still_ends_the_run(collector: Collector) -> None:
     assert collector.end(process).code == 0
 
 
-def test_every_sample_is_a_line_at_debug(collector: Collector) -> None:
+def test_every_sample_is_a_line_at_debug(collector: Any) -> None:
     """At debug each snapshot is logged, with containers and top processes, as JSON or text."""
     done = collector("--log-level=debug", "--top=2", "--", "sleep", "0.35")
     samples = done.events("sample.taken")
@@ -303,8 +213,8 @@ def test_every_sample_is_a_line_at_debug(collector: Collector) -> None:
     assert "CONTAINER" in done.errors
 
 
-def test_the_summary_is_also_a_file(collector: Collector) -> None:
-    """The payload is written where asked; a file that cannot be written is a warning."""
+def test_the_summary_is_also_a_file(collector: Any) -> None:
+    """The payload is written to the file; a file that cannot be written is a warning."""
     done = collector("--summary-file=out.json", "--", "true")
     assert json.loads((collector.folder / "out.json").read_text()) == done.payload
     done = collector("--summary-file=/none/out.json", "--", "sh", "-c", "exit 3")
@@ -312,7 +222,7 @@ def test_the_summary_is_also_a_file(collector: Collector) -> None:
     assert "/none/out.json" in done.events("summary_file.failed")[0]["reason"]
 
 
-def test_a_terminal_gets_a_table_and_a_file_the_payload(collector: Collector) -> None:
+def test_a_terminal_gets_a_table_and_a_file_the_payload(collector: Any) -> None:
     """With standard error on a terminal and output in a file: a table there, JSON here."""
     ours, theirs = pty.openpty()
     process = collector.start(stderr=theirs, stdout=subprocess.PIPE)
@@ -329,8 +239,8 @@ def test_a_terminal_gets_a_table_and_a_file_the_payload(collector: Collector) ->
     assert b"CONTAINER" in shown
 
 
-def test_a_full_log_does_not_end_the_run(collector: Collector) -> None:
-    """When nothing can be written to standard error and output, the command is unharmed."""
+def test_a_full_log_does_not_end_the_run(collector: Any) -> None:
+    """If standard error and output cannot be written, the exit code is still the command's."""
     with open("/dev/full", "w") as full:
         process = collector.start("--", "sh", "-c", "exit 3", stdout=full, stderr=full)
         assert process.wait(WAIT_SECONDS) == 3
@@ -351,13 +261,13 @@ UNUSABLE = [
 
 @pytest.mark.parametrize(("flags", "variables", "name"), UNUSABLE)
 def test_a_run_that_cannot_be_pushed_yet_is_kept(
-    collector: Collector,
+    collector: Any,
     receiver: Any,
     flags: tuple[str, ...],
     variables: dict[str, str],
     name: str,
 ) -> None:
-    """An unusable endpoint or token costs the job nothing; the next collector delivers the run."""
+    """If endpoint or token cannot be used, the next collector delivers the run."""
     collector.pushing(receiver.endpoint)
     (collector.folder / "empty").write_text("\n")
     right = dict(collector.environment)
@@ -384,12 +294,12 @@ def test_a_run_that_cannot_be_pushed_yet_is_kept(
     ("token", "limit", "instead"),
     [
         ("", "unlimited", "; the run will not be kept"),
-        (TOKEN, "unlimited", "; pushing from memory"),
-        (TOKEN, "0", "; pushing from memory"),  # memory cannot hold it, either
+        ("t0ken", "unlimited", "; pushing from memory"),
+        ("t0ken", "0", "; pushing from memory"),  # memory cannot hold it, either
     ],
 )
 def test_a_run_that_can_be_neither_pushed_nor_kept_is_an_error(
-    collector: Collector, token: str, limit: str, instead: str
+    collector: Any, token: str, limit: str, instead: str
 ) -> None:
     """Without token or receiver, and without a spool, the log says that the run is lost."""
     collector.pushing("grpc://127.0.0.1:1", token=token)
@@ -403,8 +313,8 @@ def test_a_run_that_can_be_neither_pushed_nor_kept_is_an_error(
     assert "Traceback" not in done.errors
 
 
-def test_modules_of_the_jobs_folder_are_not_imported(collector: Collector, receiver: Any) -> None:
-    """A file called grpc.py where the job works does not become part of the pusher."""
+def test_modules_of_the_jobs_folder_are_not_imported(collector: Any, receiver: Any) -> None:
+    """A file grpc.py in the job's folder is not imported by the pusher."""
     for name in ("grpc", "structlog", "json", "runmeter"):
         (collector.folder / f"{name}.py").write_text("raise SystemExit(77)")
     collector.environment["PYTHONPATH"] = str(collector.folder)
@@ -414,7 +324,7 @@ def test_modules_of_the_jobs_folder_are_not_imported(collector: Collector, recei
 
 
 def test_the_console_script_is_installed() -> None:
-    """The distribution names ``collector`` as a program; what it loads is not in ``runmeter``."""
+    """The distribution has the program ``collector``; its module is not in ``runmeter``."""
     from importlib.metadata import distribution
 
     from _runmeter_collector import main

@@ -27,6 +27,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from hypothesis import settings
 from rig.forks import Fork
+from rig.gateway import TOKEN, WAIT_SECONDS
 
 from runmeter.v1 import (
     ingest_service_pb2,
@@ -41,8 +42,6 @@ settings.register_profile("gateway", max_examples=200, deadline=None, derandomiz
 settings.load_profile("gateway")
 
 GOLDEN = Path(__file__).parents[3] / "proto" / "golden"
-TOKEN = "5ec4e7ba" * 8  # of a push token's form
-WAIT_SECONDS = 20.0
 
 Behaviour = Callable[[Any, Any], Awaitable[Any]]
 Stream = Callable[[Any, Any], AsyncIterator[Any]]
@@ -118,6 +117,17 @@ class Double:
             await context.abort_with_status(rpc_status.to_status(status))
 
         return behave
+
+    def fail_all(self, code: grpc.StatusCode, message: str = "", **details: Any) -> None:
+        """Answer every call of the API with this status."""
+        failing = self.fails(code, message, **details)
+
+        async def listing(request: Any, context: Any) -> AsyncIterator[Any]:
+            await failing(request, context)
+            yield None
+
+        self.push = self.token = self.repositories = self.jobs = failing
+        self.listing = listing
 
     def streams(
         self,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import trustme
+from rig.certificates import Files
 
 
 def probe(**environ: str) -> tuple[int, str]:
@@ -36,12 +37,9 @@ def test_a_gateway_on_every_interface(start: Callable[..., Any]) -> None:
 
 def test_a_gateway_that_speaks_tls(start: Callable[..., Any], tmp_path: Path) -> None:
     """The page for operators is asked, which needs no certificate; it must be there."""
-    made = trustme.CA().issue_cert("127.0.0.1")
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    made.cert_chain_pems[0].write_to_path(cert)
-    made.private_key_pem.write_to_path(key)
-    program = start(f"--tls-cert={cert}", f"--tls-key={key}")
-    environ = {"GATEWAY_TLS_CERT": str(cert), "GATEWAY_TLS_KEY": str(key)}
+    files = Files.of(trustme.CA().issue_cert("127.0.0.1"), tmp_path)
+    program = start(*files.flags())
+    environ = {"GATEWAY_TLS_CERT": str(files.cert), "GATEWAY_TLS_KEY": str(files.key)}
     assert probe(**environ, GATEWAY_OPS_ADDR=program.ops_url.removeprefix("http://"))[0] == 0
     status, text = probe(**environ, GATEWAY_OPS_ADDR="none")
     assert (status, text) == (1, "GATEWAY_OPS_ADDR is none: with TLS there is no page to ask\n")

@@ -7,46 +7,17 @@ import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import httpx
 import pytest
 import trustme
+from rig.certificates import Files, ca_file, chain
+from rig.gateway import HEADERS, RUNS, TOKEN
 
 from runmeter.gateway.config import load
 from runmeter.service.errors import ConfigurationError
-
-RUNS = "/api/v1/metrics/repo/o/r/w/j"
-TOKEN = "5ec4e7ba" * 8  # of a push token's form
-HEADERS = {"Authorization": f"Bearer {TOKEN}"}
-
-
-class Files(NamedTuple):
-    """Paths of a certificate and its key."""
-
-    cert: Path
-    key: Path
-
-    def flags(self, prefix: str = "") -> tuple[str, str]:
-        """Return the flags that name them."""
-        return f"--{prefix}tls-cert={self.cert}", f"--{prefix}tls-key={self.key}"
-
-    def hold(self, made: trustme.LeafCert) -> None:
-        """Write another certificate there."""
-        made.private_key_pem.write_to_path(self.key)
-        self.cert.write_bytes(chain(made))
-
-
-def chain(made: trustme.LeafCert) -> bytes:
-    """Return the certificate and its chain."""
-    return b"".join(pem.bytes() for pem in made.cert_chain_pems)
-
-
-def ca_file(ca: trustme.CA, path: Path) -> Path:
-    """Write the CA's certificate to a file."""
-    ca.cert_pem.write_to_path(path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +29,7 @@ def ca() -> trustme.CA:
 @pytest.fixture
 def files(tmp_path: Path, ca: trustme.CA) -> Files:
     """A certificate of this machine and its key."""
-    found = Files(tmp_path / "server.pem", tmp_path / "server.key")
-    found.hold(ca.issue_cert("localhost", "127.0.0.1"))
-    return found
+    return Files.of(ca.issue_cert("localhost", "127.0.0.1"), tmp_path)
 
 
 def trusting(ca: trustme.CA, client: trustme.LeafCert | None = None) -> ssl.SSLContext:
@@ -254,50 +223,25 @@ def refusal(flags: dict[str, Any]) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("prefix", "ca_name"), [("tls_", "tls_client_ca"), ("receiver_tls_", "receiver_tls_ca")]
-)
-def test_files_that_cannot_be_used(files: Files, tmp_path: Path, prefix: str, ca_name: str) -> None:
-    """One sentence names flag and file, and what is wrong with it."""
-    good = {f"{prefix}cert": str(files.cert), f"{prefix}key": str(files.key)}
-    good["receiver"] = "grpcs://127.0.0.1:1"
+@pytest.mark.parametrize("name", ["receiver_tls_ca", "receiver_tls_cert", "receiver_tls_key"])
+def test_files_that_cannot_be_used(files: Files, tmp_path: Path, name: str) -> None:
+    """One sentence names flag and file, and what is wrong with it; a key needs its certificate."""
+    good = {
+        "receiver": "grpcs://127.0.0.1:1",
+        "receiver_tls_cert": str(files.cert),
+        "receiver_tls_key": str(files.key),
+    }
     load(good, {})
-    nothing, text = tmp_path / "nothing", tmp_path / "text"
-    text.write_text("no certificate")
-    damaged = tmp_path / "damaged"
-    damaged.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-    for name, path, says in (
-        (f"{prefix}cert", nothing, "cannot be read: No such file or directory"),
-        (f"{prefix}cert", text, "holds no certificate in PEM form"),
-        (f"{prefix}key", nothing, "cannot be read: No such file or directory"),
-        (f"{prefix}key", tmp_path, "cannot be read: Is a directory"),
-        (f"{prefix}key", text, "is not a private key in PEM form without passphrase"),
-        (f"{prefix}key", files.cert, "is not a private key in PEM form without passphrase"),
-        (ca_name, nothing, "cannot be read: No such file or directory"),
-        (ca_name, text, "holds no certificate in PEM form"),
-        (ca_name, damaged, "holds a damaged certificate"),
-    ):
-        flag = f"--{name.replace('_', '-')}"
-        assert refusal({**good, name: str(path)}) == f"{flag} {str(path)!r} {says}"
-    for name in (f"{prefix}cert", f"{prefix}key"):
-        one = {"receiver": good["receiver"], name: good[name]}
-        assert "is missing" in refusal(one)
-    key = trustme.CA().issue_cert("localhost").private_key_pem
-    key.write_to_path(files.key)
-    assert refusal(good).endswith("is not the key of the certificate")
+    path = str(tmp_path / "nothing")
+    said = f"--{name.replace('_', '-')} {path!r} cannot be read: No such file or directory"
+    assert refusal({**good, name: path}) == said
+    if name != "receiver_tls_ca":
+        del good[name]
+        assert f"--{name.replace('_', '-')} is missing" in refusal(good)
 
 
 def test_certificates_that_nothing_uses(files: Files) -> None:
-    """Certificates for a receiver without TLS are refused, and so is a client CA alone."""
+    """Certificates for a receiver without TLS are refused."""
     assert refusal({"receiver_tls_ca": str(files.cert)}) == (
         "--receiver-tls-ca needs TLS, but --receiver is not grpcs://host:port"
     )
-    assert "--tls-cert is missing" in refusal({"tls_client_ca": str(files.cert)})
-
-
-def test_settings_show_no_key(files: Files) -> None:
-    """The settings can be shown without the key."""
-    flags = {"tls_cert": str(files.cert), "tls_key": str(files.key)}
-    flags |= {f"receiver_{name}": value for name, value in flags.items()}
-    found = load({**flags, "receiver": "grpcs://127.0.0.1:1"}, {})
-    assert "PRIVATE" not in repr(found)

@@ -6,7 +6,6 @@ import os
 import re
 import select
 import signal
-import socket
 import ssl
 import threading
 from pathlib import Path
@@ -16,17 +15,13 @@ import httpx
 import pytest
 import trustme
 from cryptography.x509 import load_pem_x509_certificate
+from rig.certificates import Files
+from rig.gateway import HEADERS, RUNS, WAIT_SECONDS, connect, head, until
 
 from runmeter.gateway.config import environment, load
 from runmeter.gateway.workers import Assignment, CannotStart, Workers
 from runmeter.service.sockets import listen
 from runmeter.service.values import Address
-
-RUNS = "/api/v1/metrics/repo/o/r/w/j"
-TOKEN = "5ec4e7ba" * 8  # of a push token's form
-HEADERS = {"Authorization": f"Bearer {TOKEN}"}
-HEAD = f"GET {RUNS} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
-WAIT_SECONDS = 30.0
 
 
 class Crew:
@@ -124,11 +119,15 @@ def test_end_of_a_request_in_flight(crew: Crew, own_double: Any) -> None:
     own_double.call()
     crew.program.signal()
     crew.program.event("shutdown.requested")
-    for _ in range(20_000):
+
+    def is_refused() -> bool:
         try:
             crew.get("/health")
         except httpx.TransportError:
-            break
+            return True
+        return False
+
+    until(is_refused)
     open_gate()
     asking.join(WAIT_SECONDS)
     assert (answers[0].status_code, answers[0].text) == (200, "[]")
@@ -148,9 +147,7 @@ def test_end_that_cuts_off(start: Any, own_double: Any, second_signal: bool) -> 
         f"--receiver=grpc://127.0.0.1:{own_double.port}",
         f"--shutdown-timeout={'1h' if second_signal else '200ms'}",
     )
-    host, _, port = crew.program.address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=WAIT_SECONDS) as connection:
-        connection.sendall(HEAD)
+    with connect(crew.program.address, head()):
         own_double.call()
         crew.program.signal()
         crew.program.event("shutdown.requested")
@@ -174,29 +171,26 @@ def test_no_worker_outlives_its_parent(crew: Crew) -> None:
 def test_hangup_reaches_all(start: Any, tmp_path: Path) -> None:
     """SIGHUP: every worker uses the new certificate, and so does a later one."""
     ca = trustme.CA()
-    cert, key, trusted = (tmp_path / name for name in ("cert.pem", "key.pem", "ca.pem"))
-    ca.cert_pem.write_to_path(trusted)
 
-    def renew() -> int:
-        made = ca.issue_cert("127.0.0.1")
-        made.private_key_pem.write_to_path(key)
-        made.cert_chain_pems[0].write_to_path(cert)
-        return load_pem_x509_certificate(cert.read_bytes()).serial_number
+    def renew() -> Files:
+        return Files.of(ca.issue_cert("127.0.0.1"), tmp_path)
+
+    def serial(files: Files) -> int:
+        return load_pem_x509_certificate(files.cert.read_bytes()).serial_number
 
     def shown() -> int:
-        context = ssl.create_default_context(cafile=str(trusted))
-        host, _, port = crew.program.address.rpartition(":")
+        context = ssl.create_default_context(cadata=ca.cert_pem.bytes().decode())
         with (
-            socket.create_connection((host, int(port)), timeout=WAIT_SECONDS) as plain,
-            context.wrap_socket(plain, server_hostname=host) as encrypted,
+            connect(crew.program.address) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted,
         ):
             found: Any = encrypted.getpeercert()
             return int(found["serialNumber"], 16)
 
-    first = renew()
-    crew = Crew(start, f"--tls-cert={cert}", f"--tls-key={key}")
-    assert shown() == first
-    second = renew()
+    files = renew()
+    crew = Crew(start, *files.flags())
+    assert shown() == serial(files)
+    second = serial(renew())
     crew.program.signal(signal.SIGHUP)
     for _ in range(3):  # the workers and the parent
         crew.program.event("certificates.reread")

@@ -7,7 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import httpx
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import serialization as forms
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from rig.certificates import Files, ca_file, chain
 
 from runmeter.receiver import events
 from runmeter.receiver.config import load_serve
@@ -31,23 +32,6 @@ HMAC_KEY = "hmac-key-that-no-log-shows"
 SECRETS = {"RECEIVER_READ_TOKEN": "rt", "RECEIVER_HMAC_KEY": "k" * 16}
 
 
-class Files(NamedTuple):
-    """Where a certificate and its key lie."""
-
-    cert: Path
-    key: Path
-
-    @property
-    def flags(self) -> tuple[str, str]:
-        """The flags that name them."""
-        return f"--tls-cert={self.cert}", f"--tls-key={self.key}"
-
-    def hold(self, made: trustme.LeafCert) -> None:
-        """Put another certificate there."""
-        made.private_key_pem.write_to_path(self.key)
-        self.cert.write_bytes(b"".join(pem.bytes() for pem in made.cert_chain_pems))
-
-
 @pytest.fixture(scope="module")
 def ca() -> trustme.CA:
     """A certificate authority of the tests."""
@@ -57,15 +41,7 @@ def ca() -> trustme.CA:
 @pytest.fixture
 def files(tmp_path: Path, ca: trustme.CA) -> Files:
     """A certificate of localhost and its key."""
-    found = Files(tmp_path / "server.pem", tmp_path / "server.key")
-    found.hold(ca.issue_cert("localhost", "127.0.0.1"))
-    return found
-
-
-def ca_file(ca: trustme.CA, path: Path) -> Path:
-    """Write the CA's certificate to a file."""
-    ca.cert_pem.write_to_path(path)
-    return path
+    return Files.of(ca.issue_cert("localhost", "127.0.0.1"), tmp_path)
 
 
 def channel(receiver: Any, ca: trustme.CA, client: trustme.LeafCert | None = None) -> grpc.Channel:
@@ -73,7 +49,7 @@ def channel(receiver: Any, ca: trustme.CA, client: trustme.LeafCert | None = Non
     credentials = grpc.ssl_channel_credentials(
         ca.cert_pem.bytes(),
         client and client.private_key_pem.bytes(),
-        client and b"".join(pem.bytes() for pem in client.cert_chain_pems),
+        client and chain(client),
     )
     # a pool of its own: a connection that is open already would tell nothing
     options = [("grpc.use_local_subchannel_pool", 1)]
@@ -121,7 +97,7 @@ def test_tls(
     start_receiver: Callable[..., Any], files: Files, ca: trustme.CA, message: run_pb2.Run
 ) -> None:
     """A client that trusts the CA can call; another one, or one without TLS, cannot."""
-    receiver = start_receiver(*files.flags)
+    receiver = start_receiver(*files.flags())
     in_the_clear = receiver.channel
     assert code(lambda: receiver.push(message)) is Code.UNAVAILABLE
     in_the_clear.close()
@@ -145,7 +121,7 @@ def test_mutual_tls(
     """With --tls-client-ca only clients with a certificate of that CA can call."""
     clients = trustme.CA()
     flag = f"--tls-client-ca={ca_file(clients, tmp_path / 'clients.pem')}"
-    receiver = start_receiver(*files.flags, flag)
+    receiver = start_receiver(*files.flags(), flag)
     receiver.channel.close()
     for certificate in (None, ca.issue_cert("a-client")):
         with channel(receiver, ca, certificate) as stranger:
@@ -159,7 +135,7 @@ def test_new_certificates_at_a_hangup(
     start_receiver: Callable[..., Any], files: Files, ca: trustme.CA, message: run_pb2.Run
 ) -> None:
     """SIGHUP: new connections see the new one, an open one goes on, a bad one changes nothing."""
-    receiver = start_receiver(*files.flags)
+    receiver = start_receiver(*files.flags())
     receiver.channel.close()
     receiver.use(channel(receiver, ca))
     assert receiver.push(message).id == 1
@@ -223,7 +199,7 @@ def test_kinds_of_keys(
         says = refusal({"tls_cert": str(files.cert), "tls_key": str(files.key)})
         assert "kind of key that no gRPC client supports" in says
         return
-    receiver = start_receiver(*files.flags, "--addr=localhost:0")
+    receiver = start_receiver(*files.flags(), "--addr=localhost:0")
     credentials = grpc.ssl_channel_credentials(files.cert.read_bytes())
     with grpc.secure_channel(receiver.address, credentials) as channel:
         answer = health_pb2_grpc.HealthStub(channel).Check(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from time import monotonic_ns
 from typing import Any
@@ -50,6 +51,18 @@ def test_an_acknowledged_run_leaves_the_spool(spooled: Any, receiver: Any) -> No
     assert receiver.pushes.empty()
     assert (done.last["event"], done.last["id"], done.last["duplicate"]) == ("run.pushed", 7, False)
     assert done.last["push_id"] == spooled.push_id(1)
+
+
+def test_whole_floats_are_pushed_as_integers(spooled: Any, receiver: Any) -> None:
+    """A stored run of another tool may have ``5368709120.0`` and fractions of bytes."""
+    payload = _run(spooled)["payload"]
+    sizes = dict.fromkeys(("peak", "p99", "p95", "p75", "p50", "avg"), 5368709120.0) | {"avg": 2.5}
+    payload |= {"sample_count": 11.0, "mem_used_bytes": sizes}
+    spooled.add(1, revision=4.0, payload=payload)
+    assert spooled.push(1, receiver.endpoint).code == 0
+    run = receiver.pushes.get_nowait().run
+    assert (run.revision, run.payload.sample_count) == (4, 11)
+    assert (run.payload.mem_used_bytes.peak, run.payload.mem_used_bytes.avg) == (5368709120, 2)
 
 
 @pytest.mark.parametrize(("status", "duplicate"), [(201, False), (200, True)])
@@ -384,7 +397,7 @@ class Finder:
         if name == "grpc":
             try:
                 os.kill(os.getpid(), signal.SIGTERM)
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGINT)
             except Exception as error:  # as typing_extensions has it
                 raise TypeError from error
 
@@ -405,6 +418,17 @@ def test_a_second_signal_within_the_code_of_others(spooled: Any, held: Any) -> N
 def test_one_signal_does_not_disturb_a_push(spooled: Any, held: Any) -> None:
     """After the first signal the push goes on."""
     process = spooled.start(1, held.endpoint)
+    held.pushes.get(timeout=WAIT_SECONDS)
+    process.send_signal(signal.SIGTERM)
+    held.release.set()
+    assert (spooled.end(process).code, spooled.names()) == (0, [])
+
+
+def test_a_repeated_signal_does_not_disturb_a_push(spooled: Any, held: Any) -> None:
+    """The signal that ended the run, sent twice at once, is not a second one."""
+    soon_ns = time.monotonic_ns() + 3600 * 10**9
+    order = {"signal_count": 1, "signal_number": signal.SIGTERM, "signal_ns": soon_ns}
+    process = spooled.start(1, held.endpoint, **order)
     held.pushes.get(timeout=WAIT_SECONDS)
     process.send_signal(signal.SIGTERM)
     held.release.set()

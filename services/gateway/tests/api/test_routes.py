@@ -4,33 +4,18 @@ import http.client
 import json
 import time
 from typing import Any
-from urllib.parse import quote
 from uuid import UUID
 
 import grpc
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from rig.gateway import TOKEN
+from rig.problem import problem
 
 from runmeter.v1 import ingest_service_pb2, run_pb2, run_service_pb2, token_service_pb2
 
 SCOPE = {"organization": "my-org", "repository": "my-repo", "workflow": "ci.yml", "job": "build"}
 RUNS = "/api/v1/metrics/repo/my-org/my-repo/ci.yml/build"
-TOKEN = "5ec4e7ba" * 8  # of a push token's form
-NAMES = st.text(min_size=1).filter(lambda text: len(text.encode()) <= 255)
-
-
-def problem(response: httpx.Response, status: int) -> dict[str, Any]:
-    """Check what all problems have; return the problem."""
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    found: dict[str, Any] = response.json()
-    assert found["status"] == status
-    assert found["request_id"] == response.headers["x-request-id"]
-    assert set(found) - {"errors"} == {"type", "title", "status", "detail", "request_id"}
-    assert found["type"].startswith("urn:runmeter:problem:")
-    return found
 
 
 # --- POST /api/v1/metrics
@@ -72,23 +57,11 @@ def test_push_documented(client: httpx.Client, double: Any, documented_run: Any)
 def test_push_needs_its_run_id(client: httpx.Client, double: Any, documented_run: Any) -> None:
     """A body without ``run_id``, which may be empty, is refused by name."""
     del documented_run["run_id"]
-    found = problem(client.post("/api/v1/metrics", json=documented_run), 400)
-    assert found["errors"] == [{"field": "run_id", "reason": "is required"}]
+    errors = problem(client.post("/api/v1/metrics", json=documented_run), 400)
+    assert errors == {"run_id": "is required"}
     assert double.calls.empty()
     documented_run["run_id"] = ""
     assert client.post("/api/v1/metrics", json=documented_run).status_code == 201
-
-
-def test_push_bad_fields(client: httpx.Client, double: Any, golden_run: Any) -> None:
-    """Bad fields that the gateway finds are listed; the receiver is not called."""
-    del golden_run["payload"]["containers"][0]["cpu_cores"]["p95"]
-    golden_run["revision"] = 2**63
-    found = problem(client.post("/api/v1/metrics", json=golden_run), 400)
-    assert [error["field"] for error in found["errors"]] == [
-        "revision",
-        "payload.containers[0].cpu_cores.p95",
-    ]
-    assert double.calls.empty()
 
 
 def test_push_bad_fields_of_the_receiver(
@@ -103,12 +76,12 @@ def test_push_bad_fields_of_the_receiver(
             "run.payload.containers[2].cpu_cores.p95": "is negative",
         },
     )
-    found = problem(client.post("/api/v1/metrics", json=golden_run), 400)
-    assert found["errors"] == [
-        {"field": "organization", "reason": "is empty"},
-        {"field": "payload.containers[2].cpu_cores.p95", "reason": "is negative"},
-    ]
-    assert "run.scope" not in found["detail"]
+    response = client.post("/api/v1/metrics", json=golden_run)
+    assert problem(response, 400) == {
+        "organization": "is empty",
+        "payload.containers[2].cpu_cores.p95": "is negative",
+    }
+    assert "run.scope" not in response.json()["detail"]
 
 
 def test_nul_is_sent_on(client: httpx.Client, double: Any, golden_run: Any) -> None:
@@ -119,45 +92,34 @@ def test_nul_is_sent_on(client: httpx.Client, double: Any, golden_run: Any) -> N
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"", b"{", b'{"a": NaN}', b"[" * 100_000, b'{"a":"\\ud800"}', b"\xff", b"[]"],
-    ids=lambda body: body[:10].decode(errors="backslashreplace"),
+    ("content", "status"), [(b"", 400), (b"[" * 100_000, 400), (b"[]", 400), (b" " * 200_001, 413)]
 )
-def test_malformed_bodies(client: httpx.Client, double: Any, content: bytes) -> None:
-    """Bodies that are not a JSON object are answered with 400."""
+def test_bad_bodies(client: httpx.Client, double: Any, content: bytes, status: int) -> None:
+    """Bodies that are not a JSON object, or too large, are refused by both routes."""
     headers = {"Content-Type": "application/json"}
     for path in ("/api/v1/metrics", "/api/v1/token"):
-        problem(client.post(path, content=content, headers=headers), 400)
+        problem(client.post(path, content=content, headers=headers), status)
     assert double.calls.empty()
 
 
 @pytest.mark.parametrize(
-    "headers",
+    ("content_type", "status"),
     [
-        {},
-        {"Content-Type": "text/plain"},
-        {"Content-Type": "application/x-www-form-urlencoded"},
-        {"Content-Type": "application/json; charset=latin-1"},
-        {"Content-Type": "application/json", "Content-Encoding": "gzip"},
+        (None, 415),
+        ("text/plain", 415),
+        ("application/json; charset=latin-1", 415),
+        ("application/json; charset=utf-8", 200),
+        ('Application/JSON;charset="UTF-8"', 200),
     ],
-    ids=str,
 )
-def test_media_types(client: httpx.Client, headers: dict[str, str]) -> None:
-    """Only uncompressed JSON in UTF-8 is accepted; 415 names it."""
+def test_media_types(client: httpx.Client, content_type: str | None, status: int) -> None:
+    """Only JSON in UTF-8 is accepted, declared in any case, quoted or not; 415 names it."""
+    headers = {} if content_type is None else {"Content-Type": content_type}
     response = client.post("/api/v1/token", content=json.dumps(SCOPE), headers=headers)
-    problem(response, 415)
-    assert response.headers["accept"] == "application/json"
-
-
-@pytest.mark.parametrize(
-    "content_type", ["application/json; charset=utf-8", 'Application/JSON;charset="UTF-8"']
-)
-def test_charset_utf_8(client: httpx.Client, content_type: str) -> None:
-    """UTF-8 may be declared in any case, quoted or not."""
-    response = client.post(
-        "/api/v1/token", content=json.dumps(SCOPE), headers={"Content-Type": content_type}
-    )
-    assert response.status_code == 200
+    assert response.status_code == status
+    if status == 415:
+        problem(response, status)
+        assert response.headers["accept"] == "application/json"
 
 
 @pytest.mark.parametrize("size", [200_001, 5_000_000, 30_000_000])
@@ -188,16 +150,6 @@ def test_oversized_then_usable(client: httpx.Client, double: Any) -> None:
         response = client.post("/api/v1/metrics", content=b" " * 2_000_000, headers=headers)
         problem(response, 413)
         assert client.get("/health").status_code == 200
-
-
-def test_body_at_the_limit(client: httpx.Client, double: Any, golden_run: Any) -> None:
-    """A body of exactly the limit is accepted."""
-    body = json.dumps(golden_run).encode()
-    body += b" " * (200_000 - len(body))
-    response = client.post(
-        "/api/v1/metrics", content=body, headers={"Content-Type": "application/json"}
-    )
-    assert response.status_code == 201
 
 
 # --- POST /api/v1/token
@@ -270,51 +222,12 @@ def test_forms_of_a_repository(
     assert scope == run_pb2.Scope(**{**SCOPE, "repository": repository})
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.tuples(NAMES, NAMES, NAMES, NAMES), st.booleans())
-def test_any_names(
-    double: Any, connection: http.client.HTTPConnection, names: Any, with_owner: bool
-) -> None:
-    """Any names in the path reach the receiver unchanged."""
-    organization, repository, workflow, job = names
-    parts = [organization, *(["owner"] if with_owner else []), repository, workflow, job]
-    path = "/".join(quote(part, safe="") for part in parts)
-    connection.request(
-        "GET", f"/api/v1/metrics/repo/{path}", headers={"Authorization": f"Bearer {TOKEN}"}
-    )
-    response = connection.getresponse()
-    assert (response.status, response.read()) == (200, b"[]")
-    assert double.call().request.scope == run_pb2.Scope(
-        organization=organization,
-        repository=f"owner/{repository}" if with_owner else repository,
-        workflow=workflow,
-        job=job,
-    )
-
-
 @pytest.fixture
 def connection(gateway: Any) -> Any:
     """Return a connection that sends paths as they are given."""
     connection = http.client.HTTPConnection(gateway.address, timeout=20)
     yield connection
     connection.close()
-
-
-@pytest.mark.parametrize(
-    ("part", "status"),
-    [("%zz", 400), ("%2", 400), ("%ff", 400), ("%ED%A0%80", 400), ("", 404)],
-)
-def test_bad_paths(
-    connection: http.client.HTTPConnection, double: Any, part: str, status: int
-) -> None:
-    """A part that cannot be decoded is answered with 400, an empty one with 404."""
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    connection.request("GET", f"/api/v1/metrics/repo/o/r/{part}/j", headers=headers)
-    response = connection.getresponse()
-    found = json.loads(response.read())
-    assert (response.status, found["status"]) == (status, status)
-    assert [error["field"] for error in found.get("errors", [])] == ["workflow"] * (status == 400)
-    assert double.calls.empty()
 
 
 def test_parameters(client: httpx.Client, double: Any) -> None:
@@ -335,37 +248,23 @@ def test_parameters(client: httpx.Client, double: Any) -> None:
     assert request.until.ToJsonString() == "2026-02-07T00:00:00Z"
 
 
-def test_bad_parameters(client: httpx.Client, double: Any) -> None:
-    """Unknown parameters are named in a 400; the receiver is not asked."""
-    found = problem(client.get(RUNS, params={"limits": "1", "page": "2"}), 400)
-    assert [error["field"] for error in found["errors"]] == ["limits", "page"]
-    assert double.calls.empty()
-
-
 def test_all_that_is_wrong_at_once(client: httpx.Client, double: Any) -> None:
-    """One answer lists everything that is wrong in path and query."""
+    """One answer lists everything that is wrong in path and query; the receiver is not asked."""
     path = RUNS.replace("/build", "/%zz").replace("/ci.yml", "/%2E%2E")
     found = problem(client.get(f"{path}?limits=1&limit=0&before=x&state=all&state=all"), 400)
-    fields = {error["field"] for error in found["errors"]}
-    assert fields == {"job", "workflow", "limits", "limit", "before", "state"}
+    assert found.keys() == {"job", "workflow", "limits", "limit", "before", "state"}
     found = problem(client.get("/api/v1/repos/o/%ff/jobs?page=1&limit=0"), 400)
-    assert {error["field"] for error in found["errors"]} == {"repository", "page", "limit"}
+    assert found.keys() == {"repository", "page", "limit"}
     assert double.calls.empty()
 
 
 def test_parameters_the_receiver_refuses(client: httpx.Client, double: Any) -> None:
     """Values that only the receiver refuses are listed with the names of the parameters."""
 
-    async def refuse(request: Any, context: Any) -> Any:
-        await double.fails(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            fields={"limit": "is 0", "before_id": "is 0", "scope.job": "is empty"},
-        )(request, context)
-        yield None
-
-    double.listing = refuse
+    fields = {"limit": "is 0", "before_id": "is 0", "scope.job": "is empty"}
+    double.fail_all(grpc.StatusCode.INVALID_ARGUMENT, fields=fields)
     found = problem(client.get(RUNS, params={"limit": "0", "before": "0"}), 400)
-    assert [error["field"] for error in found["errors"]] == ["limit", "before", "job"]
+    assert list(found) == ["limit", "before", "job"]
 
 
 def test_link(client: httpx.Client, double: Any) -> None:
@@ -375,9 +274,9 @@ def test_link(client: httpx.Client, double: Any) -> None:
     response = client.get(path, params={"limit": "2", "before": "99", "run_id": "a b+c"})
     assert response.links["next"]["rel"] == "next"
     target = response.links["next"]["url"]
-    assert target.startswith("/api/v1/metrics/repo/my-org/my-org%2Fmy-repo/a%2Fb/build?")
+    assert target.startswith("?")
     first = double.call().request
-    client.get(target)
+    client.get(response.url.join(target))
     second = double.call().request
     assert second.before_id == 41
     second.before_id = first.before_id
@@ -450,9 +349,12 @@ def test_methods(client: httpx.Client, method: str, path: str, allow: str) -> No
     assert response.headers["allow"] == allow
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/api/v2/metrics", f"{RUNS}/more/parts", "/%zz"])
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/api", "/api/v2/metrics", f"{RUNS}/more/parts", "/%zz", RUNS.replace("build", "")],
+)
 def test_unknown_paths(client: httpx.Client, path: str) -> None:
-    """Unknown paths are answered with 404."""
+    """Unknown paths, and those with an empty part, are answered with 404."""
     problem(client.get(path), 404)
 
 
@@ -462,7 +364,14 @@ def test_unknown_paths(client: httpx.Client, path: str) -> None:
 )
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/api/v1/metrics"), ("POST", "/api/v1/token"), ("GET", RUNS), ("GET", RUNS + "2")],
+    [
+        ("POST", "/api/v1/metrics"),
+        ("POST", "/api/v1/token"),
+        ("GET", RUNS),
+        ("GET", RUNS + "2"),
+        ("GET", "/api/v1/repos"),
+        ("GET", "/api/v1/repos/%ff/%fe/jobs"),
+    ],
 )
 def test_without_bearer(
     connection: http.client.HTTPConnection,
@@ -529,57 +438,51 @@ def test_bearer_is_sent_on(gateway: Any, double: Any, scheme: str) -> None:
     assert double.call().metadata["authorization"] == f"Bearer !#~ {TOKEN}"
 
 
-STATUSES = [
-    (grpc.StatusCode.INVALID_ARGUMENT, 400),
-    (grpc.StatusCode.UNAUTHENTICATED, 401),
-    (grpc.StatusCode.PERMISSION_DENIED, 403),
-    (grpc.StatusCode.ALREADY_EXISTS, 409),
-    (grpc.StatusCode.UNAVAILABLE, 503),
-    (grpc.StatusCode.CANCELLED, 503),
-    (grpc.StatusCode.DEADLINE_EXCEEDED, 504),
-    (grpc.StatusCode.INTERNAL, 500),
-    (grpc.StatusCode.UNKNOWN, 500),
-    (grpc.StatusCode.UNIMPLEMENTED, 500),
-    (grpc.StatusCode.NOT_FOUND, 500),
-]
+STATUSES = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.CANCELLED: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+CODES = set(grpc.StatusCode) - {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
-@pytest.mark.parametrize(("code", "status"), STATUSES, ids=lambda value: str(value))
+@pytest.mark.parametrize("code", sorted(CODES, key=str), ids=str)
 def test_statuses(
-    client: httpx.Client, double: Any, golden_run: Any, code: grpc.StatusCode, status: int
+    client: httpx.Client, double: Any, golden_run: Any, code: grpc.StatusCode
 ) -> None:
-    """A status of the receiver becomes the same problem for every call."""
-    failing = double.fails(code, "text of the receiver")
-    double.push = double.token = failing
-
-    async def listing(request: Any, context: Any) -> Any:
-        await failing(request, context)
-        yield None
-
-    double.listing = listing
+    """A status of the receiver becomes the same problem for every call; an unknown one is 500,
+    and only texts that the receiver writes are sent.
+    """
+    status = STATUSES.get(code, 500)
+    double.fail_all(code, "text of the receiver")
     for response in (
         client.post("/api/v1/metrics", json=golden_run),
         client.post("/api/v1/token", json=SCOPE),
         client.get(RUNS),
+        client.get("/api/v1/repos"),
+        client.get("/api/v1/repos/o/r/jobs"),
     ):
-        found = problem(response, status)
-        assert (found["detail"] == "text of the receiver") == (status < 500)
+        problem(response, status)
+        assert (response.json()["detail"] == "text of the receiver") == (status < 500)
         assert ("www-authenticate" in response.headers) == (status == 401)
         assert ("retry-after" in response.headers) == (status == 503)
 
 
-def test_busy(client: httpx.Client, double: Any, golden_run: Any) -> None:
-    """A busy receiver is answered with 429 and its own Retry-After."""
-    double.push = double.fails(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after_seconds=2.5)
+def test_busy_or_too_large(client: httpx.Client, double: Any, golden_run: Any) -> None:
+    """RESOURCE_EXHAUSTED is 429 with the receiver's Retry-After; without one a push is too large:
+    413.
+    """
+    double.fail_all(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after_seconds=2.5)
     response = client.post("/api/v1/metrics", json=golden_run)
     problem(response, 429)
     assert response.headers["retry-after"] == "3"
-
-
-def test_too_large_for_the_receiver(client: httpx.Client, double: Any, golden_run: Any) -> None:
-    """A push that is too large for the receiver is answered with 413."""
-    double.push = double.fails(grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max")
+    double.fail_all(grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max")
     problem(client.post("/api/v1/metrics", json=golden_run), 413)
+    problem(client.post("/api/v1/token", json=SCOPE), 429)
 
 
 def test_defect_of_the_receiver_is_logged(client: httpx.Client, gateway: Any, double: Any) -> None:
@@ -617,6 +520,9 @@ def test_request_id_replaced(client: httpx.Client, double: Any, given_id: str) -
             200,
         ),
         ("/health", "/health", 200),
+        ("/api/v1/repos", "/api/v1/repos", 200),
+        ("/api/v1/repos/o/secret-path/jobs", "/api/v1/repos/{org}/{repo}/jobs", 200),
+        ("/api/v1/repos/o/o/r/jobs", "/api/v1/repos/{org}/{owner}/{name}/jobs", 200),
         ("/secret-path", None, 404),
     ],
 )

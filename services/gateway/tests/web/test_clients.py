@@ -8,12 +8,11 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rig.gateway import HEADERS, RUNS
 
 from runmeter.gateway.web.clients import Proxies, client_key
 from runmeter.service.clients import networks as parse_networks
 
-RUNS = "/api/v1/metrics/repo/o/r/w/j"
-TOKEN = "5ec4e7ba" * 8  # of a push token's form
 PROXIES = Proxies(parse_networks("10.0.0.0/8,fd00::/8"))
 
 
@@ -97,10 +96,7 @@ def test_forwarded_reaches_log_and_receiver(start: Any, own_double: Any) -> None
         "--trusted-proxies=127.0.0.0/8",
         "--trusted-proxies=10.0.0.0/8",
     )
-    headers = {
-        "Authorization": f"Bearer {TOKEN}",
-        "X-Forwarded-For": "6.6.6.6, 192.0.2.7, 10.1.1.1",
-    }
+    headers = HEADERS | {"X-Forwarded-For": "6.6.6.6, 192.0.2.7, 10.1.1.1"}
     assert httpx.get(program.url + RUNS, headers=headers, trust_env=False).status_code == 200
     assert own_double.call().metadata["x-forwarded-for"] == "192.0.2.7"
     line = program.event("request.finished")

@@ -1,9 +1,7 @@
 """Compressed listings."""
 
 import gzip
-import http.client
 import json
-import socket
 import zlib
 from typing import Any
 
@@ -12,11 +10,10 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rig.gateway import RUNS
 
 from runmeter.gateway.web.encoding import Gzip, accepts_gzip
 
-RUNS = "/api/v1/metrics/repo/o/r/w/j"
-TOKEN = "5ec4e7ba" * 8  # of a push token's form
 GZIP = {"Accept-Encoding": "gzip"}
 PLAIN = {"Accept-Encoding": "identity"}
 
@@ -121,49 +118,3 @@ def test_head(client: httpx.Client, double: Any, golden_stored: Any) -> None:
     answer = client.head(RUNS, headers=GZIP)
     assert (answer.headers["content-encoding"], answer.content) == ("gzip", b"")
     assert answer.headers["etag"] == '"etag-1-gzip"'
-
-
-def test_pages_come_one_by_one(client: httpx.Client, double: Any, golden_stored: Any) -> None:
-    """A page can be read before the next one arrives."""
-    open_gate, gate = double.gate()
-    double.listing = double.streams([[golden_stored]], then=gate)
-    reader = zlib.decompressobj(31)
-    with client.stream("GET", RUNS, headers=GZIP) as response:
-        chunks = response.iter_raw()
-        received = b""
-        while not received.endswith(b"}"):
-            received += reader.decompress(next(chunks))
-        assert received.startswith(b'[{"id":7,')
-        open_gate()
-        received += reader.decompress(b"".join(chunks))
-    assert reader.eof
-    assert len(json.loads(received)) == 1
-
-
-def test_broken_listing(client: httpx.Client, double: Any, golden_stored: Any) -> None:
-    """A stream that fails breaks the transfer, and the gzip is incomplete."""
-    then = double.fails(grpc.StatusCode.UNAVAILABLE)
-    double.listing = double.streams([[golden_stored]], then=then)
-    reader = zlib.decompressobj(31)
-    with client.stream("GET", RUNS, headers=GZIP) as response:
-        chunks = response.iter_raw()
-        received = reader.decompress(next(chunks))
-        with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
-            received += reader.decompress(b"".join(chunks))
-    assert received.startswith(b'[{"id":7,')
-    assert not reader.eof
-
-
-def test_http_1_0(gateway: Any, double: Any, golden_run: Any, golden_stored: Any) -> None:
-    """An HTTP/1.0 client may accept gzip and gets it with its length."""
-    double.listing = double.streams([[golden_stored]] * 3)
-    host, _, port = gateway.address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
-        head = (
-            f"GET {RUNS} HTTP/1.0\r\nAuthorization: Bearer {TOKEN}\r\nAccept-Encoding: gzip\r\n\r\n"
-        )
-        connection.sendall(head.encode())
-        response = http.client.HTTPResponse(connection)
-        response.begin()
-        assert response.getheader("content-encoding") == "gzip"
-        assert json.loads(gzip.decompress(response.read())) == [golden_run] * 3

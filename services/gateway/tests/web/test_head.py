@@ -1,31 +1,15 @@
 """Requests that two programs may read differently are refused (request smuggling)."""
 
 import re
-import socket
 from typing import Any
 
 import pytest
+from rig.gateway import exchange, head
 
-WAIT_SECONDS = 20.0
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: h\r\n\r\n"
-HEAD = (
-    b"POST /api/v1/metrics HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer "
-    + b"5ec4e7ba" * 8
-    + b"\r\nContent-Type: application/json\r\n"
-)
+HEAD = head("POST", "/api/v1/metrics", "Content-Type: application/json").removesuffix(b"\r\n")
 LENGTH = b"%d" % len(HIDDEN)
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
-
-
-def _answers(address: str, request: bytes) -> bytes:
-    """Return all that is answered, to the end of the connection."""
-    host, _, port = address.rpartition(":")
-    received = b""
-    with socket.create_connection((host, int(port)), timeout=WAIT_SECONDS) as connection:
-        connection.sendall(request)
-        while part := connection.recv(65536):
-            received += part
-    return received
 
 
 @pytest.mark.parametrize(
@@ -81,13 +65,13 @@ def _answers(address: str, request: bytes) -> bytes:
 )
 def test_nothing_hides(gateway: Any, request_bytes: bytes) -> None:
     """The whole answer is one problem with a request id, and the connection ends."""
-    received = _answers(gateway.address, request_bytes)
+    received = exchange(gateway.address, request_bytes)
     assert received.startswith(b"HTTP/1.1 400 "), received
     assert received.count(b"HTTP/1.1 ") == 1
-    head, _, body = received.partition(b"\r\n\r\n")
-    assert b"content-type: application/problem+json" in head.lower()
-    assert b"x-request-id: " in head.lower()
-    assert b"connection: close" in head.lower()
+    answer, _, body = received.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in answer.lower()
+    assert b"x-request-id: " in answer.lower()
+    assert b"connection: close" in answer.lower()
     assert b"request_id" in body
 
 
@@ -97,7 +81,7 @@ def test_the_detail_says_what_to_mend(gateway: Any) -> None:
         (HEAD + b"Host: other\r\n\r\n", b"There must be one Host header."),
         (CHUNKED + b"+2\r\n{}\r\n0\r\n\r\n", b"the length of the body."),
     ):
-        assert detail in _answers(gateway.address, request_bytes)
+        assert detail in exchange(gateway.address, request_bytes)
 
 
 @pytest.mark.parametrize(
@@ -117,13 +101,13 @@ def test_the_detail_says_what_to_mend(gateway: Any) -> None:
 )
 def test_what_is_allowed(gateway: Any, request_bytes: bytes) -> None:
     """Requests that the standard allows are answered."""
-    assert _answers(gateway.address, request_bytes).startswith(b"HTTP/1.1 200 ")
+    assert exchange(gateway.address, request_bytes).startswith(b"HTTP/1.1 200 ")
 
 
 def test_two_request_ids(gateway: Any) -> None:
     """Of two ids neither is used: the answer has a new one."""
-    head = b"GET /health HTTP/1.1\r\nHost: h\r\nX-Request-ID: one\r\nX-Request-ID: two\r\n"
-    received = _answers(gateway.address, head + b"Connection: close\r\n\r\n")
+    lines = ("X-Request-ID: one", "X-Request-ID: two", "Connection: close")
+    received = exchange(gateway.address, head("GET", "/health", *lines))
     assert received.startswith(b"HTTP/1.1 200 ")
     found = re.findall(rb"(?mi)^x-request-id: (.+)\r$", received)
     assert len(found) == 1

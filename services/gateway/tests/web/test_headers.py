@@ -7,9 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
+from rig.gateway import HEADERS, RUNS
 
-RUNS = "/api/v1/metrics/repo/o/r/w/j"
-TOKEN = "5ec4e7ba" * 8  # of a push token's form
 ORIGIN = "https://dashboard.example.org"
 PREFLIGHT = {"Access-Control-Request-Method": "GET"}
 
@@ -21,8 +20,7 @@ def shared(start: Any, own_double: Any) -> Iterator[httpx.Client]:
         f"--receiver=grpc://127.0.0.1:{own_double.port}",
         f"--cors-origin={ORIGIN},http://localhost:3000",
     )
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=program.url, headers=headers, trust_env=False) as client:
+    with httpx.Client(base_url=program.url, headers=HEADERS, trust_env=False) as client:
         yield client
 
 

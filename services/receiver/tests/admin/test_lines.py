@@ -4,6 +4,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,14 @@ def test_header_and_end_are_known() -> None:
     assert lines.parse_line(lines.end_line(3)) == lines.End(3)
 
 
+def test_whole_floats_are_integers(line_of: LineOf) -> None:
+    """``4.0`` is the same as ``4`` in every number beside the run."""
+    found = lines.parse_line(changed(line_of(1), id=1.0, revision=4.0))
+    assert found == lines.parse_line(line_of(1))
+    assert lines.parse_line(changed(lines.end_line(3), run_count=3.0)) == lines.End(3)
+    assert isinstance(lines.parse_line(changed(lines.header_line(), version=1.0)), lines.Header)
+
+
 @pytest.mark.parametrize(
     ("fields", "word"),
     [
@@ -72,7 +81,10 @@ def test_header_and_end_are_known() -> None:
         ({"run": "\u00fc"}, "`run` is not base64"),
         ({"format": "other"}, "not the first line of an export of runs"),
         ({"format": "runmeter-runs", "version": 2}, "reads version 1"),
-        ({"end": True, "run_count": "5"}, "`run_count` must be a whole number"),
+        *(
+            ({"end": True, "run_count": count}, "`run_count` must be a whole number")
+            for count in ("5", True, 0.5, math.nan, math.inf)
+        ),
     ],
 )
 def test_bad_lines_say_why(line_of: LineOf, fields: dict[str, Any], word: str) -> None:

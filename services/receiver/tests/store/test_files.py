@@ -1,8 +1,11 @@
 """The SQLite file is taken away or replaced under a receiver that serves."""
 
 import contextlib
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -233,3 +236,55 @@ def test_replaced_under_queries(receiver: Any, message: run_pb2.Run) -> None:
             ended.set()
     assert set().union(*(one.result() for one in lists)) <= {grpc.StatusCode.UNAVAILABLE}
     assert receiver.end() == 0
+
+
+# the mode of a file does not bind root
+_UNPRIVILEGED = (
+    ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+)
+SECRETS = ("--read-token=token", "--hmac-key=a-key-that-is-long-enough")
+
+
+def unprivileged(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run ``receiver`` to its end, as a user who may not write what is read-only."""
+    line = [*_UNPRIVILEGED, sys.executable, "-m", "runmeter.receiver", "--db=metrics.db", *words]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [SECRETS, ("migrate",), ("export",), ("prune", "--older-than=1d")],
+    ids=["serve", "migrate", "export", "prune"],
+)
+def test_a_file_that_cannot_be_written(
+    tmp_path: Path, command: Callable[..., Any], words: tuple[str, ...]
+) -> None:
+    """It is one sentence, and leaves nothing that keeps the next start from the file."""
+    database = tmp_path / "metrics.db"
+    assert command("migrate", "--db=metrics.db").returncode == 0
+    database.chmod(0o444)
+    done = unprivileged(tmp_path, *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"receiver: cannot use the database metrics.db: this user may not write {database}\n"
+    )
+    assert list(tmp_path.iterdir()) == [database]
+    database.chmod(0o644)
+    assert unprivileged(tmp_path, "export").returncode == 0
+
+
+def test_a_log_that_cannot_be_written(tmp_path: Path, command: Callable[..., Any]) -> None:
+    """The file of the database that blocks the start is named."""
+    assert command("migrate", "--db=metrics.db").returncode == 0
+    (tmp_path / "metrics.db-shm").touch(0o444)
+    done = unprivileged(tmp_path, "migrate")
+    assert done.stderr.endswith(f"may not write {tmp_path}/metrics.db-shm\n")
+
+
+def test_an_export_by_a_reader(receiver: Any, message: run_pb2.Run, tmp_path: Path) -> None:
+    """Who may only read exports a database that a receiver serves."""
+    push(receiver, message, 1)
+    for path in tmp_path.glob("metrics.db*"):
+        path.chmod(0o444)
+    done = unprivileged(tmp_path, "export")
+    assert (done.returncode, done.stdout.count('"push_id"')) == (0, 1)

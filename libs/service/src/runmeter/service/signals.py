@@ -10,24 +10,29 @@
 import asyncio
 import signal
 import socket
+import time
 from collections.abc import Callable
 from typing import Self
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
+# GNU timeout signals its child and then its process group, so that a server gets a signal twice
+REPEAT_SECONDS = 0.2
 
 
 class Signals:
     """A context of the main thread, within a running loop.
 
     When it is left everything has ended, and a signal that comes then changes nothing.
-    ``second`` is called with the number of each ending signal after the first. Without ``hangup``
-    SIGHUP keeps its default: it ends the program.
+    ``second`` is called with the number of each ending signal after the first; a repeat of the same
+    one within 200 ms does not count. Without ``hangup`` SIGHUP keeps its default: it ends the
+    program.
     """
 
     def __init__(
         self, second: Callable[[int], None] = lambda number: None, hangup: bool = True
     ) -> None:
         self._second = second
+        self._last = (0, 0.0)
         self._numbers = (*ENDING, signal.SIGHUP) if hangup else ENDING
         self.stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Resolves to the name of the first signal."""
@@ -71,11 +76,19 @@ class Signals:
         for number in self._read.recv(4096):
             if number == signal.SIGHUP and number in self._numbers:
                 self.hung_up.set()
-            elif number in ENDING:
+            elif number in ENDING and not self._is_repeat(number):
                 is_second = self.stop.done()
                 self.end(signal.Signals(number).name)
                 if is_second:
                     self._second(number)
+
+    def _is_repeat(self, number: int) -> bool:
+        last, at_seconds = self._last
+        now_seconds = time.monotonic()
+        if number == last and now_seconds - at_seconds < REPEAT_SECONDS:
+            return True
+        self._last = (number, now_seconds)
+        return False
 
 
 def _nothing(number: int, frame: object) -> None:

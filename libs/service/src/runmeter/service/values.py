@@ -26,7 +26,7 @@ _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 class Address(NamedTuple):
-    """Where to listen. Without a host: on all interfaces; port 0: any free one."""
+    """Where to listen. Without a host: on all interfaces, IPv6 and IPv4; port 0: any free one."""
 
     host: str | None
     port: int
@@ -38,13 +38,15 @@ class Address(NamedTuple):
 
 
 def address(text: str) -> Address:
-    """Parse ``host:port``, ``[IPv6 address]:port`` or ``:port``."""
+    """Parse ``host:port``, ``[IPv6 address]:port`` or ``:port``; ``[::]`` is no host."""
     found = _ADDRESS.fullmatch(text)
     if not found or int(found["port"]) > 65535 or not _is_host(found["v6"], found["host"]):
         raise ValueError(
             "must be host:port, [IPv6 address]:port or :port, with a port of 0 to 65535"
         )
-    return Address(found["v6"] or found["host"] or None, int(found["port"]))
+    v6 = found["v6"]
+    is_everywhere = v6 is not None and IPv6Address(v6) == IPv6Address("::")
+    return Address(None if is_everywhere else v6 or found["host"] or None, int(found["port"]))
 
 
 def _is_host(v6: str | None, host: str | None) -> bool:

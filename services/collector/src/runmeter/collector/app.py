@@ -49,8 +49,7 @@ def run(config: Config, signals: Signals) -> int:
     command = None
     if config.command:
         signals.pass_on()
-        become_subreaper()
-        measurement.follow_command()
+        measurement.follow_command(become_subreaper())
         try:
             command = spawn(config.command, config.command_environment, signals.inherited)
         except CommandError as error:
@@ -131,7 +130,7 @@ class _Run:
         if not checkpoints.stop(signals.wait_for_child, _HANGING_NS):
             reason = "a checkpoint process hangs; it was left running"
             self._log.write("warning", "checkpoint.failed", reason=reason)
-        signals.stop_timer()
+        signals.settle()
 
     def _take_snapshots(self, checkpoints: Checkpoints) -> None:
         """Take snapshots and make checkpoints until the command or a signal ends the run."""
@@ -173,7 +172,7 @@ class _Run:
             push_id = measurement.push_id
             record = run_record(config, push_id, payload, exit_code, revision=revision)
             stored = self._file.keep(record, self._signals.wait_for_child)
-            self._signals.stop_timer()
+            self._signals.settle()
         print_run(config, self._log, payload)
         limitation = measurement.limitation()
         if limitation:
@@ -193,9 +192,8 @@ class _Run:
 
     def _become_pusher(self, stored: StoredRun) -> None:
         """Replace this process by the pusher; return if that is not possible."""
-        lock_fd, signal_count = self._file.lock_fd, self._signals.ending_count
         try:
-            become_pusher(self._config, stored, lock_fd=lock_fd, signal_count=signal_count)
+            become_pusher(self._config, stored, self._signals, lock_fd=self._file.lock_fd)
         except OSError as error:
             reason = f"{sys.executable!r} cannot be run: {error.strerror}"
             self._file.log_unpushed(stored, reason)

@@ -28,9 +28,7 @@ from runmeter.gateway.workers import (
     CannotStart,
     Orphaned,
     Workers,
-    inherited,
-    report_ended,
-    report_ready,
+    report,
 )
 from runmeter.service import logs, ops
 from runmeter.service.reload import Reload
@@ -63,7 +61,7 @@ def run_worker(source: BinaryIO, to: BinaryIO) -> int:
     except Orphaned:
         return 0
     _configure_logs(settings)
-    sock = inherited(descriptor)
+    sock = socket.socket(fileno=descriptor)
     return asyncio.run(_with_signals(_serve_as_worker, settings, version, sock, source, to))
 
 
@@ -152,13 +150,13 @@ async def _serve_as_worker(
 
     loop.add_reader(source, orphaned)  # the parent sends nothing more: this is its end
     async with _api(settings, Metrics(version), sock, signals) as (server, _):
-        report_ready(to)
+        report(to)
         await signals.first()
         server.app.ctx.stopping = True
         aborted_count = await drain(
             server, settings.shutdown_timeout_seconds, signals.hurried.is_set
         )
-    report_ended(to, aborted_count)
+    report(to, aborted_count)
     return 0
 
 

@@ -42,8 +42,12 @@ class Metrics:
         self.connections_refused = registry.counter(
             "connections_refused", "Connections refused because the limit was reached."
         )
-        self._received = registry.counter("request_body_bytes", "Bytes read of request bodies.")
-        self._sent = registry.counter("response_body_bytes", "Bytes sent as response bodies.")
+        self.body_received = registry.counter(
+            "request_body_bytes", "Bytes read of request bodies."
+        ).inc
+        self.body_sent = registry.counter(
+            "response_body_bytes", "Bytes sent as response bodies."
+        ).inc
         self._calls = registry.counter(
             "receiver_calls", "Calls to the receiver, by method and gRPC code.", "method", "code"
         )
@@ -59,14 +63,6 @@ class Metrics:
     def request_refused(self, reason: str) -> None:
         """Count a request that a limit refused."""
         self._refused.labels(reason).inc()
-
-    def body_received(self, size_bytes: int) -> None:
-        """Count a part of a request's body."""
-        self._received.inc(size_bytes)
-
-    def body_sent(self, size_bytes: int) -> None:
-        """Count a part of an answer's body."""
-        self._sent.inc(size_bytes)
 
     def call_finished(self, method: str, code: str) -> None:
         """Count a call to the receiver."""

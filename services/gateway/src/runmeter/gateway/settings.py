@@ -8,7 +8,8 @@ SETTINGS = (
         "GATEWAY_ADDR",
         "HOST:PORT",
         ":8080",
-        "Where to listen. Without a host: on all interfaces. Port 0: any free port; the log "
+        "Where to listen. Without a host, or with [::]: on all interfaces, IPv6 and IPv4; with "
+        "0.0.0.0: on those of IPv4. Port 0: any free port; the log "
         "line server.started has its number.",
     ),
     Setting(

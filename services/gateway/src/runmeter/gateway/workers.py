@@ -8,7 +8,6 @@ it takes requests, and one when it has ended.
 import asyncio
 import pickle
 import signal
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -67,19 +66,10 @@ class Assignment(NamedTuple):
         return found
 
 
-def report_ready(to: BinaryIO) -> None:
-    """Report to the parent that this worker takes requests."""
-    _report(to, _READY)
-
-
-def report_ended(to: BinaryIO, aborted_count: int) -> None:
-    """Report to the parent how many connections were cut off."""
-    _report(to, b"%b %d\n" % (_ENDED, aborted_count))
-
-
-def _report(to: BinaryIO, line: bytes) -> None:
+def report(to: BinaryIO, aborted_count: int | None = None) -> None:
+    """Report to the parent that this worker takes requests, or at its end what was cut off."""
     with suppress(BrokenPipeError):  # the parent has ended; standard input shows that as well
-        to.write(line)
+        to.write(_READY if aborted_count is None else b"%b %d\n" % (_ENDED, aborted_count))
 
 
 class CannotStart(Exception):
@@ -210,8 +200,3 @@ class Workers:
                 ready.set()
             elif word == _ENDED:
                 self._aborted_count += int(rest)
-
-
-def inherited(descriptor: int) -> socket.socket:
-    """Return the listening socket that this worker has inherited."""
-    return socket.socket(fileno=descriptor)

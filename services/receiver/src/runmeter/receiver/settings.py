@@ -11,15 +11,16 @@ SETTINGS = (
         "RECEIVER_ADDR",
         "HOST:PORT",
         ":50051",
-        "Where to serve gRPC. Without a host: on all interfaces; port 0: any free one.",
+        "Where to serve gRPC. Without a host, or with [::] or 0.0.0.0: on all interfaces, IPv6 and "
+        "IPv4; port 0: any free one.",
     ),
     Setting(
         "--db",
         "RECEIVER_DB",
         "DATABASE",
         "metrics.db",
-        "A SQLite file (a path, or sqlite://path), or postgres://user@host:port/name, optionally "
-        "with ?sslmode=verify-full as for psql.",
+        "A SQLite file (a path, or sqlite://path), or postgres://user@host:port/name, a URL as "
+        "psql takes it.",
         secret=True,  # it may hold a password
         commands=EVERY,
     ),
@@ -132,7 +133,7 @@ SETTINGS = (
         "HOST:PORT",
         ":9464",
         "Where to serve /metrics, /healthz and /readyz over HTTP, unencrypted and without a "
-        "bearer; none: do not serve them.",
+        "bearer; none: do not serve them. Without a host, or with [::]: on all interfaces.",
     ),
     Setting(
         "--migrate",

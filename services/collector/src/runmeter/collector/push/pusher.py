@@ -7,12 +7,10 @@ SIGINT and SIGTERM may be blocked at its start; they are unblocked once their ha
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from ipaddress import ip_address
 from time import monotonic_ns
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from runmeter.collector.config.endpoint import Endpoint, parse_endpoint
 from runmeter.collector.config.settings import silence_grpc
@@ -24,7 +22,7 @@ from runmeter.collector.push import delivery
 from runmeter.collector.push.delivery import Kind, PushError, Retry, Tls, Transport
 from runmeter.collector.push.waiting import Scope, SpoolPusher, hint_of
 from runmeter.collector.run.handover import CHECKPOINT, SPOOL, Order
-from runmeter.collector.run.signals import ENDING
+from runmeter.collector.run.signals import ENDING, Repeats
 from runmeter.collector.spool import advice
 from runmeter.collector.spool.folder import REJECTED_FOLDER, remove_file
 from runmeter.collector.spool.format import decode
@@ -58,7 +56,7 @@ class Pusher:
     def _begin(self) -> None:
         """Unblock signals and read the push token."""
         order = self._order
-        _handle_signals(order.signal_count)
+        _handle_signals(order.signal_count, Repeats(order.signal_number, order.signal_ns))
         with open(order.token_fd, encoding="ascii") as file:
             token = file.read()
         if not self._endpoint.is_tls and not _is_loopback(self._endpoint.host):
@@ -238,14 +236,16 @@ def _transport(endpoint: Endpoint, token: str, tls: Tls) -> Transport:
         return GrpcTransport(endpoint, token, tls)
     from runmeter.collector.push.transport_http import HttpTransport
 
-    return HttpTransport(endpoint, token, tls, _limit)
+    return HttpTransport(endpoint, token, tls)
 
 
-def _handle_signals(count: int) -> None:
+def _handle_signals(count: int, repeats: Repeats) -> None:
     """End the push at the second ending signal; ``count``: of those received already."""
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
         nonlocal count
+        if repeats.include(number):
+            return
         count += 1
         if count > 1:
             raise _Ended
@@ -254,22 +254,6 @@ def _handle_signals(count: int) -> None:
         signal.signal(number, handle)
     # the other signals that were taken for the command, which has ended, stay blocked
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-
-
-@contextmanager
-def _limit(seconds: float) -> Iterator[None]:
-    """End what runs inside with a TimeoutError once the time is up."""
-    signal.signal(signal.SIGALRM, _time_is_up)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _time_is_up(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise TimeoutError("no complete answer in time")
 
 
 def _is_loopback(host: str) -> bool:

@@ -11,7 +11,8 @@ from time import monotonic_ns
 from typing import Any, NamedTuple, NoReturn
 
 from runmeter.collector import program
-from runmeter.collector.config.settings import Config, SpoolConfig
+from runmeter.collector.config.settings import Config, PushConfig
+from runmeter.collector.run.signals import Signals
 from runmeter.collector.spool.folder import StoredRun
 
 RUN, CHECKPOINT, SPOOL = "run", "checkpoint", "spool"
@@ -24,7 +25,7 @@ class Order(NamedTuple):
     (a run that goes on) or ``spool`` (all waiting runs). ``push_id``, ``memory_fd``: of the run,
     as in `StoredRun`. ``deadline_ns``: for the run, a time of the monotonic clock.
     ``timeout_ns``: for each run of the spool. ``signal_count``: ending signals received so far;
-    the second one ends the push.
+    the second one ends the push. ``signal_number``, ``signal_ns``: the last of them, and when.
     """
 
     task: str
@@ -37,6 +38,8 @@ class Order(NamedTuple):
     deadline_ns: int = 0
     timeout_ns: int = 0
     signal_count: int = 0
+    signal_number: int = 0
+    signal_ns: int = 0
     retry_rejected: bool = False
     as_json: bool = False
     log_format: str = "json"
@@ -53,7 +56,7 @@ class Order(NamedTuple):
 
 
 def become_pusher(
-    config: Config, stored: StoredRun, *, lock_fd: int | None = None, signal_count: int = 0
+    config: Config, stored: StoredRun, signals: Signals, *, lock_fd: int | None = None
 ) -> NoReturn:
     """Replace this process by the pusher of a run that has ended, and of the waiting runs.
 
@@ -71,16 +74,14 @@ def become_pusher(
         memory_fd=stored.memory_fd,
         lock_fd=lock_fd,
         deadline_ns=monotonic_ns() + config.shutdown_timeout_ns,
-        signal_count=signal_count,
+        signal_count=signals.ending_count,
+        signal_number=signals.repeats.number,
+        signal_ns=signals.repeats.at_ns,
     )
 
 
 def become_checkpoint_pusher(config: Config, stored: StoredRun) -> NoReturn:
-    """Replace this process by the pusher of a run that goes on.
-
-    Raises:
-        OSError: the program cannot be run, or its descriptors cannot be made.
-    """
+    """Replace this process by the pusher of a run that goes on; errors as `become_pusher`."""
     _become(
         config,
         task=CHECKPOINT,
@@ -90,12 +91,8 @@ def become_checkpoint_pusher(config: Config, stored: StoredRun) -> NoReturn:
     )
 
 
-def become_spool_pusher(config: SpoolConfig, *, retry_rejected: bool, as_json: bool) -> NoReturn:
-    """Replace this process by the pusher of all waiting runs.
-
-    Raises:
-        OSError: the program cannot be run, or its descriptors cannot be made.
-    """
+def become_spool_pusher(config: PushConfig, *, retry_rejected: bool, as_json: bool) -> NoReturn:
+    """Replace this process by the pusher of all waiting runs; errors as `become_pusher`."""
     _become(
         config,
         task=SPOOL,
@@ -106,7 +103,7 @@ def become_spool_pusher(config: SpoolConfig, *, retry_rejected: bool, as_json: b
     )
 
 
-def _become(config: Config | SpoolConfig, **fields: Any) -> NoReturn:
+def _become(config: Config | PushConfig, **fields: Any) -> NoReturn:
     assert config.endpoint is not None
     order = Order(
         endpoint=config.endpoint.url,

@@ -7,6 +7,26 @@ _NS = 1_000_000_000
 ENDING = (signal.SIGINT, signal.SIGTERM)
 _PASSED_ON = (*ENDING, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _SHORTEST_NS = 1_000  # a timer of 0 never fires
+_REPEAT_NS = 200_000_000
+
+
+class Repeats:
+    """Finds ending signals that were sent twice: the same one again within 200 ms.
+
+    GNU timeout signals its child and then its process group, which has the child in it.
+    """
+
+    def __init__(self, number: int = 0, at_ns: int = 0) -> None:
+        self.number = number
+        self.at_ns = at_ns
+
+    def include(self, number: int) -> bool:
+        """Return whether a signal that is received now is a repeat of the one before."""
+        now_ns = monotonic_ns()
+        if number == self.number and now_ns - self.at_ns < _REPEAT_NS:
+            return True
+        self.number, self.at_ns = number, now_ns
+        return False
 
 
 class Signals:
@@ -22,6 +42,7 @@ class Signals:
         # if it is inherited as ignored, ended children are not reported
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self.ending_count = 0
+        self.repeats = Repeats()
 
     def pass_on(self) -> None:
         """Also receive the signals that are passed on to a wrapped command."""
@@ -47,12 +68,17 @@ class Signals:
             signal.setitimer(signal.ITIMER_REAL, max(left_ns, _SHORTEST_NS) / _NS)
             taken = signal.sigwaitinfo(awaited)
             if taken.si_signo != signal.SIGALRM:
-                self.ending_count += taken.si_signo in ENDING
+                if taken.si_signo in ENDING and not self.repeats.include(taken.si_signo):
+                    self.ending_count += 1
                 return taken
         return None
 
-    def stop_timer(self) -> None:
-        """Stop the timer and drop its pending signal: both would survive an exec."""
+    def settle(self) -> None:
+        """Stop the timer; drop its pending signal and a repeat: all would survive an exec."""
         signal.setitimer(signal.ITIMER_REAL, 0)
-        if signal.SIGALRM in signal.sigpending():
+        pending = signal.sigpending()
+        if signal.SIGALRM in pending:
             signal.sigwaitinfo({signal.SIGALRM})
+        last = self.repeats.number
+        if last in pending and self.repeats.include(last):
+            signal.sigwaitinfo({last})

@@ -41,7 +41,7 @@ def decode_document(raw: bytes) -> dict[str, Any]:
         raise ForeignError("is not a run")
     found = document.get("format")
     if found is True or found != FORMAT:
-        is_later = isinstance(found, int) and found is not True and found > FORMAT
+        is_later = isinstance(found, int | float) and found is not True and found > FORMAT
         raise (LaterError if is_later else ForeignError)(
             f"has format {found!r}, this version reads {FORMAT}"
         )

@@ -1,7 +1,6 @@
 """Bodies of requests: JSON only, in UTF-8, up to a limit, in time; or every bad field by name."""
 
 import json
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,13 +14,11 @@ from runmeter.gateway.errors import (
     UnsupportedMediaType,
 )
 from runmeter.gateway.web.request import GatewayRequest
-from runmeter.v1.json_values import BadFields
+from runmeter.v1.json_values import BadFields, parse_number
 
 T = TypeVar("T")
 
-_DIGITS_MAX = 1000
-_BEYOND = 10**_DIGITS_MAX
-"""A whole number that no field can hold, in place of one that takes long to read."""
+_DECODER = msgspec.json.Decoder(float_hook=parse_number)
 
 
 class BodyLimits(NamedTuple):
@@ -100,24 +97,17 @@ def decode_body(read: Callable[[dict[str, Any]], T], body: bytes) -> T:
     except BadFields as error:
         fields = [FieldError(*violation) for violation in error.violations]
         raise InvalidRequest(
-            "The body has fields that are missing or of the wrong type.", *fields
+            "The body has fields that are missing, of the wrong type or out of range.", *fields
         ) from None
 
 
 def _decode(body: bytes) -> Any:
     try:
-        return msgspec.json.decode(body)
-    except msgspec.ValidationError:  # a number that no field can hold
-        return json.loads(body, parse_float=_number, parse_int=_whole, parse_constant=_refuse)
-
-
-def _number(text: str) -> float | int:
-    number = float(text)
-    return number if math.isfinite(number) else _BEYOND
-
-
-def _whole(text: str) -> int:
-    return int(text) if len(text) < _DIGITS_MAX else _BEYOND
+        return _DECODER.decode(body)
+    except msgspec.ValidationError:  # an integer of too many digits
+        return json.loads(
+            body, parse_float=parse_number, parse_int=parse_number, parse_constant=_refuse
+        )
 
 
 def _refuse(text: str) -> None:

@@ -3,7 +3,7 @@
 import re
 import zlib
 from collections.abc import Iterable
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray
 
@@ -30,36 +30,16 @@ def accepts_gzip(accept_encoding: Iterable[str]) -> bool:
     return gzip > 0 and gzip >= weights.get("identity", 0.0)
 
 
-class Coder(Protocol):
-    """Encodes an answer in parts."""
-
-    def part(self, data: Buffer) -> Buffer:
-        """Return the encoding of this part, and of what is left of those before."""
-
-    def last(self, data: Buffer) -> Buffer:
-        """Return the encoding of the last part."""
-
-
-class Identity:
-    """No coding."""
-
-    def part(self, data: Buffer) -> Buffer:
-        """Return it unchanged."""
-        return data
-
-    last = part
-
-
 class Gzip:
     """The coding ``gzip``; a client can read each part before the next one arrives."""
 
     def __init__(self) -> None:
         self._compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WITH_GZIP_HEADER)
 
-    def part(self, data: Buffer) -> Buffer:
+    def part(self, data: Buffer) -> bytes:
         """Compress all of it."""
         return self._compressor.compress(data) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
 
-    def last(self, data: Buffer) -> Buffer:
+    def last(self, data: Buffer) -> bytes:
         """Compress and end; an answer without this is incomplete."""
         return self._compressor.compress(data) + self._compressor.flush(zlib.Z_FINISH)

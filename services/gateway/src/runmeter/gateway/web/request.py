@@ -52,7 +52,7 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
         if method == _UNREADABLE:
             url_bytes = b"*"  # the URL may be the unreadable part
         super().__init__(url_bytes, method=method, **kwargs)
-        if not self.has_path():
+        if self._parsed_url.path is None:  # ``GET http://``
             raise BadURL("The address has no path.")
         self._started: float = self.app.ctx.clock()
         self._finished = False
@@ -63,10 +63,6 @@ class GatewayRequest(Request[Sanic[Config, SimpleNamespace], SimpleNamespace]):
         given = self.headers.getall(REQUEST_ID_HEADER, [])
         is_sane = len(given) == 1 and _SANE_ID.fullmatch(given[0])
         self.request_id: str = given[0] if is_sane else str(uuid4())
-
-    def has_path(self) -> bool:
-        """Return whether the address has a path: ``GET http://`` has none."""
-        return self._parsed_url.path is not None
 
     def caller(self) -> Caller:
         """Return the bearer to send to the receiver, which checks it.

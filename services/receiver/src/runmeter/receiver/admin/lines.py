@@ -81,9 +81,9 @@ def parse_line(raw: bytes) -> Header | End | Push:
         return _header(line)
     if "end" in line:
         run_count = line.get("run_count")
-        if type(run_count) is not int:
+        if isinstance(run_count, bool) or not isinstance(run_count, int | float) or run_count % 1:
             raise LineRejected("`run_count` must be a whole number")
-        return End(run_count)
+        return End(int(run_count))
     return _push(line)
 
 
