@@ -64,7 +64,7 @@ def test_a_silent_connection_is_closed(
 def ports(receiver: Any) -> set[str]:
     """Return the connections that pushes came over, by the client's port."""
     lines = [line for line in receiver.events() if line["event"] == events.RPC_FINISHED]
-    assert {line["code"] for line in lines} == {"OK"}
+    assert {line["code"] for line in lines} <= {"OK"}
     return {line["peer"] for line in lines}
 
 
