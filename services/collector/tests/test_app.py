@@ -118,7 +118,7 @@ def test_children_that_came_and_went_are_measured(collector: Any) -> None:
 
 
 def test_orphans_of_the_command_are_measured(collector: Any) -> None:
-    """What a process of the command leaves behind still counts to it after its parent's end."""
+    """A process of the command counts to it after its parent has ended."""
     code = (
         "import os\n"
         "reading, writing = os.pipe()\n"
@@ -137,7 +137,7 @@ def test_orphans_of_the_command_are_measured(collector: Any) -> None:
 
 
 def test_ignored_children_do_not_hide_the_end(collector: Any) -> None:
-    """Started by a program that ignores SIGCHLD, the end of the command is still noticed."""
+    """If SIGCHLD is inherited as ignored, the end of the command is still noticed."""
     wrapper = (
         "import os, signal, sys\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
         "os.execv(sys.argv[1], sys.argv[1:])\n"
@@ -166,7 +166,7 @@ def test_a_mount_that_cannot_be_measured(collector: Any, proc_path: str) -> None
     ("flag", "shown"), [("--version", f"collector {VERSION}\n"), ("--help", "usage: ")]
 )
 def test_version_and_help_are_printed(collector: Any, flag: str, shown: str) -> None:
-    """Both are answers, not errors."""
+    """Both are printed on standard output, with exit code 0."""
     done = collector(flag)
     assert (done.code, done.errors) == (0, "")
     assert done.output.startswith(shown)
@@ -214,7 +214,7 @@ def test_every_sample_is_a_line_at_debug(collector: Any) -> None:
 
 
 def test_the_summary_is_also_a_file(collector: Any) -> None:
-    """The payload is written where asked; a file that cannot be written is a warning."""
+    """The payload is written to the file; a file that cannot be written is a warning."""
     done = collector("--summary-file=out.json", "--", "true")
     assert json.loads((collector.folder / "out.json").read_text()) == done.payload
     done = collector("--summary-file=/none/out.json", "--", "sh", "-c", "exit 3")
@@ -240,7 +240,7 @@ def test_a_terminal_gets_a_table_and_a_file_the_payload(collector: Any) -> None:
 
 
 def test_a_full_log_does_not_end_the_run(collector: Any) -> None:
-    """When nothing can be written to standard error and output, the command is unharmed."""
+    """If standard error and output cannot be written, the exit code is still the command's."""
     with open("/dev/full", "w") as full:
         process = collector.start("--", "sh", "-c", "exit 3", stdout=full, stderr=full)
         assert process.wait(WAIT_SECONDS) == 3
@@ -267,7 +267,7 @@ def test_a_run_that_cannot_be_pushed_yet_is_kept(
     variables: dict[str, str],
     name: str,
 ) -> None:
-    """An unusable endpoint or token costs the job nothing; the next collector delivers the run."""
+    """If endpoint or token cannot be used, the next collector delivers the run."""
     collector.pushing(receiver.endpoint)
     (collector.folder / "empty").write_text("\n")
     right = dict(collector.environment)
@@ -314,7 +314,7 @@ def test_a_run_that_can_be_neither_pushed_nor_kept_is_an_error(
 
 
 def test_modules_of_the_jobs_folder_are_not_imported(collector: Any, receiver: Any) -> None:
-    """A file called grpc.py where the job works does not become part of the pusher."""
+    """A file grpc.py in the job's folder is not imported by the pusher."""
     for name in ("grpc", "structlog", "json", "runmeter"):
         (collector.folder / f"{name}.py").write_text("raise SystemExit(77)")
     collector.environment["PYTHONPATH"] = str(collector.folder)
@@ -324,7 +324,7 @@ def test_modules_of_the_jobs_folder_are_not_imported(collector: Any, receiver: A
 
 
 def test_the_console_script_is_installed() -> None:
-    """The distribution names ``collector`` as a program; what it loads is not in ``runmeter``."""
+    """The distribution has the program ``collector``; its module is not in ``runmeter``."""
     from importlib.metadata import distribution
 
     from _runmeter_collector import main

@@ -146,7 +146,7 @@ class Kernel:
         if parent == 1:
             self.reap(pid)
         elif parent and self.machine.entries[parent].sig_ign:
-            self._remove(pid)  # its time reaches nobody
+            self._remove(pid)  # its time is lost
 
     def reap(self, pid: int) -> None:
         """Let the parent of a zombie wait for it."""
@@ -208,7 +208,7 @@ class Measured:
 
     @property
     def slack_ns(self) -> int:
-        """What clocks know and ticks do not."""
+        """Time that clocks count and ticks do not."""
         return self.kernel.moved_ns if self._has_clocks else 0
 
     @property
@@ -327,7 +327,7 @@ def test_containers_do_not_pay_for_each_other(
         kernel = measured.kernel
         for step in steps:
             measured.act(*step)
-        for pid in kernel.young():  # children before parents: nobody is orphaned
+        for pid in kernel.young():  # children before parents: none becomes an orphan
             kernel.finish(pid)
         for pid in (2, 3):
             kernel.wait(pid)
@@ -517,7 +517,7 @@ def test_a_child_of_a_zombie_counts_once(measured: Measured) -> None:
     kernel.run(child, 9)
     measured.scan()
     kernel.exit(child)
-    kernel.exit(parent)  # nobody waits for it yet
+    kernel.exit(parent)  # it is not waited for yet
     kernel.run(2, 1)  # the other container is active
     measured.scan()
     assert measured.ticks == dict(zip(IDS, (1, 9, 0), strict=True))

@@ -156,6 +156,18 @@ def test_killed_and_run_again(kept: Any, fill: Any, made: Make, command: Command
     assert kept.execute(CONTAINERS) == containers
 
 
+def test_the_runs_are_found_by_the_index(kept: Any, fill: Any, made: Make) -> None:
+    """In its order: the next runs to rename are found without reading all of them."""
+    fill(kept, [made(OLD, number) for number in range(100)])
+    plan = kept.plan(
+        "SELECT id, payload_size_bytes FROM run WHERE organization = 'org' "
+        f"AND repository = '{OLD}' ORDER BY workflow, job, id LIMIT 500"
+    )
+    assert "run_scope" in plan
+    assert "Sort" not in plan
+    assert "TEMP B-TREE" not in plan
+
+
 def test_an_import_renames(
     kept: Any, made: Make, command: Command, log: Log, export_of: Callable[..., bytes]
 ) -> None:

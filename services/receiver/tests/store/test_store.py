@@ -408,3 +408,36 @@ def test_an_old_schema_is_not_served(kept: Any) -> None:
 
     with pytest.raises(DatabaseUnusable, match="receiver migrate"):
         asyncio.run(open_it())
+
+
+def test_a_failed_read_fails_alone(kept: Any, make: MakePush, with_writer: WithWriter) -> None:
+    """Statements that fail, and callers that leave, disturb neither other reads nor pushes."""
+    push = make()
+
+    async def fail() -> None:
+        for _ in range(20):
+            with pytest.raises(StoreUnavailable):
+                async with connections.using(connections.READING, "failing") as connection:
+                    await connection.execute_query("SELECT 1 FROM nothing")
+
+    async def leave() -> None:
+        for _ in range(20):
+            task = asyncio.create_task(listed(push.scope))
+            await asyncio.sleep(0.001)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def read() -> None:
+        for _ in range(40):
+            assert len(await listed(push.scope)) >= 1
+
+    async def use(writer: Writer) -> None:
+        async def write() -> None:
+            for number in range(40):
+                assert not (await writer.write(make(push_id=IDS[number]))).duplicate
+
+        await writer.write(push)
+        await asyncio.gather(fail(), leave(), write(), *(read() for _ in range(8)))
+
+    with_writer(kept.where, use)

@@ -102,6 +102,7 @@ def document(head: Head, operations: Iterable[Operation]) -> Json:
     return {
         "openapi": "3.1.1",
         "info": head.info,
+        "servers": [{"url": ".", "description": "Where this document is."}],
         "tags": [{"name": name, "description": text} for name, text in head.tags.items()],
         "paths": paths,
         "components": {

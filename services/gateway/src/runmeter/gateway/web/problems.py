@@ -17,6 +17,7 @@ from runmeter.gateway.errors import (
     AddressTooLong,
     BodyTooLarge,
     BodyTooSlow,
+    DecodedSlash,
     FieldError,
     GatewayError,
     HeadTooLarge,
@@ -66,7 +67,7 @@ KINDS: Mapping[int, Kind] = {
     ),
     401: Kind("unauthenticated", "Unauthenticated", "The bearer token is not valid."),
     403: Kind("permission-denied", "Permission denied", "The token is not for this scope."),
-    404: Kind("not-found", "Not found", "This path does not exist."),
+    404: Kind("not-found", "Not found", "This path does not exist; send a slash in a name as %2F."),
     405: Kind("method-not-allowed", "Method not allowed", "This path does not have this method."),
     408: Kind("request-timeout", "Request timeout", "The request did not arrive in time."),
     409: Kind("conflict", "Conflict", "The run is already stored with different content."),
@@ -135,6 +136,12 @@ def _of_gateway(error: GatewayError) -> Outcome:
         case BodyTooSlow():
             limit = f"{error.timeout_seconds:g}"
             return Outcome(408, f"The body was not complete after {limit} seconds.")
+        case DecodedSlash():
+            return Outcome(
+                404,
+                f"Nothing is stored under these names, but under {error.path}: send a slash in a "
+                "name as %2F. If you did, a proxy decodes it.",
+            )
         case UnsupportedMediaType():
             return Outcome(415, error.detail, (), {"Accept": "application/json"})
         case ReceiverError():
@@ -167,7 +174,9 @@ _BEARER = {"WWW-Authenticate": "Bearer"}
 
 def _of_receiver(error: ReceiverError) -> Outcome:
     status = 413 if error.too_large else STATUS_OF_CODE.get(error.code, 500)
-    detail = error.message if status in _RECEIVER_TEXTS and error.message else None
+    # of 503 the receiver's own has a time to wait, gRPC's has none
+    is_receivers = status in _RECEIVER_TEXTS or (status == 503 and error.retry_after_seconds)
+    detail = error.message if is_receivers and error.message else None
     headers: Mapping[str, str] = {}
     if status == 401:
         headers = _BEARER

@@ -5,11 +5,9 @@ The index is on ``received_at_ms``, which never changes and is never later: a ch
 change the index, and only runs that were active at the bound are read without being deleted.
 """
 
-from tortoise.connection import get_connection
 from tortoise.transactions import in_transaction
 
-from runmeter.receiver.store.connections import READING, WRITING, reopen
-from runmeter.receiver.store.reasons import database_errors, unavailable
+from runmeter.receiver.store.connections import READING, WRITING, using
 from runmeter.receiver.store.statements import delete_runs, lock_some
 
 
@@ -27,13 +25,10 @@ async def count_expired(before_ms: int, now_ms: int) -> int:
     Raises:
         StoreUnavailable: the database cannot be read.
     """
-    try:
-        (row,) = await get_connection(READING).execute_query_dict(
+    async with using(READING, "counting old runs") as connection:
+        (row,) = await connection.execute_query_dict(
             f"SELECT COUNT(*) AS run_count {_expired(before_ms, now_ms)}"
         )
-    except database_errors() as error:
-        await reopen(READING)
-        raise unavailable(error, "counting old runs") from error
     return int(row["run_count"])
 
 
@@ -45,11 +40,8 @@ async def delete_expired(before_ms: int, now_ms: int) -> int:
     Raises:
         StoreUnavailable: the database cannot be written.
     """
-    try:
+    async with using(WRITING, "deleting old runs"):
         return await _delete_some(f"{_expired(before_ms, now_ms)} ORDER BY received_at_ms")
-    except database_errors() as error:
-        await reopen(WRITING)
-        raise unavailable(error, "deleting old runs") from error
 
 
 async def _delete_some(expired: str) -> int:

@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tortoise.backends.base.client import BaseDBAsyncClient
-from tortoise.connection import get_connection
 from tortoise.transactions import in_transaction
 
 from runmeter.receiver.errors import NamesConflict, PushConflict
 from runmeter.receiver.model import Push, Rename, Scope, is_same_run, stored_push
-from runmeter.receiver.store.connections import READING, WRITING, reopen
+from runmeter.receiver.store.connections import READING, WRITING, using
 from runmeter.receiver.store.pushes import apply
-from runmeter.receiver.store.reasons import database_errors, unavailable
 from runmeter.receiver.store.records import RunRecord
 from runmeter.receiver.store.statements import (
     delete_runs,
@@ -50,8 +48,7 @@ async def count(rename: Rename) -> Counted:
     """
     counted = Counted(0, 0)
     conflicts: list[tuple[int, int]] = []
-    try:
-        connection = get_connection(READING)
+    async with using(READING, "counting runs") as connection:
         for old, new in rename.organizations():
             values = [new, rename.target, old, rename.source]
             (runs,) = await _rows(connection, f"SELECT COUNT(*) AS n {_FROM}", values[2:])
@@ -66,9 +63,6 @@ async def count(rename: Rename) -> Counted:
             pairs = [(row["old_id"], row["new_id"]) for row in equal]
             for start in range(0, len(pairs), _COMPARED):
                 conflicts += await _differing(connection, rename, pairs[start : start + _COMPARED])
-    except database_errors() as error:
-        await reopen(READING)
-        raise unavailable(error, "counting runs") from error
     if conflicts:
         raise NamesConflict(rename.source, rename.target, conflicts[0], len(conflicts))
     return counted
@@ -83,21 +77,17 @@ async def rename_some(rename: Rename) -> int:
         NamesConflict: one cannot be merged; nothing was changed.
         StoreUnavailable: the database cannot be written.
     """
-    try:
-        async with in_transaction(WRITING) as connection:
-            for old, _ in rename.organizations():
-                # in the order of the index: sorted otherwise, each time all of them would be read
-                ids = await lock_some(
-                    connection,
-                    marked(connection, f"{_FROM} ORDER BY workflow, job, id"),
-                    values=[old, rename.source],
-                )
-                if ids:
-                    await _rename(connection, rename, ids)
-                    return len(ids)
-    except database_errors() as error:
-        await reopen(WRITING)
-        raise unavailable(error, "renaming runs") from error
+    async with using(WRITING, "renaming runs"), in_transaction(WRITING) as connection:
+        for old, _ in rename.organizations():
+            # in the order of the index: sorted otherwise, each time all of them would be read
+            ids = await lock_some(
+                connection,
+                marked(connection, f"{_FROM} ORDER BY workflow, job, id"),
+                values=[old, rename.source],
+            )
+            if ids:
+                await _rename(connection, rename, ids)
+                return len(ids)
     return 0
 
 
