@@ -179,6 +179,10 @@ class Cgroups:
         """Make a cgroup in another."""
         return self._make(f"{cgroup.path}/{name}")
 
+    def again(self, cgroup: Cgroup) -> Cgroup:
+        """Make a cgroup that was removed, under the same path."""
+        return self._make(cgroup.path)
+
     def _make(self, path: str) -> Cgroup:
         self._made[path] = Cgroup(path)
         return self._made[path]

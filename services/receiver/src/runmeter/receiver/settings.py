@@ -19,8 +19,8 @@ SETTINGS = (
         "RECEIVER_DB",
         "DATABASE",
         "metrics.db",
-        "A SQLite file (a path, or sqlite://path), or postgres://user@host:port/name, optionally "
-        "with ?sslmode=verify-full as for psql.",
+        "A SQLite file (a path, or sqlite://path), or postgres://user@host:port/name, a URL as "
+        "psql takes it.",
         secret=True,  # it may hold a password
         commands=EVERY,
     ),
