@@ -16,6 +16,7 @@
     │   ├── BearerUnknown
     │   └── TokenExpired
     ├── WrongScope              a push token for another scope
+    ├── OtherCase               no runs of these names, but of the same in another case
     ├── PushConflict            an equal push with other content is stored
     ├── Busy                    too many pushes are waiting
     ├── TooManyFailures         a refused bearer, after too many of this caller
@@ -155,7 +156,24 @@ class WrongScope(CallError):
     """The token has the form of a push token and does not verify for this scope."""
 
     def __init__(self) -> None:
-        super().__init__("the push token is not for this organization, repository, workflow, job")
+        super().__init__(
+            "the push token is not for this organization, repository, workflow, job (names are "
+            "compared exactly, including upper and lower case)"
+        )
+
+
+class OtherCase(CallError):
+    """Nothing is stored under some names, but under the same names in another case."""
+
+    def __init__(self, stored: tuple[str, ...]) -> None:
+        # the name of the repository begins with the organization
+        kinds = ("repository", "workflow", "job")
+        names = ", ".join(f"{kind} {name}" for kind, name in zip(kinds, stored[1:], strict=False))
+        super().__init__(
+            f"there are no runs of these names, only of {names}; names are compared exactly, "
+            "including upper and lower case"
+        )
+        self.stored = stored
 
 
 class PushConflict(CallError):
