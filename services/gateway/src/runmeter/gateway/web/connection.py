@@ -75,6 +75,7 @@ class GatewayHttp(Http):
                 await super().http1_request_header()  # type: ignore[no-untyped-call]
             check_head(self.request.head)
         except TimeoutError:
+            self._lingers = True
             raise HeadTooSlow(limit_seconds) from None
         except PayloadTooLarge:
             self._lingers = True

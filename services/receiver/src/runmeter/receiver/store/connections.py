@@ -68,7 +68,7 @@ def _orm_config(
 ) -> dict[str, Any]:
     """Return Tortoise's configuration; ``unlimited``: statements have no time limit."""
     if database.kind == "postgres":
-        writing, reading = _postgres(database.location, unlimited)
+        writing, reading = _postgres(database, unlimited)
     else:
         writing, reading = _sqlite(database.location, makes_file)
     return {"connections": {WRITING: writing, READING: reading}, "apps": _APPS, "use_tz": True}
@@ -93,12 +93,14 @@ def _sqlite(path: str, makes_file: bool) -> tuple[dict[str, Any], dict[str, Any]
     )
 
 
-def _postgres(url: str, unlimited: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+def _postgres(database: Database, unlimited: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     engine = "runmeter.receiver.store.asyncpg_client"
-    # SQLite does not need the time of this import
-    make_pool = import_module(engine).Pool
+    make_pool = import_module(engine).Pool  # SQLite does not need the time of this import
     pool = make_pool(
-        url, READERS_MAX + 1, CONNECT_SECONDS, None if unlimited else STATEMENT_SECONDS
+        database.dsn,
+        most=READERS_MAX + 1,
+        connect_seconds=float(database.parameters.get("connect_timeout", CONNECT_SECONDS)),
+        statement_seconds=None if unlimited else STATEMENT_SECONDS,
     )
     return (
         {"engine": engine, "credentials": {"pool": pool, "most": 1}},

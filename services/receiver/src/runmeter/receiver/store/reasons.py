@@ -1,5 +1,6 @@
 """Errors of databases as texts for users."""
 
+import os
 import re
 import sqlite3
 import ssl
@@ -44,6 +45,11 @@ _STATES = {
     "57014": _TOO_LONG,
     "58": "its disk cannot be read or written",
 }
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+_NAMING = (
+    "sslrootcert or PGSSLROOTCERT names the file of its CA, sslcert and sslkey or PGSSLCERT and "
+    "PGSSLKEY those of a client"
+)
 _NO_TLS = "rejected SSL upgrade"  # asyncpg's ConnectionError, which has no type of its own
 
 
@@ -132,9 +138,13 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _specific_reason(error: BaseException, database: Database) -> str | None:
     if isinstance(error, ssl.SSLCertVerificationError):
         what = error.verify_message.rstrip(".")
-        return f"its certificate is not trusted: {what}; PGSSLROOTCERT names the file of its CA"
+        return f"its certificate is not trusted: {what}; {_NAMING}"
+    if isinstance(error, OSError) and (name := _unreadable(error, database)):
+        return f"the file that {name} names cannot be read"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS fails: {error.reason or 'the connection was closed'}; {_NAMING}"
     if isinstance(error, ConnectionError) and _NO_TLS in str(error):
-        asked = f"sslmode={database.ssl_mode or '…'}"
+        asked = f"sslmode={database.parameters.get('sslmode', '…')}"
         return f"the server does not speak TLS, which {asked} asks for"
     if not (asyncpg := _asyncpg()):
         return None
@@ -143,7 +153,21 @@ def _specific_reason(error: BaseException, database: Database) -> str | None:
     if isinstance(error, asyncpg.ProtocolViolationError):
         return f"its connection pooler refuses: {_said(error)}"
     if isinstance(error, asyncpg.ClientConfigurationError):
-        return f"{_said(error)}; PGSSLROOTCERT, PGSSLCERT and PGSSLKEY name files"
+        return f"{_said(error)}; {_NAMING}"
+    return None
+
+
+def _unreadable(error: OSError, database: Database) -> str | None:
+    """Return what names a file of certificates that cannot be read."""
+    if database.kind != "postgres":
+        return None
+    for name in _FILES:
+        path = database.parameters.get(name)
+        if path and not os.access(path, os.R_OK):
+            return name
+    # a socket may be missing, too
+    if isinstance(error, FileNotFoundError) and database.is_remote:
+        return "PGSSLROOTCERT, PGSSLCERT, PGSSLKEY or PGSSLCRL"
     return None
 
 
