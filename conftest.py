@@ -22,7 +22,9 @@ REASONS = (
     "needs cgroups, version 1",
     "needs chromium",
     "needs curl, jq, openssl and make",
+    "needs haproxy",
     "needs kubectl",
+    "needs nginx",
     "needs root and *",  # loop devices, writable cgroups, a mount, unshare
     "needs root, *",
     "needs systemd-analyze",

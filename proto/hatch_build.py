@@ -7,8 +7,8 @@ environments may build at once while another one imports the result.
 from __future__ import annotations
 
 import json
-import runpy
 import shutil
+import sys
 import sysconfig
 from importlib.resources import files
 from pathlib import Path
@@ -47,10 +47,12 @@ def _generate(root: Path, out: Path) -> list[Path]:
         f"--descriptor_set_out={described}",
         *protos,
     )
-    generator = runpy.run_path(str(root / "generate.py"))
-    contract = generator["Contract"](described.read_bytes())
+    sys.path.insert(0, str(root))
+    from generator import contract, json_reading, json_writing, rules, schemas
+
+    whole = contract.Contract(described.read_bytes())
     plain = out / "plain.binpb"
-    plain.write_bytes(generator["without_rules"](described.read_bytes()))
+    plain.write_bytes(contract.without_rules(described.read_bytes()))
     scripts = Path(sysconfig.get_path("scripts"))
     _protoc(
         f"--descriptor_set_in={plain}",
@@ -67,10 +69,10 @@ def _generate(root: Path, out: Path) -> list[Path]:
     run = json.loads((root / "golden" / "run.json").read_text())
     token = json.loads((root / "golden" / "token_request.json").read_text())
     golden = {"Scope": run, "Run": run, "StoredRun": run, "CreatePushTokenRequest": token}
-    (package / "json_reading.py").write_text(generator["json_reading"](contract))
-    (package / "json_writing.py").write_text(generator["json_writing"](contract))
-    (package / "rules.py").write_text(generator["rules"](contract))
-    (package / "schemas.json").write_text(generator["schemas"](contract, golden))
+    (package / "json_reading.py").write_text(json_reading.generate(whole))
+    (package / "json_writing.py").write_text(json_writing.generate(whole))
+    (package / "rules.py").write_text(rules.generate(whole))
+    (package / "schemas.json").write_text(schemas.generate(whole, golden))
     return sorted(path for path in package.iterdir() if path.is_file())
 
 

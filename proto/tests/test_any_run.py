@@ -1,4 +1,4 @@
-"""Runs of any content: written and read, and checked."""
+"""Runs of any content are read as they were written, and checked."""
 
 import json
 from typing import Any
@@ -15,13 +15,14 @@ from runmeter.v1.run_pb2 import Run
 from runmeter.v1.run_service_pb2 import StoredRun
 
 _TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=4)
-_NUMBERS = st.floats(allow_nan=False, allow_infinity=False).map(lambda n: n or 0.0)  # no -0.0
+# -0.0 is read as 0.0
+_NUMBERS = st.floats(allow_nan=False, allow_infinity=False).map(lambda n: n or 0.0)
 _WHOLE = {FieldDescriptor.CPPTYPE_INT32: 31, FieldDescriptor.CPPTYPE_INT64: 63}
 
 
 @st.composite
 def runs(draw: st.DrawFn) -> Run:
-    """Return a run that the JSON form can hold: with the parts that it always has."""
+    """Return a run with the parts that the JSON form always has."""
     run = Run()
     _fill(draw, run)
     return run
@@ -63,14 +64,14 @@ def _value(field: FieldDescriptor) -> st.SearchStrategy[Any]:
 
 @given(runs())
 def test_round_trip(run: Run) -> None:
-    """A run of any content is read back as it was; what is absent stays absent."""
+    """A run of any content is read as it was written; absent fields stay absent."""
     written = msgspec.json.encode(json_writing.stored_run_to_json(StoredRun(run=run)))
     assert json_reading.run_from_json(json.loads(written)) == run
 
 
 @given(runs())
 def test_checked(run: Run) -> None:
-    """Any run is refused with paths that begin with it, or stays as it is when checked again."""
+    """Violations of any run have paths below it; a good run is the same after a second check."""
     checks = Checks()
     rules.check_run(checks, "run", run)
     assert all(field.startswith("run.") for field, _ in checks.violations)

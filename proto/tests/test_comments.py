@@ -1,4 +1,4 @@
-"""Everything in the .proto files says what it is."""
+"""The .proto files have a comment on everything."""
 
 from collections.abc import Iterator
 from importlib.resources import files

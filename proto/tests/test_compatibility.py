@@ -1,4 +1,4 @@
-"""Every kind of break is reported, and nothing else."""
+"""Incompatible changes are reported, compatible ones are not."""
 
 from collections.abc import Callable
 from typing import Any
@@ -194,7 +194,7 @@ BREAKS: list[tuple[str, Change]] = [
 def test_break_is_reported(
     compatibility: dict[str, Any], release: dict[str, Any], report: str, change: Change
 ) -> None:
-    """A copy of the real contract with one break in it is reported as that break."""
+    """An incompatible change of the current contract is reported."""
     old, new = release["current_contract"](), release["current_contract"]()
     change(new)
     assert any(report in found for found in compatibility["incompatible_changes"](old, new))
@@ -241,7 +241,7 @@ REUSES: list[tuple[str, Change]] = [
 def test_reservations_hold(
     compatibility: dict[str, Any], release: dict[str, Any], report: str, change: Change
 ) -> None:
-    """What a contract reserved is neither used again nor released later."""
+    """Using or releasing a reserved number or name is reported."""
     old = reserved_contract(release["current_contract"]())
     new = reserved_contract(release["current_contract"]())
     assert compatibility["incompatible_changes"](old, new) == []
@@ -250,13 +250,13 @@ def test_reservations_hold(
 
 
 def test_removal_with_reservation(compatibility: dict[str, Any], release: dict[str, Any]) -> None:
-    """A field and a value may go when number and name are reserved."""
+    """A field and a value may be removed if number and name are reserved."""
     old, new = release["current_contract"](), reserved_contract(release["current_contract"]())
     assert compatibility["incompatible_changes"](old, new) == []
 
 
 def test_additions_are_not_reported(compatibility: dict[str, Any], release: dict[str, Any]) -> None:
-    """New fields, values, messages, enums, methods, services, oneofs and files are fine."""
+    """New fields, values, messages, enums, methods, services, oneofs and files are compatible."""
     old, new = release["current_contract"](), release["current_contract"]()
     run = message(new, "Run")
     run.field.add(name="added", number=90, type=FIELD.TYPE_STRING, label=FIELD.LABEL_OPTIONAL)

@@ -1,4 +1,4 @@
-"""The generated JSON form: what is written can be read, and is what the golden record shows."""
+"""The generated JSON form: the golden record, values of each type, times."""
 
 import json
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def test_golden(golden: Golden) -> None:
     """The golden message is written as the golden record, in its order, and read back."""
     stored = json_format.ParseDict(golden("stored_run.wire.json"), StoredRun())
     record, expected = json.loads(written(stored)), golden("run.json")
-    # as text, because 2.0 equals 2 otherwise
+    # as text, because 2.0 == 2
     assert json.dumps(record, sort_keys=True) == json.dumps(expected, sort_keys=True)
     assert list(record) == list(expected)
     assert list(record["payload"]) == list(expected["payload"])
@@ -43,7 +43,7 @@ def test_golden(golden: Golden) -> None:
 
 
 def test_values_of_a_newer_contract(golden: Golden) -> None:
-    """Enum values that are not known are left out."""
+    """Unknown enum values are left out."""
     stored = json_format.ParseDict(golden("stored_run.wire.json"), StoredRun())
     payload = stored.run.payload
     stored.run.state = payload.percentile_method = payload.host.clock_source = 99  # type: ignore[assignment]
@@ -66,7 +66,7 @@ def test_null_is_absent(golden: Golden) -> None:
 
 
 def test_unknown_fields(golden: Golden) -> None:
-    """Fields that are not known are ignored, or refused where a form has to be exact."""
+    """Unknown fields are ignored, or refused with ``exact``."""
     record = golden("run.json")
     record["payload"]["host"]["colour"] = [1]
     json_reading.run_from_json(record)
@@ -77,7 +77,7 @@ def test_unknown_fields(golden: Golden) -> None:
 
 
 def test_empty_object_is_present(golden: Golden) -> None:
-    """An empty object is there: it says that nothing of it is known."""
+    """An empty object is present, not absent."""
     record = golden("run.json")
     record["payload"]["host"] = {}
     assert json_reading.run_from_json(record).payload.HasField("host")
@@ -157,7 +157,7 @@ def test_all_bad_fields_at_once(golden: Golden) -> None:
     ],
 )
 def test_times(text: str, expected: str) -> None:
-    """Any offset is read; what is written is UTC with three decimals, the rest cut off."""
+    """Times are read with any offset, and written as UTC with three decimals, the rest cut off."""
     assert time_text(parse_time(text)) == expected
 
 
@@ -173,14 +173,14 @@ def test_times(text: str, expected: str) -> None:
     ],
 )
 def test_refused_times(text: str) -> None:
-    """A text of another form, without offset, or that is not in the calendar is refused."""
+    """A time of another form, without offset or outside the calendar is refused."""
     with pytest.raises(TimeError):
         parse_time(text)
 
 
 @given(st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31)), st.integers(-23 * 60, 23 * 60))
 def test_times_against_datetime(moment: datetime, offset_minutes: int) -> None:
-    """Every time with an offset means the moment that the standard library says."""
+    """Every time with an offset is the same moment as in the standard library."""
     aware = moment.replace(tzinfo=timezone(timedelta(minutes=offset_minutes)))
     expected = (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     assert parse_time(aware.isoformat()) == expected
@@ -195,5 +195,5 @@ def test_any_time(text: str) -> None:
 
 @given(st.integers(-62135596800000, 253402300799999))
 def test_every_time(time_ms: int) -> None:
-    """Every millisecond of the years 1 to 9999 is read as it was written."""
+    """Every time of the years 1 to 9999 is read as it was written, to the millisecond."""
     assert parse_time(time_text(time_ms)) == time_ms

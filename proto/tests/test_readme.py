@@ -1,4 +1,4 @@
-"""The README's example runs as it stands."""
+"""The example of the README."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def test_example_runs() -> None:
-    """The example tells an exit code of zero from none."""
+    """The example distinguishes an exit code of zero from none."""
     code = README.read_text().split("```python\n")[1].split("```")[0]
     done = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""Released contracts: unchanged, complete, and kept by the current one."""
+"""Released contracts: unchanged, complete, compatible with the current one."""
 
 import shutil
 from hashlib import sha256
@@ -21,7 +21,7 @@ def test_there_is_a_release() -> None:
 def test_current_contract_keeps_it(
     path: Path, compatibility: dict[str, Any], release: dict[str, Any]
 ) -> None:
-    """The current contract breaks nothing of a released one."""
+    """The current contract is compatible with every released one."""
     old = FileDescriptorSet.FromString(path.read_bytes())
     assert [file.name for file in old.file] == sorted(file.name for file in old.file)
     assert all(file.package == "runmeter.v1" for file in old.file)
@@ -29,7 +29,7 @@ def test_current_contract_keeps_it(
 
 
 def test_sums(release: dict[str, Any]) -> None:
-    """Released files are what SHA256SUMS says, none missing, none beside."""
+    """SHA256SUMS lists exactly the released files, with their sums."""
     assert release["faults"](RELEASED) == []
 
 
@@ -40,7 +40,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def test_one_byte_is_noticed(release: dict[str, Any], copy: Path) -> None:
-    """A single changed byte anywhere in a released file is a fault."""
+    """A changed byte at the start, in the middle or at the end of a released file is a fault."""
     path = copy / "0.1.0.binpb"
     content = path.read_bytes()
     for position in (0, len(content) // 2, len(content) - 1):
@@ -51,13 +51,13 @@ def test_one_byte_is_noticed(release: dict[str, Any], copy: Path) -> None:
 
 
 def test_missing_and_additional_files(release: dict[str, Any], copy: Path) -> None:
-    """A file that is gone, and one that is not listed, are faults."""
+    """A missing file and a file that is not listed are faults."""
     (copy / "0.1.0.binpb").rename(copy / "9.9.9.binpb")
     assert release["faults"](copy) == ["0.1.0.binpb missing", "9.9.9.binpb not listed"]
 
 
 def test_record(release: dict[str, Any], tmp_path: Path) -> None:
-    """Recording writes the contract and its sum, twice the same bytes, and lists both."""
+    """Recording writes the contract, the same bytes each time, and adds its sum to SHA256SUMS."""
     first = release["record"]("1.0.0", tmp_path)
     second = release["record"]("1.0.1", tmp_path)
     assert first.read_bytes() == second.read_bytes()
@@ -72,7 +72,7 @@ def test_record(release: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_no_overwriting(release: dict[str, Any], tmp_path: Path) -> None:
-    """A recorded version is refused, and nothing of it changes."""
+    """Recording a version again is refused, and no file changes."""
     release["record"]("1.0.0", tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(FileExistsError):
@@ -82,7 +82,7 @@ def test_no_overwriting(release: dict[str, Any], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", ["", "1.0", "v1.0.0", "1.0.0/../x", "1.0.0rc1", "..", "1..0"])
 def test_only_versions(release: dict[str, Any], tmp_path: Path, version: str) -> None:
-    """What is not three numbers never becomes a file name."""
+    """A version that is not three numbers is refused, and no file is written."""
     with pytest.raises(ValueError, match="three numbers"):
         release["record"](version, tmp_path)
     assert list(tmp_path.iterdir()) == []

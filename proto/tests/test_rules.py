@@ -1,4 +1,4 @@
-"""The generated checks: every rule of the contract, by its bounds."""
+"""The generated checks, at the bounds of every rule."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ def violations(run: Run) -> list[Violation]:
 
 
 def test_golden(run: Run) -> None:
-    """The golden run breaks no rule and is left as it is."""
+    """The golden run has no violations and is not changed."""
     before = run.SerializeToString(deterministic=True)
     assert violations(run) == []
     assert run.SerializeToString(deterministic=True) == before
@@ -81,7 +81,7 @@ GOOD = [
 
 @pytest.mark.parametrize(("path", "value"), GOOD)
 def test_bounds_are_allowed(run: Run, path: str, value: Any) -> None:
-    """The least and the most of every range are allowed."""
+    """The lowest and the highest value of every range are allowed."""
     set_at(run, path, value)
     assert violations(run) == []
 
@@ -118,10 +118,10 @@ BAD = [
 
 @pytest.mark.parametrize(("path", "value", "reason"), BAD)
 def test_beyond_bounds(run: Run, path: str, value: Any, reason: str | None) -> None:
-    """What is beyond is one violation, under the path of the field."""
+    """A value out of its range is one violation, with the path of the field."""
     set_at(run, path, value)
     ((field, found),) = violations(run)
-    if reason is None:  # it is said of the second of the two
+    if reason is None:  # two containers have one name: the violation is of the second
         assert field == "run.payload.containers[1].name"
         assert found == "another container has the same name"
     else:
@@ -202,13 +202,13 @@ def test_no_number_is_negative_or_infinite(run: Run) -> None:
     ],
 )
 def test_rules_between_fields(run: Run, change: Change, field: str, reason: str) -> None:
-    """Rules about presence, order, times and lists."""
+    """Presence, order, times and lengths of lists are checked."""
     change(run)
     assert violations(run) == [(field, reason)]
 
 
 def test_buckets_may_be_out_of_order_a_little(run: Run) -> None:
-    """Percentiles of logarithmic buckets may be off by two percent, exact ones may not."""
+    """Percentiles of logarithmic buckets may be out of order by 2 %, exact ones may not."""
     run.payload.mem_used_percent.p99 = 31.5
     assert len(violations(run)) == 1
     run.payload.percentile_method = 2
@@ -216,7 +216,7 @@ def test_buckets_may_be_out_of_order_a_little(run: Run) -> None:
 
 
 def test_stored_form(run: Run) -> None:
-    """A good message is stored in one form: no -0.0, whole milliseconds, known enums."""
+    """A checked message has no -0.0, whole milliseconds and known enum values."""
     run.payload.duration_seconds = run.payload.containers[0].cpu_seconds = -0.0
     run.payload.cpu_total_percent.avg = -0.0
     run.payload.start_time.nanos += 999_999
@@ -230,7 +230,7 @@ def test_stored_form(run: Run) -> None:
 
 
 def test_scope() -> None:
-    """Names have a length, no control characters, and no odd parts between slashes."""
+    """Names are not empty and have no empty part and no `.` or `..` between slashes."""
     checks = Checks()
     rules.check_scope(checks, "run.scope", Scope(repository="a//b", workflow="../x", job="a//b"))
     assert checks.violations == [

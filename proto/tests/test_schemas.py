@@ -1,4 +1,4 @@
-"""The generated schemas: descriptions, units, bounds, examples of the golden record."""
+"""The generated schemas: descriptions, units, bounds, examples."""
 
 import json
 from importlib.resources import files
@@ -33,10 +33,12 @@ def test_bounds_of_the_rules() -> None:
     assert container["cpu_source"]["enum"] == ["cgroup", "ledger", None]
     assert container["cpu_cores"]["x-unit"] == "cores"
     assert SCHEMAS["Summary"]["properties"]["containers"]["maxItems"] == 4096
+    assert container["memory_peak_bytes"]["type"] == ["integer", "null"]
+    assert SCHEMAS["ByteStatistics"]["properties"]["avg"]["type"] == "number"
 
 
 def test_required() -> None:
-    """What JSON must have is required, what it may leave out is not."""
+    """Only fields that JSON must have are required."""
     names = ["organization", "repository", "workflow", "job"]
     assert SCHEMAS["Run"]["required"] == [*names, "run_id", "payload"]
     assert SCHEMAS["Container"]["required"] == ["name"]

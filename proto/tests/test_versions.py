@@ -1,4 +1,4 @@
-"""Programs of two versions of the contract understand each other, message by message."""
+"""Programs of two versions of the contract read each other's messages."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,8 @@ TEXT, NUMBER, DEPTH = "text", 7, 12
 
 def classes(contract: FileDescriptorSet) -> dict[str, type[Message]]:
     """Return a class for every message of a contract, by full name."""
-    database = DescriptorDatabase()  # finds what a file imports, in any order
+    # a database finds what a file imports, in any order
+    database = DescriptorDatabase()
     for module in (timestamp_pb2, duration_pb2):
         known = FileDescriptorProto()
         module.DESCRIPTOR.CopyToProto(known)
@@ -40,7 +41,7 @@ def classes(contract: FileDescriptorSet) -> dict[str, type[Message]]:
 
 
 def with_nested(kind: Descriptor) -> Iterator[Descriptor]:
-    """Yield a message and those inside it, maps left out."""
+    """Yield a message and the messages inside it, without the entries of maps."""
     if not kind.GetOptions().map_entry:
         yield kind
         for inner in kind.nested_types:
@@ -48,7 +49,7 @@ def with_nested(kind: Descriptor) -> Iterator[Descriptor]:
 
 
 def filled(message: Message, depth: int = DEPTH) -> Message:
-    """Set every field that can be set at once; of a oneof the last one stays."""
+    """Set every field; of a oneof only the last one stays set."""
     for field in message.DESCRIPTOR.fields:
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             getattr(message, field.name)[TEXT] = TEXT
@@ -88,7 +89,7 @@ MESSAGES = [
 
 @pytest.fixture(scope="module")
 def current(release: dict[str, Any]) -> dict[str, type[Message]]:
-    """The classes of the contract as it is."""
+    """Return the classes of the current contract."""
     return classes(release["current_contract"]())
 
 
@@ -96,7 +97,7 @@ def current(release: dict[str, Any]) -> dict[str, type[Message]]:
 def test_what_an_older_program_sends(
     path: Path, name: str, current: dict[str, type[Message]]
 ) -> None:
-    """A full message of a released contract says the same to the current one, nothing unknown."""
+    """The current contract reads every field of a full message of a released contract."""
     old = filled(classes(FileDescriptorSet.FromString(path.read_bytes()))[name]())
     read = current[name].FromString(old.SerializeToString())
     assert as_json(read) == as_json(old)
@@ -107,7 +108,7 @@ def test_what_an_older_program_sends(
 def test_what_a_newer_program_sends(
     path: Path, name: str, current: dict[str, type[Message]]
 ) -> None:
-    """An older program reads what it knows of a full current message, and loses nothing of it."""
+    """An older program reads the fields that it knows of a full message, and keeps the others."""
     new = filled(current[name]())
     old = classes(FileDescriptorSet.FromString(path.read_bytes()))[name]
     read = old.FromString(new.SerializeToString())
@@ -122,7 +123,7 @@ def as_json(message: Message) -> dict[str, Any]:
 
 
 def test_the_golden_run_in_every_released_contract(golden: Any) -> None:
-    """The golden record, as far as an older contract knows it, is read as the same record."""
+    """Every released contract reads the fields that it knows of the golden record."""
     for path in CONTRACTS:
         old = classes(FileDescriptorSet.FromString(path.read_bytes()))["runmeter.v1.StoredRun"]
         wire = golden("stored_run.wire.json")

@@ -1,4 +1,4 @@
-"""The built wheel: what an install gets."""
+"""The built wheel."""
 
 import shutil
 import subprocess
@@ -11,8 +11,8 @@ import pytest
 
 PROTO = Path(__file__).parents[1]
 SOURCES = (
-    *("pyproject.toml", "hatch_build.py", "generate.py", "README.md", "CHANGELOG.md"),
-    *("runmeter", "runtime", "golden"),
+    *("pyproject.toml", "hatch_build.py", "README.md", "CHANGELOG.md"),
+    *("runmeter", "generator", "runtime", "golden"),
 )
 
 
@@ -43,11 +43,12 @@ def test_content(wheel: Path) -> None:
     assert {"runmeter/v1/py.typed", "runmeter/v1/__init__.py"} <= names
     for name in ("checks.py", "json_reading.py", "json_writing.py", "rules.py", "schemas.json"):
         assert f"runmeter/v1/{name}" in names
-    assert "runmeter/__init__.py" not in names  # a namespace shared with other packages
+    # runmeter is a namespace shared with other packages
+    assert "runmeter/__init__.py" not in names
 
 
 def test_import(wheel: Path, tmp_path: Path) -> None:
-    """With nothing but the wheel and its dependencies, the modules import and come from it."""
+    """The modules are imported from the wheel, with its dependencies only."""
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (
         "import sys\n"
@@ -58,7 +59,8 @@ def test_import(wheel: Path, tmp_path: Path) -> None:
         "assert run_pb2.Run.FromString(run.SerializeToString()).HasField('exit_code')\n"
         "print(run_pb2.__file__, ingest_service_pb2_grpc.__file__, sep='\\n')\n"
     )
-    done = subprocess.run(  # -S: no .pth files, so no editable install of the sources
+    # -S: no .pth files, so no editable install of the sources
+    done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
     )
     found = done.stdout.splitlines()

@@ -26,19 +26,6 @@ def push(stack: Stack, scope: Scope, **more: Any) -> int:
     return int(answer.json()["id"])
 
 
-def follow(stack: Stack, path: str) -> list[list[dict[str, Any]]]:
-    """Return the pages that links lead through."""
-    pages = []
-    while path:
-        answer = stack.rest.get(path, headers=stack.reading)
-        assert answer.status_code == 200, answer.text
-        pages.append(answer.json())
-        link = re.fullmatch(r'<(/[^>]+)>; rel="next"', answer.headers.get("link", ""))
-        assert link is None or link[1] != path
-        path = link[1] if link else ""
-    return pages
-
-
 def test_what_is_pushed_is_found(own_stack: Stack, scope: Scope) -> None:
     """From nothing to everything: repositories, their jobs, and with these names the runs."""
     stack = own_stack
@@ -89,7 +76,7 @@ def test_names_come_back_as_they_were(stack: Stack, organization: str, repositor
     names = [(one["organization"], one["repository"]) for one in get(stack, REPOS, limit=10000)]
     assert (organization, repository) in names
     path = f"{REPOS}/{'/'.join(scope.path.split('/')[5:7])}/jobs"
-    (first,), (second,) = follow(stack, f"{path}?limit=1")
+    (first,), (second,) = stack.pages(f"{path}?limit=1")
     assert [(one["workflow"], one["job"]) for one in (first, second)] == [
         (scope.workflow, scope.job),
         (scope.workflow, "z"),
@@ -101,7 +88,7 @@ def test_pages(stack: Stack, scope: Scope) -> None:
     for number in range(7):
         push(stack, scope._replace(repository=f"{scope.organization}/{number}", job="j"))
     whole = get(stack, REPOS, limit=10000)
-    pages = follow(stack, f"{REPOS}?limit=3")
+    pages = stack.pages(f"{REPOS}?limit=3")
     assert [one for page in pages for one in page] == whole
     assert {len(page) for page in pages[:-1]} == {3}
     ours = [one["repository"] for one in whole if one["organization"] == scope.organization]

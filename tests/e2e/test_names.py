@@ -47,7 +47,7 @@ def test_names_of_every_byte(stack: Stack, scope: Scope, tmp_path: Path) -> None
     token = stage.keep(stack.token(scope))
     try:
         collector = stage.start(
-            *("collector", "--interval=100ms", "--top=50"),
+            *("collector", "--interval=100ms", "--top=1000"),
             *(f"--push-endpoint={stack.gateway.url}/api/v1/metrics", "--"),
             *(sys.executable, "-c", START, *(name.hex() for name in NAMES)),
             environment={

@@ -158,7 +158,7 @@ def test_names(measured: Measured) -> None:
 def test_cpu_is_the_kernels(measured: Measured) -> None:
     """CPU time of the container is within 2 % of what the kernel has counted for its cgroup."""
     runner = container(measured, "runner")
-    assert measured.burnt_seconds > MEASURED_SECONDS / 4
+    assert measured.burnt_seconds > MEASURED_SECONDS / 20  # other programs share the CPUs
     assert runner["cpu_seconds"] == pytest.approx(measured.burnt_seconds, rel=0.02)
     duration = measured.record["payload"]["duration_seconds"]
     assert runner["cpu_cores"]["avg"] == pytest.approx(runner["cpu_seconds"] / duration, rel=0.1)

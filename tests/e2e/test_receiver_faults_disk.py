@@ -327,7 +327,7 @@ def test_a_server_whose_disk_is_full(
                 check_works_again(service, place, pushers)
             reasons = ["its disk is full"]
             if log_needs_room:
-                reasons += ["it cannot be reached", "it is shutting down, or took too long"]
+                reasons += ["it cannot be reached", "it is shutting down, or ends connections"]
                 assert any(pushers.refused(text) for text in reasons[1:]), pushers.refusals
             check_refusals(pushers, *reasons)
             service.close()

@@ -5,24 +5,28 @@ Callers are told UNAVAILABLE and why, in time; the receiver goes on by itself on
 
 import random
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 
 import grpc
+import httpx
 import pytest
 from grpc_health.v1 import health_pb2
 from rig.places import PostgresPlace
 from rig.postgres import Postgres, serving
-from rig.programs import Stage
+from rig.programs import Gateway, Stage
 from rig.pushers import BY_DATABASE, PUSHER_COUNT, Pushers, a_run
 from rig.service import Service
-from rig.stack import Scope
+from rig.stack import Scope, bearer
 
 pytestmark = pytest.mark.slow
 
 IN_TIME_SECONDS = 10.0  # the deadline of a collector's try, and of the gateway
+READER_COUNT = 8
 SOON_SECONDS = 20.0  # after the cause has gone
 STATUSES = (health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING)
 
@@ -146,6 +150,139 @@ def test_hung_and_going_on(
         finally:
             breakable.signal_server(signal.SIGCONT)
         pushers.wait_for_more(32, SOON_SECONDS)
+
+
+class Readers:
+    """Clients that read over a gateway, one after the other; what they were answered."""
+
+    def __init__(self, gateway: Gateway, scope: Scope, read_token: str) -> None:
+        self.answers: Counter[tuple[int, str]] = Counter()
+        self._url = f"{gateway.url}{scope.path}?state=all&limit=20"
+        self._headers = bearer(read_token)
+        self._ended = threading.Event()
+        self._changed = threading.Condition()
+        self._pool = ThreadPoolExecutor(READER_COUNT)
+        self._going = [self._pool.submit(self._work) for _ in range(READER_COUNT)]
+
+    def _work(self) -> None:
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            while not self._ended.is_set():
+                answer = client.get(self._url, headers=self._headers)
+                detail = "" if answer.status_code == 200 else answer.json()["detail"]
+                with self._changed:
+                    self.answers[answer.status_code, detail] += 1
+                    self._changed.notify_all()
+                self._ended.wait(0.02)
+
+    def count(self, status: int) -> int:
+        """Return how many answers had this status so far."""
+        return sum(count for (found, _), count in self.answers.items() if found == status)
+
+    def wait_for_more(self, status: int, count: int = 1) -> None:
+        """Wait until so many more answers than now had this status."""
+        with self._changed:
+            wanted = self.count(status) + count
+            assert self._changed.wait_for(
+                lambda: self.count(status) >= wanted, SOON_SECONDS + IN_TIME_SECONDS
+            ), self.answers
+
+    def finish(self) -> None:
+        """Read no more; every answer was 200, or 503 with a reason."""
+        self._ended.set()
+        for one in self._going:
+            one.result()
+        self._pool.shutdown()
+        for status, detail in self.answers:
+            assert status in (200, 503), self.answers
+            assert status == 200 or BY_DATABASE in detail
+            assert "a statement failed" not in detail
+
+
+@pytest.fixture
+def readers(stage: Stage, service: Service, scope: Scope) -> Iterator[Readers]:
+    """Clients that read during the test."""
+    gateway = stage.gateway(service.receivers[0].address)
+    readers = Readers(gateway, scope, service.read_token)
+    readers.wait_for_more(200, 2 * READER_COUNT)
+    yield readers
+    readers.finish()
+
+
+BACKENDS = "FROM pg_stat_activity WHERE datname = '{}' AND usename = '{}'"
+CUT_ONE = "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid {} {} LIMIT 1) AS found"
+
+
+def test_locked_while_many_read(place: PostgresPlace, readers: Readers, pushing: Pushing) -> None:
+    """A table that is locked for longer than a statement may take: reads and pushes are refused
+    with a reason, and go on afterwards."""
+    with pushing(4) as pushers:
+        pushers.wait_for_more(4)
+        place.rows("BEGIN; LOCK TABLE run IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(6); COMMIT")
+        readers.wait_for_more(200, 2 * READER_COUNT)
+        pushers.wait_for_more(4, SOON_SECONDS)
+    assert any("took too long" in detail for _, detail in readers.answers)
+
+
+def test_one_connection_of_many_is_cut(
+    service: Service,
+    place: PostgresPlace,
+    breakable: Postgres,
+    readers: Readers,
+    scope: Scope,
+    seed: str,
+) -> None:
+    """A connection that is cut costs at most the one read that uses it."""
+    assert service.client.push(a_run(scope, random.Random(seed)), scope).receipt
+    name = place.url.rpartition("/")[2]
+    for number in range(1, 6):
+        backends = BACKENDS.format(name, "postgres")
+        assert breakable.execute(CUT_ONE.format(backends, "ORDER BY random()")) == [("1",)]
+        readers.wait_for_more(200, 2 * READER_COUNT)
+        assert readers.count(503) <= number
+
+
+def test_connections_cut_while_many_read(
+    place: PostgresPlace, breakable: Postgres, readers: Readers, pushing: Pushing, run_count: int
+) -> None:
+    """Connections cut at random, five a second: each costs a retry, nothing more."""
+    name = place.url.rpartition("/")[2]
+    with pushing(4) as pushers:
+        for _ in range(5 * run_count):
+            backends = BACKENDS.format(name, "postgres")
+            breakable.execute(CUT_ONE.format(backends, "ORDER BY random()"))
+            time.sleep(0.2)
+        readers.wait_for_more(200, 2 * READER_COUNT)
+        pushers.wait_for_more(4, SOON_SECONDS)
+
+
+class TestFewConnections:
+    """A role that may have fewer connections than the receiver wants."""
+
+    @pytest.fixture
+    def place(self, breakable: Postgres) -> PostgresPlace:
+        """A database of a role of its own."""
+        url = breakable.create_database()
+        name = url.rpartition("/")[2]
+        breakable.execute(f"CREATE ROLE {name} LOGIN CONNECTION LIMIT 2")
+        breakable.execute(f"ALTER DATABASE {name} OWNER TO {name}")
+        return PostgresPlace(breakable, url.replace("postgres@", f"{name}@"))
+
+    def test_reads_and_pushes_share_them(
+        self, place: PostgresPlace, breakable: Postgres, readers: Readers, pushing: Pushing
+    ) -> None:
+        """Reads and pushes wait for each other; with no connection left they are refused."""
+        name = place.url.rpartition("/")[2]
+        with pushing(4) as pushers:
+            pushers.wait_for_more(20)
+            readers.wait_for_more(200, 2 * READER_COUNT)
+            assert readers.count(503) == 0
+            breakable.execute(f"ALTER ROLE {name} CONNECTION LIMIT 0")
+            breakable.execute(f"SELECT pg_terminate_backend(pid) {BACKENDS.format(name, name)}")
+            readers.wait_for_more(503)
+            pushers.wait_for_refusals("it has too many connections")
+            breakable.execute(f"ALTER ROLE {name} CONNECTION LIMIT 2")
+            readers.wait_for_more(200, 2 * READER_COUNT)
+            pushers.wait_for_more(20, SOON_SECONDS)
 
 
 CUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{}'"

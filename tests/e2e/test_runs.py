@@ -52,7 +52,8 @@ def test_around_a_command(stack: Stack, scope: Scope, stage: Stage, endpoint: st
     token = stage.keep(stack.token(scope))
     collector: Program = stage.start(
         "collector",
-        *("--interval=100ms", f"--push-endpoint={endpoint}", "--", sys.executable, "-c", WORK),
+        *("--interval=100ms", "--top=1000", f"--push-endpoint={endpoint}"),
+        *("--", sys.executable, "-c", WORK),
         environment=environment(scope, token)
         | {"CGROUP_LIMITS": '{"command":{"cpu":"500m","memory":"256Mi"}}'},
     )

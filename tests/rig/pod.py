@@ -13,7 +13,7 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -77,9 +77,19 @@ def missing() -> str:
 
 
 class Pod:
-    """A running pod; leaves nothing behind when it is closed."""
+    """A running pod; leaves nothing behind when it is closed.
 
-    def __init__(self, stage: Stage, driver: Driver, *, cgroup_namespace: bool) -> None:
+    ``init``: pid 1 of its namespace, ``first``: the container of that process.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        driver: Driver,
+        *,
+        cgroup_namespace: bool,
+        init: Sequence[str | Path] = ("sleep", "infinity"),
+    ) -> None:
         self._stage = stage
         self._driver = driver
         self._cgroup_namespace = cgroup_namespace
@@ -87,11 +97,11 @@ class Pod:
         self._base = _base(driver, str(uuid.uuid4()))
         self._init_pid = 0
         try:
-            pause = self._start(
+            self.first = self._start(
                 *("unshare", "--pid", "--fork", "--kill-child", "--mount", "--propagation"),
-                *("private", "--mount-proc", "sleep", "infinity"),
+                *("private", "--mount-proc", *init),
             )
-            self._init_pid = pause.pid("sleep")
+            self._init_pid = self.first.pid(Path(init[0]).name)
         except Exception:
             self.close()
             raise

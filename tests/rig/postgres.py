@@ -49,11 +49,11 @@ class Postgres:
         self._settings = settings
         self._names = count(1)
         self._user = USER if os.geteuid() == 0 else None
-        self._folder = Path(tempfile.mkdtemp(prefix="runmeter-postgres-", dir=folder))
-        self._data = self._folder / "data"
+        self.folder = Path(tempfile.mkdtemp(prefix="runmeter-postgres-", dir=folder))
+        self._data = self.folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
-        self.own(self._folder)
+        self.own(self.folder)
         line = ["initdb", "--auth=trust", f"--username={USER}", "--encoding=UTF8", "--locale=C"]
         self._run([*line, "--no-sync", f"--pgdata={self._data}"])
 
@@ -78,7 +78,7 @@ class Postgres:
             "user": self._user,
             "group": self._user,
             "extra_groups": None if self._user is None else (),
-            "cwd": self._folder,
+            "cwd": self.folder,
             "env": {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
         }
 
@@ -96,9 +96,9 @@ class Postgres:
 
     def start(self) -> None:
         """Start the server and return when it takes connections."""
-        settings = ["listen_addresses=127.0.0.1", f"unix_socket_directories={self._folder}"]
+        settings = ["listen_addresses=127.0.0.1", f"unix_socket_directories={self.folder}"]
         settings += ["max_connections=200", *self._settings]
-        with open(self._folder / "log", "ab") as log:
+        with open(self.folder / "log", "ab") as log:
             self._process = subprocess.Popen(
                 [self._programs / "postgres", "-D", self._data, "-p", str(self.port)]
                 + [word for setting in settings for word in ("-c", setting)],
@@ -110,7 +110,7 @@ class Postgres:
         deadline = time.monotonic() + START_SECONDS
         while subprocess.run([self._programs / ready[0], *ready[1:]]).returncode:
             if time.monotonic() > deadline or self._process.poll() is not None:
-                raise RuntimeError((self._folder / "log").read_text())
+                raise RuntimeError((self.folder / "log").read_text())
             time.sleep(0.02)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
@@ -182,7 +182,7 @@ class Postgres:
         if self._process is not None:
             self.signal_server(signal.SIGCONT)
         self.stop(signal.SIGQUIT)
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)
 
 
 @contextlib.contextmanager

@@ -128,6 +128,18 @@ class Stack:
         found: list[dict[str, Any]] = answer.json()
         return found
 
+    def pages(self, path: str) -> list[list[dict[str, Any]]]:
+        """Return the pages of a listing that Link headers lead through."""
+        url: httpx.URL | None = self.rest.base_url.join(path)
+        found = []
+        while url is not None:
+            answer = self.rest.get(url, headers=self.reading)
+            assert answer.status_code == 200, answer.text
+            found.append(answer.json())
+            following = answer.links.get("next")
+            url = None if following is None else answer.url.join(following["url"])
+        return found
+
     def row_counts(self) -> dict[str, int]:
         """Return how many rows each table of the receiver's database holds."""
         with sqlite3.connect(f"file:{self.receiver.database}?mode=ro", uri=True) as database:

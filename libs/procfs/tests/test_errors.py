@@ -38,5 +38,5 @@ def test_errno_table(number: int, kind: type[ProcfsError]) -> None:
 
 
 def test_parse_error_is_a_value_error() -> None:
-    """A caller that knows only the builtins can catch a ParseError as ValueError."""
+    """A ParseError can be caught as ValueError."""
     assert issubclass(ParseError, ValueError)

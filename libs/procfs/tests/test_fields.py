@@ -20,7 +20,7 @@ def test_unsigned_and_signed_round_trip(value: int) -> None:
 
 @given(st.integers(2**64, 2**80))
 def test_too_large(value: int) -> None:
-    """Nothing above 64 bits is believed."""
+    """A number above 64 bits is refused."""
     with pytest.raises(ParseError):
         unsigned(str(value).encode(), "f", "x")
 

@@ -27,7 +27,7 @@ def test_absent_machine_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [n for n in PROCESS if n != "proc_argv0"])
 def test_garbage_process(name: str, tmp_path: Path) -> None:
-    """A file that is not what it should be raises ParseError, and shows none of its content."""
+    """A malformed file raises ParseError, whose text has none of its content."""
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / name.removeprefix("proc_")).write_bytes(b"secret\n")
     with pytest.raises(ParseError) as caught:

@@ -22,7 +22,7 @@ def test_round_trip(values: list[int], random: object) -> None:
 
 
 def test_old_kernel() -> None:
-    """What an old kernel does not tell is None, not 0."""
+    """A value that an old kernel does not write is None, not 0."""
     parsed = parse_meminfo(b"MemTotal: 4 kB\nMemFree: 2 kB\n")
     assert parsed == Meminfo(4, 2, None, None, None, None, None)
 

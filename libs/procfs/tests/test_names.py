@@ -1,4 +1,4 @@
-"""decode_name(): safe to print, and nothing lost that a reader needs."""
+"""decode_name(): the result is safe to print."""
 
 import pytest
 from hypothesis import given
@@ -38,5 +38,5 @@ def test_never_a_control_character_or_surrogate(raw: bytes) -> None:
 
 @given(st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"))))
 def test_text_without_control_characters_is_unchanged(text: str) -> None:
-    """What can be shown is shown as it is."""
+    """Printable text is not changed."""
     assert decode_name(text.encode()) == text

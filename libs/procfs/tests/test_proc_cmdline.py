@@ -13,7 +13,7 @@ from runmeter.procfs.proc_cmdline import READ_BYTES_MAX
 
 @given(st.lists(st.binary(max_size=20).map(lambda w: w.replace(b"\0", b"")), min_size=1))
 def test_first_word(words: list[bytes]) -> None:
-    """Whatever follows the first word leaves no trace."""
+    """Only the first word is returned."""
     raw = b"".join(word + b"\0" for word in words)
     assert parse_argv0(raw) == decode_name(words[0])
 

@@ -1,4 +1,4 @@
-"""Bytes of one file, and what the operating system says instead."""
+"""Reading one file, and the errors of the operating system."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ _NOBODY = 65534
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Give up root for a moment, if the tests have it: root can read everything."""
+    """Become an ordinary user for a moment, since root can read everything."""
     before = os.geteuid()
     if before == 0:
         os.seteuid(_NOBODY)
@@ -30,7 +30,7 @@ def unprivileged() -> Iterator[None]:
 
 @contextmanager
 def paused_child() -> Iterator[int]:
-    """Hold a child process that does nothing."""
+    """Start a child process that does nothing."""
     pid = os.fork()
     if pid == 0:
         signal.pause()
@@ -91,7 +91,7 @@ def test_folder(read: Callable[[str], bytes], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("read", READERS)
 def test_below_a_file(read: Callable[[str], bytes], tmp_path: Path) -> None:
-    """ENOTDIR, real: the mount is not what it was said to be."""
+    """ENOTDIR, real: the mount is a file."""
     (tmp_path / "file").touch()
     with pytest.raises(ReadError) as caught:
         read(str(tmp_path / "file" / "stat"))
@@ -109,7 +109,7 @@ def test_reads_to_the_end(tmp_path: Path) -> None:
 
 
 def test_short_reads() -> None:
-    """A file that hands out less than asked, as the kernel's do, is read on."""
+    """A file that returns less than requested, as the kernel's do, is read to its end."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -165,7 +165,7 @@ def test_a_kept_file_reads_what_is_there_now(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("spare", "left"), [(0, 0), (1, 1)])
 def test_a_kept_file_leaves_high_descriptors(tmp_path: Path, spare: int, left: int) -> None:
-    """From a number on its descriptor is not kept: there is one less for others only below it."""
+    """A descriptor of ``keep_below`` or above is closed after each reading."""
     path = tmp_path / "stat"
     path.write_bytes(b"content")
     free = os.open(path, os.O_RDONLY)
@@ -187,7 +187,7 @@ def test_a_kept_file_comes_back(tmp_path: Path) -> None:
 
 
 def test_a_kept_file_of_the_kernel_moves_on() -> None:
-    """The one descriptor shows what the kernel says now, not what it said first."""
+    """Each reading through the same descriptor is new."""
     file = KeptFile("/proc/uptime")
     first = file.read()
     while file.read() == first:

@@ -77,7 +77,7 @@ def test_uuid_spellings(script: dict[str, Any]) -> None:
 
 
 def test_mountinfo(script: dict[str, Any]) -> None:
-    """Mount points, sources and options that tell about the machine are replaced."""
+    """Mount points, sources and options that identify the machine are replaced."""
     raw = (
         b"1 0 8:1 / / rw - ext4 /dev/mapper/customer rw,password=x\n"
         b"2 1 0:5 /customer /srv/customer rw shared:1 - nfs host.example:/export rw,addr=10.0.0.1\n"

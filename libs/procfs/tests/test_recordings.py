@@ -38,7 +38,7 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
 def test_origin(recording: Any) -> None:
-    """Every recording says how it came about, and in which units it is."""
+    """Every recording has its origin and its units."""
     origin = recording.origin
     assert origin["page_size"] in (4096, 16384, 65536)
     assert origin["ticks_per_second"] > 0

@@ -15,11 +15,6 @@ import pytest
 from runmeter.collector.version import VERSION
 
 WAIT_SECONDS = 60
-BURN = "import time\nwhile time.process_time() < {0}: pass\n"
-
-
-def _python(code: str, *argv: str) -> tuple[str, ...]:
-    return ("--", sys.executable, "-I", "-c", code, *argv)
 
 
 # -- around a command ---------------------------------------------------------------------
@@ -53,38 +48,6 @@ def test_standard_output_is_the_commands_alone(collector: Any) -> None:
     ]
 
 
-PROBE = """
-env | sort
-pwd
-ls /proc/self/fd
-grep -E '^Sig(Blk|Ign)' /proc/self/status
-"""
-
-
-def _seen(output: str) -> list[str]:
-    """Return what a probe shows; glibc ignores its internal signals 32 and 33 when it spawns."""
-    *lines, ignored = output.splitlines()
-    return [*lines, hex(int(ignored.removeprefix("SigIgn:"), 16) & ~(0b11 << 31))]
-
-
-@pytest.mark.parametrize("proc_path", ["/proc", "/none"])
-def test_the_command_sees_nothing_of_the_collector(collector: Any, proc_path: str) -> None:
-    """Environment, descriptors, signals and folder are those it would have without us."""
-    collector.pushing("http://127.0.0.1:1")
-    del collector.environment["COLLECTOR_PUSH_TOKEN"]
-    collector.environment["COLLECTOR_TOP"] = "3"
-    bare = subprocess.run(
-        ["sh", "-c", PROBE], env=collector.environment, cwd=collector.folder,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    collector.environment["COLLECTOR_PUSH_TOKEN"] = collector.token
-    collector.environment["COLLECTOR_PUSH_TOKEN_FILE"] = "/nowhere"
-    flags = (f"--proc-path={proc_path}", "--shutdown-timeout=1s")
-    done = collector(*flags, "--", "sh", "-c", PROBE)
-    assert _seen(done.output) == _seen(bare.stdout)
-    assert collector.token not in done.output
-
-
 def test_a_command_reads_a_closed_pipe_as_usual(collector: Any) -> None:
     """SIGPIPE ends a command whose reader is gone, as it would without us."""
     done = collector("--", "sh", "-c", "yes | head -n 1; yes >&- 2>&-; kill -PIPE $$; exit 0")
@@ -102,42 +65,27 @@ def test_signals_are_passed_on(collector: Any, number: signal.Signals) -> None:
     assert collector.end(process).code == 7
 
 
-def test_children_that_came_and_went_are_measured(collector: Any) -> None:
-    """CPU time of short-lived children is in the container, as the kernel counted it."""
-    code = (
-        "import os, subprocess, sys\n"
-        "for _ in range(8):\n"
-        f"    subprocess.run([sys.executable, '-I', '-c', {BURN.format(0.05)!r}])\n"
-        "print(sum(os.times()[:4]))\n"
-    )
-    done = collector(*_python(code))
-    [found] = [c for c in done.payload["containers"] if c["name"] == "command"]
-    assert found["cpu_seconds"] == pytest.approx(float(done.output), abs=0.1)
-    assert found["cpu_seconds"] > 0.35
-    assert found["memory_bytes"]["peak"] > 2**20
-
-
 def test_orphans_of_the_command_are_measured(collector: Any) -> None:
-    """What a process of the command leaves behind still counts to it after its parent's end."""
+    """A process of the command counts to it after its parent has ended."""
     code = (
-        "import os\n"
+        "import os, time\n"
         "reading, writing = os.pipe()\n"
         "if not os.fork():\n"
         "    if not os.fork():\n"
-        + "".join(f"        {line}\n" for line in BURN.format(0.3).splitlines())
-        + "        os.write(writing, b'x')\n"
+        "        while time.process_time() < 0.3: pass\n"
+        "        os.write(writing, b'x')\n"
         "    os._exit(0)\n"
         "os.wait()\n"
         "os.read(reading, 1)\n"
     )
-    done = collector(*_python(code))
+    done = collector("--", sys.executable, "-I", "-c", code)
     assert done.code == 0
     [found] = [c for c in done.payload["containers"] if c["name"] == "command"]
     assert found["cpu_seconds"] >= 0.28
 
 
 def test_ignored_children_do_not_hide_the_end(collector: Any) -> None:
-    """Started by a program that ignores SIGCHLD, the end of the command is still noticed."""
+    """If SIGCHLD is inherited as ignored, the end of the command is still noticed."""
     wrapper = (
         "import os, signal, sys\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
         "os.execv(sys.argv[1], sys.argv[1:])\n"
@@ -166,7 +114,7 @@ def test_a_mount_that_cannot_be_measured(collector: Any, proc_path: str) -> None
     ("flag", "shown"), [("--version", f"collector {VERSION}\n"), ("--help", "usage: ")]
 )
 def test_version_and_help_are_printed(collector: Any, flag: str, shown: str) -> None:
-    """Both are answers, not errors."""
+    """Both are printed on standard output, with exit code 0."""
     done = collector(flag)
     assert (done.code, done.errors) == (0, "")
     assert done.output.startswith(shown)
@@ -214,7 +162,7 @@ def test_every_sample_is_a_line_at_debug(collector: Any) -> None:
 
 
 def test_the_summary_is_also_a_file(collector: Any) -> None:
-    """The payload is written where asked; a file that cannot be written is a warning."""
+    """The payload is written to the file; a file that cannot be written is a warning."""
     done = collector("--summary-file=out.json", "--", "true")
     assert json.loads((collector.folder / "out.json").read_text()) == done.payload
     done = collector("--summary-file=/none/out.json", "--", "sh", "-c", "exit 3")
@@ -240,7 +188,7 @@ def test_a_terminal_gets_a_table_and_a_file_the_payload(collector: Any) -> None:
 
 
 def test_a_full_log_does_not_end_the_run(collector: Any) -> None:
-    """When nothing can be written to standard error and output, the command is unharmed."""
+    """If standard error and output cannot be written, the exit code is still the command's."""
     with open("/dev/full", "w") as full:
         process = collector.start("--", "sh", "-c", "exit 3", stdout=full, stderr=full)
         assert process.wait(WAIT_SECONDS) == 3
@@ -267,7 +215,7 @@ def test_a_run_that_cannot_be_pushed_yet_is_kept(
     variables: dict[str, str],
     name: str,
 ) -> None:
-    """An unusable endpoint or token costs the job nothing; the next collector delivers the run."""
+    """If endpoint or token cannot be used, the next collector delivers the run."""
     collector.pushing(receiver.endpoint)
     (collector.folder / "empty").write_text("\n")
     right = dict(collector.environment)
@@ -314,7 +262,7 @@ def test_a_run_that_can_be_neither_pushed_nor_kept_is_an_error(
 
 
 def test_modules_of_the_jobs_folder_are_not_imported(collector: Any, receiver: Any) -> None:
-    """A file called grpc.py where the job works does not become part of the pusher."""
+    """A file grpc.py in the job's folder is not imported by the pusher."""
     for name in ("grpc", "structlog", "json", "runmeter"):
         (collector.folder / f"{name}.py").write_text("raise SystemExit(77)")
     collector.environment["PYTHONPATH"] = str(collector.folder)
@@ -324,7 +272,7 @@ def test_modules_of_the_jobs_folder_are_not_imported(collector: Any, receiver: A
 
 
 def test_the_console_script_is_installed() -> None:
-    """The distribution names ``collector`` as a program; what it loads is not in ``runmeter``."""
+    """The distribution has the program ``collector``; its module is not in ``runmeter``."""
     from importlib.metadata import distribution
 
     from _runmeter_collector import main

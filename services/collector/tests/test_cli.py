@@ -22,7 +22,7 @@ IDS = [f"00000000-0000-4000-8000-{number:012}" for number in range(4)]
 
 
 class Person:
-    """Somebody with a spool and a shell."""
+    """A user with a spool and a shell."""
 
     def __init__(self, home: Path, run: dict[str, Any]) -> None:
         self.spool = home / ".local" / "state" / "runmeter"
@@ -30,7 +30,7 @@ class Person:
         self.environment = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
 
     def add(self, number: int, **changes: Any) -> Path:
-        """Spool the n-th run."""
+        """Write run n to the spool."""
         run = {**self.run, "push_id": IDS[number], **changes}
         return Path(write_file(str(self.spool), IDS[number], encode(run)))
 
@@ -46,13 +46,13 @@ class Person:
 
 @pytest.fixture
 def person(tmp_path: Path, golden_run: dict[str, Any]) -> Person:
-    """Return a person with an empty home."""
+    """Return a user with an empty home folder."""
     return Person(tmp_path, golden_run)
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])
 def test_an_empty_spool_says_so(person: Person, receiver: Any, flags: tuple[str, ...]) -> None:
-    """Nothing there is no failure, and nothing is made."""
+    """An empty spool is no failure, and no folder is made."""
     listed = person("spool", *flags)
     pushed = person("push", f"--push-endpoint={receiver.endpoint}", *flags,
                     COLLECTOR_PUSH_TOKEN=TOKEN)  # fmt: skip
@@ -67,8 +67,8 @@ def test_an_empty_spool_says_so(person: Person, receiver: Any, flags: tuple[str,
     assert not person.spool.exists()
 
 
-def test_what_waits_is_delivered_and_told(person: Person, receiver: Any) -> None:
-    """One line for each run, one that counts; flags count over variables."""
+def test_waiting_runs_are_delivered_and_listed(person: Person, receiver: Any) -> None:
+    """One line for each run, and a line of counts; flags take precedence over variables."""
     person.add(0)
     person.add(1, state="running")
     done = person(
@@ -87,8 +87,8 @@ def test_what_waits_is_delivered_and_told(person: Person, receiver: Any) -> None
     assert list(person.spool.iterdir()) == []
 
 
-def test_it_is_told_what_was_not_delivered(person: Person, receiver: Any) -> None:
-    """The reason follows the run; the list of the spool shows it too; exit code 4."""
+def test_the_report_says_what_was_not_delivered(person: Person, receiver: Any) -> None:
+    """The report and the list of the spool show the reason; exit code 4."""
     person.add(0)
 
     def refuse(context: Any) -> Any:
@@ -107,8 +107,8 @@ def test_it_is_told_what_was_not_delivered(person: Person, receiver: Any) -> Non
     assert not list(person.spool.rglob("*.json"))
 
 
-def test_a_refused_token_is_told_of_by_the_list(person: Person, receiver: Any) -> None:
-    """The runs wait for another token: the list says for whose, and why; their age is the same."""
+def test_the_list_shows_a_refused_token(person: Person, receiver: Any) -> None:
+    """The list says which token the runs need, and why; their age stays the same."""
     files = [person.add(0), person.add(1), person.add(2, job="other")]
     times = [file.stat().st_mtime_ns for file in files]
 
@@ -136,7 +136,7 @@ def test_a_refused_token_is_told_of_by_the_list(person: Person, receiver: Any) -
 
 
 def test_the_list_shows_every_run(person: Person) -> None:
-    """Whether a process owns it, what it is of, how far it came; nothing is changed by looking."""
+    """The list shows state, scope and revision of each run; no file is changed."""
     person.add(0)
     person.add(1, state="running", revision=5)
     damaged = person.spool / f"{IDS[2]}.json"
@@ -178,7 +178,7 @@ def test_the_list_shows_every_run(person: Person) -> None:
 def test_a_bad_configuration_is_one_sentence(
     person: Person, words: tuple[str, ...], variables: dict[str, str], said: str
 ) -> None:
-    """It names flag or variable and what is allowed; 2, and nothing was pushed."""
+    """It names flag or variable and what is allowed; exit code 2, nothing is pushed."""
     file = person.add(0)
     done = person(*words, **variables)
     assert (done.returncode, done.stdout) == (2, "")
@@ -189,8 +189,8 @@ def test_a_bad_configuration_is_one_sentence(
 
 
 @pytest.mark.parametrize("command", ["push", "spool"])
-def test_help_teaches(person: Person, command: str) -> None:
-    """Each command says what its words mean."""
+def test_help_explains(person: Person, command: str) -> None:
+    """Each command has help of its own."""
     done = person(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "--spool-dir" in done.stdout

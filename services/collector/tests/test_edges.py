@@ -69,7 +69,7 @@ class Running:
         self.limit.start()
 
     def samples(self, count: int) -> None:
-        """Read the log until so many samples more were taken."""
+        """Read the log until ``count`` more samples were taken."""
         assert self.process.stderr is not None
         while count:
             line = self.process.stderr.readline()
@@ -90,7 +90,7 @@ class Running:
         return [line for line in self.lines if line.get("event") == "sample.taken"]
 
     def limited(self) -> str:
-        """Return what the log says could not be seen."""
+        """Return the reasons of ``run.limited``."""
         return "".join(
             str(line["reason"]) for line in self.lines if line.get("event") == "run.limited"
         )
@@ -103,7 +103,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
     def begin(*before: str, flags: tuple[str, ...] = (), **variables: str) -> Running:
         environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LC_ALL": "C"}
-        argv = (*before, *PROGRAM, "--log-level=debug", *flags)
+        # all processes: others of the machine may use more than those of the test
+        argv = (*before, *PROGRAM, "--log-level=debug", "--top=1000", *flags)
         started.append(Running(argv, {**environment, **variables}, tmp_path))
         return started[-1]
 
@@ -116,7 +117,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
 @pytest.fixture
 def burner() -> Iterator[int]:
-    """Return the pid of a process that uses all it can get of one core."""
+    """Return the pid of a process that uses one core."""
     process = subprocess.Popen([sys.executable, "-I", "-c", BURN], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
@@ -126,7 +127,7 @@ def burner() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("is_suspended", [False, True], ids=["stopped", "suspended"])
-def test_a_stopped_collector_makes_nothing_up(
+def test_a_stopped_collector_counts_what_it_missed(
     start: Callable[..., Running], burner: int, is_suspended: bool
 ) -> None:
     """Snapshots that were missed are counted, the time they span is one interval, no CPU is lost.
@@ -205,7 +206,7 @@ def test_a_jump_of_the_wall_clock(
 def test_rates_are_not_of_the_wall_clock(
     start: Callable[..., Running], wall_clock: Any, burner: int, tmp_path: Path
 ) -> None:
-    """Clocks that jump neither make CPU time nor take any: no rate is negative or too high."""
+    """A jump of the clock changes no CPU time: no rate is negative or too high."""
     jumps = (72, -72, 0.001, -0.001, 0)
     above = tmp_path / "above"
     above.mkdir()
@@ -259,7 +260,7 @@ def _assert_unmoved(running: Running, payload: dict[str, Any], jumps: tuple[floa
 def test_a_mount_that_hides_processes(
     start: Callable[..., Running], options: str, uid: str, said: str
 ) -> None:
-    """What is in sight is measured; that others are hidden, or refused, is said where it is so."""
+    """Visible processes are measured; the log says if others are hidden or refused."""
     unshare = ("unshare", "--pid", "--fork", "--kill-child", "--mount", "--propagation", "private")
     running = start(*unshare, "sh", "-c", HIDING, "sh", options, BURN, uid, DROP)
     running.samples(5)

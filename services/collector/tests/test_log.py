@@ -27,7 +27,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 def test_json_lines_begin_with_time_level_event() -> None:
     """One line of JSON: the three keys of every event, then its own in their order."""
-    line = render("json", {"reason": "é\n", **HEAD, "count": 1})
+    line = render("json", {**HEAD, "reason": "é\n", "count": 1})
     assert line == (
         '{"timestamp":"2026-02-06T14:30:02.185Z","level":"info","event":"run.started",'
         '"reason":"\\u00e9\\n","count":1}'

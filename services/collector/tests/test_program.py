@@ -17,7 +17,7 @@ WAIT_SECONDS = 60
 PROGRAM = "import sys; from _runmeter_collector import main; sys.exit(main())"
 USER = "import site; print(site.getusersitepackages() if site.ENABLE_USER_SITE else '')"
 PLACES = "import sys; print(*sys.path, sep='\\n')"
-# an interpreter that does not know the packages of these tests
+# an interpreter without the packages of these tests
 PYTHON = str(getattr(sys, "_base_executable", sys.executable))
 
 
@@ -63,8 +63,8 @@ def test_installed_for_one_user(tmp_path: Path, receiver: Any, variables: dict[s
 
 
 def test_found_by_pythonpath_alone(tmp_path: Path, receiver: Any) -> None:
-    """Installed with ``pip install --target``, in a folder nobody but PYTHONPATH names, it still
-    measures and runs the command."""
+    """Installed with ``pip install --target`` and found by PYTHONPATH only, it measures and runs
+    the command."""
     target = tmp_path / "target"
     (target / "runmeter").mkdir(parents=True)
     (target / "_runmeter_collector.py").symlink_to(_runmeter_collector.__file__)

@@ -1,5 +1,6 @@
 """runmeter.receiver.config: flags over environment over defaults, and what is refused."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from runmeter.receiver.config import (
     load_import,
     load_migrate,
     load_prune,
+    load_rename,
     load_serve,
 )
 from runmeter.receiver.settings import SETTINGS
@@ -150,7 +152,21 @@ def test_refused_values(name: str, text: str) -> None:
         "postgres://u:hunter2[@h/d",
         "postgres://u:hunter2@h/d?sslmode=sure",
         "postgres://u:hunter2@h/d?sslmode=",
-        "postgres://u:hunter2@h/d?application_name=x",
+        "postgres://u:hunter2@h/d?hunter2=x",
+        "postgres://u:hunter2@h/d?channel_binding=require",
+        "postgres://u:hunter2@h/d?connect_timeout=0",
+        "postgres://u:hunter2@h/d?target_session_attrs=best",
+        "postgres://u:hunter2@h/d?password=hunter2",
+        "postgres://u:hunter2@h/d?host=/tmp",
+        "postgres://u:hunter2@h/d?port=5433",
+        "postgres://u@h?password=hunter2",
+        "postgres://u:hunter2@/d?host=::1",
+        "postgres://u:hunter2@h/d#x",
+        "postgres://u:hunter2%@h/d",
+        "postgres://u:hunter2%00@h/d",
+        "postgres://u:hunter2@q@h/d",
+        "postgres://u:hunter2@h,/d",
+        "postgres://u:hunter2@[::1/d",
         "postgres://u:hunter2@h/d?sslmode",
         "postgres://u:hunter2@h..x/d",
         '"postgres://u:hunter2@h/d"',
@@ -174,6 +190,7 @@ def test_refused_databases(text: str) -> None:
             load_serve(given, {**GOOD, "RECEIVER_DB": text})
         said = str(caught.value)
         assert said.startswith((f"{called} must ", f"{called} may "))
+        assert "\n" not in said
         assert text not in said
         assert "hunter2" not in said
 
@@ -188,13 +205,20 @@ def test_paths(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["postgres://u:p%40%2F@h:5/d", "POSTGRESQL://u@h/d?sslmode=verify-full", "postgres://h/d"],
+    ("text", "label"),
+    [
+        ("postgres://u:p%40%2F@h:5/d", "postgres://h:5/d"),
+        ("POSTGRESQL://u@h/d?sslmode=verify-full", "postgres://h/d"),
+        ("postgres://h/d", "postgres://h/d"),
+        ("postgres://u:p@h:5,[::1]:6/d", "postgres://h:5,[::1]:6/d"),
+        ("postgres:///d?host=/run/sock&user=u&password=hunter2", "postgres:///run/sock/d"),
+        ("postgres://u@%2Frun%2Fsock/?dbname=d&password=hunter2", "postgres://%2Frun%2Fsock/d"),
+        ("postgres:///d", "postgres:///d"),
+    ],
 )
-def test_labels_have_no_password(text: str) -> None:
+def test_labels_have_no_password(text: str, label: str) -> None:
     """What logs call a database names host and database alone."""
-    label = load_serve({"db": text}, GOOD).database.label
-    assert label == f"postgres://h{':5' if ':5' in text else ''}/d"
+    assert load_serve({"db": text}, GOOD).database.label == label
 
 
 @pytest.mark.parametrize("database", ["metrics.db", "postgres://h/d"])
@@ -334,3 +358,26 @@ def test_commands_need_no_secrets() -> None:
     assert load_import({"file": "x", "db": "postgres://h/n"}, environ)[1:3] == (False, "x")
     with pytest.raises(ConfigurationError, match="--older-than=90d"):
         load_prune({}, environ)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({}, "give the repository's old and new name: --from=my-org/old --to=my-org/new"),
+        ({"from": "a/b"}, "--from and --to go together and must differ"),
+        ({"from": "a/b", "to": "a/b"}, "--from and --to go together and must differ"),
+        ({"from": "a", "to": "a/b"}, "--from 'a' must be a full path such as my-org/my-repo"),
+        ({"from": "/b", "to": "a/b"}, "--from '/b' must be a full path such as my-org/my-repo"),
+        ({"from": "a/b", "to": "a/.."}, "--to 'a/..' has a part `.` or `..` between slashes"),
+        ({"from": "a/b", "to": "a/" + "b" * 254}, "has 256 bytes; 1 to 255 are allowed"),
+    ],
+)
+def test_names_that_are_refused(flags: dict[str, object], sentence: str) -> None:
+    """Both names are full paths that differ; an import may have neither."""
+    with pytest.raises(ConfigurationError, match=re.escape(sentence)):
+        load_rename(flags, {})
+    if flags:
+        with pytest.raises(ConfigurationError, match=re.escape(sentence)):
+            load_import(flags, {})
+    else:
+        assert load_import(flags, {}).rename is None

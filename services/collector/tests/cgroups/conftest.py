@@ -54,7 +54,7 @@ for line in sys.stdin:
 
 
 def missing() -> str:
-    """Say what of this machine does not allow these tests; empty if nothing."""
+    """Return why these tests cannot run on this machine; empty if they can."""
     if os.geteuid() != 0:
         return "not root"
     if not (ROOT / "cpuacct" / "cpuacct.usage").exists():
@@ -74,7 +74,7 @@ MISSING = missing()
 
 
 class Worker:
-    """A process that follows orders and reports when it is done."""
+    """A process that executes commands and reports when it is done."""
 
     def __init__(self, argv: list[str], folder: Path, program: str) -> None:
         self._process = subprocess.Popen(
@@ -92,7 +92,7 @@ class Worker:
         return self._process.stdout.readline().strip()
 
     def tell(self, verb: str, number: float = 0) -> str:
-        """Let it do something: `burn` s, `job` s, `hold` bytes, `jobhold` bytes, `sleeper`."""
+        """Execute a command: `burn` s, `job` s, `hold` bytes, `jobhold` bytes, `sleeper`."""
         assert self._process.stdin is not None
         print(verb, number, file=self._process.stdin, flush=True)
         answer = self._answer()
@@ -137,15 +137,15 @@ class Cgroup:
         (self.folder(file.partition(".")[0]) / file).write_text(str(number))
 
     def is_there(self) -> bool:
-        """Tell whether it has not been removed."""
+        """Return whether it exists."""
         return self.folder("pids").exists()
 
     def pids(self) -> list[int]:
-        """Return who is in it."""
+        """Return the pids in it."""
         return [int(pid) for pid in (self.folder("pids") / "cgroup.procs").read_text().split()]
 
     def remove(self) -> None:
-        """Remove it, as soon as its last process is really gone."""
+        """Remove it, once its last process has ended."""
         deadline = time.monotonic() + WAIT_SECONDS
         for folder in self.folders:
             while folder.exists():
@@ -178,6 +178,10 @@ class Cgroups:
     def below(self, cgroup: Cgroup, name: str) -> Cgroup:
         """Make a cgroup in another."""
         return self._make(f"{cgroup.path}/{name}")
+
+    def again(self, cgroup: Cgroup) -> Cgroup:
+        """Make a cgroup that was removed, under the same path."""
+        return self._make(cgroup.path)
 
     def _make(self, path: str) -> Cgroup:
         self._made[path] = Cgroup(path)
@@ -225,7 +229,7 @@ class Cgroups:
 
 @pytest.fixture
 def cgroups(tmp_path: Path) -> Iterator[Cgroups]:
-    """Return a maker of cgroups, which leaves none."""
+    """Return a maker of cgroups; they are removed after the test."""
     if MISSING:
         pytest.skip(f"needs root and writable cgroups, version 1: {MISSING}")
     made = Cgroups(tmp_path)
@@ -267,7 +271,7 @@ def _open_in(folder: str) -> set[int]:
 
 @pytest.fixture
 def in_time() -> Iterator[None]:
-    """Break off what does not come back within five seconds."""
+    """Raise TimeoutError after five seconds."""
 
     def give_up(number: int, frame: object) -> None:
         raise TimeoutError("blocked")
@@ -281,7 +285,7 @@ def in_time() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def is_open() -> Callable[..., int]:
-    """Return what counts the files and folders this process holds open, pipes left out.
+    """Return a function that counts the open files and folders of this process, without pipes.
 
     Given a name, only those with it in their path.
     """

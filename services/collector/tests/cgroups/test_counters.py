@@ -1,4 +1,4 @@
-"""Counters of real cgroups: what is read, and what must not be believed."""
+"""Counters of real cgroups: what is read, and which files are refused."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_few_descriptors(
     spare: int,
     count: int,
 ) -> None:
-    """What there is no room for is not kept open, and not believed to be there in parts."""
+    """With few free descriptors, fewer files or none stay open; each reading is complete."""
     before = is_open()
     try:
         source = open_counters(worker.pid, keep_below=lowest + spare)
@@ -203,7 +203,7 @@ def test_a_path_that_climbs_is_not_joined(
 
 
 class Views:
-    """A worker in a container whose own view of cgroups is made up, and a sidecar's look at it."""
+    """A worker whose container has a constructed view of cgroups, and a sidecar that reads it."""
 
     def __init__(self, cgroups: Any, sidecar_root: Path, folder: Path) -> None:
         self._cgroups = cgroups
@@ -328,10 +328,10 @@ TRAPS = [
 
 @pytest.mark.usefixtures("in_time")
 @pytest.mark.parametrize("trap", TRAPS)
-def test_what_the_job_made_up_is_refused(
+def test_what_the_job_constructed_is_refused(
     views: Views, open_counters: Opener, trap: Callable[[Views], list[str]]
 ) -> None:
-    """Nothing a container can put into its own view is believed, and nothing of it blocks."""
+    """Files that a container puts into its own view are refused, and none of them blocks."""
     worker = views.start(*trap(views))
     with pytest.raises(Refused):
         open_counters(worker.pid, views.own)

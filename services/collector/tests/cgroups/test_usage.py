@@ -131,7 +131,7 @@ def test_sizes_are_the_kernels(cgroups: Any, measured: Measured) -> None:
     assert found["memory_working_set_bytes"]["peak"] <= found["memory_cgroup_bytes"]["peak"]
 
 
-def test_a_real_want_of_memory(cgroups: Any, measured: Measured) -> None:
+def test_a_real_oom_kill(cgroups: Any, measured: Measured) -> None:
     """A process killed at a limit of 50 MB is one OOM kill, and those before the run are none."""
     container = cgroups.container()
     container.write("memory.limit_in_bytes", 50_000_000)
@@ -186,13 +186,14 @@ def test_a_cgroup_older_than_the_interval_makes_no_jump(cgroups: Any, measured: 
     cgroups.start(container).tell("burn", 0.6)
     for pid in container.pids():
         cgroups.end(pid)
-    measured.start()
+    measured.sampler.start(0)
     worker = cgroups.start(container)
-    sample = measured.tick()[_group(worker)]
+    # the interval is short by the clock of the test, however long this took
+    sample = measured.sampler.tick(10**8).groups[_group(worker)]
     assert sample.figures is None
     assert sample.cpu_ns < 300_000_000
     worker.tell("burn", 0.02)
-    following = measured.tick()[_group(worker)]
+    following = measured.sampler.tick(2 * 10**8).groups[_group(worker)]
     assert following.figures is not None
     assert 20_000_000 <= following.cpu_ns < 300_000_000
 
@@ -288,8 +289,10 @@ def test_cgroups_of_one_mapped_container_sum_up(
     assert measured.finish(group)["oom_kills"] == 0
 
 
-def test_who_sits_inside_does_not_hide_the_container(cgroups: Any, measured: Measured) -> None:
-    """A container is found by its one process at the node, however many sit further inside."""
+def test_processes_of_inner_cgroups_do_not_hide_the_container(
+    cgroups: Any, measured: Measured
+) -> None:
+    """A container is found by its one process at the node, among many in inner cgroups."""
     container = cgroups.container()
     inner = cgroups.start(cgroups.below(container, "ef" * 32))
     for _ in range(8):
@@ -323,6 +326,112 @@ def test_the_command_and_its_container_do_not_count_twice(cgroups: Any, measured
     groups = measured.tick()
     assert groups[group].figures is None
     assert groups[COMMAND_GROUP].cpu_ns + groups[group].cpu_ns == pytest.approx(5e7, rel=0.3)
+
+
+# -- cgroups that are made again under the same path ---------------------------------------
+
+
+KINDS = ("container", "service")
+
+
+class Restarted:
+    """A container, or service, that ends and starts again under the same path."""
+
+    def __init__(self, cgroups: Any, measured: Measured, kind: str) -> None:
+        self._cgroups = cgroups
+        self._measured = measured
+        self.cgroup = cgroups.container() if kind == "container" else cgroups.plain("ci.service")
+        self.worker = cgroups.start(self.cgroup)
+        self.group = _group(self.worker)
+        measured.start()
+
+    def end(self) -> int:
+        """End it and remove its cgroup; return the CPU time the kernel has counted for it."""
+        self.worker.end()
+        used_ns = self.cgroup.read("cpuacct.usage")
+        self.cgroup.remove()
+        return int(used_ns)
+
+    def begin(self) -> None:
+        """Make it again."""
+        self.cgroup = self._cgroups.again(self.cgroup)
+        self.worker = self._cgroups.start(self.cgroup)
+
+    def tick(self) -> GroupSample | None:
+        """Take a snapshot."""
+        return self._measured.tick().get(self.group)
+
+
+@pytest.fixture(params=KINDS)
+def restarted(request: pytest.FixtureRequest, cgroups: Any, measured: Measured) -> Restarted:
+    """Return a container, or service, that can start again."""
+    return Restarted(cgroups, measured, request.param)
+
+
+@pytest.mark.parametrize("away", [0, 1, 2, 3])
+@pytest.mark.parametrize("starts_more", [False, True])
+def test_a_cgroup_made_again_counts_once(
+    restarted: Restarted, away: int, starts_more: bool
+) -> None:
+    """Gone for no snapshot or some, it is counted once, from its counter in the next interval."""
+    began_ns = restarted.cgroup.read("cpuacct.usage")
+    restarted.worker.tell("burn", 0.05)
+    total_ns = _cpu_ns(restarted.tick())
+    ended_ns = restarted.end() - began_ns
+    assert total_ns == pytest.approx(ended_ns, rel=0.2)
+    total_ns += sum(_cpu_ns(restarted.tick()) for _ in range(away))
+    restarted.begin()
+    restarted.worker.tell("burn", 0.05)
+    total_ns += _cpu_ns(restarted.tick())
+    if starts_more:
+        restarted.worker.tell("sleeper")
+    before_ns = restarted.cgroup.read("cpuacct.usage")
+    restarted.worker.tell("job", 0.05)
+    sample = restarted.tick()
+    assert sample is not None
+    assert _figures(sample).cpu_ns == sample.cpu_ns
+    used_ns = restarted.cgroup.read("cpuacct.usage")
+    assert sample.cpu_ns == pytest.approx(used_ns - before_ns, rel=0.2)
+    assert total_ns + sample.cpu_ns == pytest.approx(ended_ns + used_ns, rel=0.05)
+    assert _figures(sample).memory_bytes == pytest.approx(
+        restarted.cgroup.read("memory.usage_in_bytes"), abs=MEBIBYTE
+    )
+
+
+def test_a_cgroup_made_again_at_every_snapshot(
+    restarted: Restarted, is_open: Callable[[str], int]
+) -> None:
+    """A service in a loop of restarts is counted once each time, and leaves no descriptor open."""
+    total_ns, used_ns = 0, -restarted.cgroup.read("cpuacct.usage")
+    for _ in range(4):
+        restarted.worker.tell("burn", 0.03)
+        total_ns += _cpu_ns(restarted.tick())
+        used_ns += restarted.end()
+        restarted.begin()
+    total_ns += _cpu_ns(restarted.tick())
+    used_ns += restarted.cgroup.read("cpuacct.usage")
+    assert total_ns == pytest.approx(used_ns, rel=0.1)
+    restarted.end()
+    restarted.tick()
+    restarted.tick()
+    assert is_open(restarted.cgroup.path) == 0
+
+
+def test_what_was_killed_in_a_cgroup_made_again_counts(
+    restarted: Restarted, measured: Measured
+) -> None:
+    """OOM kills of the second cgroup count, also of the interval in which it was made."""
+    restarted.tick()
+    restarted.end()
+    restarted.begin()
+    restarted.cgroup.write("memory.limit_in_bytes", 50_000_000)
+    assert restarted.worker.tell("jobhold", 100 * MEBIBYTE) == "9"
+    restarted.tick()
+    assert measured.finish(restarted.group)["oom_kills"] == 1
+
+
+def _cpu_ns(sample: GroupSample | None) -> int:
+    return sample.cpu_ns if sample else 0
 
 
 # -- counters that are not what they claim ------------------------------------------------
@@ -366,8 +475,8 @@ def test_counters_below_their_processes_are_dropped(
     assert counters.exact.denied_count == 1
 
 
-def test_counters_nobody_has_descriptors_for(cgroups: Any, is_open: Callable[[], int]) -> None:
-    """Where too few files may be open counters are left alone, which is counted once."""
+def test_too_few_descriptors_for_counters(cgroups: Any, is_open: Callable[[], int]) -> None:
+    """If too few files may be open, the counters are not used; this is counted once."""
     worker = cgroups.start(cgroups.container())
     before = is_open()
     counters = Counters(worker, keep_below=3)
@@ -383,7 +492,7 @@ def test_counters_read_too_early_are_read_again(cgroups: Any) -> None:
     counters = Counters(worker)
     counters.figures(0)
     counters.exact.read()
-    worker.tell("burn", 0.2)  # the collector was held up here
+    worker.tell("burn", 0.2)  # the collector was delayed here
     live = {counters.group: 200_000_000}
     found = counters.exact.figures(lambda key: Group(key), live, 10**10, frozenset())
     assert found[counters.group].cpu_ns is not None
@@ -424,7 +533,7 @@ print(exact.denied_count, sample.groups[group].figures, sampler.table.denied_cou
 def test_without_privilege_the_ledger_counts(
     cgroups: Any, sidecar_root: Path, tmp_path: Path
 ) -> None:
-    """Where a container of more privilege cannot be looked into, that is counted once for it."""
+    """A container that cannot be read without privilege is counted once."""
     container = cgroups.container()
     worker = cgroups.start(container)
     for _ in range(6):  # more processes than are asked

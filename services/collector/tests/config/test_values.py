@@ -14,17 +14,17 @@ from runmeter.collector.errors import QuantityError, UsageError
 from runmeter.collector.model import Limit
 
 
-@pytest.mark.parametrize("text", ["0", "10", "1000", "007"])
-def test_count_takes_whole_numbers_in_range(text: str) -> None:
-    """A count is a whole number up to its limit, both ends included."""
-    assert values.count(1000)(text) == int(text)
+@pytest.mark.parametrize("text", ["5", "10", "1000", "007"])
+def test_whole_numbers_in_a_range(text: str) -> None:
+    """Both ends of the range are allowed."""
+    assert values.whole_number(5, 1000)(text) == int(text)
 
 
-@pytest.mark.parametrize("text", ["1001", "-1", "1.0", "", "x", "²", "1" * 5000])
-def test_count_refuses_everything_else(text: str) -> None:
-    """A refusal says the range."""
-    with pytest.raises(QuantityError, match="a whole number from 0 to 1000"):
-        values.count(1000)(text)
+@pytest.mark.parametrize("text", ["1001", "4", "0", "-1", "1.0", "", "x", "²", "1" * 5000])
+def test_whole_numbers_out_of_range_are_refused(text: str) -> None:
+    """The error says the range."""
+    with pytest.raises(QuantityError, match="a whole number from 5 to 1000"):
+        values.whole_number(5, 1000)(text)
 
 
 def test_duration_holds_its_range() -> None:
@@ -57,14 +57,6 @@ def test_a_spool_of_no_size_is_refused(text: str) -> None:
     """Neither nothing, nor one thing twice, nor what is no number."""
     with pytest.raises(QuantityError):
         values.spool_max(text)
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "x", "", "1" * 10])
-def test_attempt_counts_from_one(text: str) -> None:
-    """An attempt is a whole number from 1."""
-    assert values.attempt("3") == 3
-    with pytest.raises(QuantityError, match="a whole number from 1"):
-        values.attempt(text)
 
 
 def test_switch_takes_the_usual_words() -> None:

@@ -45,7 +45,7 @@ def test_our_own_clock_is_the_process_time() -> None:
 
 
 def test_the_clock_of_another_process() -> None:
-    """What another process says of itself before and after is what its clock says in between."""
+    """The clock of another process is between two readings of its own process time."""
     with subprocess.Popen(
         [sys.executable, "-c", BURN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:

@@ -221,7 +221,7 @@ def test_a_cgroup_that_cannot_be_read_again_changes_nothing(
 
 
 def test_exec_is_learned_again(machine: Any, new_table: Callable[..., ProcessTable]) -> None:
-    """A process that becomes another program is asked again whether the map knows it."""
+    """A process that becomes another program is looked up in the process map again."""
     table = new_table({"node": "runner"})
     machine.add(5, comm=b"sh", argv=("/bin/sh",), cgroup=DOCKER)
     for _ in range(5):
@@ -343,7 +343,7 @@ class Clocks:
         return self.ns[pid]
 
     def add(self, pid: int, ns: int = 0, **fields: Any) -> None:
-        """Start a process, and tell so in loadavg."""
+        """Start a process, and set the last pid in loadavg."""
         self.ns[pid] = ns
         self.machine.add(pid, **fields)
         self.last_pid(pid)
@@ -423,7 +423,7 @@ def test_memory_of_idle_processes_is_refreshed_by_turns(
 def test_nothing_is_listed_while_nothing_was_born(
     machine: Any, clocks: Clocks, clocked: ProcessTable
 ) -> None:
-    """Only another last pid makes the table look for processes it does not know."""
+    """The mount is listed only if the last pid has changed."""
     clocks.add(5)
     clocked.scan()
     machine.add(6, own=1)
@@ -534,7 +534,7 @@ def test_a_new_process_whose_clock_is_gone_has_vanished(
 def test_a_refused_read_by_clock_leaves_the_process_in_the_table(
     machine: Any, clocks: Clocks, clocked: ProcessTable
 ) -> None:
-    """What could not be read once is made up for as soon as it can: nothing counts from zero."""
+    """After a refused read the process counts on from its last reading, not from zero."""
     clocks.add(5, 5000)
     clocked.scan()
     clocks.poison(5, "stat")

@@ -223,6 +223,10 @@ def test_each_answer_decides_about_one_run(spool: Any, receiver: Any) -> None:
     assert spool.names() == [spool.file(2).name, spool.file(3).name, f"rejected/{rejected.name}"]
     assert json.loads(rejected.read_text())["reason"] == "INVALID_ARGUMENT: payload: is empty"
     receiver.answer = receiver.acknowledge
+    descriptor = lock(str(spool.path), spool.push_id(1))
+    [live] = spool.push_all(receiver.endpoint, retry_rejected=True).report["live"]
+    assert live["path"] == str(rejected)
+    os.close(descriptor)
     assert spool.push_all(receiver.endpoint, retry_rejected=True).code == 0
     assert spool.names() == []
 

@@ -1,4 +1,4 @@
-"""The run as it is kept: what the environment says of it, in a form that can be stored."""
+"""The record of a run: facts of the environment, in a form that can be stored."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 The simulated kernel forks, execs, runs, ends, waits for, orphans and reparents processes in
 whole ticks, gives pids again and moves processes between containers, as Linux does; between its
-steps the sampler scans. What the sampler credits is compared
-with what the kernel knows was used. All of it twice: by ``stat`` alone, and by the CPU clocks of
-processes, where of a process whose clock stands still nothing else is read. Whoever does
-something moves its own clock by a nanosecond at least; being adopted moves nobody's.
+steps the sampler scans. What the sampler credits is compared with what the simulated processes
+used. Each test runs twice: by ``stat`` alone, and by the CPU clocks of processes, where nothing
+else is read of a process whose clock has not changed. A process that acts moves its own clock by
+at least a nanosecond; being adopted moves no clock.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ class Kernel:
         self._unseen_pid = 0 if self.last_pid in self.machine.entries else self.last_pid
 
     def alive(self) -> list[int]:
-        """Return who can act: all but pid 1 and zombies, ascending."""
+        """Return the pids that can act, ascending: all except pid 1 and zombies."""
         entries = self.machine.entries.values()
         return sorted(e.pid for e in entries if e.pid != 1 and e.state != "Z")
 
     def young(self) -> list[int]:
-        """Return who was forked and can act, the youngest first: by pid it need not be."""
+        """Return the forked pids that can act, the youngest process first."""
         entries = [self.machine.entries[pid] for pid in self.alive() if pid > 3]
         return [e.pid for e in sorted(entries, key=lambda e: -e.start)]
 
@@ -146,7 +146,7 @@ class Kernel:
         if parent == 1:
             self.reap(pid)
         elif parent and self.machine.entries[parent].sig_ign:
-            self._remove(pid)  # its time reaches nobody
+            self._remove(pid)  # its time is lost
 
     def reap(self, pid: int) -> None:
         """Let the parent of a zombie wait for it."""
@@ -208,7 +208,7 @@ class Measured:
 
     @property
     def slack_ns(self) -> int:
-        """What clocks know and ticks do not."""
+        """Time that clocks count and ticks do not."""
         return self.kernel.moved_ns if self._has_clocks else 0
 
     @property
@@ -298,8 +298,8 @@ def test_nothing_is_credited_twice(
 ) -> None:
     """With parents that ignore their children, too, never more is credited than was used.
 
-    The bound is zero here as well: the four ticks tolerated before anybody is asked whether it
-    ignores its children are owed until then, they are never credited.
+    The bound is zero here as well: the four ticks tolerated before the signal mask of a parent is
+    read are carried as debt until then, they are never credited.
     """
     with TemporaryDirectory() as folder:
         measured = Measured(new_machine(Path(folder)), has_clocks=has_clocks)
@@ -327,7 +327,7 @@ def test_containers_do_not_pay_for_each_other(
         kernel = measured.kernel
         for step in steps:
             measured.act(*step)
-        for pid in kernel.young():  # children before parents: nobody is orphaned
+        for pid in kernel.young():  # children before parents: none becomes an orphan
             kernel.finish(pid)
         for pid in (2, 3):
             kernel.wait(pid)
@@ -517,7 +517,7 @@ def test_a_child_of_a_zombie_counts_once(measured: Measured) -> None:
     kernel.run(child, 9)
     measured.scan()
     kernel.exit(child)
-    kernel.exit(parent)  # nobody waits for it yet
+    kernel.exit(parent)  # it is not waited for yet
     kernel.run(2, 1)  # the other container is active
     measured.scan()
     assert measured.ticks == dict(zip(IDS, (1, 9, 0), strict=True))

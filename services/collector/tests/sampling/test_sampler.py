@@ -31,13 +31,14 @@ class Run:
         top: int = 10,
         process_map: dict[str, str] | None = None,
         lists: Callable[[Group], bool] = lambda group: True,
+        own_pid: int = 0,
     ) -> None:
         self.machine = machine
         self.containers = Containers(process_map or {}, lambda pid: None)
         self.interval_ns = round(interval_seconds * SECOND)
         merges = bool(process_map)
         self.summary = Summary(self.interval_ns, top, lists, merges)
-        self.sampler = Sampler(machine.proc, self.containers, self.summary, own_pid=0)
+        self.sampler = Sampler(machine.proc, self.containers, self.summary, own_pid=own_pid)
         self.schedule = Schedule(0, self.interval_ns)
         self.now_ns = 0
 
@@ -143,7 +144,7 @@ def test_half_an_interval_is_a_snapshot_of_its_own(
 
 @pytest.mark.parametrize("after_seconds", [0.0, 0.001, 1.999])
 def test_the_shortest_run_has_two_snapshots(run: Run, after_seconds: float) -> None:
-    """However short a run is, it has a start and an end."""
+    """The shortest run has a snapshot at its start and one at its end."""
     payload = run.finish(after_seconds)
     assert payload["sample_count"] == 2
     assert _container(payload)["cpu_cores"]["peak"] == 0
@@ -442,8 +443,8 @@ def test_a_process_of_the_tail_is_listed(run: Run) -> None:
     assert payload["top_mem_processes"][0]["pid"] == 6
 
 
-def test_top_lists_hold_so_many_entries(machine: Any, new_run: Callable[..., Run]) -> None:
-    """The lists are as long as asked, of however many processes came and went."""
+def test_top_lists_have_the_configured_length(machine: Any, new_run: Callable[..., Run]) -> None:
+    """The lists have the configured length, even if many processes have ended."""
     run = new_run(top=3)
     run.start()
     for pid in range(10, 210):
@@ -457,8 +458,8 @@ def test_top_lists_hold_so_many_entries(machine: Any, new_run: Callable[..., Run
         assert [p["pid"] for p in payload[name]] == [209, 208, 207]
 
 
-def test_top_zero_lists_nobody(machine: Any, new_run: Callable[..., Run]) -> None:
-    """With no entries asked for the lists are empty, containers are not."""
+def test_top_zero_lists_no_process(machine: Any, new_run: Callable[..., Run]) -> None:
+    """With --top=0 the lists are empty, containers are not."""
     machine.add(5, cgroup=IN_A, resident=1)
     run = new_run(top=0)
     run.start()
@@ -490,6 +491,132 @@ def test_orphans_go_to_the_group_they_had(run: Run) -> None:
     assert _container(payload)["cpu_seconds"] == 1.01
     assert _container(payload, NAME_B)["cpu_seconds"] == 0.01
     assert run.sampler.table.processes[1].group == Group(Key(B, ""))
+
+
+C = "c3" * 32
+NAME_C = C[:12]
+IN_C = f"0::/docker/{C}"
+
+
+def _beside(machine: Any, new_run: Callable[..., Run], init: bytes) -> Run:
+    """Return a run with pid 1 in a container of its own, the collector in another, and a third."""
+    machine.add(1, ppid=0, comm=init, cgroup=IN_B)
+    machine.add(9, ppid=0, comm=b"collector", cgroup=IN_C)
+    machine.add(5, ppid=0, cgroup=IN_A)
+    run = new_run(own_pid=9)
+    run.start()
+    return run
+
+
+def _seconds(payload: dict[str, Any]) -> dict[str, float]:
+    return {c["name"]: c["cpu_seconds"] for c in payload["containers"]}
+
+
+@pytest.mark.parametrize("holds_more", [False, True])
+def test_pid_1_alone_beside_the_collector_is_the_job(
+    machine: Any, new_run: Callable[..., Run], holds_more: bool
+) -> None:
+    """What pid 1 waited for is its container's if there is no other, also if a child was seen."""
+    machine.add(1, ppid=0, comm=b"app", cgroup=IN_B)
+    machine.add(9, ppid=0, comm=b"collector", cgroup=IN_C)
+    run = new_run(own_pid=9)
+    run.start()
+    if holds_more:
+        machine.add(20, ppid=1, cgroup=IN_B, own=10)
+        run.tick()
+        machine.remove(20)
+        machine.change(1, waited=10)
+    machine.change(1, waited=40)
+    assert _seconds(run.finish(2)) == {NAME_B: 0.4, NAME_C: 0.0}
+
+
+def test_pid_1_in_the_container_of_the_collector_is_the_job(
+    machine: Any, new_run: Callable[..., Run]
+) -> None:
+    """A shell that starts the collector and then works counts, on a bare machine as well."""
+    machine.add(1, ppid=0, comm=b"sh", cgroup="0::/ci")
+    machine.add(9, ppid=1, comm=b"collector", cgroup="0::/ci")
+    run = new_run(own_pid=9)
+    run.start()
+    machine.change(1, waited=40)
+    assert _seconds(run.finish(2)) == {"ci": 0.4}
+
+
+def test_pid_1_with_children_in_its_container_is_part_of_the_job(
+    machine: Any, new_run: Callable[..., Run]
+) -> None:
+    """Its children never seen are its own, however busy another container is."""
+    run = _beside(machine, new_run, b"app")
+    machine.add(20, ppid=1, cgroup=IN_B)
+    run.tick()
+    machine.remove(20)
+    machine.change(1, waited=40)
+    machine.run(5, 100)
+    assert _seconds(run.finish(2)) == {NAME_A: 1.0, NAME_B: 0.4, NAME_C: 0.0}
+
+
+@pytest.mark.parametrize("init", [b"pause", b"tini", b"docker-init", b"systemd", b"unknown"])
+def test_a_pid_1_that_does_nothing_else_waits_for_orphans(
+    machine: Any, new_run: Callable[..., Run], init: bytes
+) -> None:
+    """Alone in its container beside others, or known as a holder, it has no work of its own."""
+    run = _beside(machine, new_run, init)
+    machine.change(1, waited=40)
+    run.tick()
+    machine.run(1, 1)
+    assert _seconds(run.finish(2)) == {NAME_A: 0.4, NAME_B: 0.01, NAME_C: 0.0}
+
+
+def test_an_init_in_the_container_of_the_job_waits_for_orphans_of_others(
+    machine: Any, new_run: Callable[..., Run]
+) -> None:
+    """With ``docker run --init`` pid 1 shares the job's container, and is still a holder."""
+    run = _beside(machine, new_run, b"docker-init")
+    machine.add(20, ppid=1, comm=b"app", cgroup=IN_B)
+    machine.add(21, ppid=1, comm=b"orphan", cgroup=IN_A, own=30)
+    run.tick()
+    machine.remove(21)
+    machine.change(1, waited=40)
+    assert _seconds(run.finish(2)) == {NAME_A: 0.4, NAME_B: 0.0, NAME_C: 0.0}
+
+
+def test_time_that_stays_unassigned_is_that_of_pid_1(
+    machine: Any, new_run: Callable[..., Run]
+) -> None:
+    """Orphans of one of two idle containers: at the end their time is in the payload once."""
+    run = _beside(machine, new_run, b"pause")
+    machine.add(6, ppid=0, cgroup=f"0::/docker/{'d4' * 32}")
+    run.tick()
+    machine.change(1, waited=40)
+    run.tick()
+    assert sum(_seconds(run.payload()).values()) == 0
+    assert _seconds(run.finish(2))[NAME_B] == 0.4
+
+
+def test_around_a_command_pid_1_waits_for_others(machine: Any, new_run: Callable[..., Run]) -> None:
+    """The command's orphans are the collector's: what pid 1 waited for is not the command's."""
+    machine.add(1, ppid=0, comm=b"sh", cgroup=IN_B)
+    machine.add(9, ppid=1, comm=b"collector", cgroup=IN_B)
+    run = new_run(own_pid=9)
+    run.start()
+    run.sampler.follow_command(9, adopts=True)
+    machine.add(20, ppid=9, comm=b"make", cgroup=IN_B)
+    run.tick()
+    machine.run(20, 100)
+    machine.change(1, waited=40)
+    assert _seconds(run.finish(2)) == {"command": 1.0, NAME_B: 0.4}
+
+
+@pytest.mark.parametrize(("init", "name"), [(b"app", NAME_B), (b"pause", "/")])
+def test_a_zombie_of_pid_1_without_a_place(
+    machine: Any, new_run: Callable[..., Run], init: bytes, name: str
+) -> None:
+    """In v1 an exiting process reads /: a child of an app is in the app's container."""
+    machine.add(1, ppid=0, comm=init, cgroup=f"2:cpuacct:/docker/{B}")
+    run = new_run(own_pid=9)
+    run.start()
+    machine.add(20, ppid=1, state="Z", own=30, cgroup="2:cpuacct:/")
+    assert _seconds(run.finish(2))[name] == 0.3
 
 
 # -- sizes of what changes between two snapshots ------------------------------------------
@@ -539,7 +666,7 @@ def test_the_size_goes_on_under_the_mapped_name(new_run: Callable[..., Run], mac
 
 
 def test_a_process_that_never_ran_has_a_share_of_zero(run: Run) -> None:
-    """It was measured, and used nothing: that is a zero and not an absence."""
+    """A process that used no CPU time has 0, not an absent value."""
     run.tick()
     [entry] = run.finish()["top_mem_processes"]
     assert entry["peak_cpu_percent"] == 0

@@ -1,4 +1,4 @@
-"""The file a run waits in: whose it is, that it is whole, and what is refused on reading."""
+"""The file of a waiting run: its owner, its content, and what is refused on reading."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ RUN = {"push_id": "0c8f", "payload": {"name": "é\udcff"}}
 
 
 def test_a_run_survives_the_spool(tmp_path: Path) -> None:
-    """What is written is read back as it was, in a file named after the run."""
+    """A run is read back unchanged, from a file with its push_id as name."""
     path = write_file(str(tmp_path / "a" / "b"), "0c8f", encode(RUN))
     assert path == str(tmp_path / "a" / "b" / "0c8f.json")
     assert decode(Path(path).read_bytes()) == RUN
 
 
 def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
-    """Folder and file are the owner's alone."""
+    """Only the owner can access folder and file."""
     path = Path(write_file(str(tmp_path / "spool"), "0c8f", b"x"))
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
-    """A later version replaces the file at once; nothing else is left in the folder."""
+    """A new version replaces the file; no other file is left."""
     for content in (b"first", b"second, longer"):
         write_file(str(tmp_path), "0c8f", content)
     assert [p.name for p in tmp_path.iterdir()] == ["0c8f.json"]
@@ -51,7 +51,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
 
 
 def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
-    """When the new file cannot be made, the old one stays, and nothing half-written."""
+    """If the new file cannot be written, the old one stays, and no other file."""
     write_file(str(tmp_path), "0c8f", b"first")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
@@ -134,7 +134,7 @@ IDS = [f"00000000-0000-4000-8000-{number:012}" for number in range(9)]
 
 
 def test_a_run_has_one_owner(tmp_path: Path) -> None:
-    """A second one is refused until the first has given it up, or its descriptor is closed."""
+    """A second lock is refused until the first is released or its descriptor is closed."""
     folder = str(tmp_path / "spool")
     for give_up in (lambda fd: release(folder, IDS[0], fd), os.close):
         descriptor = lock(folder, IDS[0])
@@ -174,7 +174,7 @@ def test_locks_exclude_each_other_while_their_files_come_and_go(tmp_path: Path) 
 
 
 def test_the_lock_file_goes_with_its_run(tmp_path: Path) -> None:
-    """Of an acknowledged run nothing is left; the next owner of the name has a lock of its own."""
+    """Of an acknowledged run no file is left; the next lock of its name is a new file."""
     path = write_file(str(tmp_path), IDS[0], encode(RUN))
     first = lock(str(tmp_path), IDS[0])
     remove_file(path)
@@ -194,7 +194,7 @@ def test_a_spool_that_cannot_be_says_so_when_locked(folder: str) -> None:
 
 
 def test_a_link_in_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
-    """What a link names is neither made nor locked."""
+    """The target of a link is neither created nor locked."""
     (tmp_path / f"{IDS[0]}.lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(SpoolError):
         lock(str(tmp_path), IDS[0])
@@ -216,6 +216,15 @@ def left(folder: Path) -> list[int]:
     return sorted(IDS.index(path.stem) for path in folder.rglob("*.json"))
 
 
+def trimmed(folder: Path, max_runs: int, max_bytes: int, keep: str = "") -> list[str]:
+    """Trim a spool; return the push_ids it yields, of runs that are there until then."""
+    found = []
+    for push_id in trim(str(folder), max_runs, max_bytes, keep):
+        assert IDS.index(push_id) in left(folder)
+        found.append(push_id)
+    return found
+
+
 @pytest.mark.parametrize(
     ("max_runs", "max_bytes", "dropped"),
     [(4, 400, []), (3, 400, [3]), (4, 399, [3]), (4, 100, [3, 2, 1]), (1, 400, [3, 2, 1])],
@@ -223,27 +232,27 @@ def left(folder: Path) -> list[int]:
 def test_the_oldest_runs_are_dropped(
     tmp_path: Path, max_runs: int, max_bytes: int, dropped: list[int]
 ) -> None:
-    """Until both limits are met; removed runs are returned; no lock file is left."""
+    """Until both limits are met; each is yielded before it is removed; no lock file is left."""
     fill(tmp_path, 3, 1, 0, 2)
-    assert trim(str(tmp_path), max_runs, max_bytes, "") == [IDS[n] for n in dropped]
+    assert trimmed(tmp_path, max_runs, max_bytes) == [IDS[n] for n in dropped]
     assert left(tmp_path) == [n for n in range(4) if n not in dropped]
     assert not list(tmp_path.glob("*.lock"))
 
 
 def test_owned_runs_and_the_own_one_are_never_dropped(tmp_path: Path) -> None:
-    """The limits give way to runs that are still measured."""
+    """Runs that are still measured stay, even beyond the limits."""
     fill(tmp_path, 0, 1, 2, 3)
     descriptor = lock(str(tmp_path), IDS[1])
-    assert trim(str(tmp_path), 0, 0, IDS[0]) == [IDS[3], IDS[2]]
+    assert trimmed(tmp_path, 0, 0, IDS[0]) == [IDS[3], IDS[2]]
     assert left(tmp_path) == [0, 1]
     os.close(descriptor)
 
 
 def test_rejected_runs_are_dropped_first(tmp_path: Path) -> None:
-    """They count, and no receiver waits for them."""
+    """Rejected runs count, and are removed before waiting ones."""
     fill(tmp_path, 0, 1)
     fill(tmp_path, 2, 3, below=REJECTED_FOLDER)
-    assert trim(str(tmp_path), 1, 1000, "") == [IDS[3], IDS[2], IDS[1]]
+    assert trimmed(tmp_path, 1, 1000) == [IDS[3], IDS[2], IDS[1]]
     assert left(tmp_path) == [0]
 
 
@@ -253,7 +262,7 @@ def test_what_dead_writers_left_is_dropped(tmp_path: Path) -> None:
     for name in (f"{IDS[1]}.json.tmp", f"{IDS[1]}.lock", f"{IDS[2]}.json.tmp", "mine.tmp"):
         (tmp_path / name).touch()
     descriptor = lock(str(tmp_path), IDS[2])
-    trim(str(tmp_path), 10, 1000, "")
+    assert trimmed(tmp_path, 10, 1000) == []
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {f"{IDS[0]}.json", f"{IDS[2]}.json.tmp", f"{IDS[2]}.lock", "mine.tmp"}
     os.close(descriptor)
@@ -261,7 +270,7 @@ def test_what_dead_writers_left_is_dropped(tmp_path: Path) -> None:
 
 def test_a_spool_that_is_not_there_has_nothing_to_drop(tmp_path: Path) -> None:
     """No folder: nothing is dropped, nothing is made."""
-    assert trim(str(tmp_path / "none"), 0, 0, "") == []
+    assert trimmed(tmp_path / "none", 0, 0) == []
     assert not (tmp_path / "none").exists()
 
 

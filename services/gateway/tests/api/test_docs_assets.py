@@ -31,10 +31,17 @@ def test_page(client: httpx.Client) -> None:
         "/openapi.json",
         "data:,",
     ]
+    assert '="/' not in answer.text  # below a path of a proxy it would leave it
     for address in named[:-1]:
         assert not urlsplit(address).netloc
     for address in set(named) - {"data:,"}:
         assert client.get(address).status_code == 200
+
+
+def test_page_with_a_slash(client: httpx.Client) -> None:
+    """``/docs/`` leads to ``/docs``, also below a path."""
+    answer = client.get("/docs/")
+    assert (answer.status_code, answer.headers["location"]) == (308, "../docs")
 
 
 @pytest.mark.parametrize("name", ASSETS)

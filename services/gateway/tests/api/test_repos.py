@@ -120,7 +120,7 @@ def test_link(client: httpx.Client, double: Any, path: str) -> None:
     double.jobs = double.answers(pb.ListJobsResponse(next_after="bwBv_-x"))
     response = client.get(path, params={"limit": "2", "after": "old"})
     first = double.call().request
-    client.get(response.links["next"]["url"])
+    client.get(response.url.join(response.links["next"]["url"]))
     second = double.call().request
     assert (first.after, second.after) == ("old", "bwBv_-x")
     second.after = first.after

@@ -274,9 +274,9 @@ def test_link(client: httpx.Client, double: Any) -> None:
     response = client.get(path, params={"limit": "2", "before": "99", "run_id": "a b+c"})
     assert response.links["next"]["rel"] == "next"
     target = response.links["next"]["url"]
-    assert target.startswith("/api/v1/metrics/repo/my-org/my-org%2Fmy-repo/a%2Fb/build?")
+    assert target.startswith("?")
     first = double.call().request
-    client.get(target)
+    client.get(response.url.join(target))
     second = double.call().request
     assert second.before_id == 41
     second.before_id = first.before_id
@@ -442,6 +442,7 @@ STATUSES = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.UNAUTHENTICATED: 401,
     grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.ALREADY_EXISTS: 409,
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.CANCELLED: 503,

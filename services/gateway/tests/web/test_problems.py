@@ -17,6 +17,7 @@ OWN = [
     (errors.InvalidRequest("x", FieldError("a", "b")), 400),
     (errors.MissingBearer(), 401),
     (errors.NoPushToken(), 401),
+    (errors.DecodedSlash("o/r/w/j%2Fk"), 404),
     (errors.BodyTooLarge(10), 413),
     (errors.BodyTooSlow(30.0), 408),
     (errors.UnsupportedMediaType("x"), 415),
@@ -73,6 +74,12 @@ def test_unknown_errors_say_nothing() -> None:
     """A defect is 500 without its text."""
     outcome = outcome_of(ZeroDivisionError(SECRET))
     assert (outcome.status, outcome.detail) == (500, None)
+
+
+def test_why_the_database_is_unavailable() -> None:
+    """503 has the reason if the receiver wrote it, which it does with a time to wait."""
+    outcome = outcome_of(ReceiverError("UNAVAILABLE", "the reason", retry_after_seconds=5.0))
+    assert (outcome.status, outcome.detail) == (503, "the reason")
 
 
 def test_texts_are_bounded() -> None:

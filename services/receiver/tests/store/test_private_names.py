@@ -15,23 +15,25 @@ SQLITE = "tortoise.backends.sqlite.client"
 ASYNCPG = "tortoise.backends.asyncpg.client"
 # name → the module of Tortoise that has it
 NAMES = {
-    "_close": ASYNCPG,
     "_conn": SQLITE,
     "_connection": SQLITE,
     "_enable_global_fallback": "tortoise",
-    "_finalized": ASYNCPG,
     "_in_transaction": SQLITE,
     "_lock": SQLITE,
     "_meta": "tortoise.models",
     "_no_comments": "tortoise.models",
     "_parent": SQLITE,
-    "_pool": ASYNCPG,
     "_pool_init_lock": ASYNCPG,
     "_post_connect": SQLITE,
+    "_schema_editor": "tortoise.migrations.executor",
     "_trxlock": SQLITE,
 }
-# of our own classes, and of named tuples
-OURS = {"_address", "_asdict", "_current", "_descriptor", "_file", "_fields", "_leave", "_replace"}
+# of SQLite's client, and of named tuples
+OURS = {"_address", "_asdict", "_client", "_descriptor", "_fields", "_file", "_replace"}
+# of the pool of PostgreSQL, and of the connections that it hands out
+OURS |= {"_acquire", "_connect", "_connect_seconds", "_end_transaction", "_held", "_leave", "_most"}
+OURS |= {"_is_behind_pooler", "_permits", "_pool", "_setting", "_statement_seconds", "_token"}
+OURS |= {"_url"}
 OVERRIDDEN = {"_close", "_in_transaction", "_no_comments"}
 
 

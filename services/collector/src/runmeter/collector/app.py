@@ -49,8 +49,7 @@ def run(config: Config, signals: Signals) -> int:
     command = None
     if config.command:
         signals.pass_on()
-        become_subreaper()
-        measurement.follow_command()
+        measurement.follow_command(become_subreaper())
         try:
             command = spawn(config.command, config.command_environment, signals.inherited)
         except CommandError as error:

@@ -40,7 +40,7 @@ def push(arguments: Sequence[str]) -> int:
         UsageError: a flag or variable is wrong.
     """
     given = flags.parse_push(arguments)
-    config = settings.load_spool(given)
+    config = settings.load_push(given)
     log = Log(config.log_format, config.log_level)
     for warning in config.warnings:
         log.write("warning", "config.warned", reason=warning)
@@ -62,7 +62,7 @@ def spool(arguments: Sequence[str]) -> int:
     from runmeter.collector.spool.listing import entries
 
     given = flags.parse_spool(arguments)
-    folder = settings.load_spool(given).spool_dir
+    folder = settings.load_spool_dir(given)
     render = spooled_json if given["json"] else spooled_text
     write_line(1, render(folder, entries(folder)), patience_ms=-1)
     return 0

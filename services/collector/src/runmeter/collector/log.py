@@ -16,11 +16,12 @@ _FIRST_KEYS = ("timestamp", "level", "event")
 
 
 def render(log_format: str, fields: Mapping[str, Any]) -> str:
-    """Return one log line: JSON, or text as ``time level event key=value …``."""
+    """Return one log line: JSON, or text as ``time level event key=value …``.
+
+    ``fields``: timestamp, level and event, then the others.
+    """
     if log_format == "json":
-        ordered = {name: fields[name] for name in _FIRST_KEYS if name in fields}
-        ordered.update(fields)
-        return json.dumps(ordered, separators=(",", ":"))
+        return json.dumps(fields, separators=(",", ":"))
     head = f"{fields['timestamp']} {fields['level']:7} {fields['event']}"
     rest = [f"{k}={_text(v)}" for k, v in fields.items() if k not in _FIRST_KEYS]
     return " ".join([head, *rest])

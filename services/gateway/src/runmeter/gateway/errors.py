@@ -4,6 +4,7 @@ GatewayError
 ├── InvalidRequest         head, path, query or body
 ├── MissingBearer          no usable ``Authorization: Bearer``
 ├── NoPushToken            a bearer that no push token can be
+├── DecodedSlash           a path that has runs only if a slash belongs to a name
 ├── AddressTooLong
 ├── HeadTooLarge
 ├── HeadTooSlow
@@ -48,6 +49,15 @@ class MissingBearer(GatewayError):
 
 class NoPushToken(GatewayError):
     """The bearer of a push is malformed."""
+
+
+class DecodedSlash(GatewayError):
+    """The path has no runs as it is read; with a slash as a part of a name it has."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+        """The names that have runs, as parts of a path."""
 
 
 class AddressTooLong(GatewayError):

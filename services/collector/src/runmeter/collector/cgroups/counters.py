@@ -143,7 +143,10 @@ class Source:
                 if descriptor < self._keep_below:
                     self._files[folder, name] = descriptor
             return os.pread(descriptor, _READ_BYTES, 0)
-        except (OSError, Refused):
+        except OSError as error:
+            self.is_gone = self.is_gone or error.errno == errno.ENODEV
+            return None
+        except Refused:
             return None
         finally:
             if descriptor >= self._keep_below:

@@ -32,7 +32,7 @@ class _Node:
         self.attempts = 0
         self.tries = 0
         self.read_count = 0  # readings at snapshots, since the counters were found
-        self.is_over = False  # its cgroup was removed in the interval before
+        self.is_over = False  # its cgroup was removed in this interval
         self.is_new = is_new  # first seen in this interval, in which its counters started
 
 
@@ -60,14 +60,27 @@ class CgroupUsage:
     def read(self) -> None:
         """Read the counters of all known keys, at the time of a snapshot."""
         for key, node in list(self._nodes.items()):
+            if node.is_over and not node.attempts:
+                del self._nodes[key]  # no process has been in it since
+                continue
             node.before, node.now = node.now, node.source.read() if node.source else None
-            node.is_new = False
+            node.is_new = node.is_over = False
             node.read_count += 1
             if node.source is not None and node.source.is_gone:
-                if node.is_over:
-                    node.source.close()
-                    del self._nodes[key]
-                node.is_over = True
+                self._leave(node)
+
+    def _leave(self, node: _Node) -> None:
+        """Leave a cgroup that was removed; another one may have been made under its path since.
+
+        That one is searched in the same snapshot. Its counters started in this interval, but the
+        last CPU time of the removed one is not known: the ledger counts that of the interval.
+        """
+        assert node.source is not None
+        node.source.close()
+        node.source = node.before = node.now = None
+        node.attempts = node.tries = 0
+        node.is_new = node.is_over = True
+        self._is_searching = True
 
     def discover(self, processes: Iterable[Process], newly_placed: Iterable[Process]) -> None:
         """Search for the counters of keys that have none yet, and read them.
@@ -132,8 +145,10 @@ class CgroupUsage:
         for group, nodes in members.items():
             if any(node.now is None for node in nodes):
                 continue
-            cpu_ns = self._growth(nodes, "cpu_ns")
-            if any(node.is_new for node in nodes) and not self._plausible(cpu_ns, elapsed_ns):
+            is_over = any(node.is_over for node in nodes)
+            cpu_ns = None if is_over else self._growth(nodes, "cpu_ns")
+            is_new = not is_over and any(node.is_new for node in nodes)
+            if is_new and not self._plausible(cpu_ns, elapsed_ns):
                 continue
             if cpu_ns is not None and not self._holds(nodes, cpu_ns, live_ns.get(group, 0)):
                 self._drop(nodes)

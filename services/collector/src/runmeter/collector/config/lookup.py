@@ -67,10 +67,14 @@ class Source:
         try:
             return make()
         except UsageError as error:
-            if not self._forgiving:
-                raise
-            self.warnings.append(f"{error}; {instead}")
+            self.fail(error, instead)
             return default
+
+    def fail(self, error: UsageError, instead: str) -> None:
+        """Raise the error; if it is forgiven, add it to the warnings."""
+        if not self._forgiving:
+            raise error
+        self.warnings.append(f"{error}; {instead}")
 
 
 def _variable(flag: str) -> str:

@@ -7,7 +7,7 @@ a warning, and the collector goes on without it.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from runmeter.collector.config import values
 from runmeter.collector.config.endpoint import Endpoint, parse_endpoint
@@ -31,21 +31,12 @@ _TOKEN_NEEDED = (
 )
 
 
-class Destination(NamedTuple):
-    """Where a run is stored and pushed.
+class Config(NamedTuple):
+    """The settings of a run.
 
     ``is_kept``: it is written to the spool, to be pushed now or later. ``unpushed``: why it is not
     pushed now, although an endpoint was given; empty: it is pushed.
     """
-
-    endpoint: Endpoint | None
-    push_token: str
-    is_kept: bool
-    unpushed: str
-
-
-class Config(NamedTuple):
-    """The settings of a run; ``is_kept`` and ``unpushed`` as in `Destination`."""
 
     command: tuple[str, ...]
     interval_ns: int
@@ -90,7 +81,7 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
     flags = parse_flags(arguments)
     source = Source(flags, environment, forgiving=bool(command))
     scope = _scope(environment)
-    destination = _destination(source, scope)
+    endpoint, push_token, is_kept, unpushed = _destination(source, scope)
     if flags["push_token"] is not None:
         source.warnings.append(_TOKEN_SHOWN)
     return Config(
@@ -98,12 +89,15 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
         interval_ns=source.value(
             "interval", values.duration(100 * _MS, _HOUR_NS, "100ms to 1h"), 2000 * _MS
         ),
-        proc_path=source.value("proc-path", values.text, "/proc"),
-        top=source.value("top", values.count(1000), 10),
-        **destination._asdict(),
+        proc_path=source.value("proc-path", str, "/proc"),
+        top=source.value("top", values.whole_number(0, 1000), 10),
+        endpoint=endpoint,
+        push_token=push_token,
+        is_kept=is_kept,
+        unpushed=unpushed,
         log_level=source.value("log-level", values.log_level, "info"),
         log_format=source.value("log-format", values.one_of("json", "text"), "json"),
-        spool_dir=source.value("spool-dir", values.text, _default_spool(environment)),
+        spool_dir=source.value("spool-dir", str, _default_spool(environment)),
         spool_max=source.value("spool-max", values.spool_max, values.SPOOL_MAX),
         checkpoint_interval_ns=source.value(
             "checkpoint-interval",
@@ -118,16 +112,15 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
         shutdown_timeout_ns=source.value(
             "shutdown-timeout", values.duration(1000 * _MS, _HOUR_NS, "1s to 1h"), 25_000 * _MS
         ),
-        summary_file=source.value("summary-file", values.text, ""),
+        summary_file=source.value("summary-file", str, ""),
         all_containers=source.value("all-containers", values.switch, False),
         exit_zero=source.value("exit-zero", values.switch, False),
-        tls_ca=source.value("tls-ca", values.text, ""),
-        tls_cert=source.value("tls-cert", values.text, ""),
-        tls_key=source.value("tls-key", values.text, ""),
-        tls_server_name=source.value("tls-server-name", values.text, ""),
+        **_tls(source),
         scope=scope,
         run_id=environment.get("GITHUB_RUN_ID", ""),
-        run_attempt=source.variable("GITHUB_RUN_ATTEMPT", values.attempt, None),
+        run_attempt=source.variable(
+            "GITHUB_RUN_ATTEMPT", values.whole_number(1, 999_999_999), None
+        ),
         runner_name=environment.get("RUNNER_NAME", ""),
         labels=source.variable("COLLECTOR_LABELS", values.labels, {}),
         process_map=source.variable("CGROUP_PROCESS_MAP", values.process_map, {}),
@@ -137,11 +130,11 @@ def load(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Co
     )
 
 
-class SpoolConfig(NamedTuple):
-    """The settings of ``collector push`` and ``collector spool``."""
+class PushConfig(NamedTuple):
+    """The settings of ``collector push``."""
 
     spool_dir: str
-    endpoint: Endpoint | None
+    endpoint: Endpoint
     push_token: str
     timeout_ns: int
     log_level: str
@@ -153,39 +146,39 @@ class SpoolConfig(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def load_spool(
-    flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ
-) -> SpoolConfig:
-    """Read the settings of the spool and of the push.
-
-    Raises:
-        UsageError: one sentence that names flag or variable, value and what is allowed.
-    """
+def load_push(flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> PushConfig:
+    """Read the settings of ``collector push``; errors as `load`."""
     source = Source(flags, environment, forgiving=False)
-    spool_dir = source.value("spool-dir", values.text, _default_spool(environment))
-    if not spool_dir:
-        raise UsageError("there is no home folder; give --spool-dir")
-    if "push_endpoint" not in flags:  # collector spool only lists
-        return SpoolConfig(spool_dir, None, "", 0, "warning", "text", "", "", "", "", ())
+    spool_dir = load_spool_dir(flags, environment)
     endpoint = source.value("push-endpoint", parse_endpoint, None)
     if endpoint is None:
         raise UsageError("--push-endpoint (or COLLECTOR_PUSH_ENDPOINT) must say where to push")
-    token = _needed_token(source)
-    timeout = values.duration(1000 * _MS, _HOUR_NS, "1s to 1h")
-    warnings = (_TOKEN_SHOWN,) if flags["push_token"] is not None else ()
-    return SpoolConfig(
-        spool_dir,
-        endpoint,
-        token,
-        source.value("timeout", timeout, 25_000 * _MS),
-        source.value("log-level", values.log_level, "warning"),
-        source.value("log-format", values.one_of("json", "text"), "text"),
-        source.value("tls-ca", values.text, ""),
-        source.value("tls-cert", values.text, ""),
-        source.value("tls-key", values.text, ""),
-        source.value("tls-server-name", values.text, ""),
-        warnings,
+    return PushConfig(
+        spool_dir=spool_dir,
+        endpoint=endpoint,
+        push_token=_needed_token(source),
+        timeout_ns=source.value(
+            "timeout", values.duration(1000 * _MS, _HOUR_NS, "1s to 1h"), 25_000 * _MS
+        ),
+        log_level=source.value("log-level", values.log_level, "warning"),
+        log_format=source.value("log-format", values.one_of("json", "text"), "text"),
+        **_tls(source),
+        warnings=(_TOKEN_SHOWN,) if flags["push_token"] is not None else (),
     )
+
+
+def load_spool_dir(flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> str:
+    """Return the folder of ``collector push`` and ``collector spool``; errors as `load`."""
+    source = Source(flags, environment, forgiving=False)
+    spool_dir = source.value("spool-dir", str, _default_spool(environment))
+    if not spool_dir:
+        raise UsageError("there is no home folder; give --spool-dir")
+    return spool_dir
+
+
+def _tls(source: Source) -> dict[str, str]:
+    names = ("tls-ca", "tls-cert", "tls-key", "tls-server-name")
+    return {name.replace("-", "_"): source.value(name, str, "") for name in names}
 
 
 def silence_grpc() -> None:
@@ -207,15 +200,14 @@ def _scope(environment: Mapping[str, str]) -> Scope:
     )
 
 
-def _destination(source: Source, scope: Scope) -> Destination:
-    """Return a usable endpoint and token, or no endpoint if none was given.
+def _destination(source: Source, scope: Scope) -> tuple[Endpoint | None, str, bool, str]:
+    """Return endpoint, push token, ``is_kept`` and ``unpushed``.
 
-    Around a command the run is kept for a later push if one of the two cannot be used; without
+    Around a command the run is kept for a later push if endpoint or token cannot be used; without
     a scope it can never be pushed.
     """
     if not source.is_given("push-endpoint"):
-        token = source.forgive(lambda: _push_token(source), "", _UNPUSHED)
-        return Destination(None, token, is_kept=False, unpushed="")
+        return None, source.forgive(lambda: _push_token(source), "", _UNPUSHED), False, ""
     faults: list[UsageError] = []
 
     def checked(make: Callable[[], T], default: T) -> T:
@@ -230,12 +222,8 @@ def _destination(source: Source, scope: Scope) -> Destination:
     token = checked(lambda: _needed_token(source), "")
     unpushed = "; ".join(map(str, faults))
     if faults:
-        source.forgive(lambda: _refuse(unpushed), None, _KEPT if has_scope else _UNPUSHED)
-    return Destination(endpoint, token, is_kept=has_scope, unpushed=unpushed)
-
-
-def _refuse(reason: str) -> NoReturn:
-    raise UsageError(reason)
+        source.fail(UsageError(unpushed), _KEPT if has_scope else _UNPUSHED)
+    return endpoint, token, has_scope, unpushed
 
 
 def _has_scope(scope: Scope) -> bool:
@@ -260,7 +248,7 @@ def _needed_token(source: Source) -> str:
 
 def _push_token(source: Source) -> str:
     token = source.strictly("push-token", values.token, "")
-    path = source.strictly("push-token-file", values.text, "")
+    path = source.strictly("push-token-file", str, "")
     is_flag = source.has_flag("push-token-file")
     if not path or (token and (not is_flag or source.has_flag("push-token"))):
         return token

@@ -15,11 +15,6 @@ _NAME_BYTES = 255
 _SHOWN = 80  # characters of a bad value in its error
 
 
-def text(text: str) -> str:
-    """Return any text unchanged."""
-    return text
-
-
 def is_name(text: str, most_bytes: int = _NAME_BYTES) -> bool:
     """Return whether a text can be stored: UTF-8, no control characters, not too long."""
     try:
@@ -92,22 +87,16 @@ def _spool_max_error(text: str) -> QuantityError:
     return QuantityError(text, "runs (1 to 999999), a size such as 64Mi, or both as in 100,64Mi")
 
 
-def count(high: int) -> Callable[[str], int]:
-    """Return a parser of whole numbers from 0."""
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers in a range, up to nine digits."""
 
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= high):
-            raise QuantityError(text, f"a whole number from 0 to {high}")
+        is_number = text.isascii() and text.isdigit() and len(text) < 10
+        if not is_number or not low <= int(text) <= high:
+            raise QuantityError(text, f"a whole number from {low} to {high}")
         return int(text)
 
     return parse
-
-
-def attempt(text: str) -> int:
-    """Return the attempt of a CI run, from 1."""
-    if not (text.isascii() and text.isdigit() and 0 < len(text) < 10 and int(text) > 0):
-        raise QuantityError(text, "a whole number from 1 to 999999999")
-    return int(text)
 
 
 def one_of(*allowed: str) -> Callable[[str], str]:

@@ -7,6 +7,16 @@ from runmeter.procfs import ProcFS, ProcfsError, ProcStat
 
 CGROUP_SCANS = 128  # a process may be moved between cgroups at any time
 _YOUNG_SCANS = 2  # scans in which a container runtime may still move it
+# programs that as pid 1 start at most one child, and wait for orphans
+_HOLDERS = (
+    *("pause", "tini", "tini-static", "docker-init", "podman-init", "catatonit", "dumb-init"),
+    *("init", "systemd"),
+)
+
+
+def is_holder(process: Process) -> bool:
+    """Return whether a process, as pid 1, is there for orphans, not for work of its own."""
+    return process.comm in _HOLDERS
 
 
 class Placement:
@@ -27,12 +37,13 @@ class Placement:
             ProcfsError: its cgroup cannot be read.
         """
         key = self._key(stat.pid)
-        if parent is not None and stat.ppid != 1:
-            # an exiting task has `/` as its cgroup in a v1 hierarchy; its v2 cgroup beside it (on
-            # a hybrid host the service of the runtime) is not the container
-            ended = stat.state in ZOMBIES and not key.container_id
-            if key == ROOT_KEY or (ended and parent.key.container_id):
-                return parent.key
+        ended = stat.state in ZOMBIES
+        if parent is None or (stat.ppid == 1 and (is_holder(parent) or not ended)):
+            return key  # an orphan is where it was, not where pid 1 is
+        # an exiting task has `/` as its cgroup in a v1 hierarchy; its v2 cgroup beside it (on
+        # a hybrid host the service of the runtime) is not the container
+        if key == ROOT_KEY or (ended and not key.container_id and parent.key.container_id):
+            return parent.key
         return key
 
     def enter(self, process: Process) -> None:

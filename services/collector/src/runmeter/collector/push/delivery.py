@@ -72,9 +72,6 @@ class Transport(Protocol):
             ForeignError: it is not a run.
         """
 
-    def close(self) -> None:
-        """Close the connection."""
-
 
 class Retry(NamedTuple):
     """Why and when a push is tried again."""

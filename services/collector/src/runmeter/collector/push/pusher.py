@@ -7,12 +7,10 @@ SIGINT and SIGTERM may be blocked at its start; they are unblocked once their ha
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from ipaddress import ip_address
 from time import monotonic_ns
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from runmeter.collector.config.endpoint import Endpoint, parse_endpoint
 from runmeter.collector.config.settings import silence_grpc
@@ -238,7 +236,7 @@ def _transport(endpoint: Endpoint, token: str, tls: Tls) -> Transport:
         return GrpcTransport(endpoint, token, tls)
     from runmeter.collector.push.transport_http import HttpTransport
 
-    return HttpTransport(endpoint, token, tls, _limit)
+    return HttpTransport(endpoint, token, tls)
 
 
 def _handle_signals(count: int, repeats: Repeats) -> None:
@@ -256,22 +254,6 @@ def _handle_signals(count: int, repeats: Repeats) -> None:
         signal.signal(number, handle)
     # the other signals that were taken for the command, which has ended, stay blocked
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-
-
-@contextmanager
-def _limit(seconds: float) -> Iterator[None]:
-    """End what runs inside with a TimeoutError once the time is up."""
-    signal.signal(signal.SIGALRM, _time_is_up)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _time_is_up(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise TimeoutError("no complete answer in time")
 
 
 def _is_loopback(host: str) -> bool:

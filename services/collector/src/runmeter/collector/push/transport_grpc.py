@@ -81,12 +81,11 @@ class GrpcTransport:
         try:
             answer = stub.PushRun(request, timeout=timeout_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
-            self.close()
+            self._close()
             raise _push_error(self._endpoint, error) from error
         return Acknowledgement(answer.id, answer.duplicate)
 
-    def close(self) -> None:
-        """Close the channel."""
+    def _close(self) -> None:
         if self._channel is not None:
             self._channel.close()
             self._channel = None

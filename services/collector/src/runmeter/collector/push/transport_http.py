@@ -5,18 +5,19 @@ Redirects are not followed: the token is for the given host only.
 
 import http.client
 import json
+import signal
 import ssl
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from time import time
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from runmeter.collector.config.endpoint import Endpoint
 from runmeter.collector.model import Acknowledgement
 from runmeter.collector.push.delivery import Kind, PushError, Tls
 
-Limit = Callable[[float], AbstractContextManager[None]]
 _ANSWER_BYTES = 1024 * 1024
 _KINDS = {
     400: Kind.INVALID,
@@ -35,24 +36,19 @@ _KINDS = {
 
 
 class HttpTransport:
-    """The gateway's REST interface.
+    """The gateway's REST interface."""
 
-    ``limit(seconds)`` ends what runs inside it with a TimeoutError: the timeout of a socket is for
-    one read only, and an answer may arrive byte by byte.
-    """
-
-    def __init__(self, endpoint: Endpoint, token: str, tls: Tls, limit: Limit) -> None:
+    def __init__(self, endpoint: Endpoint, token: str, tls: Tls) -> None:
         self._endpoint = endpoint
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self._tls = tls
-        self._limit = limit
 
     def send(self, run: dict[str, Any], timeout_seconds: float) -> Acknowledgement:
         """Push once."""
         connection = self._connection(timeout_seconds)
         body = json.dumps(run).encode("ascii")
         try:
-            with self._limit(timeout_seconds):
+            with _limit(timeout_seconds):
                 answer = self._exchange(connection, body)
                 content = answer.read(_ANSWER_BYTES)
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -72,9 +68,6 @@ class HttpTransport:
             # it may have answered before it read the whole body
         return connection.getresponse()
 
-    def close(self) -> None:
-        """Do nothing: every push has its own connection."""
-
     def _connection(self, timeout_seconds: float) -> http.client.HTTPConnection:
         host, port = self._endpoint.host, self._endpoint.port
         if not self._endpoint.is_tls:
@@ -88,6 +81,25 @@ class HttpTransport:
             raise PushError(Kind.UNUSABLE, reason) from error
         name = self._tls.server_name or host
         return _TlsConnection(name, context, host, port, timeout_seconds)
+
+
+@contextmanager
+def _limit(seconds: float) -> Iterator[None]:
+    """End what runs inside with a TimeoutError once the time is up.
+
+    The timeout of a socket is for one read only, and an answer may arrive byte by byte.
+    """
+    signal.signal(signal.SIGALRM, _time_is_up)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _time_is_up(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise TimeoutError("no complete answer in time")
 
 
 class _TlsConnection(http.client.HTTPConnection):

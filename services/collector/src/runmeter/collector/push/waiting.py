@@ -54,9 +54,11 @@ class SpoolPusher:
         ``but``: the push_id of a run that was tried already.
         """
         sweep(self._folder)
-        for push_id in push_ids(below_of(self._folder, below)):
+        place = below_of(self._folder, below)
+        for push_id in push_ids(place):
             if push_id == but:
                 continue
+            path = path_of(place, push_id)
             try:
                 with claim(self._folder, push_id, below) as found:
                     if scope is None or scope_of(found.run) == scope:
@@ -64,20 +66,19 @@ class SpoolPusher:
             except GoneError:
                 continue
             except HeldError as error:
-                path = path_of(self._folder, push_id)
                 yield Outcome("live", push_id, path, None, str(error), None)
             except SpoolError as error:
-                yield self._unreadable(push_id, below, error)
+                self._log_unreadable(path, error)
+                yield Outcome("kept", push_id, path, None, str(error), None)
 
-    def _unreadable(self, push_id: str, below: str, error: SpoolError) -> Outcome:
-        path, reason = path_of(below_of(self._folder, below), push_id), str(error)
-        if isinstance(error, ForeignError):
-            with self.logging_failure(path):
-                moved = set_aside(self._folder, path)
-                self._log.write("warning", "spool.set_aside", path=moved, reason=reason)
-        else:
-            self._log.write("warning", "run.unreadable", path=path, reason=reason)
-        return Outcome("kept", push_id, path, None, reason, None)
+    def _log_unreadable(self, path: str, error: SpoolError) -> None:
+        """Log a file that cannot be pushed; one that is not a run is set aside."""
+        if not isinstance(error, ForeignError):
+            self._log.write("warning", "run.unreadable", path=path, reason=str(error))
+            return
+        with self.logging_failure(path):
+            moved = set_aside(self._folder, path)
+            self._log.write("warning", "spool.set_aside", path=moved, reason=str(error))
 
     def _push(self, found: Claim) -> Outcome:
         scope = scope_of(found.run)

@@ -11,7 +11,7 @@ from time import monotonic_ns
 from typing import Any, NamedTuple, NoReturn
 
 from runmeter.collector import program
-from runmeter.collector.config.settings import Config, SpoolConfig
+from runmeter.collector.config.settings import Config, PushConfig
 from runmeter.collector.run.signals import Signals
 from runmeter.collector.spool.folder import StoredRun
 
@@ -81,11 +81,7 @@ def become_pusher(
 
 
 def become_checkpoint_pusher(config: Config, stored: StoredRun) -> NoReturn:
-    """Replace this process by the pusher of a run that goes on.
-
-    Raises:
-        OSError: the program cannot be run, or its descriptors cannot be made.
-    """
+    """Replace this process by the pusher of a run that goes on; errors as `become_pusher`."""
     _become(
         config,
         task=CHECKPOINT,
@@ -95,12 +91,8 @@ def become_checkpoint_pusher(config: Config, stored: StoredRun) -> NoReturn:
     )
 
 
-def become_spool_pusher(config: SpoolConfig, *, retry_rejected: bool, as_json: bool) -> NoReturn:
-    """Replace this process by the pusher of all waiting runs.
-
-    Raises:
-        OSError: the program cannot be run, or its descriptors cannot be made.
-    """
+def become_spool_pusher(config: PushConfig, *, retry_rejected: bool, as_json: bool) -> NoReturn:
+    """Replace this process by the pusher of all waiting runs; errors as `become_pusher`."""
     _become(
         config,
         task=SPOOL,
@@ -111,7 +103,7 @@ def become_spool_pusher(config: SpoolConfig, *, retry_rejected: bool, as_json: b
     )
 
 
-def _become(config: Config | SpoolConfig, **fields: Any) -> NoReturn:
+def _become(config: Config | PushConfig, **fields: Any) -> NoReturn:
     assert config.endpoint is not None
     order = Order(
         endpoint=config.endpoint.url,

@@ -80,9 +80,12 @@ class Measurement:
         """Return when the next snapshot is due, on the monotonic clock."""
         return self._schedule.next_ns
 
-    def follow_command(self) -> None:
-        """Measure the processes started from now on, and their descendants, as one container."""
-        self.sampler.table.command_parent_pid = self._own_pid
+    def follow_command(self, adopts: bool) -> None:
+        """Measure the processes started from now on, and their descendants, as one container.
+
+        ``adopts``: this process becomes the parent of their orphans.
+        """
+        self.sampler.follow_command(self._own_pid, adopts)
 
     @property
     def is_elsewhere(self) -> bool:

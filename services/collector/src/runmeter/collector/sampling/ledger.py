@@ -7,7 +7,8 @@ their parent's ``cutime + cstime`` when the parent waits for them. So, per scan:
 - every living process that waited for children adds what they used, minus what had been
   credited to those of them that were seen alive: the *excess*;
 - what the pod's reaper (pid 1) waited for are orphans of any container: its excess goes to
-  the groups of the orphans that vanished, else to groups by activity;
+  the groups of the orphans that vanished, else to groups by activity; it goes to one group
+  alone if pid 1 is part of the job, or if there is no other group;
 - a negative excess is a race, rounding, or a process that became an orphan and ended since
   the last scan: the reaper's excess repays it first, the rest is carried as *debt* to the
   next scan.
@@ -58,6 +59,11 @@ class Ledger(Generic[G]):
         """Time of orphans that could not be assigned to a group yet."""
         return self._unassigned_ns
 
+    def take_unassigned(self) -> int:
+        """Return that time at the end of a run; it is not assigned here any more."""
+        unassigned_ns, self._unassigned_ns = self._unassigned_ns, 0
+        return unassigned_ns
+
     def settle(
         self,
         own_ns: Mapping[G, int],
@@ -66,6 +72,7 @@ class Ledger(Generic[G]):
         living: Mapping[int, G],
         without: frozenset[G],
         zombies: frozenset[int] = frozenset(),
+        sole: G | None = None,
     ) -> dict[G, int]:
         """Return CPU time per group since the scan before, never negative.
 
@@ -73,7 +80,7 @@ class Ledger(Generic[G]):
         the children's time of a living pid. ``living``: group by pid, now. ``without``: groups
         that get none of the orphans' time (those of the reaper and of the collector, if they have
         no other processes). ``zombies``: living pids that have ended: what their children used may
-        have been added to the reaper.
+        have been added to the reaper. ``sole``: the group that gets all of the reaper's excess.
         """
         dead = list(vanished)
         credited, direct, orphans, lost = self._credited(dead, living)
@@ -99,8 +106,12 @@ class Ledger(Generic[G]):
             # what vanished below a dead parent that had waited for it is counted here again
             reaper_excess -= min(reaper_excess, lost)
         reaper_excess = self._repay(reaper_excess, owed, net)
-        active = orphans or _sum(own_ns, net)
-        self._unassigned_ns = self._share_out(reaper_excess, active, without, net)
+        if sole is not None:
+            net[sole] = net.get(sole, 0) + reaper_excess
+            self._unassigned_ns = 0
+        else:
+            active = orphans or _sum(own_ns, net)
+            self._unassigned_ns = self._share_out(reaper_excess, active, without, net)
         return self._with_debt(own_ns, net)
 
     def _credited(

@@ -7,9 +7,18 @@ Nothing here waits, reads the time or handles signals: the caller passes the cur
 from collections.abc import Callable, Iterable
 
 from runmeter.collector.cgroups.usage import CgroupUsage
-from runmeter.collector.model import COMMAND_GROUP, CgroupFigures, Group, GroupSample, Key, Sample
+from runmeter.collector.model import (
+    COMMAND_GROUP,
+    ROOT_KEY,
+    CgroupFigures,
+    Group,
+    GroupSample,
+    Key,
+    Sample,
+)
 from runmeter.collector.processes.clock import Clock
-from runmeter.collector.processes.containers import Containers
+from runmeter.collector.processes.containers import Containers, is_real
+from runmeter.collector.processes.placement import is_holder
 from runmeter.collector.processes.process import Process
 from runmeter.collector.processes.table import ProcessTable, Scan
 from runmeter.collector.sampling.ledger import Ledger, Vanished
@@ -47,6 +56,9 @@ class Sampler:
         self._cgroups = cgroups
         self._show = show
         self._command_keys: set[Key] = set()
+        self._adopts = False  # orphans of the command become children of the collector
+        self._job_groups: set[Group] = set()  # that have held more than pid 1 and the collector
+        self._exact: set[Group] = set()  # with CPU time from counters, at the last snapshot
         self._last_ns = 0
         self._sizes_by_group: _Sizes | None = None
         self.own_children_ns = 0  # CPU time of the collector's own children that have ended
@@ -77,11 +89,11 @@ class Sampler:
         """Take the last reading: a snapshot, or part of the interval before if it is short."""
         if not self._summary.merges_tail(now_ns):
             sample = self.tick(now_ns)
-            self._close_interval()
+            self._close_last_interval()
         else:
             sample, vanished = self._step(now_ns)
             self._summary.merge_tail(sample)
-            self._close_interval()
+            self._close_last_interval()
             self._summary.retire(vanished)
         self._summary.retire(self.table.processes.values())
         return sample
@@ -92,8 +104,27 @@ class Sampler:
 
     def conclude(self) -> None:
         """Sum up as if the run had ended with the last snapshot; call nothing else afterwards."""
-        self._close_interval()
+        self._close_last_interval()
         self._summary.retire(self.table.processes.values())
+
+    def _close_last_interval(self) -> None:
+        """Close it with the time of orphans that is still unassigned: it is that of pid 1."""
+        unassigned_ns = self._ledger.take_unassigned()
+        reaper = self.table.processes.get(self._reaper_pid)
+        if unassigned_ns and reaper is not None:
+            # what the kernel's counters show contains it
+            groups = self._job_groups or {reaper.group}
+            if reaper.group not in self._exact and not groups <= self._exact:
+                self._summary.credit(reaper.group, unassigned_ns)
+        self._close_interval()
+
+    def follow_command(self, parent_pid: int, adopts: bool) -> None:
+        """Measure new children of a process, and their descendants, as the command.
+
+        ``adopts``: it also becomes the parent of their orphans.
+        """
+        self.table.command_parent_pid = parent_pid
+        self._adopts = adopts
 
     def add_own_child(self, pid: int) -> None:
         """Register a pid as one of the collector's own child processes: it is not the command."""
@@ -123,6 +154,7 @@ class Sampler:
         for group, found in figures.items():
             if found.cpu_ns is not None:
                 used_ns[group] = found.cpu_ns
+        self._exact = {group for group, found in figures.items() if found.cpu_ns is not None}
         return Sample(now_ns, system, self._sizes(used_ns, figures)), scan.vanished
 
     def _figures(
@@ -149,13 +181,15 @@ class Sampler:
         if self.table.command_parent_pid in living:
             # what the collector waited for are orphans of the command
             living[self.table.command_parent_pid] = COMMAND_GROUP
+        without, sole = self._shares_of_orphans()
         return self._ledger.settle(
             own_ns,
             scan.waited_ns,
             [as_vanished(process) for process in scan.vanished if process not in ended],
             living,
-            self._without_orphans() if moved or self._ledger.unassigned_ns else frozenset(),
+            without,
             frozenset(pid for pid in living if self.table.processes[pid].is_zombie),
+            sole,
         )
 
     def _set_own_apart(self, scan: Scan, own_ns: dict[Group, int]) -> set[Process]:
@@ -177,12 +211,38 @@ class Sampler:
         self.table.own -= ended
         return ended
 
-    def _without_orphans(self) -> frozenset[Group]:
-        """Return the groups of the reaper and the collector, if they have no other processes."""
-        special = {self._reaper_pid, self._own_pid, *self.table.own_pids}
-        own = {p.group for pid, p in self.table.processes.items() if pid in special}
-        shared = {p.group for pid, p in self.table.processes.items() if pid not in special}
-        return frozenset(own - shared)
+    @property
+    def _special_pids(self) -> set[int]:
+        return {self._reaper_pid, self._own_pid, *self.table.own_pids}
+
+    def _note_groups(self) -> None:
+        """Remember the groups that hold, or have held, more than pid 1 and the collector."""
+        special = self._special_pids
+        for process in self.table.newly_placed:
+            adopted = self._adopts and process.group.is_command
+            has_left = process.is_zombie and process.key == ROOT_KEY
+            if process.pid not in special and not adopted and not has_left:
+                self._job_groups.add(process.group)
+
+    def _shares_of_orphans(self) -> tuple[frozenset[Group], Group | None]:
+        """Return the groups that get nothing of what pid 1 waited for, and one that gets it all.
+
+        Nothing: those of pid 1 and the collector while they have held no other process, and the
+        command if its orphans become children of the collector. All: the only group there is, or
+        that of pid 1 if this is part of the job: it is no holder, and its container has held
+        other processes, or there is no other group.
+        """
+        processes = self.table.processes
+        own = {processes[pid].group for pid in self._special_pids if pid in processes}
+        if self._adopts:
+            own.add(COMMAND_GROUP)
+        jobs, reaper = self._job_groups, processes.get(self._reaper_pid)
+        sole = next(iter(jobs)) if len(jobs) == 1 else None
+        if reaper is None or self._reaper_pid == self._own_pid or is_holder(reaper):
+            return frozenset(own - jobs), sole
+        if jobs <= {reaper.group} or (reaper.group in jobs and is_real(reaper.group)):
+            sole = reaper.group
+        return frozenset(own - jobs), sole
 
     def _regroup(self, own_ns: dict[Group, int], vanished: Iterable[Process]) -> dict[Group, int]:
         """Rename groups that the process map has identified; return the renamed times."""
@@ -194,6 +254,8 @@ class Sampler:
         if renamed:
             for process in (*self.table.processes.values(), *vanished):
                 process.group = renamed.get(process.group, process.group)
+            self._job_groups = {renamed.get(group, group) for group in self._job_groups}
+        self._note_groups()
         return own_ns
 
     def _sizes(

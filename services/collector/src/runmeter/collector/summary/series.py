@@ -99,11 +99,6 @@ class Series:
             self._ticks.append(tick)
 
     @property
-    def exact(self) -> bool:
-        """Whether every value is still kept."""
-        return self._buckets is None
-
-    @property
     def can_merge(self) -> bool:
         """Whether every value and its tick is still kept."""
         return self._buckets is None and self._ticks is not None

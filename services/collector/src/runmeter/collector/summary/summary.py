@@ -88,6 +88,12 @@ class Summary:
         self._open.system_after = sample.system
         self._take_cpu(sample)
 
+    def credit(self, group: Group, cpu_ns: int) -> None:
+        """Add CPU time to a group in the open interval."""
+        assert self._open is not None
+        self._open.cpu_ns[group] = self._open.cpu_ns.get(group, 0) + cpu_ns
+        self._record(group).cpu_ns += cpu_ns
+
     def close_interval(self, processes: Iterable[Process]) -> bool:
         """Add the open interval to the CPU series as one value; return whether there was one.
 

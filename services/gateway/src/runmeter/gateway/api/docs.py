@@ -1,7 +1,8 @@
 """``/openapi.json`` and ``/docs``: the description of the API, for programs and for people.
 
-The page loads nothing from another host, and its policy allows only what it needs. Each answer is
-made when it is asked for the first time, in a thread: that takes tens of milliseconds.
+The page loads nothing from another host, and its policy allows only what it needs. It names files
+relative to its own address: a proxy may serve it below a path. Each answer is made when it is asked
+for the first time, in a thread: that takes tens of milliseconds.
 """
 
 import asyncio
@@ -54,6 +55,8 @@ def docs_blueprint() -> Blueprint:
         return _answer(request, await asyncio.to_thread(_document))
 
     async def docs(request: GatewayRequest) -> HTTPResponse:
+        if request.path.endswith("/"):  # the page names its files relative to ``/docs``
+            return HTTPResponse(status=308, headers={"Location": "../docs"})
         return _answer(request, await asyncio.to_thread(_static, "docs.html"))
 
     async def docs_asset(request: GatewayRequest, asset: str) -> HTTPResponse:

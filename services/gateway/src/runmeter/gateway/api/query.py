@@ -1,7 +1,7 @@
 """Paths and query strings to names and queries; each part is decoded exactly once."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, unquote_to_bytes, urlencode
 
@@ -83,6 +83,21 @@ def path_of(*names: str) -> str:
     return "/".join(quote(name, safe="") for name in names)
 
 
+def joined(parts: Sequence[str], first: int) -> tuple[str, ...]:
+    """Return raw parts of a path, two neighbours joined to one name with a slash."""
+    return (*parts[:first], f"{parts[first]}/{parts[first + 1]}", *parts[first + 2 :])
+
+
+def other_readings(parts: Sequence[str], count: int) -> Iterator[tuple[str, ...]]:
+    """Yield how else to read a path with one part too many: another slash belongs to a name.
+
+    A path that a proxy has decoded looks like this. The second name, the repository, may have
+    a slash that is not escaped: that reading is left out.
+    """
+    if len(parts) > count:
+        yield from (joined(parts, first) for first in range(count) if first != 1)
+
+
 def _split(query_string: str, known: Parameters, errors: list[FieldError]) -> dict[str, str]:
     """Split a query string into the texts of known parameters."""
     found: dict[str, str] = {}
@@ -121,9 +136,12 @@ def _parsed(
     return found
 
 
-def next_page(path: str, parameters: Mapping[str, str], **cursor: str) -> str:
-    """Write the address of the next page: the same query from the cursor on."""
-    return f"{path}?{urlencode({**parameters, **cursor}, quote_via=quote)}"
+def next_page(parameters: Mapping[str, str], **cursor: str) -> str:
+    """Write the address of the next page: the same query from the cursor on.
+
+    It is relative to the address of the request, whose path a proxy may have changed.
+    """
+    return f"?{urlencode({**parameters, **cursor}, quote_via=quote)}"
 
 
 def _integer(bits: int, allowed: str) -> Callable[[str], int]:

@@ -7,7 +7,16 @@ from typing import Any
 from sanic import Blueprint, HTTPResponse
 
 from runmeter.gateway.api.paging import is_known, listing_headers
-from runmeter.gateway.api.query import PAGE_PARAMETERS, next_page, parse, path_of
+from runmeter.gateway.api.query import (
+    PAGE_PARAMETERS,
+    decode_component,
+    joined,
+    next_page,
+    other_readings,
+    parse,
+    path_of,
+)
+from runmeter.gateway.errors import DecodedSlash
 from runmeter.gateway.model import PageQuery
 from runmeter.gateway.receiver.client import Backend, Page
 from runmeter.gateway.schemas.api import encode
@@ -16,6 +25,7 @@ from runmeter.gateway.web.request import GatewayRequest
 
 REPOS = "/api/v1/repos"
 JSON = "application/json"
+_NAMES = ("organization", "repository")
 
 
 def repos_blueprint(backend: Backend) -> Blueprint:
@@ -27,19 +37,29 @@ def repos_blueprint(backend: Backend) -> Blueprint:
         caller = request.caller()
         _, parameters, values = parse({}, request.query_string, PAGE_PARAMETERS)
         page = await backend.list_repositories(PageQuery(**values), caller)
-        return _answer(request, page, REPOS, parameters)
+        return _answer(request, page, parameters)
 
     async def list_jobs(request: GatewayRequest, org: str, repo: str) -> HTTPResponse:
-        caller = request.caller()
-        raw = {"organization": org, "repository": repo}
-        names, parameters, values = parse(raw, request.query_string, PAGE_PARAMETERS)
-        page = await backend.list_jobs(**names, query=PageQuery(**values), caller=caller)
-        return _answer(request, page, f"{REPOS}/{path_of(*names.values())}/jobs", parameters)
+        return await answer_jobs(request, (org, repo))
 
     async def list_jobs_of_owner(
         request: GatewayRequest, org: str, owner: str, name: str
     ) -> HTTPResponse:
-        return await list_jobs(request, org, f"{owner}/{name}")
+        return await answer_jobs(request, (org, owner, name))
+
+    async def answer_jobs(request: GatewayRequest, parts: tuple[str, ...]) -> HTTPResponse:
+        caller = request.caller()
+        path = parts if len(parts) == len(_NAMES) else joined(parts, 1)
+        raw = dict(zip(_NAMES, path, strict=True))
+        names, parameters, values = parse(raw, request.query_string, PAGE_PARAMETERS)
+        page = await backend.list_jobs(**names, query=PageQuery(**values), caller=caller)
+        if not page.entries and "after" not in parameters:
+            for other in other_readings(parts, len(_NAMES)):
+                organization, repository = map(decode_component, other)
+                found = await backend.list_jobs(organization, repository, PageQuery(1), caller)
+                if found.entries:
+                    raise DecodedSlash(path_of(organization, repository))
+        return _answer(request, page, parameters)
 
     blueprint.add_route(list_repositories, REPOS, methods)
     blueprint.add_route(list_jobs, f"{REPOS}/<org>/<repo>/jobs", methods)
@@ -48,11 +68,11 @@ def repos_blueprint(backend: Backend) -> Blueprint:
 
 
 def _answer(
-    request: GatewayRequest, page: Page[Any], path: str, parameters: Mapping[str, str]
+    request: GatewayRequest, page: Page[Any], parameters: Mapping[str, str]
 ) -> HTTPResponse:
     following = None
     if page.next_after is not None:
-        following = next_page(path, parameters, after=page.next_after)
+        following = next_page(parameters, after=page.next_after)
     body = encode(page.entries)
     # the last page may have the same entries as before, but no Link
     tag = sha256(body + (page.next_after or "").encode()).hexdigest()[:32]

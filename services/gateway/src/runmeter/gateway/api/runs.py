@@ -6,8 +6,18 @@ from collections.abc import AsyncIterator
 from sanic import Blueprint, HTTPResponse
 
 from runmeter.gateway.api.paging import is_known, listing_headers, wants_gzip
-from runmeter.gateway.api.query import RUN_PARAMETERS, next_page, parse, path_of
-from runmeter.gateway.model import RunQuery
+from runmeter.gateway.api.query import (
+    RUN_PARAMETERS,
+    STATES,
+    decode_component,
+    joined,
+    next_page,
+    other_readings,
+    parse,
+    path_of,
+)
+from runmeter.gateway.errors import DecodedSlash, ReceiverError
+from runmeter.gateway.model import Caller, RunQuery
 from runmeter.gateway.receiver.client import Backend, Listing
 from runmeter.gateway.schemas.api import Scope, StoredRun, encode_into
 from runmeter.gateway.web.encoding import Buffer, Gzip
@@ -16,6 +26,7 @@ from runmeter.gateway.web.request import GatewayRequest
 
 REPO = "/api/v1/metrics/repo"
 JSON = "application/json"
+_NAMES = Scope.__struct_fields__
 _SMALL_BYTES = 65_536
 
 
@@ -32,7 +43,7 @@ def runs_blueprint(backend: Backend) -> Blueprint:
     async def list_runs_of_owner(
         request: GatewayRequest, org: str, owner: str, name: str, workflow: str, job: str
     ) -> HTTPResponse | None:
-        return await _answer(backend, request, (org, f"{owner}/{name}", workflow, job))
+        return await _answer(backend, request, (org, owner, name, workflow, job))
 
     blueprint.add_route(list_runs, f"{REPO}/<org>/<repo>/<workflow>/<job>", methods)
     blueprint.add_route(
@@ -42,28 +53,56 @@ def runs_blueprint(backend: Backend) -> Blueprint:
 
 
 async def _answer(
-    backend: Backend, request: GatewayRequest, path: tuple[str, str, str, str]
+    backend: Backend, request: GatewayRequest, parts: tuple[str, ...]
 ) -> HTTPResponse | None:
     caller = request.caller()
-    raw = dict(zip(Scope.__struct_fields__, path, strict=True))
+    path = parts if len(parts) == len(_NAMES) else joined(parts, 1)
+    raw = dict(zip(_NAMES, path, strict=True))
     names, parameters, values = parse(raw, request.query_string, RUN_PARAMETERS)
     scope = Scope(**names)
     query = RunQuery(scope, **values)
     async with backend.list_runs(query, caller) as listing:
-        headers = _headers(listing, scope, parameters)
+        headers = _headers(listing, parameters)
         gzip = Gzip() if wants_gzip(request, headers) else None
         if is_known(request, headers):
             return HTTPResponse(status=304, headers=headers)
         first = await anext(listing.pages, None)  # errors before this become a problem
+        if first is None and listing.next_before_id is None:
+            await _refuse_decoded(backend, caller, scope, parts)
         if gzip is not None:
             headers["Content-Encoding"] = "gzip"
-        parts = _parts(first or [], listing.pages, gzip)
+        body_parts = _parts(first or [], listing.pages, gzip)
         if first is None or request.version == "1.0":
             # without chunks a broken answer looks complete: it is sent as a whole
-            body = b"".join([bytes(part) async for part in parts])
+            body = b"".join([bytes(part) async for part in body_parts])
             return HTTPResponse(body, headers=headers, content_type=JSON)
-        await _stream(request, parts, headers)
+        await _stream(request, body_parts, headers)
         return None
+
+
+async def _refuse_decoded(
+    backend: Backend, caller: Caller, scope: Scope, parts: tuple[str, ...]
+) -> None:
+    """Raise `DecodedSlash` if this scope has no runs, but another reading of its path has."""
+    others = list(other_readings(parts, len(_NAMES)))
+    if not others or await _has_runs(backend, caller, scope):
+        return
+    for other in others:
+        names = [decode_component(part) for part in other]
+        if await _has_runs(backend, caller, Scope(**dict(zip(_NAMES, names, strict=True)))):
+            raise DecodedSlash(path_of(*names))
+
+
+async def _has_runs(backend: Backend, caller: Caller, scope: Scope) -> bool:
+    query = RunQuery(scope, limit=1, states=STATES["all"])
+    try:
+        async with backend.list_runs(query, caller) as listing:
+            return await anext(listing.pages, None) is not None
+    except ReceiverError as error:
+        # a name of two parts may be too long, or stored in another case
+        if error.code not in ("INVALID_ARGUMENT", "NOT_FOUND"):
+            raise
+        return False
 
 
 async def _stream(
@@ -126,9 +165,7 @@ def _items(opening: bytes, page: list[StoredRun], buffer: bytearray) -> bytearra
     return buffer
 
 
-def _headers(listing: Listing, scope: Scope, parameters: dict[str, str]) -> dict[str, str]:
-    if listing.next_before_id is None:
-        return listing_headers(listing.etag, None)
-    path = f"{REPO}/{path_of(scope.organization, scope.repository, scope.workflow, scope.job)}"
-    following = next_page(path, parameters, before=str(listing.next_before_id))
+def _headers(listing: Listing, parameters: dict[str, str]) -> dict[str, str]:
+    next_id = listing.next_before_id
+    following = None if next_id is None else next_page(parameters, before=str(next_id))
     return listing_headers(listing.etag, following)

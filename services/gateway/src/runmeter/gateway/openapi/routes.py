@@ -109,7 +109,11 @@ _READ: Mapping[int, str] = {
     400: "A name or a parameter is bad, unknown or given twice; `errors` lists all of them.",
     401: "The bearer is missing, or is not the read token.",
 }
-_LIST: Mapping[int, str] = {**_READ, 404: "A part of the path is empty."}
+_LIST: Mapping[int, str] = {
+    **_READ,
+    404: "A part of the path is empty, a slash in a name arrived decoded, or the names are stored "
+    "in another case.",
+}
 _BODY: Mapping[int, str] = {
     **_CALL,
     400: "Not a JSON object in UTF-8, or fields are missing or bad; `errors` lists all of them.",
@@ -178,7 +182,7 @@ OPERATIONS = (
         "Store a run",
         "A run is stored once for each `push_id`: repeating a push is safe. Without `push_id` each "
         "POST stores a new completed run. Unknown fields are ignored; `null` means that a field is "
-        "absent; whole numbers have no decimal point.",
+        "absent; integers may be written with a point or an exponent, but not with a fraction.",
         {
             201: Answer("The run is stored.", schemas.Pushed),
             200: Answer("Nothing changed: `duplicate` is true.", schemas.Pushed),
@@ -285,8 +289,8 @@ _HEAD = Head(
             "What the browser may load and run for the page.", "default-src 'none'"
         ),
         "Link": _header(
-            "Address of the next page, if there is one.",
-            '</api/v1/repos?after=bXk>; rel="next"',
+            "Address of the next page, if there is one, relative to that of the request.",
+            '<?after=bXk>; rel="next"',
             required=False,
         ),
         "WWW-Authenticate": _header("The kind of token to send.", "Bearer"),

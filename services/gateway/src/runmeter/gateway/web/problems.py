@@ -17,6 +17,7 @@ from runmeter.gateway.errors import (
     AddressTooLong,
     BodyTooLarge,
     BodyTooSlow,
+    DecodedSlash,
     FieldError,
     GatewayError,
     HeadTooLarge,
@@ -41,6 +42,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "INVALID_ARGUMENT": 400,
     "UNAUTHENTICATED": 401,
     "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
     "ALREADY_EXISTS": 409,
     "RESOURCE_EXHAUSTED": 429,
     "UNAVAILABLE": 503,
@@ -66,7 +68,7 @@ KINDS: Mapping[int, Kind] = {
     ),
     401: Kind("unauthenticated", "Unauthenticated", "The bearer token is not valid."),
     403: Kind("permission-denied", "Permission denied", "The token is not for this scope."),
-    404: Kind("not-found", "Not found", "This path does not exist."),
+    404: Kind("not-found", "Not found", "This path does not exist; send a slash in a name as %2F."),
     405: Kind("method-not-allowed", "Method not allowed", "This path does not have this method."),
     408: Kind("request-timeout", "Request timeout", "The request did not arrive in time."),
     409: Kind("conflict", "Conflict", "The run is already stored with different content."),
@@ -91,7 +93,7 @@ KINDS: Mapping[int, Kind] = {
 }
 
 # statuses whose text the receiver writes for the caller; texts of others may be gRPC's own
-_RECEIVER_TEXTS = frozenset({400, 401, 403, 409})
+_RECEIVER_TEXTS = frozenset({400, 401, 403, 404, 409})
 
 
 class Outcome(NamedTuple):
@@ -135,6 +137,12 @@ def _of_gateway(error: GatewayError) -> Outcome:
         case BodyTooSlow():
             limit = f"{error.timeout_seconds:g}"
             return Outcome(408, f"The body was not complete after {limit} seconds.")
+        case DecodedSlash():
+            return Outcome(
+                404,
+                f"Nothing is stored under these names, but under {error.path}: send a slash in a "
+                "name as %2F. If you did, a proxy decodes it.",
+            )
         case UnsupportedMediaType():
             return Outcome(415, error.detail, (), {"Accept": "application/json"})
         case ReceiverError():
@@ -167,7 +175,9 @@ _BEARER = {"WWW-Authenticate": "Bearer"}
 
 def _of_receiver(error: ReceiverError) -> Outcome:
     status = 413 if error.too_large else STATUS_OF_CODE.get(error.code, 500)
-    detail = error.message if status in _RECEIVER_TEXTS and error.message else None
+    # of 503 the receiver's own has a time to wait, gRPC's has none
+    is_receivers = status in _RECEIVER_TEXTS or (status == 503 and error.retry_after_seconds)
+    detail = error.message if is_receivers and error.message else None
     headers: Mapping[str, str] = {}
     if status == 401:
         headers = _BEARER

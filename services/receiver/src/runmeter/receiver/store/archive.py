@@ -2,11 +2,8 @@
 
 from typing import Any
 
-from tortoise.connection import get_connection
-
 from runmeter.receiver.model import ArchivedRun
-from runmeter.receiver.store.connections import READING, reopen
-from runmeter.receiver.store.reasons import database_errors, unavailable
+from runmeter.receiver.store.connections import READING, using
 
 PAGE_RUNS = 64
 _COLUMNS = ", ".join(ArchivedRun._fields)
@@ -36,9 +33,6 @@ async def read_page(after_id: int, last_id: int) -> list[ArchivedRun]:
 
 
 async def _read(statement: str) -> list[dict[str, Any]]:
-    try:
-        rows: list[dict[str, Any]] = await get_connection(READING).execute_query_dict(statement)
-    except database_errors() as error:
-        await reopen(READING)
-        raise unavailable(error, "reading runs") from error
-    return rows
+    async with using(READING, "reading runs") as connection:
+        rows: list[dict[str, Any]] = await connection.execute_query_dict(statement)
+        return rows

@@ -1,27 +1,27 @@
 """The database: open it, bring it up to date. Reading and writing have modules of their own.
 
-Two connections, so that a query does not wait for the writer's transaction. Those modules and
-``writer`` turn errors of the database into StoreUnavailable and reopen the connection: a COMMIT
-that failed may leave its transaction open.
+Two connections, so that a query does not wait for the writer's transaction. After an error they
+give up what may be broken by themselves (``asyncpg_client``, ``sqlite.client``).
 """
 
 import contextlib
 import pkgutil
 from collections.abc import AsyncIterator
+from importlib import import_module
 from typing import Any
 
 import structlog
 from tortoise import Tortoise
-from tortoise.backends.base.config_generator import expand_db_url
-from tortoise.connection import get_connection, get_connections
+from tortoise.backends.base.client import BaseDBAsyncClient
+from tortoise.connection import get_connection
 from tortoise.transactions import in_transaction
 
 from runmeter.receiver import events
 from runmeter.receiver.errors import DatabaseUnusable
 from runmeter.receiver.store import migrations
 from runmeter.receiver.store.database import Database
-from runmeter.receiver.store.migrating import advisory_lock, folder_lock
-from runmeter.receiver.store.reasons import database_errors, explain
+from runmeter.receiver.store.migrating import folder_lock, lock_migrations
+from runmeter.receiver.store.reasons import database_errors, explain, unavailable
 from runmeter.receiver.store.sqlite import files
 from runmeter.receiver.store.sqlite.client import Client as SqliteClient
 
@@ -29,7 +29,7 @@ WRITING = "default"
 READING = "reading"
 CONNECT_SECONDS = 5.0
 STATEMENT_SECONDS = 4.0  # with CONNECT_SECONDS within the ten that callers wait
-READERS_MAX = 5  # connections of a pool
+READERS_MAX = 5  # connections at a time
 
 _LOG_ALONE = (
     "the file is missing or empty, but its log, the file -wal beside it, is there: "
@@ -50,15 +50,17 @@ _APPS = {
 DEVELOPMENT = {"connections": {WRITING: "sqlite://:memory:"}, "apps": _APPS, "use_tz": True}
 
 
-async def reopen(alias: str) -> None:
-    """Close a connection after a failure; the next statement opens a new one."""
-    client = get_connection(alias)
-    if isinstance(client, SqliteClient):
-        await client.drop()
-        return
-    get_connections().discard(alias)
-    with contextlib.suppress(*database_errors(), ValueError):
-        await client.close()
+@contextlib.asynccontextmanager
+async def using(alias: str, doing: str) -> AsyncIterator[BaseDBAsyncClient]:
+    """Hold a connection of this name for statements.
+
+    Raises:
+        StoreUnavailable: one has failed, which is logged.
+    """
+    try:
+        yield get_connection(alias)
+    except database_errors() as error:
+        raise unavailable(error, doing) from error
 
 
 def _orm_config(
@@ -66,7 +68,7 @@ def _orm_config(
 ) -> dict[str, Any]:
     """Return Tortoise's configuration; ``unlimited``: statements have no time limit."""
     if database.kind == "postgres":
-        writing, reading = _postgres(database.location, unlimited)
+        writing, reading = _postgres(database, unlimited)
     else:
         writing, reading = _sqlite(database.location, makes_file)
     return {"connections": {WRITING: writing, READING: reading}, "apps": _APPS, "use_tz": True}
@@ -91,25 +93,18 @@ def _sqlite(path: str, makes_file: bool) -> tuple[dict[str, Any], dict[str, Any]
     )
 
 
-def _postgres(url: str, unlimited: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    bounds: dict[str, Any] = {"timeout": CONNECT_SECONDS}  # to connect
-    if not unlimited:
-        server = f"{STATEMENT_SECONDS * 1000:.0f}"
-        # the server's bound ends the work, ours the wait where the server hangs
-        bounds["command_timeout"] = STATEMENT_SECONDS + 1
-        bounds["server_settings"] = {
-            "statement_timeout": server,
-            "idle_in_transaction_session_timeout": server,
-            "application_name": "runmeter-receiver",
-        }
-    given = expand_db_url(url)["credentials"]
-    if "sslmode" in given:  # asyncpg has it under another name
-        given["ssl"] = given.pop("sslmode")
-    credentials = {**bounds, **given}
+def _postgres(database: Database, unlimited: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     engine = "runmeter.receiver.store.asyncpg_client"
+    make_pool = import_module(engine).Pool  # SQLite does not need the time of this import
+    pool = make_pool(
+        database.dsn,
+        most=READERS_MAX + 1,
+        connect_seconds=float(database.parameters.get("connect_timeout", CONNECT_SECONDS)),
+        statement_seconds=None if unlimited else STATEMENT_SECONDS,
+    )
     return (
-        {"engine": engine, "credentials": {**credentials, "minsize": 0, "maxsize": 1}},
-        {"engine": engine, "credentials": {"minsize": 0, "maxsize": READERS_MAX, **credentials}},
+        {"engine": engine, "credentials": {"pool": pool, "most": 1}},
+        {"engine": engine, "credentials": {"pool": pool, "most": READERS_MAX}},
     )
 
 
@@ -132,8 +127,6 @@ async def migrate_database(database: Database) -> list[str]:
             stack.push_async_callback(_close, database)
             await _reach(database, _orm_config(database, unlimited=True, makes_file=True))
             await _check_encoding(database)
-            if database.kind == "postgres":
-                await stack.enter_async_context(advisory_lock(get_connection(READING)))
             if not await _is_current():
                 applied = await _apply_migrations()
     if applied:
@@ -165,11 +158,12 @@ async def _apply_migrations() -> list[str]:
             applied.append(name)
 
     newest = [MigrationTarget(app, "__latest__") for app in _APPS]
-    # only makes the table of notes: reading it while it is missing fails a transaction
-    await MigrationExecutor(get_connection(WRITING), _APPS).migrate([])
     # steps and the notes of them together: if the process is killed between them neither is there
     async with in_transaction(WRITING) as connection:
+        await lock_migrations(connection)
         executor = MigrationExecutor(connection, _APPS)
+        # it reads the notes before it makes their table, which would fail the transaction
+        await executor.recorder.ensure_schema(executor._schema_editor(atomic=False))
         await executor.migrate(newest, direction="forward", progress=progress)
     return applied
 

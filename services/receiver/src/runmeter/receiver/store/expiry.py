@@ -5,15 +5,10 @@ The index is on ``received_at_ms``, which never changes and is never later: a ch
 change the index, and only runs that were active at the bound are read without being deleted.
 """
 
-from tortoise.connection import get_connection
 from tortoise.transactions import in_transaction
 
-from runmeter.receiver.store.connections import READING, WRITING, reopen
-from runmeter.receiver.store.reasons import database_errors, unavailable
-from runmeter.receiver.store.records import ContainerRecord, RunRecord
-
-DELETED_MAX = 500
-DELETED_MAX_BYTES = 4 * 2**20  # of payload: a run may have thousands of containers
+from runmeter.receiver.store.connections import READING, WRITING, using
+from runmeter.receiver.store.statements import delete_runs, lock_some
 
 
 def _expired(before_ms: int, now_ms: int) -> str:
@@ -30,13 +25,10 @@ async def count_expired(before_ms: int, now_ms: int) -> int:
     Raises:
         StoreUnavailable: the database cannot be read.
     """
-    try:
-        (row,) = await get_connection(READING).execute_query_dict(
+    async with using(READING, "counting old runs") as connection:
+        (row,) = await connection.execute_query_dict(
             f"SELECT COUNT(*) AS run_count {_expired(before_ms, now_ms)}"
         )
-    except database_errors() as error:
-        await reopen(READING)
-        raise unavailable(error, "counting old runs") from error
     return int(row["run_count"])
 
 
@@ -48,29 +40,12 @@ async def delete_expired(before_ms: int, now_ms: int) -> int:
     Raises:
         StoreUnavailable: the database cannot be written.
     """
-    try:
+    async with using(WRITING, "deleting old runs"):
         return await _delete_some(f"{_expired(before_ms, now_ms)} ORDER BY received_at_ms")
-    except database_errors() as error:
-        await reopen(WRITING)
-        raise unavailable(error, "deleting old runs") from error
 
 
 async def _delete_some(expired: str) -> int:
     async with in_transaction(WRITING) as connection:
-        # SQLite: the transaction has the lock of the whole file
-        lock = "FOR UPDATE SKIP LOCKED" if connection.capabilities.support_for_update else ""
-        rows = await connection.execute_query_dict(
-            f"SELECT id, payload_size_bytes {expired} LIMIT {DELETED_MAX} {lock}"
-        )
-        ids: list[int] = []
-        size_bytes = 0
-        for row in rows:
-            size_bytes += row["payload_size_bytes"]
-            if ids and size_bytes > DELETED_MAX_BYTES:
-                break
-            ids.append(row["id"])
-        if ids:
-            # explicitly: a cascade looks them up run by run, and in SQLite needs a pragma
-            await ContainerRecord.filter(run_id__in=ids).using_db(connection).delete()
-            await RunRecord.filter(id__in=ids).using_db(connection).delete()
+        ids = await lock_some(connection, expired, "SKIP LOCKED")
+        await delete_runs(connection, ids)
     return len(ids)

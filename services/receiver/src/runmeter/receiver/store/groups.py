@@ -7,11 +7,8 @@ rather read the table when most of it is counted: it keeps large payloads apart.
 
 from typing import Any
 
-from tortoise.connection import get_connection
-
 from runmeter.receiver.model import GroupFilter, RunGroup, Scope, reads_as
-from runmeter.receiver.store.connections import READING, reopen
-from runmeter.receiver.store.reasons import database_errors, unavailable
+from runmeter.receiver.store.connections import READING, using
 
 
 async def list_groups(wanted: GroupFilter, now_ms: int) -> list[RunGroup]:
@@ -20,14 +17,10 @@ async def list_groups(wanted: GroupFilter, now_ms: int) -> list[RunGroup]:
     Raises:
         StoreUnavailable: the database cannot be read.
     """
-    try:
-        connection = get_connection(READING)
+    async with using(READING, "counting runs") as connection:
         is_postgres = connection.capabilities.dialect == "postgres"
         statement, values = statement_of(wanted, "${}" if is_postgres else "?")
         rows = await connection.execute_query_dict(statement, values)
-    except database_errors() as error:
-        await reopen(READING)
-        raise unavailable(error, "counting runs") from error
     return [
         RunGroup(
             names=(row["one"], row["two"]),

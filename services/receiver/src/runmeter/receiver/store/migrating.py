@@ -17,15 +17,13 @@ _ADVISORY_KEY = 0x72756E6D65746572  # "runmeter"
 _POLL_SECONDS = 0.05
 
 
-@contextlib.asynccontextmanager
-async def advisory_lock(client: BaseDBAsyncClient) -> AsyncIterator[None]:
-    """Hold the advisory lock of a PostgreSQL database, on a connection that does nothing else."""
-    async with client.acquire_connection() as connection:
-        await connection.execute(f"SELECT pg_advisory_lock({_ADVISORY_KEY})")
-        try:
-            yield
-        finally:
-            await connection.execute(f"SELECT pg_advisory_unlock({_ADVISORY_KEY})")
+async def lock_migrations(connection: BaseDBAsyncClient) -> None:
+    """Lock migrations of a PostgreSQL database until the transaction ends.
+
+    A lock of the session would stay behind a connection pooler.
+    """
+    if connection.capabilities.dialect == "postgres":
+        await connection.execute_script(f"SELECT pg_advisory_xact_lock({_ADVISORY_KEY})")
 
 
 @contextlib.asynccontextmanager

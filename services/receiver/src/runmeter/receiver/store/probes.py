@@ -12,7 +12,7 @@ from tortoise.exceptions import BaseORMException
 from tortoise.transactions import in_transaction
 
 from runmeter.receiver.errors import StoreUnavailable
-from runmeter.receiver.store.connections import READING, reopen
+from runmeter.receiver.store.connections import READING
 from runmeter.receiver.store.database import Database
 from runmeter.receiver.store.reasons import database_errors, reason_of
 from runmeter.receiver.store.sqlite import files
@@ -84,11 +84,7 @@ async def measure(database: Database) -> Measured:
 
 
 async def _row(query: str) -> dict[str, int]:
-    try:
-        _, rows = await get_connection(READING).execute_query(query)
-    except database_errors():
-        await reopen(READING)
-        raise
+    _, rows = await get_connection(READING).execute_query(query)
     return dict(rows[0])
 
 

@@ -1,5 +1,6 @@
 """Errors of databases as texts for users."""
 
+import os
 import re
 import sqlite3
 import ssl
@@ -26,18 +27,29 @@ _REASONS = {
     sqlite3.SQLITE_CORRUPT: "it is damaged",
     sqlite3.SQLITE_NOTADB: "it is not a SQLite database, or damaged",
 }
+_UNREACHABLE = "it cannot be reached"
+_TOO_LONG = "a statement took too long"
 # of PostgreSQL, by SQLSTATE or its class
 _STATES = {
-    "08": "it cannot be reached",
-    "25": "it is read-only",
+    "08": _UNREACHABLE,
+    "08P01": "its connection pooler refuses",  # the code of everything that PgBouncer says
+    "25006": "it is read-only",
+    "25P03": _TOO_LONG,
     "28": "it refuses the receiver's login",
     "3D": "it does not exist",
     "42P01": _TABLES_MISSING,
     "53": "it is out of connections, memory or disk space",
     "53100": "its disk is full",
-    "57": "it is shutting down, or took too long",
+    "53300": "it has too many connections",
+    "57": "it is shutting down, or ends connections",
+    "57014": _TOO_LONG,
     "58": "its disk cannot be read or written",
 }
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+_NAMING = (
+    "sslrootcert or PGSSLROOTCERT names the file of its CA, sslcert and sslkey or PGSSLCERT and "
+    "PGSSLKEY those of a client"
+)
 _NO_TLS = "rejected SSL upgrade"  # asyncpg's ConnectionError, which has no type of its own
 
 
@@ -64,8 +76,7 @@ def _unreachable() -> tuple[type[Exception], ...]:
 
 def reason_of(error: BaseException) -> str | None:
     """Describe what is wrong with the database; None: only a statement failed."""
-    found: BaseException | None = error
-    while found is not None:
+    for found in _causes(error):
         if isinstance(found, sqlite3.Error):
             code = getattr(found, "sqlite_errorcode", None)
             if code == sqlite3.SQLITE_ERROR and str(found).startswith("no such table"):
@@ -74,12 +85,20 @@ def reason_of(error: BaseException) -> str | None:
         if isinstance(found, _postgres_errors()):
             state = str(getattr(found, "sqlstate", ""))
             return _STATES.get(state, _STATES.get(state[:2]))
-        # the ORM's own error of a connection is an OSError that hides the cause
-        if isinstance(found, _unreachable()) and not isinstance(found, BaseORMException):
-            return "it cannot be reached"
-        inner = found.args[0] if found.args else None
-        found = inner if isinstance(inner, BaseException) else found.__cause__
-    return "it cannot be reached" if isinstance(error, _unreachable()) else None
+        if isinstance(found, TimeoutError):
+            return "it does not answer in time"
+        if isinstance(found, _unreachable()):
+            return _UNREACHABLE
+    return None
+
+
+def text_of(error: BaseException) -> str:
+    """Return kind and text of an error, in one line: further ones are hints and rows."""
+    return f"{type(error).__name__}: {_said(error)}"
+
+
+def _said(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 def is_transient(error: BaseException) -> bool:
@@ -92,7 +111,7 @@ def unavailable(error: BaseException, doing: str) -> StoreUnavailable:
     """Log a failed statement; return the error for the caller, which has only the reason."""
     reason = reason_of(error) or "a statement failed"
     structlog.get_logger().error(
-        events.DATABASE_FAILED, doing=doing, reason=reason, error=f"{type(error).__name__}: {error}"
+        events.DATABASE_FAILED, doing=doing, reason=reason, error=text_of(error)
     )
     return StoreUnavailable(reason)
 
@@ -103,7 +122,7 @@ def explain(error: BaseException, database: Database) -> str:
         reason = _specific_reason(found, database)
         if reason:
             return reason
-    reason = reason_of(error) or str(error).rstrip(".")
+    reason = reason_of(error) or _said(error)
     return f"{reason}; {database.advice()}"
 
 
@@ -119,16 +138,36 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _specific_reason(error: BaseException, database: Database) -> str | None:
     if isinstance(error, ssl.SSLCertVerificationError):
         what = error.verify_message.rstrip(".")
-        return f"its certificate is not trusted: {what}; PGSSLROOTCERT names the file of its CA"
+        return f"its certificate is not trusted: {what}; {_NAMING}"
+    if isinstance(error, OSError) and (name := _unreadable(error, database)):
+        return f"the file that {name} names cannot be read"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS fails: {error.reason or 'the connection was closed'}; {_NAMING}"
     if isinstance(error, ConnectionError) and _NO_TLS in str(error):
-        asked = f"sslmode={database.ssl_mode or '…'}"
+        asked = f"sslmode={database.parameters.get('sslmode', '…')}"
         return f"the server does not speak TLS, which {asked} asks for"
     if not (asyncpg := _asyncpg()):
         return None
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
-        return _missing_right(str(error))
+        return _missing_right(_said(error))
+    if isinstance(error, asyncpg.ProtocolViolationError):
+        return f"its connection pooler refuses: {_said(error)}"
     if isinstance(error, asyncpg.ClientConfigurationError):
-        return f"{str(error).splitlines()[0]}; PGSSLROOTCERT, PGSSLCERT and PGSSLKEY name files"
+        return f"{_said(error)}; {_NAMING}"
+    return None
+
+
+def _unreadable(error: OSError, database: Database) -> str | None:
+    """Return what names a file of certificates that cannot be read."""
+    if database.kind != "postgres":
+        return None
+    for name in _FILES:
+        path = database.parameters.get(name)
+        if path and not os.access(path, os.R_OK):
+            return name
+    # a socket may be missing, too
+    if isinstance(error, FileNotFoundError) and database.is_remote:
+        return "PGSSLROOTCERT, PGSSLCERT, PGSSLKEY or PGSSLCRL"
     return None
 
 

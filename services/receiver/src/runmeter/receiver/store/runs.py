@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tortoise.connection import get_connection
 from tortoise.expressions import Q
+from tortoise.queryset import QuerySet
 
 from runmeter.receiver.model import ListedRun, RunFilter, RunState, StoredRun, reads_as
-from runmeter.receiver.store.connections import READING, reopen
-from runmeter.receiver.store.reasons import database_errors, unavailable
+from runmeter.receiver.store.connections import READING, using
 from runmeter.receiver.store.records import RunRecord
 
 
@@ -28,15 +27,14 @@ async def find_runs(wanted: RunFilter, now_ms: int) -> list[ListedRun]:
     given = {name: value for name, value in bounds.items() if value is not None}
     query = RunRecord.filter(*conditions, **given).order_by("-id").limit(wanted.limit + 1)
     rows = await _read(
-        query.using_db(get_connection(READING)).values_list(
-            "id",
-            "revision",
-            "state",
-            "received_at_ms",
-            "updated_at_ms",
-            "payload_size_bytes",
-            "silent_after_ms",
-        )
+        query,
+        "id",
+        "revision",
+        "state",
+        "received_at_ms",
+        "updated_at_ms",
+        "payload_size_bytes",
+        "silent_after_ms",
     )
     return [ListedRun(row[0], row[1], reads_as(row[2], row[6], now_ms), *row[3:6]) for row in rows]
 
@@ -47,11 +45,9 @@ async def read_runs(ids: Iterable[int], now_ms: int) -> dict[int, StoredRun]:
     Raises:
         StoreUnavailable: the database cannot be read.
     """
-    query = RunRecord.filter(id__in=list(ids)).using_db(get_connection(READING))
+    query = RunRecord.filter(id__in=list(ids))
     rows = await _read(
-        query.values_list(
-            "id", "state", "silent_after_ms", "received_at_ms", "updated_at_ms", "payload"
-        )
+        query, "id", "state", "silent_after_ms", "received_at_ms", "updated_at_ms", "payload"
     )
     return {
         row[0]: StoredRun(row[0], reads_as(row[1], row[2], now_ms), row[3], row[4], bytes(row[5]))
@@ -59,13 +55,10 @@ async def read_runs(ids: Iterable[int], now_ms: int) -> dict[int, StoredRun]:
     }
 
 
-async def _read(query: Any) -> Sequence[Any]:
-    try:
-        rows: Sequence[Any] = await query
-    except database_errors() as error:
-        await reopen(READING)
-        raise unavailable(error, "reading runs") from error
-    return rows
+async def _read(query: QuerySet[RunRecord], *columns: str) -> Sequence[Any]:
+    async with using(READING, "reading runs") as connection:
+        rows: Sequence[Any] = await query.using_db(connection).values_list(*columns)
+        return rows
 
 
 def _state_condition(states: frozenset[RunState], now_ms: int) -> Q:

@@ -24,12 +24,12 @@ from runmeter.receiver.model import (
     Push,
     Receipt,
 )
-from runmeter.receiver.store.connections import WRITING, reopen
 from runmeter.receiver.store.pushes import Answer, RowChanged, commit
 from runmeter.receiver.store.reasons import (
     database_errors,
     is_transient,
     reason_of,
+    text_of,
     unavailable,
 )
 
@@ -147,29 +147,24 @@ class Writer:
 
     async def run(self) -> None:
         """Commit waiting pushes, batch by batch, until closed and none waits."""
-        try:
-            while self._waiting or self._chores or not self._ending.is_set():
-                if self._chores and (
-                    not self._waiting or self._batches_since_chore >= _BATCHES_BEFORE_CHORE
-                ):
-                    self._batches_since_chore = 0
-                    await _do_or_refuse(self._chores.popleft())
-                    continue
-                if not self._waiting:
-                    self._wake.clear()
-                    await self._wake.wait()
-                    continue
-                self._batches_since_chore += 1
-                batch = self._take()
-                answers = await self._settle_or_fail_all([waiting.push for waiting in batch])
-                _answer(batch, answers)
-                failed = isinstance(answers[-1], StoreUnavailable)
-                self._refused_bytes = sum(map(_room_bytes, batch)) if failed else 0
-                await self._rest(failed)
-        finally:
-            # in this task: only here is a reopened connection known, and an open one would
-            # keep the interpreter from ending
-            await reopen(WRITING)
+        while self._waiting or self._chores or not self._ending.is_set():
+            if self._chores and (
+                not self._waiting or self._batches_since_chore >= _BATCHES_BEFORE_CHORE
+            ):
+                self._batches_since_chore = 0
+                await _do_or_refuse(self._chores.popleft())
+                continue
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            self._batches_since_chore += 1
+            batch = self._take()
+            answers = await self._settle_or_fail_all([waiting.push for waiting in batch])
+            _answer(batch, answers)
+            failed = isinstance(answers[-1], StoreUnavailable)
+            self._refused_bytes = sum(map(_room_bytes, batch)) if failed else 0
+            await self._rest(failed)
 
     async def _settle_or_fail_all(self, pushes: Sequence[Push]) -> Sequence[Answer]:
         """Answer every push, also after an unexpected error: the task must not end."""
@@ -184,14 +179,13 @@ class Writer:
         try:
             return await self._commit(pushes)
         except Exception as error:
-            await reopen(WRITING)
             if isinstance(error, database_errors()) and reason_of(error):
                 refusal = unavailable(error, "storing runs")
                 return [refusal] * len(pushes)
             structlog.get_logger().warning(
                 events.BATCH_FAILED,
                 push_count=len(pushes),
-                error=f"{type(error).__name__}: {error}",
+                error=text_of(error),
             )
         return [await self._settle_alone(push) for push in pushes]
 
@@ -200,7 +194,6 @@ class Writer:
             try:
                 return (await self._commit([push]))[0]
             except Exception as error:
-                await reopen(WRITING)
                 raced = isinstance(error, RowChanged) or is_transient(error)
                 if raced and attempt < _ALONE_TRIES:
                     continue

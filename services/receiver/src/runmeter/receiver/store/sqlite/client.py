@@ -1,8 +1,10 @@
-"""SQLite for Tortoise, with the lock released after a failure.
+"""SQLite for Tortoise, with lock and connection given up after a failure.
 
 Tortoise's own client takes its lock and then opens the connection or begins the transaction; if
 that fails the lock is never released, and every later statement waits for it. A connection
-whose pragmas failed counts as open there, too. Here a failure releases both.
+whose pragmas failed counts as open there, too. Here a failure releases the lock and closes the
+connection, because a COMMIT that failed may leave its transaction open; the next statement opens
+a new one.
 
 The name of this module must contain "sqlite": Tortoise's migrations look for that.
 """
@@ -82,11 +84,12 @@ class Client(SqliteClient):
         assert self._connection is not None
         return self._connection
 
-    async def drop(self) -> None:
-        """Close the connection; the next statement opens a new one."""
-        async with self._lock:
-            with contextlib.suppress(sqlite3.Error, OperationalError, ValueError):
-                await self.close()
+    async def give_up(self) -> None:
+        """Close the connection, for the holder of the lock; the next statement opens a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error, ValueError):
+                await connection.close()
 
     async def empty_log(self) -> None:
         """Move the content of the log into the file, which may have been moved away."""
@@ -109,16 +112,23 @@ def _try_open(address: str) -> None:
 class _Held(ConnectionWrapper[Any]):
     def __init__(self, client: Client) -> None:
         super().__init__(client._lock, client)
-        self._current = client.current
+        self._client = client
 
     async def __aenter__(self) -> Any:
         await self._lock.acquire()
         try:
-            self.connection = await self._current()
-        except BaseException:
-            self._lock.release()
+            self.connection = await self._client.current()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, None)
             raise
         return self.connection
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        try:
+            if isinstance(error, Exception):
+                await self._client.give_up()
+        finally:
+            self._lock.release()
 
 
 class _TransactionClient(SqliteTransactionWrapper):
@@ -155,15 +165,31 @@ class _Transaction(SqliteTransactionContext):
     async def __aenter__(self) -> Any:
         await self._trxlock.acquire()
         try:
-            client = self.connection._parent
-            assert isinstance(client, Client)
-            self.connection._connection = await client.current()
+            self.connection._connection = await self.connection._parent.current()
             await self.connection.begin()
         except BaseException:
-            self._trxlock.release()
+            await self._leave(failed=True)
             raise
         self.token = get_connections().set(self.connection_name, self.connection)
         return self.connection
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        get_connections().reset(self.token)
+        failed = True
+        try:
+            if error is None:
+                await self.connection.commit()
+                failed = False
+        finally:
+            await self._leave(failed)
+
+    async def _leave(self, failed: bool) -> None:
+        """Release the lock; close the connection if something failed, which is a rollback."""
+        try:
+            if failed:
+                await self.connection._parent.give_up()
+        finally:
+            self._trxlock.release()
 
 
 client_class = Client
