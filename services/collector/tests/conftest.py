@@ -55,6 +55,7 @@ class Entry(NamedTuple):
     argv: tuple[str, ...] = ()
     mounts: str = ""
     sig_ign: int = 0
+    threads: int = 1
 
 
 class Machine:
@@ -110,7 +111,7 @@ class Machine:
         (self.folder / str(e.pid)).mkdir(exist_ok=True)
         stat = f"{e.pid} (".encode() + e.comm + (
             f") {e.state} {e.ppid} {e.pid} {e.pid} 0 -1 0 0 0 0 0 {e.own} 0 {e.waited} 0 "
-            f"20 0 1 0 {e.start} 1 0 18446744073709551615 0 0\n"
+            f"20 0 {e.threads} 0 {e.start} 1 0 18446744073709551615 0 0\n"
         ).encode()  # fmt: skip
         self.write(f"{e.pid}/stat", stat)
         if {"resident", "shared"} & set(changed):

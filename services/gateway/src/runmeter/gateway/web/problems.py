@@ -42,6 +42,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "INVALID_ARGUMENT": 400,
     "UNAUTHENTICATED": 401,
     "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
     "ALREADY_EXISTS": 409,
     "RESOURCE_EXHAUSTED": 429,
     "UNAVAILABLE": 503,
@@ -92,7 +93,7 @@ KINDS: Mapping[int, Kind] = {
 }
 
 # statuses whose text the receiver writes for the caller; texts of others may be gRPC's own
-_RECEIVER_TEXTS = frozenset({400, 401, 403, 409})
+_RECEIVER_TEXTS = frozenset({400, 401, 403, 404, 409})
 
 
 class Outcome(NamedTuple):
