@@ -111,7 +111,7 @@ def test_plus_of_an_offset() -> None:
     ],
 )
 def test_states(state: str, states: tuple[str, ...]) -> None:
-    """Each state, and all."""
+    """``state`` is one of the three states, or all of them."""
     assert read(f"state={state}").states == states
 
 

@@ -109,7 +109,7 @@ def test_numbers_with_point_or_exponent(golden_run: Any, text: str, expected: in
 
 
 def test_unknown_fields_are_ignored(golden_run: Any) -> None:
-    """Fields nobody knows are ignored, on every level, as are those only an answer has."""
+    """Unknown fields are ignored on every level, and so are those that only answers have."""
     known = decode_body(push_from_json, json.dumps(golden_run).encode())
     golden_run["flavour"] = golden_run["payload"]["host"]["colour"] = {"deep": [1, None]}
     golden_run["id"] = "not even a number"

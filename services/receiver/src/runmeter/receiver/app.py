@@ -22,6 +22,7 @@ from runmeter.receiver.config import (
     ImportConfig,
     MigrateConfig,
     PruneConfig,
+    RenameConfig,
     ServeConfig,
 )
 from runmeter.receiver.ingest import Ingest
@@ -67,6 +68,13 @@ async def prune(config: PruneConfig) -> int:
     from runmeter.receiver.admin import commands
 
     return await commands.prune(config, _run_command, CLOCKS)
+
+
+async def rename(config: RenameConfig) -> int:
+    """Give the runs of a repository its new name; return the exit status."""
+    from runmeter.receiver.admin import commands
+
+    return await commands.rename(config, _run_command, CLOCKS)
 
 
 async def export_runs(config: ExportConfig) -> int:

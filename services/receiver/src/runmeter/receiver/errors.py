@@ -2,6 +2,7 @@
 
 ├── StartupError                ends the program before it serves (runmeter.service.errors)
 │   ├── DatabaseUnusable        exit 1: cannot be opened, written, or is not migrated
+│   ├── NamesConflict           exit 1: runs of both names of a repository contradict each other
 │   └── StreamUnusable          exit 1: an export cannot be written, an import cannot be read
 ├── LineRejected                a line of an import holds no run that can be stored
 ├── Interrupted                 a signal ended a command early
@@ -44,6 +45,21 @@ class DatabaseUnusable(StartupError):
         super().__init__(f"cannot use the database {database}: {reason}")
         self.database = database
         self.reason = reason
+
+
+class NamesConflict(StartupError):
+    """A run is stored under both names of a repository with different content."""
+
+    def __init__(self, source: str, target: str, ids: tuple[int, int], count: int) -> None:
+        more = f", as in {count - 1} more cases" if count > 1 else ""
+        super().__init__(
+            f"cannot rename {source} to {target}: run {ids[0]} of the one and run {ids[1]} of the "
+            f"other have the same push_id, state and revision, but different content{more}"
+        )
+        self.source = source
+        self.target = target
+        self.ids = ids
+        self.count = count
 
 
 class StreamUnusable(StartupError):
