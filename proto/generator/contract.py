@@ -26,7 +26,7 @@ class Field(NamedTuple):
     """Name of the message or enum."""
     bits: int
     within: str
-    """The message beside which it stands; empty: it is a field of this one."""
+    """The field of this message whose message has it (the option ``beside``), or empty."""
 
     @property
     def always(self) -> bool:
