@@ -42,10 +42,7 @@ def test_standard_output_is_the_commands_alone(collector: Any) -> None:
     assert done.output == "out\n"
     assert "err\n" in done.errors
     assert [c["name"] for c in done.payload["containers"] if c["name"] == "command"]
-    assert [line["event"] for line in done.lines if "event" in line] == [
-        "run.started",
-        "run.measured",
-    ]
+    assert done.event_names == ["run.started", "run.measured"]
 
 
 def test_a_command_reads_a_closed_pipe_as_usual(collector: Any) -> None:
@@ -137,7 +134,7 @@ def test_a_signal_ends_the_run(collector: Any, number: signal.Signals) -> None:
     assert payload["host"]["clock_source"] == "process_clock"
     assert payload["coverage"]["interval_seconds"] == 0.1
     assert payload["start_time"] < payload["end_time"]
-    assert [line["event"] for line in done.lines] == ["run.started", "run.measured"]
+    assert done.event_names == ["run.started", "run.measured"]
 
 
 def test_an_ignored_interrupt_still_ends_the_run(collector: Any) -> None:
