@@ -54,6 +54,26 @@ def test_names_come_back_as_they_were(stack: Stack, names: tuple[str, str, str, 
     assert tuple(found[field] for field in Scope._fields) == names
 
 
+def test_names_in_another_case(stack: Stack, scope: Scope) -> None:
+    """A query of names that are stored in another case is 404 and names them, nothing else does."""
+    assert stack.post(a_record(scope), stack.token(scope)).status_code == 201
+    stored = f"repository {scope.repository}, workflow ci.yml, job build;"
+    other = scope.organization.upper()
+    for path in (f"{other}/repo/ci.yml/build", f"{scope.organization}/REPO/Ci.yml/bUILD"):
+        answer = stack.rest.get(f"{REPO}/{path}", headers=stack.reading)
+        assert answer.status_code == 404
+        assert stored in answer.json()["detail"]
+    jobs = stack.rest.get(f"/api/v1/repos/{other}/repo/jobs", headers=stack.reading)
+    assert jobs.status_code == 404
+    assert f"only of repository {scope.repository};" in jobs.json()["detail"]
+    # a scope that has runs which the filters exclude, and one that is like none
+    assert get(stack, f"{scope.path}?run_id=other") == []
+    assert get(stack, f"{REPO}/{other}/repo/ci.yml/builds") == []
+    push_token = {"Authorization": f"Bearer {stack.token(scope)}"}
+    denied = stack.rest.get(f"{REPO}/{other}/repo/ci.yml/build", headers=push_token)
+    assert denied.status_code == 401
+
+
 def test_pages(stack: Stack, scope: Scope) -> None:
     """``limit`` cuts, ``Link`` leads on, newest first, nothing twice, nothing lost."""
     token = stack.token(scope)
@@ -112,16 +132,6 @@ def test_etag(stack: Stack, scope: Scope) -> None:
     changed = stack.rest.get(scope.path, headers=stack.reading | tag)
     assert changed.status_code == 200
     assert changed.headers["etag"] != first.headers["etag"]
-
-
-def test_head(stack: Stack, scope: Scope) -> None:
-    """HEAD answers as GET does, without the body."""
-    stack.post(a_record(scope), stack.token(scope))
-    head = stack.rest.head(scope.path, headers=stack.reading)
-    get_ = stack.rest.get(scope.path, headers=stack.reading)
-    assert (head.status_code, head.content) == (200, b"")
-    assert head.headers["etag"] == get_.headers["etag"]
-    assert head.headers["content-type"] == get_.headers["content-type"]
 
 
 def test_a_run_survives_the_receiver(own_stack: Stack, scope: Scope) -> None:

@@ -56,10 +56,7 @@ class Running:
 
     def _collector(self, stack: Stack, stage: Stage) -> Container:
         holder = self.holder.program
-        deadline = time.monotonic() + 20
-        while not holder.output and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert holder.output == ["holds"], holder.text
+        holder.line("holds")
         self.burner.pid("burner")
         return self.pod.start(
             BIN / "collector",

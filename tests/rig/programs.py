@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -82,15 +82,25 @@ class Program:
         Raises:
             ProgramEnded: it has not come in time, or never will.
         """
-        with self._changed:
-            self._changed.wait_for(
-                lambda: len(self.events(name)) >= count or self._silent,
-                timeout=timeout_seconds,
-            )
+        self._await(lambda: len(self.events(name)) >= count, timeout_seconds)
         found = self.events(name)
         if len(found) < count:
             raise ProgramEnded(f"{self.name} has not logged {name}:\n{self.text}")
         return found[count - 1]
+
+    def line(self, text: str) -> None:
+        """Wait for a line of either stream.
+
+        Raises:
+            ProgramEnded: it has not come in time, or never will.
+        """
+        self._await(lambda: text in [*self.log, *self.output], WAIT_SECONDS)
+        if text not in [*self.log, *self.output]:
+            raise ProgramEnded(f"{self.name} has not written {text!r}:\n{self.text}")
+
+    def _await(self, holds: Callable[[], bool], timeout_seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: holds() or self._silent, timeout=timeout_seconds)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""

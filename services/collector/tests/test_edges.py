@@ -103,7 +103,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
     def begin(*before: str, flags: tuple[str, ...] = (), **variables: str) -> Running:
         environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LC_ALL": "C"}
-        argv = (*before, *PROGRAM, "--log-level=debug", *flags)
+        # all processes: others of the machine may use more than those of the test
+        argv = (*before, *PROGRAM, "--log-level=debug", "--top=1000", *flags)
         started.append(Running(argv, {**environment, **variables}, tmp_path))
         return started[-1]
 

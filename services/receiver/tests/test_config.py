@@ -1,5 +1,6 @@
 """runmeter.receiver.config: flags over environment over defaults, and what is refused."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from runmeter.receiver.config import (
     load_import,
     load_migrate,
     load_prune,
+    load_rename,
     load_serve,
 )
 from runmeter.receiver.settings import SETTINGS
@@ -356,3 +358,26 @@ def test_commands_need_no_secrets() -> None:
     assert load_import({"file": "x", "db": "postgres://h/n"}, environ)[1:3] == (False, "x")
     with pytest.raises(ConfigurationError, match="--older-than=90d"):
         load_prune({}, environ)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({}, "give the repository's old and new name: --from=my-org/old --to=my-org/new"),
+        ({"from": "a/b"}, "--from and --to go together and must differ"),
+        ({"from": "a/b", "to": "a/b"}, "--from and --to go together and must differ"),
+        ({"from": "a", "to": "a/b"}, "--from 'a' must be a full path such as my-org/my-repo"),
+        ({"from": "/b", "to": "a/b"}, "--from '/b' must be a full path such as my-org/my-repo"),
+        ({"from": "a/b", "to": "a/.."}, "--to 'a/..' has a part `.` or `..` between slashes"),
+        ({"from": "a/b", "to": "a/" + "b" * 254}, "has 256 bytes; 1 to 255 are allowed"),
+    ],
+)
+def test_names_that_are_refused(flags: dict[str, object], sentence: str) -> None:
+    """Both names are full paths that differ; an import may have neither."""
+    with pytest.raises(ConfigurationError, match=re.escape(sentence)):
+        load_rename(flags, {})
+    if flags:
+        with pytest.raises(ConfigurationError, match=re.escape(sentence)):
+            load_import(flags, {})
+    else:
+        assert load_import(flags, {}).rename is None

@@ -28,6 +28,10 @@ class Rows:
         """Return the first limit + 1."""
         return self.runs[: wanted.limit + 1]
 
+    async def find_names(self, wanted: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """Return no names."""
+        return []
+
     async def read_runs(self, ids: Iterable[int], now_ms: int) -> dict[int, StoredRun]:
         """Return those that are not gone."""
         asked = list(ids)
@@ -39,7 +43,7 @@ def ask(rows: Rows) -> tuple[int | None, str, list[list[int]]]:
     """Return next_before_id, etag and the ids of each page."""
 
     async def run() -> tuple[int | None, str, list[list[int]]]:
-        query = RunQuery(rows.find_runs, rows.read_runs, lambda: 1.0)
+        query = RunQuery(rows.find_runs, rows.read_runs, rows.find_names, lambda: 1.0)
         listing = await query.find(WANTED)
         assert rows.reads == []
         pages = [[run.id for run in page] async for page in query.pages(listing)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def open_counters(is_open: Callable[[], int]) -> Iterator[Opener]:
         found = PROC.proc_cgroup(pid) if groups is None else groups
         own = own or hierarchies(ROOT)
         root = root or f"/proc/{pid}/root"
-        source = open_source(own, root, pid, container_key(tuple(found)), found, keep_below)
+        key = container_key(tuple(found))
+        source = open_source(own, root, pid, key, found, keep_below, Counter())
         if source is not None:
             opened.append(source)
         return source

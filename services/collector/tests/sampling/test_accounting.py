@@ -2,10 +2,10 @@
 
 The simulated kernel forks, execs, runs, ends, waits for, orphans and reparents processes in
 whole ticks, gives pids again and moves processes between containers, as Linux does; between its
-steps the sampler scans. What the sampler credits is compared
-with what the kernel knows was used. All of it twice: by ``stat`` alone, and by the CPU clocks of
-processes, where of a process whose clock stands still nothing else is read. Whoever does
-something moves its own clock by a nanosecond at least; being adopted moves nobody's.
+steps the sampler scans. What the sampler credits is compared with what the simulated processes
+used. Each test runs twice: by ``stat`` alone, and by the CPU clocks of processes, where nothing
+else is read of a process whose clock has not changed. A process that acts moves its own clock by
+at least a nanosecond; being adopted moves no clock.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from runmeter.collector.model import Group
 from runmeter.collector.processes.containers import Containers
+from runmeter.collector.processes.newest_pid import Child
 from runmeter.collector.sampling.sampler import Sampler
 from runmeter.collector.summary.summary import Summary
 
@@ -63,6 +64,12 @@ class Kernel:
     def _tell_last_pid(self) -> None:
         self.machine.write("loadavg", f"0.00 0.00 0.00 1/9 {self.last_pid}\n")
 
+    def run_child(self) -> Child:
+        """Start and end a child of the collector, which gets the next pid."""
+        self.last_pid, self.next_pid = self.next_pid, self.next_pid + 1
+        self._tell_last_pid()
+        return Child(self.last_pid, 1000)
+
     def note_scan(self) -> None:
         """Remember processes that started and ended before a scan: the last pid may be the same.
 
@@ -71,12 +78,12 @@ class Kernel:
         self._unseen_pid = 0 if self.last_pid in self.machine.entries else self.last_pid
 
     def alive(self) -> list[int]:
-        """Return who can act: all but pid 1 and zombies, ascending."""
+        """Return the pids that can act, ascending: all except pid 1 and zombies."""
         entries = self.machine.entries.values()
         return sorted(e.pid for e in entries if e.pid != 1 and e.state != "Z")
 
     def young(self) -> list[int]:
-        """Return who was forked and can act, the youngest first: by pid it need not be."""
+        """Return the forked pids that can act, the youngest process first."""
         entries = [self.machine.entries[pid] for pid in self.alive() if pid > 3]
         return [e.pid for e in sorted(entries, key=lambda e: -e.start)]
 
@@ -203,7 +210,14 @@ class Measured:
         containers = Containers({}, lambda pid: None)
         summary = Summary(10**9, 10, lambda group: True)
         clock = self.kernel.clock if has_clocks else None
-        self._sampler = Sampler(machine.proc, containers, summary, own_pid=0, clock=clock)
+        self._sampler = Sampler(
+            machine.proc,
+            containers,
+            summary,
+            own_pid=0,
+            clock=clock,
+            run_child=self.kernel.run_child,
+        )
         self._sampler.start(0)
 
     @property
@@ -298,8 +312,8 @@ def test_nothing_is_credited_twice(
 ) -> None:
     """With parents that ignore their children, too, never more is credited than was used.
 
-    The bound is zero here as well: the four ticks tolerated before anybody is asked whether it
-    ignores its children are owed until then, they are never credited.
+    The bound is zero here as well: the four ticks tolerated before the signal mask of a parent is
+    read are carried as debt until then, they are never credited.
     """
     with TemporaryDirectory() as folder:
         measured = Measured(new_machine(Path(folder)), has_clocks=has_clocks)

@@ -17,7 +17,7 @@ WITHOUT = frozenset({"pause", "collector"})
 
 
 class Book:
-    """A ledger of the processes above: 1 is the reaper, 2 and 3 are two containers."""
+    """A ledger with the processes of ``LIVING``: 1 is the reaper, 2 and 3 are two containers."""
 
     def __init__(self, ignoring: frozenset[int] = frozenset()) -> None:
         self.asked: list[int] = []
@@ -36,9 +36,12 @@ class Book:
         living: Mapping[int, str] = LIVING,
         without: frozenset[str] = WITHOUT,
         zombies: frozenset[int] = frozenset(),
+        without_children: frozenset[int] = frozenset(),
     ) -> dict[str, int]:
         """Settle one scan."""
-        return self._ledger.settle(own or {}, waited or {}, gone, living, without, zombies)
+        return self._ledger.settle(
+            own or {}, waited or {}, gone, living, without, zombies, None, without_children
+        )
 
 
 @pytest.fixture
@@ -82,14 +85,14 @@ def test_a_missing_part_is_carried_as_debt(book: Book) -> None:
 
 
 def test_debt_is_kept_per_group(book: Book) -> None:
-    """The debt of one process is paid by what others of its group bring in, not by others."""
+    """A debt is paid from other processes of the same group only."""
     living = {**LIVING, 4: "a"}
     gone = (Vanished(50, 2, "a", 30),)
     assert book.settle(waited={4: 50, 3: 50}, gone=gone, living=living) == {"a": 20, "b": 50}
 
 
 def test_debt_beyond_four_ticks_is_forgotten_after_two_scans(book: Book) -> None:
-    """What did not arrive within two scans never will; rounding of four ticks stays owed."""
+    """A debt that is not paid within two scans is cut down to four ticks of rounding."""
     assert book.settle(gone=(Vanished(50, 2, "a", 900),)) == {}
     assert book.settle() == {}
     assert book.settle() == {}
@@ -104,7 +107,7 @@ def test_debt_within_two_scans_is_whole(book: Book) -> None:
 
 
 def test_debt_begins_anew_after_it_was_cut(book: Book) -> None:
-    """What is missing after an old debt was cut down has its own two scans to arrive in."""
+    """A new debt after an old one was cut down is kept for two scans of its own."""
     book.settle(gone=(Vanished(50, 2, "a", 900),))
     book.settle()
     book.settle()
@@ -128,8 +131,8 @@ def test_debt_begins_anew_after_it_was_paid(book: Book) -> None:
     assert book.settle(waited={2: 910}) == {"a": 10}
 
 
-def test_debt_is_nobody_elses(book: Book) -> None:
-    """Where the reaper brings in nothing, nothing is taken from others for a debt."""
+def test_a_debt_is_of_one_group(book: Book) -> None:
+    """If the reaper waited for nothing, no other group pays a debt."""
     book.settle(gone=(Vanished(50, 2, "a", 300),))
     assert book.settle(own={"b": 1000, "a": 10}, waited={2: 320}) == {"b": 1000, "a": 30}
 
@@ -139,6 +142,13 @@ def test_who_ignores_children_gets_nothing_of_them() -> None:
     book = Book(ignoring=frozenset({2}))
     assert book.settle(own={"a": 5}, gone=(Vanished(50, 2, "a", 500),)) == {"a": 5}
     assert book.settle(waited={2: 60}) == {"a": 60}  # no debt is left
+
+
+def test_children_of_a_process_whose_childrens_time_is_unknown(book: Book) -> None:
+    """What was credited to them while they lived stays, and makes no debt."""
+    gone = (Vanished(50, 2, "a", 400), Vanished(51, 50, "a", 300))
+    assert book.settle(own={"a": 90}, gone=gone, without_children=frozenset({2})) == {"a": 90}
+    assert book.settle(own={"a": 20}) == {"a": 20}
 
 
 def test_who_ignores_children_gains_nothing_by_it() -> None:
@@ -250,13 +260,13 @@ def test_the_reaper_repays_old_and_new(book: Book) -> None:
 
 
 def test_the_reaper_repays_a_nanosecond(book: Book) -> None:
-    """The least that can be missing is repaid, too."""
+    """A lack of one nanosecond is repaid as well."""
     gone = (Vanished(50, 2, "a", 0), Vanished(51, 50, "a", 1))
     assert book.settle(own={"b": 10}, waited={1: 1}, gone=gone) == {"b": 10}
 
 
 def test_a_nanosecond_below_a_lost_root(book: Book) -> None:
-    """The least that can come in a second time does not."""
+    """One nanosecond is not counted a second time."""
     gone = (Vanished(50, 0, "a", 5), Vanished(51, 50, "a", 1))
     assert book.settle(own={"b": 10}, waited={1: 1}, gone=gone) == {"b": 10}
 

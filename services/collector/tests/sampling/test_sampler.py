@@ -144,7 +144,7 @@ def test_half_an_interval_is_a_snapshot_of_its_own(
 
 @pytest.mark.parametrize("after_seconds", [0.0, 0.001, 1.999])
 def test_the_shortest_run_has_two_snapshots(run: Run, after_seconds: float) -> None:
-    """However short a run is, it has a start and an end."""
+    """The shortest run has a snapshot at its start and one at its end."""
     payload = run.finish(after_seconds)
     assert payload["sample_count"] == 2
     assert _container(payload)["cpu_cores"]["peak"] == 0
@@ -443,8 +443,8 @@ def test_a_process_of_the_tail_is_listed(run: Run) -> None:
     assert payload["top_mem_processes"][0]["pid"] == 6
 
 
-def test_top_lists_hold_so_many_entries(machine: Any, new_run: Callable[..., Run]) -> None:
-    """The lists are as long as asked, of however many processes came and went."""
+def test_top_lists_have_the_configured_length(machine: Any, new_run: Callable[..., Run]) -> None:
+    """The lists have the configured length, even if many processes have ended."""
     run = new_run(top=3)
     run.start()
     for pid in range(10, 210):
@@ -458,8 +458,8 @@ def test_top_lists_hold_so_many_entries(machine: Any, new_run: Callable[..., Run
         assert [p["pid"] for p in payload[name]] == [209, 208, 207]
 
 
-def test_top_zero_lists_nobody(machine: Any, new_run: Callable[..., Run]) -> None:
-    """With no entries asked for the lists are empty, containers are not."""
+def test_top_zero_lists_no_process(machine: Any, new_run: Callable[..., Run]) -> None:
+    """With --top=0 the lists are empty, containers are not."""
     machine.add(5, cgroup=IN_A, resident=1)
     run = new_run(top=0)
     run.start()
@@ -666,7 +666,7 @@ def test_the_size_goes_on_under_the_mapped_name(new_run: Callable[..., Run], mac
 
 
 def test_a_process_that_never_ran_has_a_share_of_zero(run: Run) -> None:
-    """It was measured, and used nothing: that is a zero and not an absence."""
+    """A process that used no CPU time has 0, not an absent value."""
     run.tick()
     [entry] = run.finish()["top_mem_processes"]
     assert entry["peak_cpu_percent"] == 0

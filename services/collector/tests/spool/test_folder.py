@@ -216,6 +216,15 @@ def left(folder: Path) -> list[int]:
     return sorted(IDS.index(path.stem) for path in folder.rglob("*.json"))
 
 
+def trimmed(folder: Path, max_runs: int, max_bytes: int, keep: str = "") -> list[str]:
+    """Trim a spool; return the push_ids it yields, of runs that are there until then."""
+    found = []
+    for push_id in trim(str(folder), max_runs, max_bytes, keep):
+        assert IDS.index(push_id) in left(folder)
+        found.append(push_id)
+    return found
+
+
 @pytest.mark.parametrize(
     ("max_runs", "max_bytes", "dropped"),
     [(4, 400, []), (3, 400, [3]), (4, 399, [3]), (4, 100, [3, 2, 1]), (1, 400, [3, 2, 1])],
@@ -223,9 +232,9 @@ def left(folder: Path) -> list[int]:
 def test_the_oldest_runs_are_dropped(
     tmp_path: Path, max_runs: int, max_bytes: int, dropped: list[int]
 ) -> None:
-    """Until both limits are met; removed runs are returned; no lock file is left."""
+    """Until both limits are met; each is yielded before it is removed; no lock file is left."""
     fill(tmp_path, 3, 1, 0, 2)
-    assert trim(str(tmp_path), max_runs, max_bytes, "") == [IDS[n] for n in dropped]
+    assert trimmed(tmp_path, max_runs, max_bytes) == [IDS[n] for n in dropped]
     assert left(tmp_path) == [n for n in range(4) if n not in dropped]
     assert not list(tmp_path.glob("*.lock"))
 
@@ -234,7 +243,7 @@ def test_owned_runs_and_the_own_one_are_never_dropped(tmp_path: Path) -> None:
     """Runs that are still measured stay, even beyond the limits."""
     fill(tmp_path, 0, 1, 2, 3)
     descriptor = lock(str(tmp_path), IDS[1])
-    assert trim(str(tmp_path), 0, 0, IDS[0]) == [IDS[3], IDS[2]]
+    assert trimmed(tmp_path, 0, 0, IDS[0]) == [IDS[3], IDS[2]]
     assert left(tmp_path) == [0, 1]
     os.close(descriptor)
 
@@ -243,7 +252,7 @@ def test_rejected_runs_are_dropped_first(tmp_path: Path) -> None:
     """Rejected runs count, and are removed before waiting ones."""
     fill(tmp_path, 0, 1)
     fill(tmp_path, 2, 3, below=REJECTED_FOLDER)
-    assert trim(str(tmp_path), 1, 1000, "") == [IDS[3], IDS[2], IDS[1]]
+    assert trimmed(tmp_path, 1, 1000) == [IDS[3], IDS[2], IDS[1]]
     assert left(tmp_path) == [0]
 
 
@@ -253,7 +262,7 @@ def test_what_dead_writers_left_is_dropped(tmp_path: Path) -> None:
     for name in (f"{IDS[1]}.json.tmp", f"{IDS[1]}.lock", f"{IDS[2]}.json.tmp", "mine.tmp"):
         (tmp_path / name).touch()
     descriptor = lock(str(tmp_path), IDS[2])
-    trim(str(tmp_path), 10, 1000, "")
+    assert trimmed(tmp_path, 10, 1000) == []
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {f"{IDS[0]}.json", f"{IDS[2]}.json.tmp", f"{IDS[2]}.lock", "mine.tmp"}
     os.close(descriptor)
@@ -261,7 +270,7 @@ def test_what_dead_writers_left_is_dropped(tmp_path: Path) -> None:
 
 def test_a_spool_that_is_not_there_has_nothing_to_drop(tmp_path: Path) -> None:
     """No folder: nothing is dropped, nothing is made."""
-    assert trim(str(tmp_path / "none"), 0, 0, "") == []
+    assert trimmed(tmp_path / "none", 0, 0) == []
     assert not (tmp_path / "none").exists()
 
 

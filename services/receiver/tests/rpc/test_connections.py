@@ -64,7 +64,7 @@ def test_a_silent_connection_is_closed(
 def ports(receiver: Any) -> set[str]:
     """Return the connections that pushes came over, by the client's port."""
     lines = [line for line in receiver.events() if line["event"] == events.RPC_FINISHED]
-    assert {line["code"] for line in lines} == {"OK"}
+    assert {line["code"] for line in lines} <= {"OK"}  # the first line may come after the answer
     return {line["peer"] for line in lines}
 
 
@@ -76,7 +76,7 @@ def test_an_old_connection_is_left_without_a_failed_call(
     receiver = start_limited(age_seconds=0.5)
     until = time.monotonic() + WAIT_SECONDS
     number = 0
-    while len(ports(receiver) if number else ()) < 4:
+    while len(ports(receiver)) < 4:
         assert time.monotonic() < until
         number += 1
         message.push_id = f"00000000-0000-4000-8000-{number:012x}"

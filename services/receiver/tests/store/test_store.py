@@ -27,6 +27,7 @@ from runmeter.receiver.model import (
 )
 from runmeter.receiver.store import connections
 from runmeter.receiver.store.database import parse_database
+from runmeter.receiver.store.names import find_names, names_within
 from runmeter.receiver.store.runs import find_runs, read_runs
 from runmeter.receiver.store.writer import Writer
 
@@ -92,6 +93,36 @@ def test_pushes_are_looked_up_by_an_index(kept: Any) -> None:
     assert "uid_run_push_id" in plan or "(push_id=?)" in plan
     assert "SCAN run" not in plan
     assert "Seq Scan" not in plan
+
+
+def test_names_in_another_case_are_found(
+    kept: Any, make: MakePush, with_writer: WithWriter
+) -> None:
+    """Scopes that differ in case only are found at every depth, with steps in their index."""
+    scopes = [
+        Scope("org", "org/repo", "ci.yml", "build"),
+        Scope("Org", "Org/Repo", "ci.yml", "build"),
+        Scope("Org", "Org/Repo", "CI.yml", "\u00dcbung"),
+        Scope("zeta", "zeta/repo", "ci.yml", "build"),
+    ]
+
+    async def use(writer: Writer) -> None:
+        assert await find_names(("org",)) == []
+        for number, scope in enumerate(scopes * 2):
+            await writer.write(make(push_id=IDS[number])._replace(scope=scope))
+        assert sorted(await find_names(("ORG", "org/REPO"))) == [
+            ("Org", "Org/Repo"),
+            ("org", "org/repo"),
+        ]
+        assert sorted(await find_names(scopes[0])) == sorted(scopes[:2])
+        assert await find_names(scopes[2]._replace(job="\u00fcbung")) == [scopes[2]]
+        assert await find_names(scopes[0]._replace(job="builds")) == []
+
+    with_writer(kept.where, use)
+    plan = kept.plan(names_within(2, "'o'"))
+    assert "run_scope" in plan
+    assert "Seq Scan" not in plan
+    assert "SCAN run" not in plan
 
 
 def test_an_acknowledged_run_is_answered_as_it_was(

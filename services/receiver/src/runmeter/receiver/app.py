@@ -22,6 +22,7 @@ from runmeter.receiver.config import (
     ImportConfig,
     MigrateConfig,
     PruneConfig,
+    RenameConfig,
     ServeConfig,
 )
 from runmeter.receiver.ingest import Ingest
@@ -41,7 +42,7 @@ from runmeter.receiver.rpc.server import (
     Server,
 )
 from runmeter.receiver.rpc.servicers import PUSH_METHODS, READ_METHODS, UseCases
-from runmeter.receiver.store import connections, expiry, groups, probes, runs
+from runmeter.receiver.store import connections, expiry, groups, names, probes, runs
 from runmeter.receiver.store.database import Database
 from runmeter.receiver.store.writer import Writer
 from runmeter.receiver.tokens import Keyring, ReadToken
@@ -67,6 +68,13 @@ async def prune(config: PruneConfig) -> int:
     from runmeter.receiver.admin import commands
 
     return await commands.prune(config, _run_command, CLOCKS)
+
+
+async def rename(config: RenameConfig) -> int:
+    """Give the runs of a repository its new name; return the exit status."""
+    from runmeter.receiver.admin import commands
+
+    return await commands.rename(config, _run_command, CLOCKS)
 
 
 async def export_runs(config: ExportConfig) -> int:
@@ -212,8 +220,8 @@ def _allow_many_connections() -> None:
 def _use_cases(config: ServeConfig, writer: Writer) -> UseCases:
     return UseCases(
         ingest=Ingest(writer, time.time),
-        query=RunQuery(runs.find_runs, runs.read_runs, time.time),
-        groups=GroupQuery(groups.list_groups, time.time),
+        query=RunQuery(runs.find_runs, runs.read_runs, names.find_names, time.time),
+        groups=GroupQuery(groups.list_groups, names.find_names, time.time),
         keyring=Keyring(config.hmac_keys),
         read_token=ReadToken(config.read_token),
         max_token_ttl_seconds=config.max_token_ttl_seconds,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
+from runmeter.receiver.model import Rename
 from runmeter.receiver.settings import SETTINGS
 from runmeter.receiver.store.database import Database, parse_database
 from runmeter.service.clients import Networks, networks
@@ -51,6 +52,15 @@ class ExportConfig(NamedTuple):
     log: LogConfig
 
 
+class RenameConfig(NamedTuple):
+    """The configuration of ``receiver rename``."""
+
+    database: Database
+    rename: Rename
+    dry_run: bool
+    log: LogConfig
+
+
 class ImportConfig(NamedTuple):
     """The configuration of ``receiver import``; ``source`` None is standard input."""
 
@@ -59,6 +69,7 @@ class ImportConfig(NamedTuple):
     source: str | None
     skip_bad: bool
     log: LogConfig
+    rename: Rename | None
 
 
 class ServeConfig(NamedTuple):
@@ -142,6 +153,18 @@ def load_prune(flags: Flags, environ: Mapping[str, str] | None = None) -> PruneC
     return PruneConfig(database, older_than_seconds, given.switch("dry_run"), log_config(given))
 
 
+def load_rename(flags: Flags, environ: Mapping[str, str] | None = None) -> RenameConfig:
+    """Read the configuration of ``receiver rename``; raises as ``load_serve`` does."""
+    given = _given(flags, environ)
+    rename = _rename(given)
+    if rename is None:
+        raise ConfigurationError(
+            "give the repository's old and new name: --from=my-org/old --to=my-org/new"
+        )
+    database = given.value("db", parse_database)
+    return RenameConfig(database, rename, given.switch("dry_run"), log_config(given))
+
+
 def load_export(flags: Flags, environ: Mapping[str, str] | None = None) -> ExportConfig:
     """Read the configuration of ``receiver export``; raises as ``load_serve`` does."""
     given = _given(flags, environ)
@@ -157,8 +180,14 @@ def load_import(flags: Flags, environ: Mapping[str, str] | None = None) -> Impor
     database = given.value("db", parse_database)
     file = flags.get("file")
     source = None if file in (None, "-") else str(file)
-    migrate = _migrates(database, given)
-    return ImportConfig(database, migrate, source, given.switch("skip_bad"), log_config(given))
+    return ImportConfig(
+        database,
+        _migrates(database, given),
+        source,
+        given.switch("skip_bad"),
+        log_config(given),
+        _rename(given),
+    )
 
 
 def quiet_grpc() -> None:
@@ -175,6 +204,32 @@ def _given(flags: Flags, environ: Mapping[str, str] | None) -> Given:
 
 def _migrates(database: Database, given: Given) -> bool:
     return given.switch("migrate") or database.kind == "sqlite"
+
+
+def _rename(given: Given) -> Rename | None:
+    source, target = given.maybe("from", _repository), given.maybe("to", _repository)
+    if source is None and target is None:
+        return None
+    if source is None or target is None or source == target:
+        raise ConfigurationError(
+            "--from and --to go together and must differ: the old and the new name of a repository"
+        )
+    return Rename(source, target)
+
+
+def _repository(text: str) -> str:
+    """Parse the full path of a repository."""
+    from runmeter.receiver.wire.checks import Checks
+    from runmeter.receiver.wire.scopes import canonical_repository
+
+    organization, _, name = text.partition("/")
+    if not organization or not name:
+        raise ValueError("must be a full path such as my-org/my-repo")
+    checks = Checks()
+    canonical_repository(checks, organization, text)
+    for violation in checks.violations:
+        raise ValueError(violation.reason)
+    return text
 
 
 def _read_token(given: Given) -> str:

@@ -2,6 +2,7 @@
 
 ├── StartupError                ends the program before it serves (runmeter.service.errors)
 │   ├── DatabaseUnusable        exit 1: cannot be opened, written, or is not migrated
+│   ├── NamesConflict           exit 1: runs of both names of a repository contradict each other
 │   └── StreamUnusable          exit 1: an export cannot be written, an import cannot be read
 ├── LineRejected                a line of an import holds no run that can be stored
 ├── Interrupted                 a signal ended a command early
@@ -15,6 +16,7 @@
     │   ├── BearerUnknown
     │   └── TokenExpired
     ├── WrongScope              a push token for another scope
+    ├── OtherCase               no runs of these names, but of the same in another case
     ├── PushConflict            an equal push with other content is stored
     ├── Busy                    too many pushes are waiting
     ├── TooManyFailures         a refused bearer, after too many of this caller
@@ -43,6 +45,21 @@ class DatabaseUnusable(StartupError):
         super().__init__(f"cannot use the database {database}: {reason}")
         self.database = database
         self.reason = reason
+
+
+class NamesConflict(StartupError):
+    """A run is stored under both names of a repository with different content."""
+
+    def __init__(self, source: str, target: str, ids: tuple[int, int], count: int) -> None:
+        more = f", as in {count - 1} more cases" if count > 1 else ""
+        super().__init__(
+            f"cannot rename {source} to {target}: run {ids[0]} of the one and run {ids[1]} of the "
+            f"other have the same push_id, state and revision, but different content{more}"
+        )
+        self.source = source
+        self.target = target
+        self.ids = ids
+        self.count = count
 
 
 class StreamUnusable(StartupError):
@@ -139,7 +156,24 @@ class WrongScope(CallError):
     """The token has the form of a push token and does not verify for this scope."""
 
     def __init__(self) -> None:
-        super().__init__("the push token is not for this organization, repository, workflow, job")
+        super().__init__(
+            "the push token is not for this organization, repository, workflow, job (names are "
+            "compared exactly, including upper and lower case)"
+        )
+
+
+class OtherCase(CallError):
+    """Nothing is stored under some names, but under the same names in another case."""
+
+    def __init__(self, stored: tuple[str, ...]) -> None:
+        # the name of the repository begins with the organization
+        kinds = ("repository", "workflow", "job")
+        names = ", ".join(f"{kind} {name}" for kind, name in zip(kinds, stored[1:], strict=False))
+        super().__init__(
+            f"there are no runs of these names, only of {names}; names are compared exactly, "
+            "including upper and lower case"
+        )
+        self.stored = stored
 
 
 class PushConflict(CallError):

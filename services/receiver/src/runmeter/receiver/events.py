@@ -21,6 +21,7 @@ WRITER_FAILED = "writer.failed"
 KEY_FOUND_SHORT = "key.found_short"
 RUNS_DELETED = "runs.deleted"
 RUNS_COUNTED = "runs.counted"
+RUNS_RENAMED = "runs.renamed"
 RUNS_EXPORTED = "runs.exported"
 RUNS_IMPORTED = "runs.imported"
 LINE_REJECTED = "line.rejected"
@@ -127,8 +128,15 @@ EVENTS = {
     ),
     RUNS_COUNTED: Event(
         "info",
-        "`receiver prune --dry-run` would delete `run_count` runs.",
-        ("run_count", "older_than_seconds"),
+        "`receiver prune --dry-run` would delete `run_count` runs, or `receiver rename --dry-run` "
+        "would rename them; `merged_count` of them are also stored under the new name.",
+        ("run_count", "older_than_seconds", "merged_count", "from", "to"),
+    ),
+    RUNS_RENAMED: Event(
+        "info",
+        "The runs of a repository were given its new name. `signal`: the signal that ended it "
+        "before all were; run it again.",
+        ("run_count", "transaction_count", "from", "to", "duration_seconds", "signal"),
     ),
     RUNS_EXPORTED: Event(
         "info",

@@ -98,6 +98,42 @@ class Push(NamedTuple):
         return PushKey(self.scope, self.run.push_id)
 
 
+def stored_push(scope: Scope, payload: bytes, received_at_ms: int, updated_at_ms: int) -> Push:
+    """Return a stored run as the push that it was."""
+    return Push(scope, run_pb2.Run.FromString(payload), payload, updated_at_ms, received_at_ms)
+
+
+class Rename(NamedTuple):
+    """A repository that has another name now; both are full paths, as in `Scope.repository`."""
+
+    source: str
+    target: str
+
+    def organizations(self) -> list[tuple[str, str]]:
+        """Return each organization that runs of the repository may have, and the new one.
+
+        It keeps its number of parts, if the new path is as long.
+        """
+        old, new = self.source.split("/"), self.target.split("/")
+        return [
+            ("/".join(old[:count]), "/".join(new[: min(count, len(new) - 1)]))
+            for count in range(1, len(old))
+        ]
+
+    def apply(self, push: Push) -> Push:
+        """Return a run under its new name; a run of another repository as it is."""
+        scope = push.scope
+        if scope.repository != self.source:
+            return push
+        organization = dict(self.organizations())[scope.organization]
+        run = push.run
+        run.scope.organization, run.scope.repository = organization, self.target
+        return push._replace(
+            scope=scope._replace(organization=organization, repository=self.target),
+            payload=run.SerializeToString(deterministic=True),
+        )
+
+
 class Receipt(NamedTuple):
     """The result of a push: a new run, a duplicate, or a replacement of an earlier push."""
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from runmeter.receiver.errors import OtherCase
 from runmeter.receiver.model import (
     GroupFilter,
     GroupPage,
@@ -20,6 +21,7 @@ PAGE_MAX_BYTES = 2**20
 FindRuns = Callable[[RunFilter, int], Awaitable[list[ListedRun]]]
 ReadRuns = Callable[[Iterable[int], int], Awaitable[dict[int, StoredRun]]]
 ListGroups = Callable[[GroupFilter, int], Awaitable[list[RunGroup]]]
+FindNames = Callable[[tuple[str, ...]], Awaitable[list[tuple[str, ...]]]]
 
 
 class Listing(NamedTuple):
@@ -36,16 +38,27 @@ class RunQuery:
     """Lists runs. ``clock`` returns unix seconds."""
 
     def __init__(
-        self, find_runs: FindRuns, read_runs: ReadRuns, clock: Callable[[], float]
+        self,
+        find_runs: FindRuns,
+        read_runs: ReadRuns,
+        find_names: FindNames,
+        clock: Callable[[], float],
     ) -> None:
         self._find_runs = find_runs
         self._read_runs = read_runs
+        self._find_names = find_names
         self._clock = clock
 
     async def find(self, wanted: RunFilter) -> Listing:
-        """Find the runs that answer a query, without reading a payload."""
+        """Find the runs that answer a query, without reading a payload.
+
+        Raises:
+            OtherCase: the scope has no runs at all, but the same names in another case have.
+        """
         now_ms = int(self._clock() * 1000)
         runs = await self._find_runs(wanted, now_ms)
+        if not runs:
+            await _refuse_other_case(wanted.scope, self._find_names)
         more = len(runs) > wanted.limit
         runs = runs[: wanted.limit]
         next_before_id = runs[-1].id if more else None
@@ -70,16 +83,31 @@ class RunQuery:
 class GroupQuery:
     """Lists repositories and jobs that have runs. ``clock`` returns unix seconds."""
 
-    def __init__(self, list_groups: ListGroups, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, list_groups: ListGroups, find_names: FindNames, clock: Callable[[], float]
+    ) -> None:
         self._list_groups = list_groups
+        self._find_names = find_names
         self._clock = clock
 
     async def find(self, wanted: GroupFilter) -> GroupPage:
-        """Find one page; an unknown repository has none."""
+        """Find one page; an unknown repository has no entries.
+
+        Raises:
+            OtherCase: the repository has no runs, but the same names in another case have.
+        """
         groups = await self._list_groups(wanted, int(self._clock() * 1000))
+        if not groups and wanted.within:
+            await _refuse_other_case(wanted.within, self._find_names)
         more = len(groups) > wanted.limit
         groups = groups[: wanted.limit]
         return GroupPage(groups, groups[-1].names if more else None)
+
+
+async def _refuse_other_case(wanted: tuple[str, ...], find_names: FindNames) -> None:
+    stored = await find_names(wanted)
+    if stored and wanted not in stored:
+        raise OtherCase(stored[0])
 
 
 def pages_of(runs: Iterable[ListedRun]) -> Iterator[list[ListedRun]]:

@@ -16,11 +16,15 @@ SWEEP_SECONDS = 300.0
 Delete = Callable[[int, int], Awaitable[int]]
 
 
-class Deleted(NamedTuple):
-    """What was deleted."""
+class Counts(NamedTuple):
+    """Runs that were deleted or renamed, and the transactions that took."""
 
     run_count: int = 0
     transaction_count: int = 0
+
+    def plus(self, run_count: int) -> "Counts":
+        """Add a transaction."""
+        return Counts(self.run_count + run_count, self.transaction_count + 1)
 
 
 class Clocks(NamedTuple):
@@ -46,11 +50,11 @@ async def keep_retention(
 
 async def _sweep(older_than_seconds: float, delete: Delete, writer: Writer, clocks: Clocks) -> None:
     started = clocks.monotonic()
-    deleted = Deleted()
+    deleted = Counts()
     work = functools.partial(delete, *bounds(older_than_seconds, clocks.wall()))
     try:
         while run_count := await writer.between_pushes(work):
-            deleted = Deleted(deleted.run_count + run_count, deleted.transaction_count + 1)
+            deleted = deleted.plus(run_count)
     finally:
         if deleted.run_count:
             structlog.get_logger().info(

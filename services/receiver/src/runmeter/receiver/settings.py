@@ -2,7 +2,7 @@
 
 from runmeter.service.settings import Setting
 
-EVERY = ("serve", "migrate", "prune", "export", "import")
+EVERY = ("serve", "migrate", "prune", "rename", "export", "import")
 
 
 SETTINGS = (
@@ -164,8 +164,24 @@ SETTINGS = (
         "RECEIVER_DRY_RUN",
         "",
         None,
-        "Only count what would be deleted.",
-        commands=("prune",),
+        "Only count what would be deleted or renamed.",
+        commands=("prune", "rename"),
+    ),
+    Setting(
+        "--from",
+        "RECEIVER_RENAME_FROM",
+        "REPOSITORY",
+        None,
+        "The old name of a repository, as a full path such as my-org/my-repo.",
+        commands=("rename", "import"),
+    ),
+    Setting(
+        "--to",
+        "RECEIVER_RENAME_TO",
+        "REPOSITORY",
+        None,
+        "Its new name, as a full path. Its runs are stored under this name.",
+        commands=("rename", "import"),
     ),
     Setting(
         "--skip-bad",

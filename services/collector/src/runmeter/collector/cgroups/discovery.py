@@ -8,6 +8,7 @@ really has the process. Content read there is never logged.
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -66,12 +67,14 @@ def open_source(
     key: Key,
     groups: Iterable[ControlGroup],
     keep_below: int,
+    unreadable: Counter[str],
 ) -> Source | None:
     """Open the counters of a container, by a process that is in the container's own cgroup.
 
     ``process_root``: ``/proc/<pid>/root``. ``keep_below``: no descriptor of this number or a
-    higher one stays open; half of them are for details of the first cgroups. None: there are no
-    counters, or the process is in another cgroup.
+    higher one stays open; half of them are for details of the first cgroups. ``unreadable``: counts
+    values that are not what the kernel writes. None: there are no counters, or the process is in
+    another cgroup.
 
     Raises:
         Refused: they exist, but are not readable or not trusted.
@@ -107,6 +110,7 @@ def open_source(
             is_v2=own.v2 is not None,
             needs_leaf=not key.container_id,
             keep_below=min(_DETAILS_BELOW, keep_below // 2),
+            unreadable=unreadable,
         )
     if refused:
         raise Refused

@@ -6,6 +6,7 @@ accounts for all other intervals, so that counters which appear or vanish during
 jump.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from runmeter.collector.cgroups.counters import Reading, Source
@@ -39,12 +40,12 @@ class _Node:
 class CgroupUsage:
     """Finds, keeps and reads the counters of all containers of a run.
 
-    ``cpu_count``: limits what a container can have used in an interval. ``keep_below``: no
-    descriptor of this number or a higher one stays open.
+    ``cpu_count``: limits what a container can have used in an interval; None: unknown.
+    ``keep_below``: no descriptor of this number or a higher one stays open.
     """
 
     def __init__(
-        self, proc: ProcFS, own: Hierarchies, tick_ns: int, cpu_count: int, keep_below: int
+        self, proc: ProcFS, own: Hierarchies, tick_ns: int, cpu_count: int | None, keep_below: int
     ) -> None:
         self._proc = proc
         self._own = own
@@ -55,7 +56,13 @@ class CgroupUsage:
         self._started = False
         self._is_searching = True  # a known key has no counters yet
         self.denied_count = 0
+        self.unreadable: Counter[str] = Counter()  # by file: values not as the kernel writes them
         self.crowded_count = 0  # containers without counters because too many files are open
+
+    @property
+    def has_hierarchies(self) -> bool:
+        """Return whether the collector has cgroup file systems of its own, needed for counters."""
+        return bool(self._own.v1) or self._own.v2 is not None
 
     def read(self) -> None:
         """Read the counters of all known keys, at the time of a snapshot."""
@@ -107,11 +114,17 @@ class CgroupUsage:
 
     def _open(self, node: _Node, process: Process) -> None:
         node.attempts += 1
-        root = f"{self._proc.mount}/{process.pid}/root"
+        root = f"{self._proc.mount}/{process.folder}/root"
         try:
-            groups = self._proc.proc_cgroup(process.pid)
+            groups = self._proc.proc_cgroup(process.folder)
             node.source = open_source(
-                self._own, root, process.pid, process.key, groups, self._keep_below
+                self._own,
+                root,
+                process.pid,
+                process.key,
+                groups,
+                self._keep_below,
+                self.unreadable,
             )
         except ProcfsError:
             pass
@@ -197,7 +210,9 @@ class CgroupUsage:
 
         On a bare machine a cgroup may be older than the first process seen in it.
         """
-        return cpu_ns is not None and cpu_ns <= elapsed_ns * self._cpu_count + self._tolerated_ns
+        if cpu_ns is None or self._cpu_count is None:
+            return cpu_ns is not None
+        return cpu_ns <= elapsed_ns * self._cpu_count + self._tolerated_ns
 
     def _drop(self, nodes: list[_Node]) -> None:
         for node in nodes:

@@ -62,6 +62,23 @@ def _parser(prog: str, usage: str, description: str, epilog: str) -> Parser:
     )
 
 
+def _add_push(parser: Parser, default: str, scope: str, readers: str) -> None:
+    add = parser.add_argument
+    add(
+        "--push-endpoint",
+        metavar="URL",
+        help="grpc://host:port or grpcs://host:port of the receiver, or "
+        f"http(s)://host:port/api/v1/metrics of the gateway{default}",
+    )
+    add(
+        "--push-token",
+        metavar="TOKEN",
+        help=f"push token of {scope}; {readers} can read flags: prefer COLLECTOR_PUSH_TOKEN or "
+        "--push-token-file",
+    )
+    add("--push-token-file", metavar="FILE", help="file that holds the token")
+
+
 def _add_tls(parser: Parser) -> None:
     add = parser.add_argument
     add("--tls-ca", metavar="FILE", help="CAs for grpcs and https (default: the system's)")
@@ -87,19 +104,7 @@ def _run_parser() -> Parser:
     add("--interval", metavar="D", help="time between snapshots, 100ms to 1h (default 2s)")
     add("--proc-path", metavar="DIR", help="mount of the proc file system (default /proc)")
     add("--top", metavar="N", help="entries of each top list, 0 to 1000 (default 10)")
-    add(
-        "--push-endpoint",
-        metavar="URL",
-        help="grpc://host:port or grpcs://host:port of the receiver, or "
-        "http(s)://host:port/api/v1/metrics of the gateway (default: none, only print)",
-    )
-    add(
-        "--push-token",
-        metavar="TOKEN",
-        help="push token of this scope; other processes of the pod can read flags: prefer "
-        "COLLECTOR_PUSH_TOKEN or --push-token-file",
-    )
-    add("--push-token-file", metavar="FILE", help="file that holds the token")
+    _add_push(parser, " (default: none, only print)", "this scope", "other processes of the pod")
     add("--log-level", metavar="LEVEL", help="debug (every sample), info, warning (or warn), error")
     add("--log-format", metavar="FORMAT", help="json or text (default json)")
     add(
@@ -117,8 +122,8 @@ def _run_parser() -> Parser:
     add(
         "--checkpoint-interval",
         metavar="D",
-        help="how often the run so far is written to the spool; a killed collector loses at most "
-        "this much: 100ms to 24h, 0 never (default 30s)",
+        help="longest time between writes of the run so far to the spool, the first ones follow "
+        "sooner; a killed collector loses at most this much: 100ms to 24h, 0 never (default 30s)",
     )
     add(
         "--checkpoint-push",
@@ -198,19 +203,7 @@ def parse_push(arguments: Sequence[str]) -> dict[str, Any]:
     """
     parser = _spool_parser("push", "Pushes the runs that wait in the spool.", _PUSH_EPILOG)
     add = parser.add_argument
-    add(
-        "--push-endpoint",
-        metavar="URL",
-        help="grpc://host:port or grpcs://host:port of the receiver, or "
-        "http(s)://host:port/api/v1/metrics of the gateway",
-    )
-    add(
-        "--push-token",
-        metavar="TOKEN",
-        help="push token of the runs' scope; other processes can read flags: prefer "
-        "COLLECTOR_PUSH_TOKEN or --push-token-file",
-    )
-    add("--push-token-file", metavar="FILE", help="file that holds the token")
+    _add_push(parser, "", "the runs' scope", "other processes")
     add("--timeout", metavar="D", help="time to push one run, 1s to 1h (default 25s)")
     add("--rejected", action="store_true", help="also push runs that were rejected before")
     add("--log-level", metavar="LEVEL", help="debug, info, warning (or warn; default), error")

@@ -92,14 +92,14 @@ def kubernetes_name(mounts: Iterable[Mount]) -> str:
 class Containers:
     """The groups of a run by key; learns names from processes.
 
-    ``process_map``: process name to container name. ``read_mounts(pid)`` returns the mounts of
-    a process or None when they cannot be read.
+    ``process_map``: process name to container name. ``read_mounts(folder)`` returns the
+    mounts of a process, or None when they cannot be read.
     """
 
     def __init__(
         self,
         process_map: Mapping[str, str],
-        read_mounts: Callable[[int], Iterable[Mount] | None],
+        read_mounts: Callable[[int | str], Iterable[Mount] | None],
     ) -> None:
         self._by_comm = {
             _cut(process): container for process, container in process_map.items() if process
@@ -117,10 +117,10 @@ class Containers:
         """Whether the process map needs the first word of command lines."""
         return bool(self._by_argv0)
 
-    def see(self, key: Key, pid: int, comm: str, argv0: str) -> None:
+    def see(self, key: Key, folder: int | str, comm: str, argv0: str) -> None:
         """Use a process to identify its key (process map) and to name it (mounts)."""
         if key.container_id and key.container_id not in self._kubernetes:
-            self._ask_mounts(key.container_id, pid)
+            self._ask_mounts(key.container_id, folder)
         if self._by_argv0 and key not in self._groups:
             name = self._by_comm.get(comm) or self._by_argv0.get(argv0.rpartition("/")[2])
             if name:
@@ -139,12 +139,12 @@ class Containers:
             found = self._plain[key] = Group(key=key)  # one object: compared by identity first
         return found
 
-    def _ask_mounts(self, container_id: str, pid: int) -> None:
+    def _ask_mounts(self, container_id: str, folder: int | str) -> None:
         tries = self._mount_tries.get(container_id, 0)
         if tries >= 8:  # not a Kubernetes container, or its mounts cannot be read
             return
         self._mount_tries[container_id] = tries + 1
-        name = kubernetes_name(self._read_mounts(pid) or ())
+        name = kubernetes_name(self._read_mounts(folder) or ())
         if name:
             self._kubernetes[container_id] = name
 

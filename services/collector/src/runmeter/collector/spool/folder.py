@@ -8,6 +8,7 @@ Runs that the receiver rejected are in ``rejected/``, with its reason.
 
 import os
 import stat
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from runmeter.collector.errors import ForeignError, GoneError, SpoolError, WriteError
@@ -169,22 +170,29 @@ def remove_file(path: str) -> None:
     _discard(f"{path.removesuffix(_SUFFIX)}{_LOCK}")
 
 
-def trim(folder: str, max_runs: int, max_bytes: int, keep: str) -> list[str]:
-    """Remove runs until the spool is within its limits; return their push_ids.
+def trim(folder: str, max_runs: int, max_bytes: int, keep: str) -> Iterator[str]:
+    """Remove runs until the spool is within its limits; yield the push_id of each before that.
 
     Rejected runs are removed first, then the oldest; never one that a process owns, nor ``keep``.
+    A checkpoint process may be killed at any moment: a run that it logs first is never removed
+    without a line in the log.
     """
     sweep(folder)
     found = sorted([*_files(folder, REJECTED_FOLDER), *_files(folder, "")])
     count, total_bytes = len(found), sum(size for _, _, size, _ in found)
-    dropped = []
     for is_waiting, _, size_bytes, push_id in found:
         if count <= max_runs and total_bytes <= max_bytes:
             break
-        if push_id != keep and _drop(folder, "" if is_waiting else REJECTED_FOLDER, push_id):
-            count, total_bytes = count - 1, total_bytes - size_bytes
-            dropped.append(push_id)
-    return dropped
+        if push_id == keep:
+            continue
+        try:
+            descriptor = lock(folder, push_id)
+        except SpoolError:
+            continue
+        yield push_id
+        _discard(path_of(below_of(folder, "" if is_waiting else REJECTED_FOLDER), push_id))
+        release(folder, push_id, descriptor)
+        count, total_bytes = count - 1, total_bytes - size_bytes
 
 
 def _files(folder: str, below: str) -> list[tuple[bool, int, int, str]]:
@@ -207,16 +215,6 @@ def push_ids(folder: str, suffix: str = _SUFFIX) -> list[str]:
     except OSError:
         return []
     return sorted(filter(None, (push_id_of(name, suffix) for name in names)))
-
-
-def _drop(folder: str, below: str, push_id: str) -> bool:
-    try:
-        descriptor = lock(folder, push_id)
-    except SpoolError:
-        return False
-    dropped = _discard(path_of(below_of(folder, below), push_id))
-    release(folder, push_id, descriptor)
-    return dropped
 
 
 def sweep(folder: str) -> None:

@@ -106,7 +106,7 @@ class Summary:
         for group, cpu_ns in interval.cpu_ns.items():
             cores = cpu_ns / duration_ns
             self._series.add(self._record(group).cores, cores, self.snapshot_count)
-        percent = _percent(interval.system_before, interval.system_after)
+        percent = interval.system_after.cpu_percent_since(interval.system_before)
         if percent is not None:
             self._series.add(self._system_percent, percent)
         for process in processes:
@@ -190,6 +190,11 @@ class Summary:
     # -- at its end -----------------------------------------------------------------------
 
     @property
+    def lacks_machine_cpu(self) -> bool:
+        """Return whether the machine's CPU counters have not moved, in a run of some ticks."""
+        return self.end_ns - self.start_ns >= _NS // 10 and not self._system_percent.count
+
+    @property
     def groups(self) -> list[Group]:
         """Return the groups to report as containers, in the order they were first seen."""
         return [group for group in self._groups if self._lists(group)]
@@ -220,14 +225,3 @@ class Summary:
             top_mem_processes=self._top_memory.entries(known),
             percentile_method="nearest_rank" if self._series.exact else "log_buckets",
         )
-
-
-def _percent(before: SystemReading, after: SystemReading) -> float | None:
-    if before.total_ticks is None or after.total_ticks is None:
-        return None
-    if before.busy_ticks is None or after.busy_ticks is None:
-        return None
-    total = after.total_ticks - before.total_ticks
-    if total <= 0:
-        return None
-    return min(100.0, max(0.0, 100.0 * (after.busy_ticks - before.busy_ticks) / total))

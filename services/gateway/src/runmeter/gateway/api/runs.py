@@ -10,7 +10,6 @@ from runmeter.gateway.api.query import (
     RUN_PARAMETERS,
     STATES,
     decode_component,
-    joined,
     next_page,
     other_readings,
     parse,
@@ -56,9 +55,7 @@ async def _answer(
     backend: Backend, request: GatewayRequest, parts: tuple[str, ...]
 ) -> HTTPResponse | None:
     caller = request.caller()
-    path = parts if len(parts) == len(_NAMES) else joined(parts, 1)
-    raw = dict(zip(_NAMES, path, strict=True))
-    names, parameters, values = parse(raw, request.query_string, RUN_PARAMETERS)
+    names, parameters, values = parse(request.query_string, RUN_PARAMETERS, _NAMES, parts)
     scope = Scope(**names)
     query = RunQuery(scope, **values)
     async with backend.list_runs(query, caller) as listing:
@@ -99,9 +96,10 @@ async def _has_runs(backend: Backend, caller: Caller, scope: Scope) -> bool:
         async with backend.list_runs(query, caller) as listing:
             return await anext(listing.pages, None) is not None
     except ReceiverError as error:
-        if error.code != "INVALID_ARGUMENT":
+        # a name of two parts may be too long, or stored in another case
+        if error.code not in ("INVALID_ARGUMENT", "NOT_FOUND"):
             raise
-        return False  # a name of two parts may be too long
+        return False
 
 
 async def _stream(

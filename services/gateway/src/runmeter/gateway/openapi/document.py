@@ -21,6 +21,7 @@ from runmeter.gateway.web.problems import CONTENT_TYPE, KINDS, Outcome, problem_
 
 Json = dict[str, Any]
 
+_JSON = "application/json"
 _REFS = "#/components/schemas/"
 _BAD_FIELD = FieldError("payload.sample_count", "is -1; must be at least 0")
 _REQUEST_ID = "6f1c1b0e-5c0b-4a55-8f3e-0d6b8a3a2a11"
@@ -39,7 +40,7 @@ class Answer(NamedTuple):
 
     description: str
     type: Any = None
-    media: str | None = "application/json"
+    media: str | None = _JSON
     headers: tuple[str, ...] = ()
 
 
@@ -156,7 +157,7 @@ class _Writer(NamedTuple):
 
     def content(self, answer: Answer) -> Json:
         """Make the content of an answer."""
-        entry: Json = {"schema": {"type": "string"}}
+        entry: Json = {"schema": {"type": "object" if answer.media == _JSON else "string"}}
         if answer.type is not None:
             schema = _tidy(self.refs[repr(answer.type)])
             entry = {"schema": schema, "example": _example_of(schema, self.schemas)}

@@ -111,7 +111,8 @@ _READ: Mapping[int, str] = {
 }
 _LIST: Mapping[int, str] = {
     **_READ,
-    404: "A part of the path is empty, or a slash in a name arrived decoded.",
+    404: "A part of the path is empty, a slash in a name arrived decoded, or the names are stored "
+    "in another case.",
 }
 _BODY: Mapping[int, str] = {
     **_CALL,
@@ -181,7 +182,7 @@ OPERATIONS = (
         "Store a run",
         "A run is stored once for each `push_id`: repeating a push is safe. Without `push_id` each "
         "POST stores a new completed run. Unknown fields are ignored; `null` means that a field is "
-        "absent; whole numbers have no decimal point.",
+        "absent; integers may be written with a point or an exponent, but not with a fraction.",
         {
             201: Answer("The run is stored.", schemas.Pushed),
             200: Answer("Nothing changed: `duplicate` is true.", schemas.Pushed),

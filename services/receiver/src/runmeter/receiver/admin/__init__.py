@@ -1,1 +1,1 @@
-"""The commands other than serving: migrate, prune, export, import."""
+"""The commands other than serving: migrate, prune, rename, export, import."""

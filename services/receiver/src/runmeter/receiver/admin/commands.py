@@ -1,8 +1,9 @@
-"""The commands prune, export and import: each returns the exit status.
+"""The commands prune, rename, export and import: each returns the exit status.
 
 A signal ends each of them cleanly, unless the database hangs.
 """
 
+import functools
 import os
 import signal
 import stat
@@ -14,19 +15,19 @@ from typing import Any, NamedTuple, TextIO
 import structlog
 
 from runmeter.receiver import events
+from runmeter.receiver.admin.batches import Batches
 from runmeter.receiver.admin.exporting import Exporting
 from runmeter.receiver.admin.importing import Importing
 from runmeter.receiver.admin.progress import Progress
-from runmeter.receiver.admin.pruning import Pruning
 from runmeter.receiver.admin.streams import Lines, Stop, wait_or_stop
-from runmeter.receiver.config import ExportConfig, ImportConfig, PruneConfig
+from runmeter.receiver.config import ExportConfig, ImportConfig, PruneConfig, RenameConfig
 from runmeter.receiver.errors import (
     Interrupted,
     StoreUnavailable,
     StreamUnusable,
 )
 from runmeter.receiver.retention import Clocks, bounds
-from runmeter.receiver.store import connections, expiry
+from runmeter.receiver.store import connections, expiry, renaming
 from runmeter.receiver.store.writer import Writer
 from runmeter.service.errors import ConfigurationError
 
@@ -48,11 +49,14 @@ async def prune(config: PruneConfig, run_work: RunWork, clocks: Clocks) -> int:
             if config.dry_run:
                 count = wait_or_stop(stop, _count(config.older_than_seconds, clocks))
                 return (await _finished(count, progress, clocks)).status
-            job = Pruning(expiry.delete_expired, clocks, progress)
-            outcome = await _finished(job.run(config.older_than_seconds, stop), progress, clocks)
+            job = Batches(clocks, progress)
+            delete = functools.partial(
+                expiry.delete_expired, *bounds(config.older_than_seconds, clocks.wall())
+            )
+            outcome = await _finished(job.run(delete, stop), progress, clocks)
         structlog.get_logger().info(
             events.RUNS_DELETED,
-            **job.deleted._asdict(),
+            **job.done._asdict(),
             older_than_seconds=config.older_than_seconds,
             **outcome.facts,
         )
@@ -66,6 +70,32 @@ async def _count(older_than_seconds: float, clocks: Clocks) -> None:
     structlog.get_logger().info(
         events.RUNS_COUNTED, run_count=run_count, older_than_seconds=older_than_seconds
     )
+
+
+async def rename(config: RenameConfig, run_work: RunWork, clocks: Clocks) -> int:
+    """Give the runs of a repository its new name; return the exit status."""
+    progress = Progress("renaming", _terminal(), clocks.monotonic)
+    names = {"from": config.rename.source, "to": config.rename.target}
+
+    async def work(stop: Stop) -> int:
+        job = Batches(clocks, progress)
+
+        async def count_or_rename() -> None:
+            counted = await wait_or_stop(stop, renaming.count(config.rename))
+            if config.dry_run:
+                structlog.get_logger().info(events.RUNS_COUNTED, **counted._asdict(), **names)
+            else:
+                await job.run(functools.partial(renaming.rename_some, config.rename), stop)
+
+        async with connections.open_store(config.database, serving=False):
+            outcome = await _finished(count_or_rename(), progress, clocks)
+        if not config.dry_run:
+            structlog.get_logger().info(
+                events.RUNS_RENAMED, **job.done._asdict(), **names, **outcome.facts
+            )
+        return outcome.status
+
+    return await run_work(work)
 
 
 async def export_runs(config: ExportConfig, run_work: RunWork, clocks: Clocks) -> int:
@@ -106,7 +136,9 @@ async def import_runs(
             writing(Writer()) as writer,
         ):
             read = Lines(descriptor).read
-            job = Importing(read, writer, config.skip_bad, progress, clocks.monotonic)
+            job = Importing(
+                read, writer, config.skip_bad, config.rename, progress, clocks.monotonic
+            )
             outcome = await _finished(job.run(stop), progress, clocks)
         structlog.get_logger().info(
             events.RUNS_IMPORTED, **job.counts._asdict(), complete=job.complete, **outcome.facts

@@ -17,7 +17,7 @@ from runmeter.receiver.errors import (
     StoreUnavailable,
     StreamUnusable,
 )
-from runmeter.receiver.model import Push, Receipt
+from runmeter.receiver.model import Push, Receipt, Rename
 from runmeter.receiver.store.writer import Writer
 
 
@@ -39,12 +39,14 @@ class Importing:
         read: Callable[[], Sequence[bytes]],
         writer: Writer,
         skip_bad: bool,
+        rename: Rename | None,
         progress: Progress,
         monotonic: Callable[[], float],
     ) -> None:
         self._read = read
         self._writer = writer
         self._skip_bad = skip_bad
+        self._rename = rename
         self._progress = progress
         self._monotonic = monotonic
         self._line = 0
@@ -151,7 +153,7 @@ class Importing:
         self._section_count += 1
         parsed = lines.parse_line(raw)
         if isinstance(parsed, Push):
-            return parsed
+            return self._rename.apply(parsed) if self._rename else parsed
         self._in_section = False
         if isinstance(parsed, lines.Header):
             raise LineRejected("an export begins before the previous one has ended")

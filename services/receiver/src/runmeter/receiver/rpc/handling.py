@@ -16,6 +16,7 @@ CODES: Mapping[type[errors.CallError], grpc.StatusCode] = {
     errors.UnknownMethod: grpc.StatusCode.UNIMPLEMENTED,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.WrongScope: grpc.StatusCode.PERMISSION_DENIED,
+    errors.OtherCase: grpc.StatusCode.NOT_FOUND,
     errors.PushConflict: grpc.StatusCode.ALREADY_EXISTS,
     errors.Busy: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.TooManyFailures: grpc.StatusCode.RESOURCE_EXHAUSTED,

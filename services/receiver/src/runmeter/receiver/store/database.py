@@ -45,7 +45,7 @@ class Database(NamedTuple):
     def require(self, serving: bool) -> None:
         """Check that a SQLite file exists, and can be written.
 
-        Who only reads need not write it while another program has it open.
+        Without ``serving`` it need not be writable while another program has it open.
 
         Raises:
             DatabaseUnusable: it does not, or cannot.
@@ -60,8 +60,8 @@ class Database(NamedTuple):
     def require_writable(self) -> None:
         """Check that this user may write the files of a SQLite database, before it is opened.
 
-        SQLite opens a file that it cannot write, and leaves a ``-shm`` beside it that blocks
-        everyone later, because it gets the same mode.
+        SQLite opens a file that it cannot write, and leaves a ``-shm`` of the same mode beside it,
+        which blocks the next start.
 
         Raises:
             DatabaseUnusable: it names the file that cannot be written.

@@ -8,10 +8,7 @@ change the index, and only runs that were active at the bound are read without b
 from tortoise.transactions import in_transaction
 
 from runmeter.receiver.store.connections import READING, WRITING, using
-from runmeter.receiver.store.records import ContainerRecord, RunRecord
-
-DELETED_MAX = 500
-DELETED_MAX_BYTES = 4 * 2**20  # of payload: a run may have thousands of containers
+from runmeter.receiver.store.statements import delete_runs, lock_some
 
 
 def _expired(before_ms: int, now_ms: int) -> str:
@@ -49,20 +46,6 @@ async def delete_expired(before_ms: int, now_ms: int) -> int:
 
 async def _delete_some(expired: str) -> int:
     async with in_transaction(WRITING) as connection:
-        # SQLite: the transaction has the lock of the whole file
-        lock = "FOR UPDATE SKIP LOCKED" if connection.capabilities.support_for_update else ""
-        rows = await connection.execute_query_dict(
-            f"SELECT id, payload_size_bytes {expired} LIMIT {DELETED_MAX} {lock}"
-        )
-        ids: list[int] = []
-        size_bytes = 0
-        for row in rows:
-            size_bytes += row["payload_size_bytes"]
-            if ids and size_bytes > DELETED_MAX_BYTES:
-                break
-            ids.append(row["id"])
-        if ids:
-            # explicitly: a cascade looks them up run by run, and in SQLite needs a pragma
-            await ContainerRecord.filter(run_id__in=ids).using_db(connection).delete()
-            await RunRecord.filter(id__in=ids).using_db(connection).delete()
+        ids = await lock_some(connection, expired, "SKIP LOCKED")
+        await delete_runs(connection, ids)
     return len(ids)

@@ -39,10 +39,11 @@ async def commit(pushes: Sequence[Push]) -> list[Answer]:
         Exception: of the database; nothing is stored, or that is unknown.
     """
     async with in_transaction(WRITING) as connection:
-        return await _apply(connection, pushes)
+        return await apply(connection, pushes)
 
 
-async def _apply(connection: BaseDBAsyncClient, pushes: Sequence[Push]) -> list[Answer]:
+async def apply(connection: BaseDBAsyncClient, pushes: Sequence[Push]) -> list[Answer]:
+    """Do as ``commit`` does, within a transaction."""
     firsts: dict[PushKey, Push] = {}
     for push in pushes:
         firsts.setdefault(push.key, push)

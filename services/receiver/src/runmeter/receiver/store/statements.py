@@ -15,6 +15,8 @@ from tortoise.models import Model
 from runmeter.receiver.model import PushKey
 from runmeter.receiver.store.records import CONTAINER_COLUMNS, ContainerRecord, RunRecord, key_of
 
+SOME_MAX = 500
+SOME_MAX_BYTES = 4 * 2**20  # of payload: a run may have thousands of containers
 _KEY = "push_id, organization, repository, workflow, job"
 
 
@@ -65,6 +67,36 @@ async def find_pushes(
     }
 
 
+async def lock_some(
+    connection: BaseDBAsyncClient, where: str, lock: str = "", values: Sequence[Any] = ()
+) -> list[int]:
+    """Return the ids of up to 500 runs or 4 MiB of payload, locked until the transaction ends.
+
+    ``where`` is the statement from FROM on. A single run is returned at any size.
+    """
+    # SQLite: the transaction has the lock of the whole file
+    for_update = f"FOR UPDATE {lock}" if _is_postgres(connection) else ""
+    rows = await connection.execute_query_dict(
+        f"SELECT id, payload_size_bytes {where} LIMIT {SOME_MAX} {for_update}", list(values)
+    )
+    ids: list[int] = []
+    size_bytes = 0
+    for row in rows:
+        size_bytes += row["payload_size_bytes"]
+        if ids and size_bytes > SOME_MAX_BYTES:
+            break
+        ids.append(row["id"])
+    return ids
+
+
+async def delete_runs(connection: BaseDBAsyncClient, ids: Sequence[int]) -> None:
+    """Delete runs with their containers."""
+    if ids:
+        # explicitly: a cascade looks them up run by run, and in SQLite needs a pragma
+        await ContainerRecord.filter(run_id__in=ids).using_db(connection).delete()
+        await RunRecord.filter(id__in=ids).using_db(connection).delete()
+
+
 async def insert_containers(connection: BaseDBAsyncClient, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows of ``records.container_row``."""
     if _is_postgres(connection):
@@ -75,6 +107,27 @@ async def insert_containers(connection: BaseDBAsyncClient, rows: Sequence[tuple[
     insert = _insert(ContainerRecord, CONTAINER_COLUMNS)
     statement = f"{insert} VALUES ({_marks(CONTAINER_COLUMNS)})"
     await connection.execute_many(statement, [list(row) for row in rows])
+
+
+async def update_names(
+    connection: BaseDBAsyncClient, rows: Sequence[tuple[str, str, bytes, int]]
+) -> None:
+    """Change organization, repository and payload of runs; the id is last."""
+    if rows:
+        statement = (
+            "UPDATE run SET organization = {}, repository = {}, payload = {}, "
+            "payload_size_bytes = {} WHERE id = {}"
+        )
+        await connection.execute_many(
+            marked(connection, statement), [[*row[:3], len(row[2]), row[3]] for row in rows]
+        )
+
+
+def marked(connection: BaseDBAsyncClient, statement: str) -> str:
+    """Return a statement with the placeholders of the database, in place of ``{}``."""
+    mark = "${}" if _is_postgres(connection) else "?"
+    marks = (mark.format(number) for number in range(1, statement.count("{}") + 1))
+    return statement.format(*marks)
 
 
 def _is_postgres(connection: BaseDBAsyncClient) -> bool:
