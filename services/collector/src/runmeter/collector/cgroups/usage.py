@@ -59,6 +59,11 @@ class CgroupUsage:
         self.unreadable: Counter[str] = Counter()  # by file: values not as the kernel writes them
         self.crowded_count = 0  # containers without counters because too many files are open
 
+    @property
+    def has_hierarchies(self) -> bool:
+        """Return whether the collector has cgroup file systems of its own, needed for counters."""
+        return bool(self._own.v1) or self._own.v2 is not None
+
     def read(self) -> None:
         """Read the counters of all known keys, at the time of a snapshot."""
         for key, node in list(self._nodes.items()):
