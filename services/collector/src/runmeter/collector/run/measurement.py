@@ -181,6 +181,13 @@ class Measurement:
                 f"{self._config.proc_path} hides processes of other users (hidepid): they are not "
                 "measured"
             )
+        if self._cgroups is not None and not self._cgroups.has_hierarchies:
+            found.append(
+                f"there is no cgroup file system under {CGROUP_ROOT}: the CPU time of containers "
+                "is accounted from processes, their cgroup's memory is unknown"
+            )
+        if self._summary.lacks_machine_cpu:
+            found.append(f"{self._config.proc_path}/stat shows no CPU time of the machine")
         unreadable = self._unreadable()
         if unreadable:
             shown = ", ".join(f"{what} ({count} times)" for what, count in unreadable.items())

@@ -190,6 +190,11 @@ class Summary:
     # -- at its end -----------------------------------------------------------------------
 
     @property
+    def lacks_machine_cpu(self) -> bool:
+        """Return whether the machine's CPU counters have not moved, in a run of some ticks."""
+        return self.end_ns - self.start_ns >= _NS // 10 and not self._system_percent.count
+
+    @property
     def groups(self) -> list[Group]:
         """Return the groups to report as containers, in the order they were first seen."""
         return [group for group in self._groups if self._lists(group)]

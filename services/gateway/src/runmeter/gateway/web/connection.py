@@ -12,10 +12,9 @@ from sanic.server.protocols.http_protocol import HttpProtocol
 
 from runmeter.gateway.errors import (
     AddressTooLong,
-    BodyTooSlow,
     HeadTooLarge,
-    HeadTooSlow,
     Overloaded,
+    TooSlow,
 )
 from runmeter.gateway.web.head import check_head, size_of
 from runmeter.gateway.web.headers import date, secure
@@ -77,7 +76,7 @@ class GatewayHttp(Http):
         except Exception as error:
             self._lingers = True
             if isinstance(error, TimeoutError):
-                raise HeadTooSlow(limit_seconds) from None
+                raise TooSlow("headers", limit_seconds) from None
             if not isinstance(error, PayloadTooLarge):
                 raise
             if 0 <= self.recv_buffer.find(b"\r\n") <= ADDRESS_BYTES_MAX:
@@ -108,7 +107,7 @@ class GatewayHttp(Http):
             if self._drains:
                 return None
             self._lingers = True
-            raise BodyTooSlow(limit_seconds) from None
+            raise TooSlow("body", limit_seconds) from None
 
     async def _check_chunk(self) -> None:
         """Check that a chunk has its size: Sanic skips two bytes without checking them."""
