@@ -26,7 +26,7 @@ for name in names:
         signal.pause()
     os.read(ready, 1)
     children.append(child)
-print("started", file=sys.stderr, flush=True)
+print("started", flush=True)
 while not os.path.exists(end):
     time.sleep(0.01)
 for child, name in zip(children, names, strict=True):
