@@ -64,7 +64,7 @@ def test_every_form_of_the_path(stack: Stack, scope: Scope) -> None:
 @pytest.mark.parametrize(
     ("organization", "repository"),
     [
-        ("gruppe/unter", "gruppe/unter/pro/jekt"),
+        ("gruppe/jobs", "gruppe/jobs/pro/jekt"),
         ("\u00fc \u540d", "\u00fc \u540d/a b+c?d#e&f=g%2Fh"),
     ],
 )
