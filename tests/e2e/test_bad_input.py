@@ -113,7 +113,7 @@ def test_gateway(
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port that somebody else listens on."""
+    """A port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening.getsockname()[1]
 
@@ -190,8 +190,8 @@ def kept(beside: Stage) -> list[Path]:
 
 @pytest.mark.parametrize("form", ["grpc://127.0.0.1:{}", "http://127.0.0.1:{}/api/v1/metrics"])
 def test_unreachable(beside: Stage, form: str) -> None:
-    """Nobody listens: 3, the run is kept, and the log says where."""
-    with socket.socket() as reserved:  # bound and not listening: refused, and nobody else's
+    """No server listens: exit code 3, the run is kept, and the log says where."""
+    with socket.socket() as reserved:  # bound and not listening: refused, and not free for others
         reserved.bind(("127.0.0.1", 0))
         code, collector = pushing(beside, form.format(reserved.getsockname()[1]), FORM)
     assert code == 3
@@ -206,7 +206,7 @@ def test_unreachable(beside: Stage, form: str) -> None:
 
 
 def test_unreachable_with_exit_zero(beside: Stage) -> None:
-    """--exit-zero makes it 0; the run is kept all the same."""
+    """With --exit-zero the exit code is 0; the run is kept."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{reserved.getsockname()[1]}/api/v1/metrics"
