@@ -28,6 +28,7 @@ REASONS = (
     "needs root and *",  # loop devices, writable cgroups, a mount, unshare
     "needs root, *",
     "needs systemd-analyze",
+    "needs the program pgbouncer",
     "needs the program wrk",
     "needs writable cgroups, version 1: *",
 )
