@@ -1,4 +1,4 @@
-"""Bodies as strangers send them: every rule of the contract, and what is no message at all."""
+"""Bodies that break one rule of the contract each: the answer names the field."""
 
 import copy
 import json

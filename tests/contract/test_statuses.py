@@ -20,7 +20,7 @@ UNKNOWN_PUSH_TOKEN = "0123456789abcdef" * 4
 
 
 def request(stack: Stack, method: str, path: str, **more: Any) -> httpx.Response:
-    """Send a request that is good but for what ``more`` replaces."""
+    """Send a good request, with what ``more`` replaces."""
     if path == LISTING:
         return stack.rest.request(method, path, **{"headers": stack.reading, **more})
     token = stack.token(SCOPE) if path == METRICS else stack.receiver.read_token
@@ -50,11 +50,6 @@ def test_nothing_stored_is_an_empty_array(stack: Stack, scope: Scope) -> None:
     assert stack.listed(scope) == []
 
 
-def test_health_needs_no_token(stack: Stack) -> None:
-    """GET /health answers anybody."""
-    assert stack.rest.get("/health").status_code == 200
-
-
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 @pytest.mark.parametrize(
     "headers",
@@ -72,7 +67,7 @@ def test_health_needs_no_token(stack: Stack) -> None:
     ids=["none", "empty", "no-token", "basic", "unknown", "two", "upper", "short", "long"],
 )
 def test_401(stack: Stack, method: str, path: str, headers: dict[str, str]) -> None:
-    """Without a bearer of the right form nobody is let in, and told how to come in."""
+    """Without a bearer of the right form the answer is 401, and names the scheme."""
     answer = request(stack, method, path, headers=headers)
     assert problem(answer, 401) == {}
     assert answer.headers["www-authenticate"].startswith("Bearer")
@@ -87,7 +82,7 @@ def test_401_for_the_other_kind_of_token(stack: Stack, scope: Scope) -> None:
 
 
 def test_403(stack: Stack, scope: Scope) -> None:
-    """A token of push form that is not for the scope may not push it."""
+    """A push token of another scope is refused."""
     other = stack.token(scope._replace(job="other"))
     for token in (other, UNKNOWN_PUSH_TOKEN, f"{UNKNOWN_PUSH_TOKEN}.4294967296"):
         assert problem(stack.post(a_record(scope), token), 403) == {}

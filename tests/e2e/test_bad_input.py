@@ -111,39 +111,6 @@ def test_gateway(
     check_sentence(gateway, says)
 
 
-@pytest.fixture
-def taken() -> Iterator[int]:
-    """A port that somebody else listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield listening.getsockname()[1]
-
-
-def test_receiver_port_in_use(beside: Stage, taken: int) -> None:
-    """A port in use ends the receiver with 1 and is named."""
-    receiver = beside.start("receiver", f"--addr=127.0.0.1:{taken}", OPS, environment=SECRETS)
-    assert receiver.wait() == 1
-    assert receiver.log[-1].startswith("receiver: ")
-    assert f"127.0.0.1:{taken}" in receiver.log[-1]
-    assert re.search(r"in use.*--addr", receiver.log[-1])
-
-
-def test_gateway_port_in_use(beside: Stage, taken: int) -> None:
-    """A port in use ends the gateway with 1 and is named."""
-    gateway = beside.start("gateway", f"--addr=127.0.0.1:{taken}", OPS)
-    assert gateway.wait() == 1
-    (sentence,) = gateway.log
-    assert sentence.startswith("gateway: ")
-    assert f"127.0.0.1:{taken}" in sentence
-    assert "in use" in sentence
-
-
-def test_two_receivers_on_one_port(beside: Stage) -> None:
-    """A second receiver does not share the port of the first."""
-    first = beside.receiver()
-    second = beside.start("receiver", f"--addr={first.address}", OPS, environment=SECRETS)
-    assert second.wait() == 1
-
-
 @pytest.mark.parametrize(
     ("database", "says"),
     [
@@ -190,8 +157,8 @@ def kept(beside: Stage) -> list[Path]:
 
 @pytest.mark.parametrize("form", ["grpc://127.0.0.1:{}", "http://127.0.0.1:{}/api/v1/metrics"])
 def test_unreachable(beside: Stage, form: str) -> None:
-    """Nobody listens: 3, the run is kept, and the log says where."""
-    with socket.socket() as reserved:  # bound and not listening: refused, and nobody else's
+    """No server listens: exit code 3, the run is kept, and the log says where."""
+    with socket.socket() as reserved:  # bound and not listening: refused, and not free for others
         reserved.bind(("127.0.0.1", 0))
         code, collector = pushing(beside, form.format(reserved.getsockname()[1]), FORM)
     assert code == 3
@@ -206,7 +173,7 @@ def test_unreachable(beside: Stage, form: str) -> None:
 
 
 def test_unreachable_with_exit_zero(beside: Stage) -> None:
-    """--exit-zero makes it 0; the run is kept all the same."""
+    """With --exit-zero the exit code is 0; the run is kept."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{reserved.getsockname()[1]}/api/v1/metrics"

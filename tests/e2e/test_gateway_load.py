@@ -45,7 +45,7 @@ def storm(stack: Stack, path: str, seconds: int, flags: tuple[str, ...] = ()) ->
 
 
 def counts(stack: Stack, name: str, label: str) -> Counter[str]:
-    """What /metrics tells by this label; requests that are not let in have no route."""
+    """Return a metric of /metrics by a label; refused requests have no route."""
     found: Counter[str] = Counter()
     text = httpx.get(f"{stack.gateway.ops_url}/metrics", trust_env=False, timeout=30).text
     for family in text_string_to_metric_families(text):

@@ -73,7 +73,7 @@ mount --rbind "$2" /dev; mount --bind "$1" /dev/termination-log; shift 2; exec "
 
 
 class Worker:
-    """A container that works when it is told to."""
+    """A container that works on a signal by a file."""
 
     def __init__(self, stage: Stage, name: str) -> None:
         self.folder = stage.folder / f"worker-{name}"
@@ -181,7 +181,7 @@ def _start_workers(stage: Stage, pod: Pod) -> dict[str, Worker]:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
-    """A pod at work, between two moments at which nobody in it was."""
+    """A pod that works between two moments at which it does not."""
     with contextlib.ExitStack() as open_ones:
         stage = Stage(tmp_path_factory.mktemp("pod"))
         _open_to_all(stage.folder)
@@ -263,7 +263,7 @@ def test_names_and_containers(measured: Measured, source: str) -> None:
 
 
 def test_memory_of_the_cgroup(measured: Measured) -> None:
-    """With counters there is memory as the kernel charges it, and nobody was killed for it."""
+    """With counters there is memory as the kernel charges it, and no process was killed for it."""
     for name in measured.truth:
         found = _containers(measured.exact)[name]
         assert 0 < found["memory_cgroup_bytes"]["peak"] <= found["memory_peak_bytes"]

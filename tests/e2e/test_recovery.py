@@ -1,4 +1,4 @@
-"""Runs whose collector, or whose receiver, was not there at the end: stored once all the same."""
+"""Runs whose collector or receiver was not there at the end are stored once."""
 
 import signal
 from pathlib import Path

@@ -25,7 +25,7 @@ FORKED = {BIN / name for name in forks.PROGRAMS}
 
 
 class ProgramEnded(Exception):
-    """The program ended, or said nothing in time; the text holds its log."""
+    """The program ended, or wrote nothing in time; the text holds its log."""
 
 
 class Program:
@@ -122,7 +122,7 @@ class Program:
         return self.wait()
 
     def close(self) -> None:
-        """End it whatever it takes."""
+        """End it, by SIGKILL if need be."""
         if self.process.poll() is None:
             self.process.terminate()
             try:

@@ -48,7 +48,7 @@ class Readers:
             )
 
     def finish(self) -> None:
-        """Read no more; every answer was 200, or 503 with a reason."""
+        """Stop reading; every answer was 200, or 503 with a reason."""
         self._ended.set()
         for one in self._going:
             one.result()

@@ -86,6 +86,7 @@ COVERAGE_SOMETIMES: dict[str, type] = {
     "self_cpu_seconds": float,
     "self_peak_rss_bytes": int,
     "unreadable": int,
+    "unattributed_births": int,
 }
 
 

@@ -28,7 +28,7 @@ COUNTS = st.integers(0, 2**63 - 1)
 def test_command_name(comm: bytes, text: str) -> None:
     """A command name may hold anything: the line is split at its last parenthesis."""
     assert parse_proc_stat(b"42 (" + comm + b") S" + TAIL) == ProcStat(
-        42, text, "S", 1, 11, 12, 13, 14, 2, 5000
+        42, text, "S", 1, 11, 12, 13, 14, 2, 5000, 93, 0
     )
 
 
@@ -94,15 +94,17 @@ def test_malformed(raw: bytes, reason: str) -> None:
 @given(
     comm=st.binary(max_size=64),
     state=st.sampled_from("RSDZTtXxKWPI"),
-    counts=st.lists(COUNTS, min_size=11, max_size=11),
+    counts=st.lists(COUNTS, min_size=13, max_size=13),
     groups=st.tuples(st.integers(-1, 2**31), st.integers(-1, 2**31)),
 )
 def test_round_trip(comm: bytes, state: str, counts: list[int], groups: tuple[int, int]) -> None:
     """What the kernel's format string writes is read back, field by field."""
-    pid, ppid, utime, stime, cutime, cstime, threads, start, vsize, rss, flags = counts
+    pid, ppid, utime, stime, cutime, cstime, threads, start, vsize, rss, flags, *faults = counts
     line = (
-        f" {state} {ppid} {groups[0]} {groups[1]} 34816 -1 {flags} 1 2 3 4 {utime} {stime}"
-        f" {cutime} {cstime} 20 0 {threads} 0 {start} {vsize} {rss} 0" + " 0" * 27 + "\n"
+        f" {state} {ppid} {groups[0]} {groups[1]} 34816 -1 {flags} {faults[0]} {faults[1]}"
+        f" 3 4 {utime} {stime} {cutime} {cstime} 20 0 {threads} 0 {start} {vsize} {rss} 0"
+        + " 0" * 27
+        + "\n"
     ).encode()
     assert parse_proc_stat(b"%d (%s)" % (pid, comm) + line) == ProcStat(
         pid,
@@ -115,6 +117,7 @@ def test_round_trip(comm: bytes, state: str, counts: list[int], groups: tuple[in
         cstime,
         threads,
         start,
+        *faults,
     )
 
 

@@ -10,7 +10,7 @@ from runmeter.procfs.names import decode_name
 FILE = "/proc/<pid>/stat"
 _FIELDS_MIN = 21  # state to starttime, and more
 _PPID, _STARTTIME = 1, 19  # position after the command name, state is 0
-_OTHERS = (11, 12, 13, 14, 17)  # utime, stime, cutime, cstime, num_threads
+_OTHERS = (11, 12, 13, 14, 17, 7, 8)  # utime, stime, cutime, cstime, num_threads, minflt, cminflt
 _SIGNED_MAX = 2**63 - 1
 _SHORT_DIGITS = 18  # no number of so many digits is above it
 
@@ -32,6 +32,8 @@ class ProcStat(NamedTuple):
     cstime: int | None  # ticks in kernel mode of the same
     num_threads: int | None  # also of a zombie: above 1 if only its main thread has ended
     starttime: int  # ticks since boot
+    minflt: int | None  # page faults without reading a disk
+    cminflt: int | None  # the same of children that ended and were waited for
 
 
 def parse_proc_stat(raw: bytes) -> ProcStat:
@@ -54,7 +56,7 @@ def parse_proc_stat(raw: bytes) -> ProcStat:
     state = fields[0]
     if len(state) != 1 or not state.isalpha():
         raise ParseError(FILE, "state is not a letter")
-    ppid, starttime, utime, stime, cutime, cstime, threads = _numbers(fields)
+    ppid, starttime, utime, stime, cutime, cstime, threads, minflt, cminflt = _numbers(fields)
     return ProcStat(
         unsigned(raw[:start], FILE, "pid"),
         decode_name(raw[start + 2 : end]),
@@ -66,6 +68,8 @@ def parse_proc_stat(raw: bytes) -> ProcStat:
         cstime,
         threads,
         starttime,
+        minflt,
+        cminflt,
     )
 
 

@@ -54,11 +54,13 @@ class Source:
         "_cpu_file",
         "_files",
         "_folders",
+        "_has_nested",
         "_is_v2",
         "_keep_below",
         "_unreadable",
         "is_gone",
         "needs_leaf",
+        "path",
     )
 
     def __init__(
@@ -67,6 +69,7 @@ class Source:
         cpu_file: int,
         *,
         is_v2: bool,
+        path: str,
         needs_leaf: bool,
         keep_below: int,
         unreadable: Counter[str],
@@ -77,7 +80,9 @@ class Source:
         self._files: dict[tuple[str, str], int] = {}
         self._keep_below = keep_below
         self._unreadable = unreadable
-        self.needs_leaf = needs_leaf
+        self._has_nested = False  # a cgroup was seen below it
+        self.path = path
+        self.needs_leaf = needs_leaf  # cgroups below it count as other containers
         self.is_gone = False  # the cgroup has been removed
 
     def read(self) -> Reading:
@@ -119,7 +124,9 @@ class Source:
         memory = self._value(parse_memory_usage_in_bytes, usage)
         inactive = self._value(parse_total_inactive_file, self._file("memory", "memory.stat"))
         peak = self._file("memory", "memory.max_usage_in_bytes")
-        control = self._file("memory", "memory.oom_control")
+        self._has_nested = self._has_nested or not self._is_leaf()
+        # v1 counts an OOM kill only in the cgroup of the process
+        control = None if self._has_nested else self._file("memory", "memory.oom_control")
         return Reading(
             cpu_ns=self._value(parse_cpuacct_usage, self._cpu()),
             throttled_ns=self._value(parse_throttled_time, self._file("cpu", "cpu.stat")),

@@ -17,7 +17,7 @@ from runmeter.collector.processes.process import Process
 from runmeter.procfs import ProcFS, ProcfsError
 
 _TRIES = 5  # refusals before a container's counters count as not readable
-_ATTEMPTS = 64  # processes tried per container: many may be in cgroups inside the container's
+_ATTEMPTS = 64  # processes tried per container: some have ended or moved meanwhile
 _TOLERATED_TICKS = 4
 
 
@@ -106,11 +106,20 @@ class CgroupUsage:
             if node.source is None and node.tries < _TRIES and node.attempts < _ATTEMPTS:
                 self._open(node, process)
                 if node.source is not None:
+                    self._separate(node.source)
                     node.now = node.source.read()
                     node.read_count = 0
                 else:
                     self._is_searching = True
         self._started = True
+
+    def _separate(self, source: Source) -> None:
+        """Have no figures of a cgroup that includes another container's, such as a node's."""
+        for node in self._nodes.values():
+            if node.source is not None:
+                inner, outer = sorted((source, node.source), key=lambda found: -len(found.path))
+                if inner.path.startswith(f"{outer.path}/"):
+                    outer.needs_leaf = True
 
     def _open(self, node: _Node, process: Process) -> None:
         node.attempts += 1

@@ -25,6 +25,7 @@ class Process:
         "clock_id",
         "comm",
         "cpu_ns",
+        "fault_count",
         "folder",
         "group",
         "interval_ns",
@@ -60,3 +61,4 @@ class Process:
         self.anon_bytes = 0
         self.peak_rss_bytes: int | None = None
         self.seen_scans = 0
+        self.fault_count = 0  # page faults of its own and of children it waited for

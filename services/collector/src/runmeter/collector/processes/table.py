@@ -5,11 +5,13 @@ because it can change from outside. Processes are scanned in the order of their 
 first: in a race, one scan then counts too little instead of counting twice.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from runmeter.collector.model import COMMAND_GROUP, Group
+from runmeter.collector.processes.births import Births
 from runmeter.collector.processes.clock import NO_CLOCK, Clock, clock_id, read_clocks
 from runmeter.collector.processes.containers import Containers
 from runmeter.collector.processes.newest_pid import Child, NewestPid, run_child
@@ -59,6 +61,9 @@ class ProcessTable:
         self._clock = clock
         # the file of a mount of another pid namespace shows our own
         self._newest = NewestPid(proc.mount, run_child) if clock is not None else None
+        self.births = Births()
+        self._own_pid = os.getpid()
+        self._fault_count = 0  # page faults of processes since the scan before
         self.processes: dict[int, Process] = {}
         self.command_parent_pid: int | None = None
         self.own_pids: set[int] = set()  # living children of the collector that are not the command
@@ -89,6 +94,7 @@ class ProcessTable:
         last_pid = self._newest.read() if self._newest is not None else None
         scan = Scan({}, {}, [])
         self._scan_count += 1
+        self._fault_count = 0
         self._places.newly_placed = []
         self.has_changed = False
         if self._clock is None:
@@ -105,6 +111,7 @@ class ProcessTable:
             # if a process could not be read, look for it again
             has_failed = self.denied_count + self.unreadable.total() > failed_count
             self._last_pid = None if has_failed else last_pid
+        self.births.settle(last_pid, self.processes, self._fault_count, not scan.vanished)
         return scan
 
     def add_own(self, pid: int) -> None:
@@ -289,7 +296,15 @@ class ProcessTable:
         process.seen_scans += 1
         process.ppid = stat.ppid
         self._account(process, stat, own_ns, scan)
+        self._count_faults(process, stat)
         self._guard(self._size, process)
+
+    def _count_faults(self, process: Process, stat: ProcStat) -> None:
+        fault_count = stat.cminflt or 0
+        if process.pid != self._own_pid:  # it starts no other processes, and no threads
+            fault_count += stat.minflt or 0
+        self._fault_count += max(0, fault_count - process.fault_count)
+        process.fault_count = fault_count
 
     def _times(self, stat: ProcStat) -> tuple[int | None, int | None]:
         """Return own and children's time, each None if it cannot be read."""

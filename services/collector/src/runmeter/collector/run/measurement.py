@@ -170,6 +170,12 @@ class Measurement:
                 f"{self._cgroups.crowded_count} containers: their CPU time is accounted from "
                 "processes, their cgroup's memory is unknown"
             )
+        if self.sampler.table.births.count:
+            found.append(
+                f"{self.sampler.table.births.count} processes (or threads) came and went between "
+                "snapshots, and no process in sight has started them: without the kernel's "
+                "counters their CPU time is unknown"
+            )
         if self._hides_processes:
             found.append(
                 f"{self._config.proc_path} hides processes of other users (hidepid): they are not "
@@ -231,6 +237,8 @@ class Measurement:
             peak_kb = None
         if peak_kb is not None:
             coverage["self_peak_rss_bytes"] = peak_kb * 1024
+        if table.births.count is not None:
+            coverage["unattributed_births"] = table.births.count
         return coverage
 
     def _own_cpu_ns(self) -> int:
