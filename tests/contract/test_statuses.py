@@ -50,11 +50,6 @@ def test_nothing_stored_is_an_empty_array(stack: Stack, scope: Scope) -> None:
     assert stack.listed(scope) == []
 
 
-def test_health_needs_no_token(stack: Stack) -> None:
-    """GET /health needs no token."""
-    assert stack.rest.get("/health").status_code == 200
-
-
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 @pytest.mark.parametrize(
     "headers",

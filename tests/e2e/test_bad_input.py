@@ -111,39 +111,6 @@ def test_gateway(
     check_sentence(gateway, says)
 
 
-@pytest.fixture
-def taken() -> Iterator[int]:
-    """A port that is in use."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield listening.getsockname()[1]
-
-
-def test_receiver_port_in_use(beside: Stage, taken: int) -> None:
-    """A port in use ends the receiver with 1 and is named."""
-    receiver = beside.start("receiver", f"--addr=127.0.0.1:{taken}", OPS, environment=SECRETS)
-    assert receiver.wait() == 1
-    assert receiver.log[-1].startswith("receiver: ")
-    assert f"127.0.0.1:{taken}" in receiver.log[-1]
-    assert re.search(r"in use.*--addr", receiver.log[-1])
-
-
-def test_gateway_port_in_use(beside: Stage, taken: int) -> None:
-    """A port in use ends the gateway with 1 and is named."""
-    gateway = beside.start("gateway", f"--addr=127.0.0.1:{taken}", OPS)
-    assert gateway.wait() == 1
-    (sentence,) = gateway.log
-    assert sentence.startswith("gateway: ")
-    assert f"127.0.0.1:{taken}" in sentence
-    assert "in use" in sentence
-
-
-def test_two_receivers_on_one_port(beside: Stage) -> None:
-    """A second receiver does not share the port of the first."""
-    first = beside.receiver()
-    second = beside.start("receiver", f"--addr={first.address}", OPS, environment=SECRETS)
-    assert second.wait() == 1
-
-
 @pytest.mark.parametrize(
     ("database", "says"),
     [

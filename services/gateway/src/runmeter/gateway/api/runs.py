@@ -96,10 +96,9 @@ async def _has_runs(backend: Backend, caller: Caller, scope: Scope) -> bool:
         async with backend.list_runs(query, caller) as listing:
             return await anext(listing.pages, None) is not None
     except ReceiverError as error:
-        # a name of two parts may be too long, or stored in another case
-        if error.code not in ("INVALID_ARGUMENT", "NOT_FOUND"):
+        if error.code != "INVALID_ARGUMENT":
             raise
-        return False
+        return False  # a name of two parts may be too long
 
 
 async def _stream(
