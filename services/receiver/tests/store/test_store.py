@@ -12,7 +12,6 @@ import pytest
 
 from runmeter.receiver.errors import (
     Busy,
-    DatabaseUnusable,
     PushConflict,
     ShuttingDown,
     StoreUnavailable,
@@ -427,18 +426,6 @@ def test_a_missing_table_is_unavailable_and_works_again(
         assert len(await listed(make().scope)) == 2
 
     with_writer(kept.where, use)
-
-
-def test_an_old_schema_is_not_served(kept: Any) -> None:
-    """A database that is not migrated is unusable, and the sentence says how to migrate."""
-    kept.execute("CREATE TABLE other (id INTEGER)")
-
-    async def open_it() -> None:
-        async with connections.open_store(parse_database(kept.where)):
-            pass
-
-    with pytest.raises(DatabaseUnusable, match="receiver migrate"):
-        asyncio.run(open_it())
 
 
 def test_a_failed_read_fails_alone(kept: Any, make: MakePush, with_writer: WithWriter) -> None:
