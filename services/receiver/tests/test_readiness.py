@@ -11,6 +11,7 @@ import asyncpg
 import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from rig.receiver import copied, push_id
 
 from runmeter.v1 import run_pb2
 
@@ -75,12 +76,10 @@ def test_a_batch_that_fails_counts_as_the_transactions_it_became(
             "CREATE TRIGGER refuse BEFORE INSERT ON run WHEN NEW.run_id = 'bad' "
             "BEGIN SELECT RAISE(ABORT, 'bad'); END"
         )
-    runs = []
-    for number, run_id in enumerate(["first", "good", "bad", "good"]):
-        run = run_pb2.Run()
-        run.CopyFrom(message)
-        run.push_id, run.run_id = f"00000000-0000-4000-8000-{number:012x}", run_id
-        runs.append(run)
+    runs = [
+        copied(message, push_id=push_id(number), run_id=run_id)
+        for number, run_id in enumerate(["first", "good", "bad", "good"])
+    ]
     with locked(receiver):
         # the first is in its transaction, the others wait and are the next one
         calls = [receiver.push_later(run) for run in runs]

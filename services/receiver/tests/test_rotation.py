@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rig.certificates import Files, ca_file, chain
+from rig.receiver import HMAC_KEY, code
 
 from runmeter.receiver import events
 from runmeter.receiver.tokens import Keyring
@@ -26,7 +27,6 @@ from runmeter.receiver.wire import reading
 from runmeter.v1 import run_pb2
 
 Code = grpc.StatusCode
-HMAC_KEY = "hmac-key-that-no-log-shows"
 SECRETS = {"RECEIVER_READ_TOKEN": "rt", "RECEIVER_HMAC_KEY": "k" * 16}
 
 
@@ -52,13 +52,6 @@ def channel(receiver: Any, ca: trustme.CA, client: trustme.LeafCert | None = Non
     # a pool of its own: a connection that is open already would tell nothing
     options = [("grpc.use_local_subchannel_pool", 1)]
     return grpc.secure_channel(receiver.address, credentials, options)
-
-
-def code(call: Callable[[], Any]) -> grpc.StatusCode:
-    """Return the status that a call is refused with."""
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    return caught.value.code()
 
 
 def shown(receiver: Any, ca: trustme.CA) -> int:

@@ -17,6 +17,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from hypothesis import given
 from hypothesis import strategies as st
+from rig.receiver import READ_TOKEN, copied, push_id, refusal
 
 from runmeter.receiver import events
 from runmeter.receiver.rpc.callers import Callers, caller_key
@@ -26,7 +27,6 @@ from runmeter.v1 import ingest_service_pb2, run_pb2, run_service_pb2
 
 Code = grpc.StatusCode
 PUSH = "/runmeter.v1.IngestService/PushRun"
-READ_TOKEN = "read-token-that-no-log-shows"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS, PING, GOAWAY = 4, 6, 7
 ENHANCE_YOUR_CALM = 11
@@ -115,13 +115,6 @@ def test_never_limited_within_the_allowed(steps: list[tuple[str, float]]) -> Non
 # -- refused bearers ----------------------------------------------------------------------
 
 
-def refusal(call: Callable[[], Any]) -> grpc.RpcError:
-    """Return the error that a call ends in."""
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    return caught.value
-
-
 def metric(receiver: Any, name: str) -> float:
     """Return a number of /metrics that has no labels."""
     text = httpx.get(f"{receiver.ops_url}/metrics", trust_env=False).text
@@ -146,8 +139,7 @@ def test_too_many_refused_bearers(start_receiver: Callable[..., Any], message: r
     assert denied.code() is Code.RESOURCE_EXHAUSTED
     assert receiver.push(message, good).id == 1
     assert receiver.stored(message.scope)[0].id == 1
-    other = run_pb2.Run()
-    other.CopyFrom(message)
+    other = copied(message)
     other.scope.job = "another"
     assert refusal(lambda: receiver.push(other, good)).code() is Code.RESOURCE_EXHAUSTED
     assert receiver.push(message, good).duplicate is True
@@ -222,7 +214,7 @@ def test_a_call_that_never_reads(start_receiver: Callable[..., Any], message: ru
         container.CopyFrom(filler)
         container.name = f"{number}-{'x' * 100}"
     for number in range(60):
-        message.push_id = f"00000000-0000-4000-8000-{number:012x}"
+        message.push_id = push_id(number)
         receiver.push(message)
     request = run_service_pb2.ListRunsRequest(scope=message.scope)
     with grpc.insecure_channel(receiver.address) as channel:

@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 from rig import forks
+from rig.receiver import HMAC_KEY, READ_TOKEN, code, copied, refusal, violations
 
 from runmeter.receiver import events
 from runmeter.receiver.rotation import KEY_MIN_BYTES
@@ -26,39 +27,11 @@ from runmeter.receiver.wire import reading
 from runmeter.v1 import ingest_service_pb2, run_pb2, run_service_pb2, token_service_pb2
 
 Code = grpc.StatusCode
-READ_TOKEN = "read-token-that-no-log-shows"
-HMAC_KEY = "hmac-key-that-no-log-shows"
 PUSH = "/runmeter.v1.IngestService/PushRun"
 LIST = "/runmeter.v1.RunService/ListRuns"
 REPOSITORIES = "/runmeter.v1.RunService/ListRepositories"
 JOBS = "/runmeter.v1.RunService/ListJobs"
 MINT = "/runmeter.v1.TokenService/CreatePushToken"
-
-
-def refusal(call: Callable[[], Any]) -> grpc.RpcError:
-    """Return the error that a call ends in."""
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    return caught.value
-
-
-def code(call: Callable[[], Any]) -> grpc.StatusCode:
-    """Return the status that a call is refused with."""
-    return refusal(call).code()
-
-
-def copy(message: run_pb2.Run, **changes: Any) -> run_pb2.Run:
-    """Return a changed copy of a run."""
-    changed = run_pb2.Run()
-    changed.CopyFrom(message)
-    for name, value in changes.items():
-        setattr(changed, name, value)
-    return changed
-
-
-def push_id(number: int) -> str:
-    """Return a UUID."""
-    return f"00000000-0000-4000-8000-{number:012x}"
 
 
 def test_push_and_list(receiver: Any, stored_run: run_service_pb2.StoredRun) -> None:
@@ -156,11 +129,11 @@ def test_two_bearers_are_none(receiver: Any, message: run_pb2.Run) -> None:
 def test_order_of_refusals(receiver: Any, message: run_pb2.Run) -> None:
     """Bearer's form, size, syntax, scope, HMAC, then the other fields."""
     call = receiver.channel.unary_unary(PUSH)
-    large = ingest_service_pb2.PushRunRequest(run=copy(message, run_id="x" * 2**21))
+    large = ingest_service_pb2.PushRunRequest(run=copied(message, run_id="x" * 2**21))
     scope = reading.scope_from_wire(message.scope, "scope")
     good = Keyring([HMAC_KEY]).mint(scope)
-    bad_fields = copy(message, revision=0, push_id="")
-    bad_scope = copy(bad_fields)
+    bad_fields = copied(message, revision=0, push_id="")
+    bad_scope = copied(bad_fields)
     bad_scope.scope.job = ""
     steps: list[tuple[Any, str, grpc.StatusCode]] = [
         (large, "x", Code.UNAUTHENTICATED),
@@ -183,14 +156,6 @@ def test_order_of_refusals(receiver: Any, message: run_pb2.Run) -> None:
         "run.revision",
     ]
     assert receiver.stored(message.scope) == []
-
-
-def violations(error: Any) -> dict[str, str]:
-    """Return the field violations in an error's details."""
-    details = error_details_pb2.BadRequest()
-    (packed,) = rpc_status.from_call(error).details
-    assert packed.Unpack(details)
-    return {v.field: v.description for v in details.field_violations}
 
 
 def test_tokens_with_expiry(start_receiver: Callable[..., Any], message: run_pb2.Run) -> None:
@@ -280,7 +245,7 @@ def test_log_lines_are_documented(receiver: Any, message: run_pb2.Run) -> None:
     """One line per call, with its facts; events and keys are those of runmeter.receiver.events."""
     receiver.push(message)
     code(lambda: receiver.push(message, "x"))
-    code(lambda: receiver.push(copy(message, run_id="x" * 2**21)))
+    code(lambda: receiver.push(copied(message, run_id="x" * 2**21)))
     receiver.stored(message.scope)
     assert receiver.end() == 0
     lines = receiver.events()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rig.receiver import WithWriter, push_id
 
 from runmeter.receiver.errors import (
     Busy,
@@ -31,9 +32,8 @@ from runmeter.receiver.store.runs import find_runs, read_runs
 from runmeter.receiver.store.writer import Writer
 
 ALL = frozenset(RunState)
-IDS = [f"00000000-0000-4000-8000-{n:012x}" for n in range(200)]
+IDS = [push_id(n) for n in range(200)]
 MakePush = Callable[..., Push]
-WithWriter = Callable[..., None]
 SCOPE_COLUMNS = ("organization", "repository", "workflow", "job")
 
 

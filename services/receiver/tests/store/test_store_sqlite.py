@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from rig.receiver import WithWriter, push_id
 
 from runmeter.receiver.errors import DatabaseUnusable, StoreUnavailable
 from runmeter.receiver.model import Push, Receipt, RunState
@@ -16,8 +17,7 @@ from runmeter.receiver.store.runs import read_runs
 from runmeter.receiver.store.writer import Writer
 
 MakePush = Callable[..., Push]
-WithWriter = Callable[..., None]
-IDS = [f"00000000-0000-4000-8000-{n:012x}" for n in range(3)]
+IDS = [push_id(n) for n in range(3)]
 
 
 @contextmanager

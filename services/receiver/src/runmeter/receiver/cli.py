@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import importlib
 import logging
 import sys
 from collections.abc import Callable, Coroutine
@@ -32,7 +33,7 @@ cannot serve (address or database), 2 bad flags or variables.
 
 
 class _Command(NamedTuple):
-    """A subcommand: its help, its configuration, the function of ``app`` that does it."""
+    """A subcommand: its help, its configuration, the function of ``admin`` that does it."""
 
     help: str
     load: Callable[[dict[str, object]], Any]
@@ -123,7 +124,7 @@ _UNSENT = "ExecuteBatchError"  # gRPC's, which it exports only as a part of its 
 
 def main() -> None:
     """Run the program; never returns."""
-    config.quiet_grpc()
+    config.quiet_grpc()  # before its import
     _command().main(prog_name="receiver")
 
 
@@ -194,11 +195,11 @@ def _run_and_exit(
     """Load the configuration, run, exit; a failed start is one sentence on standard error."""
     # nothing of what is imported is garbage: looking for it would be a tenth of a start
     gc.disable()
-    from runmeter.receiver import app  # imports gRPC, which has to be quiet by then
-
+    where = "app" if function == "serve" else "admin.commands"
+    module = importlib.import_module(f"runmeter.receiver.{where}")
     gc.freeze()
     gc.enable()
-    run: Callable[[Any], Coroutine[Any, Any, int]] = getattr(app, function)
+    run: Callable[[Any], Coroutine[Any, Any, int]] = getattr(module, function)
     try:
         loaded = load(flags)
         logs.configure(loaded.log, sys.stderr, log_level)

@@ -4,7 +4,8 @@ import functools
 
 from runmeter.receiver.admin import lines
 from runmeter.receiver.admin.progress import Progress
-from runmeter.receiver.admin.streams import Stop, in_thread, wait_or_stop, write_all
+from runmeter.receiver.admin.streams import in_thread, wait_or_stop, write_all
+from runmeter.receiver.ending import Stop
 from runmeter.receiver.errors import StreamUnusable
 from runmeter.receiver.store import archive
 
