@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from runmeter.receiver.config import (
-    load_export,
+    load_database,
     load_import,
-    load_migrate,
     load_prune,
     load_rename,
     load_serve,
@@ -256,7 +255,7 @@ def test_postgres_is_migrated_only_when_asked(
 
 def test_migrate_needs_no_secrets() -> None:
     """``receiver migrate`` reads the database and how to log, nothing else."""
-    config = load_migrate({"db": "sqlite:///tmp/a?b#c.db"}, {"RECEIVER_LOG_FORMAT": "text"})
+    config = load_database({"db": "sqlite:///tmp/a?b#c.db"}, {"RECEIVER_LOG_FORMAT": "text"})
     assert config.database.location == "/tmp/a?b#c.db"
     assert config.log.format == "text"
 
@@ -282,7 +281,7 @@ def test_commands_need_no_secrets() -> None:
     assert load_serve({}, GOOD).retention_seconds is None
     assert load_prune({"older_than": "2d"}, environ)[1:3] == (172800.0, False)
     assert load_prune({"older_than": "2d", "dry_run": True}, environ).dry_run is True
-    assert load_export({}, environ).database.location == "a.db"
+    assert load_database({}, environ).database.location == "a.db"
     assert load_import({}, environ)[1:4] == (True, None, False)
     assert load_import({"file": "-", "skip_bad": True}, environ)[1:4] == (True, None, True)
     assert load_import({"file": "x", "db": "postgres://h/n"}, environ)[1:3] == (False, "x")

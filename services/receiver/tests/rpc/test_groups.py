@@ -160,10 +160,8 @@ def test_counting_reads_an_index_only(serving: Any, kept: Any) -> None:
         GroupFilter(("o", "o/r"), 1000, None),
         GroupFilter(("o", "o/r"), 1000, ("w", "j")),
     ):
-        statement, values = statement_of(wanted, "${}")
-        for number, value in enumerate(values, 1):
-            statement = statement.replace(f"${number}", f"'{value}'")
-        plan = kept.plan(statement)
+        statement, values = statement_of(wanted)
+        plan = kept.plan(statement.format(*(f"'{value}'" for value in values)))
         assert "Index Only Scan using run_scope" in plan or "COVERING INDEX run_scope" in plan
         assert "FOR GROUP BY" not in plan
 

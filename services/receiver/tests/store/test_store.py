@@ -118,7 +118,7 @@ def test_names_in_another_case_are_found(
         assert await find_names(scopes[0]._replace(job="builds")) == []
 
     with_writer(kept.where, use)
-    plan = kept.plan(names_within(2, "'o'"))
+    plan = kept.plan(names_within(2).format(*["'o'"] * 4))
     assert "run_scope" in plan
     assert "Seq Scan" not in plan
     assert "SCAN run" not in plan

@@ -6,7 +6,6 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable, Coroutine
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import click
@@ -50,7 +49,7 @@ _COMMANDS = {
 
         It may run several times at once: one run migrates, the others wait.
         """,
-        config.load_migrate,
+        config.load_database,
         "migrate",
     ),
     "prune": _Command(
@@ -97,7 +96,7 @@ _COMMANDS = {
         written, 2 bad flags or variables, 141 the reader has closed the output, 128 + n ended by
         signal n.
         """,
-        config.load_export,
+        config.load_database,
         "export_runs",
     ),
     "import": _Command(
@@ -145,11 +144,14 @@ def _command() -> click.Group:
         help=_PROLOGUE,
         invoke_without_command=True,
         subcommand_metavar=f"[{' | '.join(_COMMANDS)}]",
-        params=[*click_options(SETTINGS), _version_option()],
+        params=click_options(SETTINGS),
     )
     for name, command in _COMMANDS.items():
         group.add_command(_subcommand(name, command))
-    return group
+    show_version = click.version_option(
+        package_name="runmeter-receiver", message="receiver %(version)s"
+    )
+    return show_version(group)
 
 
 def _subcommand(name: str, command: _Command) -> click.Command:
@@ -170,22 +172,6 @@ def _subcommand(name: str, command: _Command) -> click.Command:
         callback=click.pass_context(run),
         help=command.help,
         params=[*click_options(SETTINGS, name), *arguments],
-    )
-
-
-def _version_option() -> click.Option:
-    def show(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
-        if wanted and not context.resilient_parsing:
-            click.echo(f"receiver {version('runmeter-receiver')}")
-            context.exit()
-
-    return click.Option(
-        ["--version"],
-        is_flag=True,
-        is_eager=True,
-        expose_value=False,
-        callback=show,
-        help="Show the version and exit.",
     )
 
 

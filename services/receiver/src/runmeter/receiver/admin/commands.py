@@ -20,19 +20,9 @@ from runmeter.receiver.admin.exporting import Exporting
 from runmeter.receiver.admin.importing import Importing
 from runmeter.receiver.admin.progress import Progress
 from runmeter.receiver.admin.streams import Lines, wait_or_stop
-from runmeter.receiver.config import (
-    ExportConfig,
-    ImportConfig,
-    MigrateConfig,
-    PruneConfig,
-    RenameConfig,
-)
+from runmeter.receiver.config import DatabaseConfig, ImportConfig, PruneConfig, RenameConfig
 from runmeter.receiver.ending import Stop, run_command, writing
-from runmeter.receiver.errors import (
-    Interrupted,
-    StoreUnavailable,
-    StreamUnusable,
-)
+from runmeter.receiver.errors import Interrupted, StoreUnavailable, StreamUnusable
 from runmeter.receiver.retention import bounds
 from runmeter.receiver.store import connections, expiry, renaming
 from runmeter.receiver.store.writer import Writer
@@ -41,7 +31,7 @@ from runmeter.service.errors import ConfigurationError
 _UNREAD = 128 + signal.SIGPIPE
 
 
-async def migrate(config: MigrateConfig) -> int:
+async def migrate(config: DatabaseConfig) -> int:
     """Bring the schema up to date; return the exit status."""
     await connections.migrate_database(config.database)
     return 0
@@ -103,11 +93,10 @@ async def rename(config: RenameConfig) -> int:
     return await run_command(work)
 
 
-async def export_runs(config: ExportConfig) -> int:
+async def export_runs(config: DatabaseConfig) -> int:
     """Write all runs to standard output; return the exit status."""
-    if (
-        sys.stdout is None
-    ):  # the database would get its descriptor, and the export would overwrite it
+    # the database would get its descriptor, and the export would overwrite it
+    if sys.stdout is None:
         raise StreamUnusable("write standard output", "it is closed")
     # in a pipe, the reading program shows progress
     shown = _terminal() if stat.S_ISREG(os.fstat(1).st_mode) else None
@@ -115,7 +104,7 @@ async def export_runs(config: ExportConfig) -> int:
 
     async def work(stop: Stop) -> int:
         async with connections.open_store(config.database, serving=False):
-            job = Exporting(1, progress)
+            job = Exporting(progress)
             outcome = await _finished(job.run(stop), progress)
         if outcome.status != _UNREAD:
             structlog.get_logger().info(
