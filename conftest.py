@@ -28,6 +28,7 @@ REASONS = (
     "needs root and *",  # loop devices, writable cgroups, a mount, unshare
     "needs root, *",
     "needs systemd-analyze",
+    "needs the program pgbouncer",
     "needs the program wrk",
     "needs writable cgroups, version 1: *",
 )
@@ -43,75 +44,58 @@ for number, handler in (
 
 MEMORY = "/dev/shm"
 IN_MEMORY = ("collector", "receiver", "gateway")  # not what starts pods: those have their own
+skips: list[str] = []
+cases: list[None] = []
 
 
-class SkipGuard:
-    """Collects skips that have none of the reasons above; they fail the session."""
-
-    def __init__(self) -> None:
-        self.found: list[str] = []
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport | pytest.CollectReport) -> None:
-        """See a test that was skipped, or failed as expected."""
-        if report.skipped:
-            text = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
-            reason = getattr(report, "wasxfail", text.removeprefix("Skipped: "))
-            if not any(fnmatchcase(reason, one) for one in REASONS):
-                self.found.append(f"{report.nodeid}: {reason}")
-
-    pytest_collectreport = pytest_runtest_logreport
-
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail a session that would otherwise have passed."""
-        if self.found and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Name the skips."""
-        for line in self.found:
-            terminalreporter.line(f"skipped for a reason that conftest.py does not list: {line}")
+def pytest_runtest_logreport(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Collect skips and expected failures that have none of the reasons above, in CI."""
+    if report.skipped and os.environ.get("CI"):
+        text = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+        reason = getattr(report, "wasxfail", text.removeprefix("Skipped: "))
+        if not any(fnmatchcase(reason, one) for one in REASONS):
+            skips.append(f"{report.nodeid}: {reason}")
 
 
-class PropertyCases:
-    """Counts the cases of property tests, and prints how many ran."""
+pytest_collectreport = pytest_runtest_logreport
 
-    count = 0
 
-    def _counting(self, inner: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(inner)
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            self.count += 1
-            return inner(*args, **kwargs)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a session that would otherwise have passed, for such a skip."""
+    if skips and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-        return counted
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Wrap each property test once, however many parameters it has."""
-        for test in {one for item in items if is_hypothesis_test(one := getattr(item, "obj", 0))}:
-            test.hypothesis.inner_test = self._counting(test.hypothesis.inner_test)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the skips; print how many cases of property tests ran."""
+    for line in skips:
+        terminalreporter.line(f"skipped for a reason that conftest.py does not list: {line}")
+    if cases:
+        terminalreporter.write_line(f"property tests ran {len(cases)} cases")
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print how many cases ran."""
-        if self.count:
-            terminalreporter.write_line(f"property tests ran {self.count} cases")
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Count the cases of each property test, once, however many parameters it has."""
+    for test in {one for item in items if is_hypothesis_test(one := getattr(item, "obj", 0))}:
+        test.hypothesis.inner_test = _counted(test.hypothesis.inner_test)
+
+
+def _counted(inner: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(inner)
+    def count(*args: Any, **kwargs: Any) -> Any:
+        cases.append(None)
+        return inner(*args, **kwargs)
+
+    return count
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Count property cases; watch skips in CI; under tox, keep the tests' files in memory."""
-    config.pluginmanager.register(PropertyCases(), "property-cases")
-    if os.environ.get("CI"):
-        config.pluginmanager.register(SkipGuard(), "skip-guard")
-    if os.environ.get("TOX_ENV_NAME") in IN_MEMORY and _free_bytes(MEMORY) > 4 * 2**30:
+    """Keep the tests' files in memory under tox, where there is enough of it."""
+    if os.environ.get("TOX_ENV_NAME") not in IN_MEMORY or not os.path.isdir(MEMORY):
+        return
+    if shutil.disk_usage(MEMORY).free > 4 * 2**30:
         folder = tempfile.mkdtemp(prefix="runmeter-", dir=MEMORY)
         os.chmod(folder, 0o755)  # some tests become another user
         config.option.basetemp = f"{folder}/tests"
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-
-
-def _free_bytes(folder: str) -> int:
-    try:
-        found = os.statvfs(folder)
-    except OSError:
-        return 0
-    return found.f_bavail * found.f_frsize

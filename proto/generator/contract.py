@@ -5,12 +5,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorSet
 
 PACKAGE = "runmeter.v1"
 STATISTICS = ("peak", "p99", "p95", "p75", "p50", "avg")
-_WHOLE_BITS = {FieldDescriptor.CPPTYPE_INT32: 32, FieldDescriptor.CPPTYPE_INT64: 64}
+_WHOLE_BITS = {FieldDescriptorProto.TYPE_INT32: 32, FieldDescriptorProto.TYPE_INT64: 64}
+_KINDS = {
+    FieldDescriptorProto.TYPE_INT32: "whole",
+    FieldDescriptorProto.TYPE_INT64: "whole",
+    FieldDescriptorProto.TYPE_DOUBLE: "number",
+    FieldDescriptorProto.TYPE_STRING: "text",
+    FieldDescriptorProto.TYPE_ENUM: "enum",
+}
 
 
 class Field(NamedTuple):
@@ -26,7 +32,7 @@ class Field(NamedTuple):
     """Name of the message or enum."""
     bits: int
     within: str
-    """The message beside which it stands; empty: it is a field of this one."""
+    """The field of this message whose message has it (the option ``beside``), or empty."""
 
     @property
     def always(self) -> bool:
@@ -109,21 +115,11 @@ class Contract:
         }
         self.messages: dict[str, Message] = {}
         self.enums: dict[str, Enum] = {}
-        self._comments: dict[str, str] = {}
-        # with the classes of this pool the options are read
-        for file in (
-            _class(pool, "google.protobuf.FileDescriptorSet").FromString(descriptor_set).file
-        ):
+        # only the classes of this pool have the options
+        found = pool.FindMessageTypeByName("google.protobuf.FileDescriptorSet")
+        for file in message_factory.GetMessageClass(found).FromString(descriptor_set).file:
             if file.package == PACKAGE:
-                self._note_comments(file)
-                module = file.name.rpartition("/")[2].removesuffix(".proto") + "_pb2"
-                found = pool.FindFileByName(file.name)
-                for enum in file.enum_type:
-                    self.enums[enum.name] = self._enum(enum, module)
-                for message, wire in zip(
-                    found.message_types_by_name.values(), file.message_type, strict=True
-                ):
-                    self._add(message, wire, module)
+                self._add_file(file)
 
     def within(self, roots: tuple[str, ...]) -> list[Message]:
         """Return messages and all messages in their fields, inner ones first.
@@ -157,18 +153,36 @@ class Contract:
         names = {f.type: None for m in messages for f in m.fields if f.kind == "enum"}
         return [self.enums[name] for name in names]
 
-    def _note_comments(self, file: Any) -> None:
-        for location in file.source_code_info.location:
-            path = tuple(location.path)
-            name = None
-            if len(path) == 2 and path[0] == 4:
-                name = file.message_type[path[1]].name
-            elif len(path) == 4 and (path[0], path[2]) == (4, 2):
-                message = file.message_type[path[1]]
-                name = f"{message.name}.{message.field[path[3]].name}"
-            if name is not None:
-                paragraphs = re.split(r"\n\s*\n", location.leading_comments.strip())
-                self._comments[name] = "\n\n".join(" ".join(p.split()) for p in paragraphs)
+    def _add_file(self, file: Any) -> None:
+        module = file.name.rpartition("/")[2].removesuffix(".proto") + "_pb2"
+        for enum in file.enum_type:
+            self.enums[enum.name] = self._enum(enum, module)
+        # paths are those of descriptor.proto, SourceCodeInfo.Location
+        comments = {
+            tuple(location.path): _paragraphs(location.leading_comments)
+            for location in file.source_code_info.location
+        }
+        for number, message in enumerate(file.message_type):
+            fields: list[Field] = []
+            for place, field in enumerate(message.field):
+                rule = field.options.Extensions[self._rules["rule"]]
+                type_name = field.type_name.rpartition(".")[2]
+                if rule.beside:
+                    for inner in self.messages[type_name].fields:
+                        fields.append(inner._replace(within=inner.within or field.name))
+                    continue
+                kind, bits = _kind(message, field), _WHOLE_BITS.get(field.type, 0)
+                comment = comments[4, number, 2, place]
+                optional = field.proto3_optional
+                fields.append(Field(field.name, kind, optional, rule, comment, type_name, bits, ""))
+            fields.sort(key=lambda field: bool(field.rule.last))
+            statistics = bool(message.options.Extensions[self._rules["statistics"]])
+            if statistics and tuple(field.name for field in fields) != STATISTICS:
+                raise ValueError(f"{message.name} must have exactly the fields {STATISTICS}")
+            comment = comments[4, number]
+            self.messages[message.name] = Message(
+                message.name, module, comment, tuple(fields), statistics
+            )
 
     def _enum(self, enum: Any, module: str) -> Enum:
         prefix = f"{snake(enum.name)}_".upper()
@@ -180,40 +194,6 @@ class Contract:
             if v.options.HasExtension(slack)
         }
         return Enum(enum.name, module, values, slacks, prefix)
-
-    def _add(self, message: Descriptor, wire: Any, module: str) -> None:
-        fields: list[Field] = []
-        for field, written in zip(message.fields, wire.field, strict=True):
-            rule = written.options.Extensions[self._rules["rule"]]
-            if rule.beside:
-                held = self.messages[_kind(field)[1]]
-                for inner in held.fields:
-                    within = inner.within or field.name
-                    fields.append(inner._replace(within=within))
-            else:
-                fields.append(self._field(message, field, rule, written.proto3_optional))
-        fields.sort(key=lambda field: bool(field.rule.last))
-        statistics = bool(wire.options.Extensions[self._rules["statistics"]])
-        if statistics and tuple(field.name for field in fields) != STATISTICS:
-            raise ValueError(f"{message.name} must have exactly the fields {STATISTICS}")
-        self.messages[message.name] = Message(
-            message.name, module, self._comments[message.name], tuple(fields), statistics
-        )
-
-    def _field(
-        self, message: Descriptor, field: FieldDescriptor, rule: Any, optional: bool
-    ) -> Field:
-        kind, type_name = _kind(field)
-        return Field(
-            field.name,
-            kind,
-            optional,
-            rule,
-            self._comments[f"{message.name}.{field.name}"],
-            type_name,
-            _WHOLE_BITS.get(field.cpp_type, 0),
-            "",
-        )
 
 
 def without_rules(descriptor_set: bytes) -> bytes:
@@ -246,25 +226,20 @@ def _refuse_incomplete(message: str, field: Field) -> None:
         raise ValueError(f"{message}.{field.name}: a list or map needs the option entries")
 
 
-def _class(pool: Any, name: str) -> Any:
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
+def _paragraphs(comment: str) -> str:
+    return "\n\n".join(" ".join(p.split()) for p in re.split(r"\n\s*\n", comment.strip()))
 
 
-def _kind(field: FieldDescriptor) -> tuple[str, str]:
-    if field.message_type is not None:
-        if field.message_type.GetOptions().map_entry:
-            return "map", ""
-        if field.message_type.full_name == "google.protobuf.Timestamp":
-            return "time", ""
-        return ("list" if field.is_repeated else "message"), field.message_type.name
-    if field.is_repeated:
-        return "other", ""
-    if field.enum_type is not None:
-        return "enum", field.enum_type.name
-    if field.cpp_type in _WHOLE_BITS:
-        return "whole", ""
-    kinds = {FieldDescriptor.TYPE_DOUBLE: "number", FieldDescriptor.TYPE_STRING: "text"}
-    return kinds.get(field.type, "other"), ""
+def _kind(message: Any, field: Any) -> str:
+    is_list = field.label == FieldDescriptorProto.LABEL_REPEATED
+    if field.type == FieldDescriptorProto.TYPE_MESSAGE:
+        entries = [inner.name for inner in message.nested_type if inner.options.map_entry]
+        if field.type_name.rpartition(".")[2] in entries:
+            return "map"
+        if field.type_name == ".google.protobuf.Timestamp":
+            return "other" if is_list else "time"
+        return "list" if is_list else "message"
+    return "other" if is_list else _KINDS.get(field.type, "other")
 
 
 def bind_beside(message: Message) -> Iterator[str]:

@@ -56,7 +56,7 @@ def _imports(source: str) -> list[tuple[str, int]]:
 
 
 def _distribution(name: str) -> list[str]:
-    """Return who has a module; an empty list for the standard library, itself if nobody has."""
+    """Return the packages with a module: none for the standard library, its name if unknown."""
     first, *rest = name.split(".")
     if first in sys.stdlib_module_names:
         return []

@@ -57,7 +57,7 @@ def test_what_is_installed(images: dict[str, str], name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_size(images: dict[str, str], name: str) -> None:
-    """An image adds to its base no more than it may."""
+    """An image adds at most its limit to its base."""
     more = engine.image(images[name])["Size"] - engine.image(engine.BASE)["Size"]
     print(f"{name}: {more / MEGABYTE:.1f} MB over its base")
     assert 0 < more <= SIZE_MAX[name]
@@ -65,7 +65,7 @@ def test_size(images: dict[str, str], name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_labels_and_user(images: dict[str, str], name: str) -> None:
-    """Labels say what it is, in the version of its package; it runs as nobody, as told."""
+    """Labels say what it is, in the version of its package; it runs as the user nobody."""
     project = tomllib.loads((ROOT / "services" / name / "pyproject.toml").read_text())["project"]
     config = engine.image(images[name])["Config"]
     prefix = "org.opencontainers.image."

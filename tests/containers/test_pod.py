@@ -21,7 +21,7 @@ MEASURED_SECONDS = 6.0
 PEAK = "memory.max_usage_in_bytes"
 SCOPE = Scope("my-org", "my-org/my-repo", "ci.yml", "build")
 AGENT = SCOPE._replace(job="agent")
-# waits until everything measures, fills more than it may, lives on
+# waits until all collectors measure, uses more memory than its limit, goes on
 LINK = "until [ -e /gate/go ]; do sleep 0.1; done; memory-stress 96; exec sleep 600"
 NO_CAPABILITIES = {"drop": ["ALL"]}
 # what a collector may be, as security contexts: what it reads of whom is in docs/kubernetes.md
@@ -134,7 +134,7 @@ def _other(collector: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _name(folder: Path, spec: dict[str, Any], name: str) -> None:
-    """Mount what tells a container's name in Kubernetes."""
+    """Mount the files that show a container's name in Kubernetes."""
     path = folder / "pods" / "1f0c9d52" / "containers" / name / "0"
     path.parent.mkdir(parents=True)
     path.touch()

@@ -131,7 +131,7 @@ class Pushers:
             raise AssertionError(f"no push is acknowledged: {dict(self.answers)}") from None
 
     def close(self) -> None:
-        """Push no more; the last ones are seen through."""
+        """Stop pushing, after the last pushes have ended."""
         self._over.set()
         for thread in self._threads:
             thread.join(engine.WAIT_SECONDS)
@@ -251,7 +251,7 @@ def test_collector_restarted(services: Any, collector: Container, scope: Scope) 
 
 
 def test_collector_paused(services: Any, collector: Container, scope: Scope) -> None:
-    """A collector that was frozen for a while delivers its run all the same."""
+    """A collector that was frozen for a while pushes its run."""
     engine.docker("pause", collector.id)
     time.sleep(FAULT_SECONDS)
     engine.docker("unpause", collector.id)

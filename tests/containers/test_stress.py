@@ -22,7 +22,7 @@ CORES = os.cpu_count() or 1
 LIMIT_CORES = 2.0 if CORES >= 4 else CORES / 2
 MEASURED_SECONDS = 15.0
 SECRETS = ("dummyreadtoken", "dummyhmackey-of-the-stress-example")
-# as documented, but for the name of the folder; `docker compose` is whichever there is
+# as documented, with another folder; `docker compose` is the version that is installed
 UP_RECEIVER = "docker compose -f tests/docker/docker-compose-stress.yaml up -d --build receiver"
 TOKEN = """\
 PUSH_TOKEN=$(curl -s -X POST http://localhost:9080/api/v1/token \\
@@ -70,7 +70,7 @@ class Watch:
         return Reading(middle, used, container.counter("cpu", "cpu.stat", "throttled_time") / 1e9)
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._over.set()
         self._thread.join()
 
@@ -165,7 +165,7 @@ def test_cpu_is_the_kernels(outcome: Outcome) -> None:
 
 
 def test_cpu_is_at_its_limit(outcome: Outcome) -> None:
-    """Three workers under a limit use no more: p50 within 3 % above it; throttling is counted."""
+    """Three workers stay within their limit: p50 within 3 % above it; throttling is counted."""
     found = outcome.container("cpu-stress")
     throttled = found["cpu_throttled_seconds"]
     print(f"p50: {found['cpu_cores']['p50']} of {LIMIT_CORES} cores, throttled {throttled} s")

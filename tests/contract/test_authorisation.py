@@ -1,4 +1,4 @@
-"""Who may do what: tokens, scopes, and what strangers can find out, which is nothing."""
+"""What each token permits; a client without one learns nothing."""
 
 import itertools
 from typing import Any
@@ -27,7 +27,7 @@ def seen(answer: httpx.Response) -> tuple[int, dict[str, str], Any]:
 
 @pytest.mark.parametrize("headers", STRANGERS, ids=["none", "guess", "push form", "basic"])
 def test_existence_is_hidden(stack: Stack, scope: Scope, headers: dict[str, str]) -> None:
-    """To a stranger a scope with runs and one that never was look the same."""
+    """Without the right token a scope with runs and an unknown one give the same answer."""
     record = a_record(scope, push_id="0c8f5b1e-3d52-4c8e-9a57-6f1f0d2b7a44")
     assert stack.post(record, stack.token(scope)).status_code == 201
     unknown = scope._replace(organization="nobody", repository="nobody/repo")
@@ -75,7 +75,7 @@ def test_strangers_read_and_write_nothing(stack: Stack, scope: Scope) -> None:
 
 
 def test_strangers_learn_nothing_over_grpc(stack: Stack, scope: Scope) -> None:
-    """gRPC lets nobody in either."""
+    """gRPC refuses the same clients."""
     before = stack.row_counts()
     for token in (None, "guess", stack.token(scope)):
         for call in (stack.rpc.runs, stack.rpc.mint):
@@ -136,7 +136,7 @@ def test_names_are_compared_byte_by_byte(stack: Stack, scope: Scope, field: str)
 
 
 def test_checks_come_in_order(stack: Stack, scope: Scope) -> None:
-    """Bearer, size, syntax, scope, token, then all other fields: nobody learns more than he may."""
+    """Bearer, size, syntax, scope, token, then all other fields are checked."""
     good, other = stack.token(scope), stack.token(scope._replace(job="other"))
     bad_field = a_record(scope, exit_code=-1)
     bad_scope = a_record(scope._replace(job=""), exit_code=-1)

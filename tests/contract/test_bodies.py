@@ -1,17 +1,14 @@
-"""Bodies as strangers send them: every rule of the contract, and what is no message at all."""
+"""Bodies that break one rule of the contract each: the answer names the field."""
 
 import copy
 import json
 import re
-import socket
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from rig.problem import problem
-from rig.stack import Scope, Stack, a_record, bearer, golden_record
+from rig.stack import Scope, Stack, a_record, golden_record
 
 STATISTICS = ("peak", "p99", "p95", "p75", "p50", "avg")
 LARGEST = 2**63 - 1
@@ -205,12 +202,6 @@ def test_inside_of_its_range(stack: Stack, scope: Scope, path: str, value: Any) 
     assert len(stack.listed(scope)) == 1
 
 
-@pytest.mark.parametrize("path", NUMBERS)
-def test_negative_numbers(stack: Stack, place: Scope, path: str) -> None:
-    """No number of the contract may be negative."""
-    assert refused(stack, place, path, -1).keys() == {path}
-
-
 @pytest.mark.parametrize("path", WHOLE)
 def test_whole_numbers(stack: Stack, place: Scope, path: str) -> None:
     """A whole number is no fraction, no text, and at most 2^63-1; statistics may be fractions."""
@@ -227,7 +218,8 @@ def test_whole_floats_are_integers(stack: Stack, scope: Scope) -> None:
         floats = changed(floats, path, float(value_at(record, path)))
     assert stack.post(floats, stack.token(scope)).status_code == 201
     (answered,) = stack.listed(scope)
-    assert json.dumps(answered | record) == json.dumps(answered)
+    both = [json.dumps(one, sort_keys=True) for one in (answered | record, answered)]
+    assert both[0] == both[1]
 
 
 def test_fractions_of_bytes_are_rounded(stack: Stack, scope: Scope) -> None:
@@ -289,68 +281,6 @@ def test_statistics_are_whole(stack: Stack, place: Scope, name: str) -> None:
         assert refused(stack, place, path, MISSING).keys() == {path}
 
 
-@pytest.mark.parametrize(
-    ("above", "below"),
-    [("peak", "p99"), ("p99", "p95"), ("p95", "p75"), ("p75", "p50"), ("peak", "avg")],
-)
-def test_statistics_are_ordered(stack: Stack, place: Scope, above: str, below: str) -> None:
-    """No percentile is above a higher one, and nothing is above the peak."""
-    order = list(STATISTICS[:5])
-    values = dict.fromkeys(STATISTICS, 100)
-    for lower in order[order.index(above) :]:
-        values[lower] = 50
-    values[below] = 100
-    if below == "avg":
-        values = {name: 50 for name in STATISTICS} | {"avg": 100}
-    for path in ("payload.mem_used_bytes", f"{CONTAINER}.memory_bytes"):
-        fields = refused(stack, place, path, values)
-        assert [field for field in fields if field.startswith(path)] == list(fields)
-
-
-RAW = [
-    b"",
-    b"{",
-    b'{"organization": "o"',
-    b'{"organization": "o",}',
-    b"\x00",
-    b"\xff\xfe{\x00}\x00",
-    b'{"organization": "\xff"}',
-    b'{"organization": "\xed\xa0\x80"}',
-    b'{"organization": "\\ud800"}',
-    b'{"a": 1} {"b": 2}',
-    b"[" * 100_000,
-    b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
-    b'{"payload": ' + b"[" * 5000 + b"]" * 5000 + b"}",
-    b"NaN",
-    b"-" * 1000,
-    b"1" * 100_000,
-]
-
-
-@pytest.mark.parametrize("body", RAW, ids=lambda body: f"{body[:20]!a}")
-def test_malformed(stack: Stack, place: Scope, body: bytes) -> None:
-    """What is no JSON object is 400, at once, however deep or long it is."""
-    headers = bearer(stack.token(place)) | {"Content-Type": "application/json"}
-    answer = stack.rest.post("/api/v1/metrics", content=body, headers=headers)
-    problem(answer, 400)
-
-
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "0x10"])
-def test_not_a_number(stack: Stack, place: Scope, number: str) -> None:
-    """NaN, infinities and what overflows to them are no numbers."""
-    record = json.dumps(a_record(place)).replace("20.005", number)
-    headers = bearer(stack.token(place)) | {"Content-Type": "application/json"}
-    problem(stack.rest.post("/api/v1/metrics", content=record, headers=headers), 400)
-
-
-def test_lone_surrogate(stack: Stack, place: Scope) -> None:
-    """Half a UTF-16 pair in an escape is no text."""
-    for field in ("run_id", "job"):
-        record = json.dumps(a_record(place, **{field: "MARK"})).replace("MARK", "\\udc80")
-        headers = bearer(stack.token(place)) | {"Content-Type": "application/json"}
-        problem(stack.rest.post("/api/v1/metrics", content=record, headers=headers), 400)
-
-
 def test_a_million_containers(stack: Stack, place: Scope) -> None:
     """A list far too long is refused, small as its entries are; so is one that fits the body."""
     token = stack.token(place)
@@ -372,24 +302,6 @@ def test_many_bad_fields(stack: Stack, place: Scope) -> None:
     assert len(answer.content) < 64 * 1024
 
 
-def test_truncated(stack: Stack, place: Scope) -> None:
-    """A body that ends before its declared length stores nothing and holds nobody up."""
-    body = json.dumps(a_record(place)).encode()
-    address = urlsplit(stack.gateway.url)
-    head = (
-        f"POST /api/v1/metrics HTTP/1.1\r\nHost: {address.netloc}\r\n"
-        f"Authorization: Bearer {stack.token(place)}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode()
-    for cut in (0, 1, len(body) - 1):
-        with socket.create_connection((address.hostname, address.port), timeout=10) as sent:
-            sent.sendall(head + body[:cut])
-            sent.shutdown(socket.SHUT_WR)
-            answer = b"".join(iter(lambda s=sent: s.recv(65536), b""))
-        assert not answer.startswith((b"HTTP/1.1 20", b"HTTP/1.1 5")), answer
-    assert stack.listed(place, state="all") == []
-
-
 def test_wrong_types_of_everything(stack: Stack, place: Scope) -> None:
     """Objects, arrays and null where something else belongs are named."""
     token = stack.token(place)
@@ -407,12 +319,3 @@ def test_wrong_types_of_everything(stack: Stack, place: Scope) -> None:
         answer = stack.post(changed(full_record(place), path, value), token)
         (field,) = problem(answer, 400)
         assert field.replace("[os]", ".os") == path
-
-
-def test_null_is_absent(stack: Stack, scope: Scope) -> None:
-    """``null`` in an optional field is the same as leaving it out."""
-    optional = ("labels", "exit_code", "runner_name", "run_attempt", "next_push_within_seconds")
-    record = full_record(scope) | dict.fromkeys(optional)
-    answer: httpx.Response = stack.post(record, stack.token(scope))
-    assert answer.status_code == 201
-    assert not set(optional) & stack.listed(scope)[0].keys()

@@ -200,7 +200,7 @@ def test_tokens_of_all_keys_push(keyed: Rpc, vector: dict[str, Any]) -> None:
 
 
 def test_expired_token_is_unauthenticated(stack: Stack, scope: Scope) -> None:
-    """A token that was good and has expired is told apart from one that never was."""
+    """An expired token has another answer than an unknown one."""
     body = {**scope._asdict(), "expires_in_seconds": 1}
     answer = stack.rest.post("/api/v1/token", json=body, headers=stack.reading)
     token = stack.stage.keep(answer.json()["token"])
@@ -208,7 +208,7 @@ def test_expired_token_is_unauthenticated(stack: Stack, scope: Scope) -> None:
     assert TIME.fullmatch(answer.json()["expires_at"])
     record = a_record(scope, push_id="2f1d5b1c-8b0e-4b39-9f1e-0a5b8d0f6f10")
     status = 201
-    while status in (200, 201):  # for the second that it lives
+    while status in (200, 201):  # until it expires, after a second
         status = stack.post(record, token).status_code
     assert status == 401
     moved = f"{token[:-1]}{(int(token[-1]) + 1) % 10}"

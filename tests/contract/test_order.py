@@ -148,7 +148,7 @@ def test_a_silent_run_reads_as_interrupted(stack: Stack, scope: Scope) -> None:
 
 
 class Version(NamedTuple):
-    """One record of a run, as a collector or whoever recovers it sends it."""
+    """One record of a run, as its collector or a later one sends it."""
 
     state: str
     revision: int

@@ -66,12 +66,16 @@ def pushed(stack: Stack, scope: Scope, count: int = 1) -> list[int]:
 
 
 def test_links(below: httpx.Client, stack: Stack, scope: Scope) -> None:
-    """Link leads through all pages of runs and of jobs, also of names with a slash."""
+    """Link leads through all pages of runs and of jobs, also of names with a slash; the same
+    lines serve the API at the root.
+    """
     scope = scope._replace(workflow="a b?", job="test/linux")
     ids = pushed(stack, scope, 3)
     pushed(stack, scope._replace(job="test/mac"))
     runs, jobs = scope.path, f"/api/v1/repos/{quote(scope.repository)}/jobs"
     assert [run["id"] for run in followed(below, runs)] == ids
+    at_root = below.get(below.base_url.join("/").join(runs))
+    assert [run["id"] for run in at_root.json()] == ids
     assert [job["job"] for job in followed(below, jobs)] == ["test/linux", "test/mac"]
 
 

@@ -134,16 +134,6 @@ def test_etag(stack: Stack, scope: Scope) -> None:
     assert changed.headers["etag"] != first.headers["etag"]
 
 
-def test_head(stack: Stack, scope: Scope) -> None:
-    """HEAD answers as GET does, without the body."""
-    stack.post(a_record(scope), stack.token(scope))
-    head = stack.rest.head(scope.path, headers=stack.reading)
-    get_ = stack.rest.get(scope.path, headers=stack.reading)
-    assert (head.status_code, head.content) == (200, b"")
-    assert head.headers["etag"] == get_.headers["etag"]
-    assert head.headers["content-type"] == get_.headers["content-type"]
-
-
 def test_a_run_survives_the_receiver(own_stack: Stack, scope: Scope) -> None:
     """What was answered 201 is there after the receiver was killed and started again."""
     stack = own_stack

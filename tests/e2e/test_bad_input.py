@@ -1,4 +1,7 @@
-"""What is wrong is said in one sentence that names it and says what to do; the exit code fits."""
+"""Every bad input ends with one sentence that names it and says what to do, and an exit code.
+
+One example of each kind: all bad values of all settings are tested in the packages.
+"""
 
 import json
 import os
@@ -26,27 +29,15 @@ Bad = tuple[list[str], dict[str, str], list[str]]
 
 COLLECTOR: list[Bad] = [
     (["--interval=soon"], {}, ["--interval", "'soon'", "duration", "100ms"]),
-    (["--interval=99ms"], {}, ["--interval", "'99ms'", "100ms to 1h"]),
-    (["--interval=2"], {}, ["--interval", "'2'", "100ms to 1h|such as"]),
     ([], {"COLLECTOR_INTERVAL": "2h"}, ["COLLECTOR_INTERVAL", "'2h'", "100ms to 1h"]),
-    (["--top=-1"], {}, ["--top", "'-1'", "0 to 1000"]),
-    (["--top=1001"], {}, ["--top", "'1001'", "0 to 1000"]),
-    (["--log-level=loud"], {}, ["--log-level", "'loud'", "debug, info, warning, error"]),
-    (["--log-format=xml"], {}, ["--log-format", "'xml'", "json, text"]),
     (["--no-such-flag"], {}, ["--no-such-flag", "--help"]),
     (["stray"], {}, ["stray", "--help"]),
     (["--"], {}, ["--", "command", "--help"]),
     ([], {"CGROUP_PROCESS_MAP": "{node:runner}"}, ["CGROUP_PROCESS_MAP", "JSON", '"node"']),
-    ([], {"CGROUP_PROCESS_MAP": '["node"]'}, ["CGROUP_PROCESS_MAP", "object", '"node"']),
     ([], {"CGROUP_PROCESS_MAP": '{"node": 1}'}, ["CGROUP_PROCESS_MAP", "'node'", '"runner"']),
-    ([], {"CGROUP_LIMITS": "{"}, ["CGROUP_LIMITS", "JSON", '"cpu"']),
     ([], {"CGROUP_LIMITS": '{"a":{"cpu":"two"}}'}, ["CGROUP_LIMITS", "'a'", "'two'", "500m"]),
     ([], {"CGROUP_LIMITS": '{"a":{"memory":"-1"}}'}, ["CGROUP_LIMITS", "'a'", "256Mi"]),
     ([], {"CGROUP_LIMITS": '{"a":{"disk":"1"}}'}, ["CGROUP_LIMITS", "'a'", "cpu, memory"]),
-    (["--push-endpoint=ftp://x:1"], GITHUB, ["--push-endpoint", "ftp", "grpc://host:port"]),
-    (["--push-endpoint=receiver"], GITHUB, ["--push-endpoint", "receiver", "grpc://host:port"]),
-    (["--push-endpoint=grpc://receiver"], GITHUB, ["--push-endpoint", "host and port"]),
-    (["--push-endpoint=grpc://r:1/path"], GITHUB, ["--push-endpoint", "no path"]),
     (["--push-endpoint=grpc://r:1"], GITHUB, ["COLLECTOR_PUSH_TOKEN", "--push-token-file"]),
     (["--push-endpoint=grpc://r:1", f"--push-token={FORM}"], {}, ["GITHUB_REPOSITORY", "set"]),
     (["--push-token-file=/no/such/file"], {}, ["--push-token-file", "'/no/such/file'", "No such"]),
@@ -55,23 +46,13 @@ COLLECTOR: list[Bad] = [
 ]
 RECEIVER: list[Bad] = [
     (["--addr=somewhere"], SECRETS, ["--addr", "'somewhere'", "host:port"]),
-    (["--addr=:70000"], SECRETS, ["--addr", "':70000'", "0 to 65535"]),
     ([], SECRETS | {"RECEIVER_ADDR": "x"}, ["RECEIVER_ADDR", "'x'", "host:port"]),
-    (["--db=mysql://x/y"], SECRETS, ["--db", "postgres://"]),
-    (["--db=:memory:"], SECRETS, ["--db", "file"]),
-    (["--ops-addr=9464"], SECRETS, ["--ops-addr", "'9464'", "host:port"]),
     ([], {"RECEIVER_HMAC_KEY": "k" * 16}, ["RECEIVER_READ_TOKEN", "--read-token-file"]),
     ([], {"RECEIVER_READ_TOKEN": "t"}, ["RECEIVER_HMAC_KEY", "--hmac-key-file"]),
     (["--read-token-file=/no/such"], {"RECEIVER_HMAC_KEY": "k"}, ["--read-token-file", "No such"]),
-    (["--shutdown-timeout=long"], SECRETS, ["--shutdown-timeout", "'long'", "25s"]),
-    (["--max-message-bytes=1"], SECRETS, ["--max-message-bytes", "1KiB to 64MiB"]),
-    (["--log-level=loud"], SECRETS, ["--log-level", "'loud'", "debug, info, warning, error"]),
 ]
 GATEWAY: list[Bad] = [
     (["--addr=somewhere"], {}, ["--addr", "'somewhere'", "host:port"]),
-    (["--receiver=http://x:1"], {}, ["--receiver", "'http://x:1'", "grpc://host:port"]),
-    (["--receiver=grpc://x"], {}, ["--receiver", "grpc://host:port"]),
-    (["--max-body-bytes=none"], {}, ["--max-body-bytes", "'none'", "bytes"]),
     ([], {"GATEWAY_LOG_LEVEL": "loud"}, ["GATEWAY_LOG_LEVEL", "'loud'", "debug"]),
 ]
 
@@ -105,7 +86,7 @@ def test_collector(
 ) -> None:
     """The collector starts nothing and ends with 2."""
     collector = beside.start("collector", *arguments, environment=environment)
-    assert collector.wait(4) == 2
+    assert collector.wait() == 2
     check_sentence(collector, says)
 
 
@@ -128,39 +109,6 @@ def test_gateway(
     gateway = beside.start("gateway", *arguments, environment=environment)
     assert gateway.wait() == 2
     check_sentence(gateway, says)
-
-
-@pytest.fixture
-def taken() -> Iterator[int]:
-    """A port that somebody else listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield listening.getsockname()[1]
-
-
-def test_receiver_port_in_use(beside: Stage, taken: int) -> None:
-    """A port in use ends the receiver with 1 and is named."""
-    receiver = beside.start("receiver", f"--addr=127.0.0.1:{taken}", OPS, environment=SECRETS)
-    assert receiver.wait() == 1
-    assert receiver.log[-1].startswith("receiver: ")
-    assert f"127.0.0.1:{taken}" in receiver.log[-1]
-    assert re.search(r"in use.*--addr", receiver.log[-1])
-
-
-def test_gateway_port_in_use(beside: Stage, taken: int) -> None:
-    """A port in use ends the gateway with 1 and is named."""
-    gateway = beside.start("gateway", f"--addr=127.0.0.1:{taken}", OPS)
-    assert gateway.wait() == 1
-    (sentence,) = gateway.log
-    assert sentence.startswith("gateway: ")
-    assert f"127.0.0.1:{taken}" in sentence
-    assert "in use" in sentence
-
-
-def test_two_receivers_on_one_port(beside: Stage) -> None:
-    """A second receiver does not share the port of the first."""
-    first = beside.receiver()
-    second = beside.start("receiver", f"--addr={first.address}", OPS, environment=SECRETS)
-    assert second.wait() == 1
 
 
 @pytest.mark.parametrize(
@@ -209,8 +157,8 @@ def kept(beside: Stage) -> list[Path]:
 
 @pytest.mark.parametrize("form", ["grpc://127.0.0.1:{}", "http://127.0.0.1:{}/api/v1/metrics"])
 def test_unreachable(beside: Stage, form: str) -> None:
-    """Nobody listens: 3, the run is kept, and the log says where."""
-    with socket.socket() as reserved:  # bound and not listening: refused, and nobody else's
+    """No server listens: exit code 3, the run is kept, and the log says where."""
+    with socket.socket() as reserved:  # bound and not listening: refused, and not free for others
         reserved.bind(("127.0.0.1", 0))
         code, collector = pushing(beside, form.format(reserved.getsockname()[1]), FORM)
     assert code == 3
@@ -225,7 +173,7 @@ def test_unreachable(beside: Stage, form: str) -> None:
 
 
 def test_unreachable_with_exit_zero(beside: Stage) -> None:
-    """--exit-zero makes it 0; the run is kept all the same."""
+    """With --exit-zero the exit code is 0; the run is kept."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{reserved.getsockname()[1]}/api/v1/metrics"

@@ -89,8 +89,8 @@ def test_down_for_ten_seconds(losses: Losses, proxy_of: Callable[..., Proxy]) ->
 def test_a_connection_that_goes_dead(
     losses: Losses, proxy_of: Callable[..., Proxy], way: str
 ) -> None:
-    """A connection over which nothing comes any more, in the middle of a push, and which nobody
-    closes, costs one attempt: the next one gets the run through, within the default budget."""
+    """A connection that goes silent in the middle of a push, without being closed, costs one
+    attempt: the next one pushes the run, within the default budget."""
     proxy = proxy_of(Fault.SWALLOW, cut_bytes=600)
     endpoint = f"grpc://{proxy.address}"
     if way == "http":

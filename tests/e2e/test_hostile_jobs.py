@@ -1,4 +1,4 @@
-"""Jobs that get in our way: what they were is stored all the same, and they never notice."""
+"""Jobs that disturb the collector: their runs are stored, and the jobs are not disturbed."""
 
 import errno
 import os
@@ -100,7 +100,7 @@ except OSError:
 
 @pytest.mark.parametrize("place", ["pipe", "/dev/full"])
 def test_a_job_that_fills_its_own_output(losses: Losses, place: str) -> None:
-    """Standard output that takes no more, full or read by nobody, is the job's trouble alone."""
+    """Standard output that is full or closed changes the job, not the run."""
     target = place if place.startswith("/") else str(losses.stage.folder / place)
     if place == "pipe":
         os.mkfifo(target)
@@ -128,8 +128,8 @@ def test_the_collector_is_killed_by_its_job(losses: Losses) -> None:
 
 
 def test_the_waiting_collector_is_killed(losses: Losses) -> None:
-    """What the job has left behind kills the collector while its pusher works: the run is stored
-    as COMPLETED all the same."""
+    """A process that the job has left kills the collector while its pusher works: the run is
+    stored as COMPLETED."""
     script = '(until [ -e "$1/go" ]; do sleep 0.02; done; kill -9 $PPID) >/dev/null 2>&1 & exit 7'
     with Proxy(losses.stack.receiver.address, is_up=False) as proxy:
         collector = losses.start(
@@ -161,7 +161,7 @@ def child_of(program: Program) -> int:
 @needs_unshare()
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_pid_1_ends_by_a_signal(losses: Losses, number: signal.Signals) -> None:
-    """As pid 1 of a container the collector is not deaf: a signal ends it, the run is stored."""
+    """As pid 1 of a container the collector handles signals: one ends it, the run is stored."""
     collector = losses.start(wrapper=FIRST)
     collector.event("checkpoint.written")
     os.kill(child_of(collector), number)
@@ -218,7 +218,7 @@ def test_a_sidecar_that_ends_last(losses: Losses) -> None:
 
 @needs_unshare()
 def test_pid_1_killed(losses: Losses) -> None:
-    """A whole container killed at once leaves its last checkpoint, whoever wrote at it."""
+    """A container that is killed leaves its last checkpoint, even while one is written."""
     collector = losses.start(wrapper=FIRST)
     collector.event("checkpoint.written", count=3)
     os.kill(child_of(collector), signal.SIGKILL)

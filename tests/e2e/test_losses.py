@@ -113,7 +113,7 @@ def await_writing(spool: Path, run: str) -> None:
 
 
 def state_of(spool: Path, run: str) -> list[int]:
-    """Return what tells one state of a run's files from the next."""
+    """Return what distinguishes one state of a run's files from the next."""
     found = []
     for name in (f"{run}.json", f"{run}.json.tmp"):
         try:

@@ -9,10 +9,11 @@ from rig.stack import Scope, Stack
 
 COMM_BYTES = 15
 NAMES = [bytes(range(first, min(first + COMM_BYTES, 256))) for first in range(1, 256, COMM_BYTES)]
-# starts one process per name, each holding a little memory, until all have been there for 0.5 s
+# starts one process per name, each holding a little memory, until a file is there
 START = """
 import os, signal, sys, time
-names = [bytes.fromhex(text) for text in sys.argv[1:]]
+end, *texts = sys.argv[1:]
+names = [bytes.fromhex(text) for text in texts]
 children = []
 for name in names:
     ready, told = os.pipe()
@@ -22,10 +23,13 @@ for name in names:
         with open("/proc/self/comm", "wb", buffering=0) as comm:
             comm.write(name)
         os.write(told, b"x")
+        signal.alarm(120)  # if the test fails
         signal.pause()
     os.read(ready, 1)
     children.append(child)
-time.sleep(0.5)
+print("started", flush=True)
+while not os.path.exists(end):
+    time.sleep(0.01)
 for child, name in zip(children, names, strict=True):
     seen = open(f"/proc/{child}/comm", "rb").read()
     assert seen == name + b"\\n", (seen, name)
@@ -45,11 +49,12 @@ def test_names_of_every_byte(stack: Stack, scope: Scope, tmp_path: Path) -> None
     assert set(b"".join(NAMES)) == set(range(1, 256))
     stage = Stage(tmp_path)
     token = stage.keep(stack.token(scope))
+    end = tmp_path / "end"
     try:
         collector = stage.start(
-            *("collector", "--interval=100ms", "--top=1000"),
+            *("collector", "--interval=100ms", "--top=1000", "--log-level=debug"),
             *(f"--push-endpoint={stack.gateway.url}/api/v1/metrics", "--"),
-            *(sys.executable, "-c", START, *(name.hex() for name in NAMES)),
+            *(sys.executable, "-c", START, end, *(name.hex() for name in NAMES)),
             environment={
                 "GITHUB_REPOSITORY": scope.repository,
                 "GITHUB_WORKFLOW": scope.workflow,
@@ -57,6 +62,10 @@ def test_names_of_every_byte(stack: Stack, scope: Scope, tmp_path: Path) -> None
                 "COLLECTOR_PUSH_TOKEN": token,
             },
         )
+        collector.line("started")
+        seen = len(collector.events("sample.taken"))
+        collector.event("sample.taken", count=seen + 2)  # the first may have begun before
+        end.touch()
         assert collector.wait() == 0, collector.text
     finally:
         stage.close()

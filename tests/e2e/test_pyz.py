@@ -18,7 +18,16 @@ from rig.stack import Scope, Stack
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-THEN_REMOVE = "import shutil, sys, time\n{}\nshutil.rmtree({!r})\ntime.sleep(2)\nsys.exit(5)"
+# removes the folder of the file, then waits for another file
+THEN_REMOVE = """
+import os, shutil, sys, time
+{}
+shutil.rmtree({!r})
+print("removed", flush=True)
+while not os.path.exists({!r}):
+    time.sleep(0.01)
+sys.exit(5)
+"""
 WORK = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
 NOWHERE = "http://127.0.0.1:9/api/v1/metrics"
 
@@ -58,7 +67,7 @@ def test_nothing_is_compressed(pyz: Path) -> None:
 
 
 def test_it_runs_by_itself(pyz: Path, bare: Path, tmp_path: Path) -> None:
-    """It can be executed, teaches itself, and imports nothing of whoever started it."""
+    """It can be executed, prints its help, and imports nothing from the folder of the job."""
     for name in ("argparse", "runpy", "struct", "zipfile", "zlib", "runmeter/__init__"):
         path = tmp_path / f"{name}.py"
         path.parent.mkdir(exist_ok=True)
@@ -73,7 +82,7 @@ def test_it_runs_by_itself(pyz: Path, bare: Path, tmp_path: Path) -> None:
 
 
 def test_it_has_no_grpc(pyz: Path, bare: Path, tmp_path: Path) -> None:
-    """Asked for gRPC it says what to do; a wrapped command runs all the same."""
+    """With a gRPC endpoint it says what to do; a wrapped command runs."""
     token = "ab" * 32
     argv = [str(bare), str(pyz), "--push-endpoint=grpc://127.0.0.1:50051"]
     environment = {**Scope("o", "o/r", "w", "j").environment(token), "HOME": str(tmp_path)}
@@ -94,17 +103,22 @@ def test_a_run_from_beginning_to_end(
 ) -> None:
     """A run is measured, pushed and found, though the job removes the file and its folder."""
     token = stage.keep(stack.token(scope))
-    folder = stage.folder / "workspace"
+    folder, end = stage.folder / "workspace", stage.folder / "end"
     folder.mkdir()
     copy = folder / "collector.pyz"
     copy.write_bytes(pyz.read_bytes())
     collector = stage.start(
         bare,
         *(copy, "--interval=100ms", "--checkpoint-interval=200ms", "--checkpoint-push=1s"),
+        "--log-level=debug",
         *(f"--push-endpoint={stack.gateway.url}/api/v1/metrics", "--", sys.executable, "-c"),
-        THEN_REMOVE.format(WORK, str(folder)),
+        THEN_REMOVE.format(WORK, str(folder), str(end)),
         environment=scope.environment(token),
     )
+    collector.line("removed")
+    seen = len(collector.events("checkpoint.pushed"))
+    collector.event("checkpoint.pushed", count=seen + 2)  # the first may have begun before
+    end.touch()
     assert collector.wait() == 5
     pushed = collector.event("run.pushed")
     (record,) = stack.listed(scope)
@@ -116,7 +130,7 @@ def test_a_run_from_beginning_to_end(
 
 
 def test_a_run_that_waits(stack: Stack, scope: Scope, stage: Stage, pyz: Path, bare: Path) -> None:
-    """Where nobody answers a run is kept, listed and pushed later, all by the same file."""
+    """Without a receiver a run is kept, listed and pushed later, all by the same file."""
     environment = scope.environment(stage.keep(stack.token(scope)))
     collector = stage.start(
         bare,

@@ -86,7 +86,7 @@ def test_deadlines_and_cancellations_by_the_thousand(
 def test_queries_that_are_left_in_the_middle(
     service: Service, place: Place, scope: Scope, run_count: int, seed: str
 ) -> None:
-    """Callers that leave while pages are on their way hold up neither queries nor pushes."""
+    """Clients that leave while pages are sent delay neither queries nor pushes."""
     chance = random.Random(seed)
     runs = [a_run(scope, chance, container_count=40) for _ in range(150)]
     assert all(service.client.push(run, scope).receipt for run in runs)

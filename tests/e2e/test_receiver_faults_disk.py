@@ -112,8 +112,8 @@ def test_a_disk_with_room_for_less_than_a_push(
 def test_a_log_that_fills_the_disk(
     service: Service, place: SqlitePlace, disk: Disk, scope: Scope, seed: str
 ) -> None:
-    """Somebody reads one snapshot for long, the write-ahead log grows until nothing is left:
-    refused, read on; when the reader has gone and there is room, all works."""
+    """A reader holds one snapshot and the write-ahead log fills the disk: pushes are refused,
+    queries are answered; when the reader has gone and there is room, all works."""
     disk.take(8 * MIB)
     with closing(sqlite3.connect(place.path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
@@ -147,8 +147,8 @@ def test_files_that_cannot_be_written(
 def test_a_file_system_found_damaged(
     service: Service, place: SqlitePlace, disk: Disk, scope: Scope, seed: str
 ) -> None:
-    """The kernel makes the file system read-only until it is mounted anew: refused, read on, or the
-    receiver is killed; after a restart all that was acknowledged is there."""
+    """The kernel makes the file system read-only until it is mounted again: pushes are refused,
+    queries answered, or the receiver is killed; after a restart all acknowledged runs are there."""
     with Pushers(service, scope, seed) as pushers:
         pushers.wait_for_more(20)
         before = pushers.acknowledged_so_far()
@@ -213,7 +213,7 @@ def on_a_disk(
             return
         server = held.enter_context(serving(disk.path))
         place = PostgresPlace(server, server.create_database())
-        disk.sync()  # initdb has not: nobody's runs were in it
+        disk.sync()  # initdb has not: no run was in it
         yield disk, place, server
 
 
@@ -226,7 +226,7 @@ def test_power_lost_again_and_again(
     tally: Counter[str],
 ) -> None:
     """The power goes right after acknowledgements: every run acknowledged so far is there when it
-    is back, whole, and pushes that nobody acknowledged can be repeated."""
+    is back, whole, and pushes that were not acknowledged can be repeated."""
     disk, place, server = on_a_disk
     chance = random.Random(seed)
     service = Service(stage, place.url)
@@ -237,7 +237,7 @@ def test_power_lost_again_and_again(
             before = pushers.acknowledged_so_far()
             disk.cut_power()
             pushers.give_up()
-        # nobody hears a machine without power; here the last fsync may "succeed" after it
+        # a machine without power answers nothing; here the last fsync may "succeed" after it
         pushers.believe_only(before)
         service.kill()
         if server is not None:
@@ -310,7 +310,7 @@ def test_a_server_whose_disk_is_full(
     stage: Stage, scope: Scope, seed: str, log_needs_room: bool, tally: Counter[str]
 ) -> None:
     """No room for tables or for the write-ahead log, where the server panics and perhaps ends:
-    refused with a reason; with room again pushes go on, the receiver was not started anew."""
+    refused with a reason; with room again pushes go on, without a restart of the receiver."""
     with mounted(256 * MIB) as disk, serving(disk.path) as server:
         place = PostgresPlace(server, server.create_database())
         service = Service(stage, place.url)

@@ -187,7 +187,7 @@ def test_changed_messages(
 
 
 def test_garbage_on_the_socket(service: Service, scope: Scope, seed: str, run_count: int) -> None:
-    """Bytes that are no HTTP/2 end their connection, and nobody else's."""
+    """Bytes that are not HTTP/2 end their own connection only."""
     chance = random.Random(seed)
     address = service.receivers[0].address
     started = [frames.PREFACE, frames.frame(frames.SETTINGS, 0, 0)]
@@ -203,7 +203,7 @@ def test_garbage_on_the_socket(service: Service, scope: Scope, seed: str, run_co
 
 
 def test_calls_begun_and_reset(service: Service, scope: Scope, seed: str) -> None:
-    """Thousands of calls that are reset as soon as they are begun hold up nobody.
+    """Thousands of calls that are reset as soon as they are begun delay no other client.
 
     gRPC's server for asyncio answers a few calls of others CANCELLED meanwhile, without calling a
     handler, also where there is nothing of ours: they are tried again.
@@ -237,7 +237,7 @@ def slow_senders(service: Service, scope: Scope, count: int, held: ExitStack) ->
 
 
 def test_half_messages_that_never_end(service: Service, scope: Scope, seed: str) -> None:
-    """Callers that stop in the middle of a message cost nobody else anything."""
+    """Clients that stop in the middle of a message do not affect others."""
     with ExitStack() as held:
         slow_senders(service, scope, 100, held)
         with Pushers(service, scope, seed, count=8) as pushers:
@@ -247,7 +247,7 @@ def test_half_messages_that_never_end(service: Service, scope: Scope, seed: str)
 
 
 def test_half_messages_do_not_hold_up_the_end(stage: Stage, scope: Scope, tmp_path: Any) -> None:
-    """SIGTERM ends the receiver within --shutdown-timeout, whoever has not finished speaking."""
+    """SIGTERM ends the receiver within --shutdown-timeout, even with unfinished messages."""
     service = Service(stage, tmp_path / "other.db", "--shutdown-timeout=500ms")
     with ExitStack() as held:
         slow_senders(service, scope, 20, held)

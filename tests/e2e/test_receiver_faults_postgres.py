@@ -5,28 +5,25 @@ Callers are told UNAVAILABLE and why, in time; the receiver goes on by itself on
 
 import random
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 
 import grpc
-import httpx
 import pytest
 from grpc_health.v1 import health_pb2
 from rig.places import PostgresPlace
 from rig.postgres import Postgres, serving
-from rig.programs import Gateway, Stage
+from rig.programs import Stage
 from rig.pushers import BY_DATABASE, PUSHER_COUNT, Pushers, a_run
+from rig.readers import READER_COUNT, Readers
 from rig.service import Service
-from rig.stack import Scope, bearer
+from rig.stack import Scope
 
 pytestmark = pytest.mark.slow
 
 IN_TIME_SECONDS = 10.0  # the deadline of a collector's try, and of the gateway
-READER_COUNT = 8
 SOON_SECONDS = 20.0  # after the cause has gone
 STATUSES = (health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING)
 
@@ -150,52 +147,6 @@ def test_hung_and_going_on(
         finally:
             breakable.signal_server(signal.SIGCONT)
         pushers.wait_for_more(32, SOON_SECONDS)
-
-
-class Readers:
-    """Clients that read over a gateway, one after the other; what they were answered."""
-
-    def __init__(self, gateway: Gateway, scope: Scope, read_token: str) -> None:
-        self.answers: Counter[tuple[int, str]] = Counter()
-        self._url = f"{gateway.url}{scope.path}?state=all&limit=20"
-        self._headers = bearer(read_token)
-        self._ended = threading.Event()
-        self._changed = threading.Condition()
-        self._pool = ThreadPoolExecutor(READER_COUNT)
-        self._going = [self._pool.submit(self._work) for _ in range(READER_COUNT)]
-
-    def _work(self) -> None:
-        with httpx.Client(trust_env=False, timeout=30) as client:
-            while not self._ended.is_set():
-                answer = client.get(self._url, headers=self._headers)
-                detail = "" if answer.status_code == 200 else answer.json()["detail"]
-                with self._changed:
-                    self.answers[answer.status_code, detail] += 1
-                    self._changed.notify_all()
-                self._ended.wait(0.02)
-
-    def count(self, status: int) -> int:
-        """Return how many answers had this status so far."""
-        return sum(count for (found, _), count in self.answers.items() if found == status)
-
-    def wait_for_more(self, status: int, count: int = 1) -> None:
-        """Wait until so many more answers than now had this status."""
-        with self._changed:
-            wanted = self.count(status) + count
-            assert self._changed.wait_for(
-                lambda: self.count(status) >= wanted, SOON_SECONDS + IN_TIME_SECONDS
-            ), self.answers
-
-    def finish(self) -> None:
-        """Read no more; every answer was 200, or 503 with a reason."""
-        self._ended.set()
-        for one in self._going:
-            one.result()
-        self._pool.shutdown()
-        for status, detail in self.answers:
-            assert status in (200, 503), self.answers
-            assert status == 200 or BY_DATABASE in detail
-            assert "a statement failed" not in detail
 
 
 @pytest.fixture

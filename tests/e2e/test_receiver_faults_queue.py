@@ -53,7 +53,7 @@ def retry_seconds(call: Any) -> float:
 def send_wave(
     clients: list[Client], scope: Scope, chance: random.Random, going: list[Any]
 ) -> list[tuple[run_pb2.Run, Any]]:
-    """Push many at once; return runs and calls when no more of all go on than can wait."""
+    """Push many at once; return runs and calls when all that exceed the queue were refused."""
     runs = [a_run(scope, chance, 64, PADDING) for _ in range(WAVE)]
     sent = [
         (run, clients[number % CLIENT_COUNT].push_later(run, scope, PATIENCE_SECONDS))

@@ -1,4 +1,4 @@
-"""Runs whose collector, or whose receiver, was not there at the end: stored once all the same."""
+"""Runs whose collector or receiver was not there at the end are stored once."""
 
 import signal
 from pathlib import Path
@@ -32,7 +32,7 @@ def start(stack: Stack, scope: Scope, endpoint: str, *arguments: str) -> Program
 
 def test_killed_after_its_first_checkpoint(own_stack: Stack, scope: Scope, endpoint: str) -> None:
     """One snapshot is a record: the next collector of the scope stores it as interrupted."""
-    killed = start(own_stack, scope, endpoint, "--checkpoint-interval=1h")
+    killed = start(own_stack, scope, endpoint, "--checkpoint-interval=1h", "--interval=1h")
     push_id = killed.event("run.started")["push_id"]
     assert killed.event("checkpoint.written")["revision"] == 1
     assert killed.stop(signal.SIGKILL) == -signal.SIGKILL

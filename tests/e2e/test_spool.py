@@ -14,7 +14,7 @@ BRIEFLY = "--shutdown-timeout=1s"
 
 @pytest.fixture
 def nobody() -> str:
-    """Return an endpoint where nobody listens."""
+    """Return an endpoint without a server."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         return f"grpc://127.0.0.1:{bound.getsockname()[1]}"
@@ -40,7 +40,7 @@ def files(stage: Stage) -> list[str]:
 
 @pytest.mark.parametrize("way", ["grpc", "http"])
 def test_what_waits_is_stored_once(own_stack: Stack, scope: Scope, nobody: str, way: str) -> None:
-    """Kept while nobody listened, delivered by a person, the run is stored under its push_id."""
+    """A run kept without a server is stored under its push_id by ``collector push``."""
     stage = own_stack.stage
     variables = scope.environment(own_stack.token(scope))
     collector = measured(stage, nobody, variables, BRIEFLY)

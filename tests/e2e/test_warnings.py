@@ -37,7 +37,7 @@ class StrictStage(Stage):
 
 @pytest.fixture
 def strict(tmp_path: Path) -> Iterator[Stage]:
-    """A stage whose programs may not warn, and have not when it is over."""
+    """A stage whose programs must not warn."""
     with staged(tmp_path, StrictStage) as stage:
         yield stage
     assert warnings(stage) == []
@@ -89,7 +89,7 @@ def test_a_run_without_a_warning(
 
 
 def test_a_run_that_waits_without_a_warning(strict: Stage, scope: Scope) -> None:
-    """A run that nobody takes waits, is listed, and is pushed later: not one warning either."""
+    """A run that cannot be pushed waits, is listed, and is pushed later without a warning."""
     stack = Stack(strict)
     environment = scope.environment(stack.token(scope))
     work = ("--interval=100ms", "--shutdown-timeout=1s", "--push-endpoint=grpc://127.0.0.1:9")

@@ -109,7 +109,7 @@ def test_network_policies_meet_pods() -> None:
 
 @pytest.mark.parametrize("name", [*PODS, "receiver", "gateway"])
 def test_hardened(name: str) -> None:
-    """Our containers are nobody, read-only, without capabilities, and limited; mounts exist."""
+    """Our containers run as nobody, read-only, without capabilities, with limits; mounts exist."""
     spec = PODS[name]["spec"] if name in PODS else service(name)[0]["spec"]["template"]["spec"]
     one = manifests.container(spec, "collector" if name in PODS else name)
     context = {**spec.get("securityContext", {}), **one["securityContext"]}
@@ -203,7 +203,7 @@ def test_collectors_start_with_these_settings(name: str, stage: Stage) -> None:
         "collector",
         environment={
             **environment,
-            "COLLECTOR_PUSH_ENDPOINT": "grpc://127.0.0.1:9",  # nobody is there
+            "COLLECTOR_PUSH_ENDPOINT": "grpc://127.0.0.1:9",  # no server is there
             "COLLECTOR_SHUTDOWN_TIMEOUT": "1s",
         },
     )

@@ -137,7 +137,7 @@ def machine(tmp_path: Path, stage: Stage) -> Machine:
 
 
 def start(stage: Stage, unit: Unit, machine: Machine) -> Program:
-    """Start a service as its unit says, by somebody without privileges."""
+    """Start a service as its unit says, as a user without privileges."""
     line = [*nobody(), *unit.command("ExecStart")]
     program: Program = stage.start(*line, environment=unit.enter(machine))
     return program
@@ -194,7 +194,7 @@ def capabilities(program: Program) -> str:
 
 
 def test_services(stage: Stage, machine: Machine, scope: Scope) -> None:
-    """Both run without a privilege from their units alone, reload, and end when told to."""
+    """Both run without a privilege from their units alone, reload, and end on request."""
     receiver, gateway, address, url = served(stage, machine)
     assert capabilities(receiver) == capabilities(gateway) == ""
     database = machine.path("/var/lib/runmeter/metrics.db")
@@ -267,7 +267,7 @@ def test_tls_as_documented(stage: Stage, machine: Machine, scope: Scope) -> None
     unit.add(drop_in)
     address = start(stage, unit, machine).event("server.started")["address"]
     port = address.rpartition(":")[2]
-    for scheme, code in (("grpcs", 4), ("grpc", 3)):  # a made-up token; nobody who answers
+    for scheme, code in (("grpcs", 4), ("grpc", 3)):  # an unknown token; no server
         collector = stage.start(
             "collector",
             "push",

@@ -49,7 +49,7 @@ def test_statements_and_branches_are_added_up() -> None:
 
 @pytest.mark.parametrize("paths", script("coverage_by_part").PARTS.values())
 def test_parts_are_there(paths: tuple[str, ...]) -> None:
-    """Each part is made of files that exist: one that is moved would be measured no more."""
+    """Each part is made of files that exist: one that is moved would not be measured."""
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 

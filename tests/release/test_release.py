@@ -107,7 +107,7 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(origin: Path) -> 
 
 
 def test_a_dry_run_shows_the_changelog_of_what_cannot_be_released_yet(repository: Path) -> None:
-    """What is in the way is said, and the changelog all the same, so that it can be read early."""
+    """Obstacles are named, and the changelog is printed, so that it can be read early."""
     git(repository, "switch", "--quiet", "--create", "feature")
     done = release(repository, "proto", "0.1.9", "--dry-run")
     assert done.returncode == 1

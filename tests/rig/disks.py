@@ -113,7 +113,7 @@ class Disk:
             os.close(opened)
 
     def find_error(self) -> None:
-        """Let the kernel find the file system damaged: it is read-only until mounted anew."""
+        """Let the kernel find the file system damaged: read-only until it is mounted again."""
         name = Path(self._device).name
         Path(f"/sys/fs/ext4/{name}/trigger_fs_error").write_text("a fault of the test's own")
 

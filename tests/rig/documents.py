@@ -106,7 +106,7 @@ def run(commands: list[str], folder: Path, environment: Mapping[str, str]) -> li
     """
     script = f"\nprintf '{BETWEEN}'\n".join(commands)
     output, errors = folder / "shell.output", folder / "shell.errors"
-    alive, held = os.pipe()  # open for as long as any process of the shell lives
+    alive, held = os.pipe()  # open until the last process of the shell ends
     with output.open("wb") as out, errors.open("wb") as err:
         shell = subprocess.Popen(
             ["sh", "-eu", "-c", script],

@@ -1,4 +1,4 @@
-"""What schemathesis is told about the API beyond its document; loaded by its command line.
+"""What schemathesis needs beyond the API's document; loaded by its command line.
 
 Tokens: each call gets a good one, a push the one of its own scope, so that cases reach deep. And
 the rules that JSON Schema has no words for (lengths in bytes, the order of statistics, of times):

@@ -1,4 +1,4 @@
-"""Lives of runs, pushed in any order through any receiver, and whether the receipts were true."""
+"""Runs that are pushed in any order through any receiver, and a check of their receipts."""
 
 import itertools
 import random
@@ -115,7 +115,7 @@ def push_all(
 
 
 def check_told(told: Iterable[Told], stored: dict[str, run_pb2.Run], ids: dict[str, int]) -> None:
-    """Check what clients were told of all runs against what is stored of them."""
+    """Compare the receipts of all runs with what is stored of them."""
     by_run: dict[str, list[Told]] = defaultdict(list)
     for one in told:
         by_run[one.run.push_id].append(one)
@@ -146,6 +146,6 @@ def _check_one(
         before = [o for o in others if o.rank >= one.rank and o.last.receipt is not None]
         assert not [o for o in before if o.last.ended_seconds < one.last.began_seconds]
     else:
-        # stored by an earlier try of its own, or by somebody else who had begun by then
+        # stored by an earlier try of its own, or by another client that had begun by then
         began = [o for o in others if o.first_began_seconds < one.last.ended_seconds]
         assert one.tries > 1 or [o for o in began if o.rank >= one.rank]

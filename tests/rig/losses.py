@@ -88,7 +88,7 @@ class Losses:
 
 
 def settle(spool: Path) -> None:
-    """Wait until nobody owns a run of a spool: what dead collectors have started has ended."""
+    """Wait until no process owns a run of a spool: what dead collectors have started has ended."""
     latest = time.monotonic() + WAIT_SECONDS
     while any(map(_is_held, spool.glob("*.lock"))):
         assert time.monotonic() < latest, names(spool)

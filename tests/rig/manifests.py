@@ -57,7 +57,7 @@ def resources() -> dict[str, Document]:
 
 
 def runner_pods() -> dict[str, Document]:
-    """Return the pods that runners are told to make, each as a whole Pod."""
+    """Return the pods that runners make by configuration, each as a whole Pod."""
     (values,) = documents(FOLDER / "runners" / "github-arc-values.yaml")
     (job,) = documents(FOLDER / "runners" / "forgejo-runner.yaml")
     return {

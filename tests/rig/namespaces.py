@@ -10,7 +10,7 @@ import pytest
 
 @functools.cache
 def _refusal() -> str:
-    """Try once what root may not do in an ordinary container; empty: it may here."""
+    """Try once what root cannot do in an ordinary container; empty: it works here."""
     trial = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "true")
     done = subprocess.run(trial, capture_output=True, text=True, timeout=30)
     return done.stderr.strip() if done.returncode else ""

@@ -33,7 +33,8 @@ def server_programs() -> Path | None:
     return next((path for path in reversed(folders) if (path / "initdb").exists()), None)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
@@ -52,7 +53,7 @@ class Postgres:
         self.folder = Path(tempfile.mkdtemp(prefix="runmeter-postgres-", dir=folder))
         self._data = self.folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
         self.own(self.folder)
         line = ["initdb", "--auth=trust", f"--username={USER}", "--encoding=UTF8", "--locale=C"]
         self._run([*line, "--no-sync", f"--pgdata={self._data}"])
@@ -168,10 +169,14 @@ class Postgres:
         return f"postgres://{USER}@127.0.0.1:{self.port}/{name}"
 
     def execute(
-        self, sql: str, database: str = USER, timeout_seconds: float = START_SECONDS
+        self,
+        sql: str,
+        database: str = USER,
+        timeout_seconds: float = START_SECONDS,
+        port: int | None = None,
     ) -> list[tuple[str, ...]]:
         """Run SQL over a connection of its own; return the rows as text."""
-        where = ["--host=127.0.0.1", f"--port={self.port}", f"--username={USER}"]
+        where = ["--host=127.0.0.1", f"--port={port or self.port}", f"--username={USER}"]
         shape = ["--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--set=ON_ERROR_STOP=1"]
         line = ["psql", *where, *shape, f"--dbname={database.rpartition('/')[2]}"]
         answer = self._run([*line, f"--command={sql}"], timeout_seconds)

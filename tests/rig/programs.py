@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,7 +25,7 @@ FORKED = {BIN / name for name in forks.PROGRAMS}
 
 
 class ProgramEnded(Exception):
-    """The program ended, or said nothing in time; the text holds its log."""
+    """The program ended, or wrote nothing in time; the text holds its log."""
 
 
 class Program:
@@ -82,15 +82,25 @@ class Program:
         Raises:
             ProgramEnded: it has not come in time, or never will.
         """
-        with self._changed:
-            self._changed.wait_for(
-                lambda: len(self.events(name)) >= count or self._silent,
-                timeout=timeout_seconds,
-            )
+        self._await(lambda: len(self.events(name)) >= count, timeout_seconds)
         found = self.events(name)
         if len(found) < count:
             raise ProgramEnded(f"{self.name} has not logged {name}:\n{self.text}")
         return found[count - 1]
+
+    def line(self, text: str) -> None:
+        """Wait for a line of either stream.
+
+        Raises:
+            ProgramEnded: it has not come in time, or never will.
+        """
+        self._await(lambda: text in [*self.log, *self.output], WAIT_SECONDS)
+        if text not in [*self.log, *self.output]:
+            raise ProgramEnded(f"{self.name} has not written {text!r}:\n{self.text}")
+
+    def _await(self, holds: Callable[[], bool], timeout_seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: holds() or self._silent, timeout=timeout_seconds)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
@@ -112,7 +122,7 @@ class Program:
         return self.wait()
 
     def close(self) -> None:
-        """End it whatever it takes."""
+        """End it, by SIGKILL if need be."""
         if self.process.poll() is None:
             self.process.terminate()
             try:

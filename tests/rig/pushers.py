@@ -20,7 +20,7 @@ RETRIED = (
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 )
-BY_DATABASE = "the database of the receiver"  # in a refusal: it came from a receiver that lives
+BY_DATABASE = "the database of the receiver"  # in a refusal: it came from a receiver that runs
 PUSHER_COUNT = 32
 PATIENCE_SECONDS = 90.0
 _GOLDEN = golden_run()
@@ -94,7 +94,7 @@ class Pushers:
         self.finish()
 
     def finish(self) -> None:
-        """Begin no more runs; return when each that was begun is acknowledged or given up."""
+        """Stop beginning runs; return when each one is acknowledged or given up."""
         self._ended.set()
         for thread in self._threads:
             thread.join(PATIENCE_SECONDS + 30)

@@ -82,7 +82,12 @@ COVERAGE: dict[str, type] = {
     "vanished": int,
     "denied": int,
 }
-COVERAGE_SOMETIMES: dict[str, type] = {"self_cpu_seconds": float, "self_peak_rss_bytes": int}
+COVERAGE_SOMETIMES: dict[str, type] = {
+    "self_cpu_seconds": float,
+    "self_peak_rss_bytes": int,
+    "unreadable": int,
+    "unattributed_births": int,
+}
 
 
 def check_record(record: dict[str, Any]) -> None:

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runmeter.procfs import ParseError
-from runmeter.procfs.fields import decimal, keyed, present, signed, single, unsigned
+from runmeter.procfs.fields import (
+    decimal,
+    each_line,
+    keyed,
+    present,
+    readable,
+    signed,
+    single,
+    unsigned,
+)
 
 
 @given(st.integers(0, 2**64 - 1))
@@ -40,12 +49,28 @@ def test_decimal_is_strict(text: bytes) -> None:
 
 
 def test_keyed() -> None:
-    """Wanted keys come in order, missing ones as None, other lines do not matter."""
-    raw = b"b 2\nodd line\na 1\nnegative -5\n\n"
-    assert keyed(raw, "f", (b"a", b"b", b"c")) == [1, 2, None]
-    with pytest.raises(ParseError, match="negative"):
-        keyed(raw, "f", (b"negative",))
-    with pytest.raises(ParseError, match="a is not"):
-        keyed(b"a\n", "f", (b"a",))
+    """A key is found by its whole name, a missing one is None, other lines do not matter."""
+    raw = b"b 2\nodd line\na 1\nnegative -5\nempty \n\n"
+    assert [keyed(raw, "f", key) for key in (b"a", b"b", b"c", b"odd lin")] == [1, 2, None, None]
+    for key in ("negative", "empty"):
+        with pytest.raises(ParseError, match=f"{key} is not"):
+            keyed(raw, "f", key.encode())
     with pytest.raises(ParseError, match="c is missing"):
         present(None, "f", "c")
+
+
+def test_readable() -> None:
+    """A value that may be absent is None if it is malformed."""
+    assert [readable(unsigned, raw) for raw in (b"1", b"-1", b"", None)] == [1, None, None, None]
+
+
+def test_each_line() -> None:
+    """Malformed lines are left out; only a file of nothing else is refused."""
+
+    def parse(line: bytes) -> int:
+        return unsigned(line, "f", "x")
+
+    assert each_line(b"1\nx\n\n2\n", parse) == (1, 2)
+    assert each_line(b"", parse) == ()
+    with pytest.raises(ParseError):
+        each_line(b"x\ny\n", parse)

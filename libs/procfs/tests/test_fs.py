@@ -25,7 +25,7 @@ def test_absent_machine_file(tmp_path: Path) -> None:
     assert caught.value.path == f"{tmp_path}/stat"
 
 
-@pytest.mark.parametrize("name", [n for n in PROCESS if n != "proc_argv0"])
+@pytest.mark.parametrize("name", [n for n in PROCESS if n not in ("proc_argv0", "proc_status")])
 def test_garbage_process(name: str, tmp_path: Path) -> None:
     """A malformed file raises ParseError, whose text has none of its content."""
     (tmp_path / "7").mkdir()

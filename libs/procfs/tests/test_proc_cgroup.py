@@ -30,13 +30,13 @@ def test_examples(raw: bytes, groups: tuple[ControlGroup, ...]) -> None:
     assert parse_proc_cgroup(raw) == groups
 
 
-@pytest.mark.parametrize(
-    "raw", [b"\n", b"0:/\n", b"0::x\n", b"x::/\n", b"::/\n", b"0::/\n\n0::/\n"]
-)
+@pytest.mark.parametrize("raw", [b"\n", b"0:/\n", b"0::x\n", b"x::/\n", b"::/\n", b"0:/\n\n0::\n"])
 def test_malformed(raw: bytes) -> None:
-    """A line that is not id:controllers:path is refused."""
+    """A file without a line of the form id:controllers:path is refused."""
     with pytest.raises(ParseError):
         parse_proc_cgroup(raw)
+    assert parse_proc_cgroup(b"4:cpu:/a\n" + raw) == (ControlGroup(4, ("cpu",), "/a"),)
+    assert parse_proc_cgroup(raw + b"4:cpu:/a\n") == (ControlGroup(4, ("cpu",), "/a"),)
 
 
 PATHS = st.binary(max_size=40).map(lambda p: b"/" + p.replace(b"\n", b""))

@@ -10,7 +10,7 @@ from runmeter.service.clients import ip, is_in, networks, site
 
 
 def test_networks() -> None:
-    """Addresses and networks have commas between; what is neither is named."""
+    """Commas separate addresses and networks; an entry that is neither is named."""
     assert networks("10.0.0.0/8, ::1,") == (ip_network("10.0.0.0/8"), ip_network("::1"))
     assert networks("") == ()
     for bad in ("host", "10.0.0.1/8", "10.0.0.0/40"):
@@ -45,12 +45,12 @@ def test_ip(text: str, address: str | None) -> None:
 
 @given(st.text())
 def test_any_text(text: str) -> None:
-    """Any text is an address or none."""
+    """Any text is read as an address or as None."""
     ip(text)
 
 
 def test_is_in() -> None:
-    """An address is in a network of its own version."""
+    """An IPv4 address is not in an IPv6 network, and the other way round."""
     assert is_in(ip_address("10.1.2.3"), networks("::1,10.0.0.0/8"))
     assert not is_in(ip_address("::1"), networks("10.0.0.0/8"))
 

@@ -1,4 +1,4 @@
-"""Log lines of ours and of libraries."""
+"""Log lines of the service and of its libraries."""
 
 import io
 import json
@@ -22,13 +22,13 @@ class Terminal(io.StringIO):
     """A stream that is a terminal."""
 
     def isatty(self) -> bool:
-        """It is one."""
+        """Return that it is a terminal."""
         return True
 
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    """Leave logging as it was."""
+    """Restore the configuration of logging."""
     root = logging.getLogger()
     before = root.handlers[:], root.level, structlog.get_config()
     yield
@@ -75,7 +75,7 @@ def test_formats(stream: io.StringIO, log_format: str | None, as_text: bool) -> 
 
 
 def test_libraries() -> None:
-    """What a library logs from warning on is a line; a service may change its level or drop it."""
+    """Warnings and errors of libraries are logged; a service may change their level."""
 
     def level_of(record: logging.LogRecord) -> int | None:
         return {"gone": logging.DEBUG, "advice": None}.get(record.getMessage(), record.levelno)

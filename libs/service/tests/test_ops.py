@@ -24,7 +24,7 @@ async def metrics() -> bytes:
 
 
 async def ready() -> None:
-    """Nothing speaks against requests."""
+    """Return no reason: the service is ready."""
 
 
 async def exchange(port: int, sent: bytes, at_once: bool = True) -> bytes:
@@ -46,7 +46,7 @@ def served(
     unready_reason: Callable[[], Awaitable[str | None]] = ready,
     metrics: Callable[[], Awaitable[bytes]] = metrics,
 ) -> Any:
-    """What asking a server at this port returns."""
+    """Start a server; return what ``ask`` returns for its port."""
 
     async def run() -> Any:
         with listen(Address("127.0.0.1", 0), "--ops-addr") as sock:
@@ -57,7 +57,7 @@ def served(
 
 
 def answer(request: str, **pages: Any) -> tuple[str, dict[str, str], str]:
-    """Status line, headers and body of the answer to a request."""
+    """Return status line, headers and body of the answer to a request."""
     raw: bytes = served(lambda port: exchange(port, request.encode()), **pages)
     head, _, body = raw.decode().partition("\r\n\r\n")
     status, *lines = head.split("\r\n")
@@ -69,7 +69,7 @@ def answer(request: str, **pages: Any) -> tuple[str, dict[str, str], str]:
     ("path", "body"), [("/metrics", "up 1\n"), ("/healthz", "alive\n"), ("/readyz", "ready\n")]
 )
 def test_pages(path: str, body: str) -> None:
-    """Three pages, for GET and HEAD; they may not be cached, and end the connection."""
+    """There are three pages, for GET and HEAD; they are not cached and end their connection."""
     for target in (path, f"{path}?x=1", f"http://h{path}"):
         status, headers, found = answer(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")
         assert (status, found) == ("HTTP/1.1 200 OK", body)
@@ -85,7 +85,7 @@ def test_pages(path: str, body: str) -> None:
 
 
 def test_other_pages_and_methods() -> None:
-    """There is nothing else, and nothing can be changed; a body is not waited for."""
+    """Other pages are 404, other methods 405, without waiting for a body."""
     status, _, body = answer("GET / HTTP/1.1\r\n\r\n")
     assert status == "HTTP/1.1 404 Not Found"
     assert body == "not found; the pages are /metrics, /healthz, /readyz\n"
@@ -99,7 +99,7 @@ def test_other_pages_and_methods() -> None:
 
 
 def test_not_ready() -> None:
-    """With a reason /readyz is 503 and says it."""
+    """If the service is not ready, /readyz is 503 with the reason."""
 
     async def unready_reason() -> str:
         return "it is starting"
@@ -109,14 +109,14 @@ def test_not_ready() -> None:
 
 
 def test_bad_requests() -> None:
-    """What is no request, or has too large a head, is answered and ended."""
+    """A malformed request, or too large a head, gets an answer, and the connection ends."""
     assert answer("nonsense\r\n\r\n")[0] == "HTTP/1.1 400 Bad Request"
     large = f"GET /healthz HTTP/1.1\r\nX: {'x' * ops.HEAD_MAX_BYTES}"
     assert answer(large)[0] == "HTTP/1.1 431 Request Header Fields Too Large"
 
 
 def test_in_parts_and_twice() -> None:
-    """A request may come byte by byte; of several on a connection the first is answered."""
+    """A request may arrive byte by byte; of several on a connection the first is answered."""
     request = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
     for sent, at_once in ((request, False), (request + b"GET /readyz HTTP/1.1\r\n\r\n", True)):
         raw = served(lambda port, s=sent, a=at_once: exchange(port, s, a))
@@ -127,7 +127,7 @@ def test_in_parts_and_twice() -> None:
 @settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes(sent: bytes) -> None:
-    """After any bytes the next request is answered."""
+    """Whatever bytes one connection sends, the next request is answered."""
 
     async def ask(port: int) -> bytes:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -140,7 +140,7 @@ def test_any_bytes(sent: bytes) -> None:
 
 
 def test_a_defect() -> None:
-    """An error of ours is a 500 that tells nothing of it."""
+    """An unexpected error is a 500 without its text."""
 
     async def broken() -> bytes:
         raise RuntimeError("secret")
@@ -152,7 +152,7 @@ def test_a_defect() -> None:
 
 @contextmanager
 def limits(connections: int, seconds: float) -> Iterator[None]:
-    """Other limits of the server."""
+    """Use other limits in this context."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ops, "CONNECTIONS_MAX", connections)
         patch.setattr(ops, "CONNECTION_SECONDS", seconds)
@@ -160,7 +160,7 @@ def limits(connections: int, seconds: float) -> Iterator[None]:
 
 
 def test_few_connections() -> None:
-    """Beyond so many, connections are refused at once; room is there again when others end."""
+    """Connections beyond the limit are closed at once; when others end, new ones are accepted."""
 
     async def ask(port: int) -> list[bytes]:
         waiting = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
@@ -176,7 +176,7 @@ def test_few_connections() -> None:
 
 
 def test_slow_connections() -> None:
-    """A connection ends after a time, before or after its request is complete."""
+    """A connection ends after its time limit, whether its request is complete or not."""
 
     async def hang() -> None:
         await asyncio.sleep(1000)
@@ -219,7 +219,7 @@ def test_no_address() -> None:
 
 
 def test_a_check_is_made_when_it_is_stale() -> None:
-    """However many ask: one check at a time, and none while its result is fresh."""
+    """One check runs at a time, and none while its result is fresh, however many ask."""
     now, made = 0.0, 0
 
     async def check() -> int:
@@ -241,7 +241,7 @@ def test_a_check_is_made_when_it_is_stale() -> None:
 
 
 def test_a_check_that_hangs_is_made_once() -> None:
-    """It is neither cancelled nor waited for; its result counts when it comes."""
+    """It is neither cancelled nor waited for; its result is used as soon as it exists."""
     started = []
 
     async def run() -> None:

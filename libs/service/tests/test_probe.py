@@ -37,14 +37,14 @@ def port() -> Iterator[int]:
 
 @pytest.mark.parametrize("host", [None, "0.0.0.0", "127.0.0.1"])
 def test_answers(port: int, host: str | None, capsys: pytest.CaptureFixture[str]) -> None:
-    """The answer is printed; 200 is 0, all else 1. All interfaces are asked over loopback."""
+    """The answer is printed; 200 gives 0, any other status 1. Without a host, loopback is asked."""
     assert ask(Address(host, port), "/ready") == 0
     assert ask(Address(host, port), "/unready") == 1
     assert capsys.readouterr().out == "ready\nunready\n"
 
 
 def test_no_answer(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where nothing listens, one line says so."""
+    """If nothing listens, one line says so."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     assert ask(Address("127.0.0.1", port), "/") == 1

@@ -1,4 +1,4 @@
-"""Counts, as Prometheus reads them."""
+"""Metrics, as Prometheus reads them."""
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -6,7 +6,7 @@ from runmeter.service.registry import Registry
 
 
 def shown(registry: Registry) -> dict[str, float]:
-    """Every sample, by its name and labels."""
+    """Return every sample by its name and labels."""
     return {
         f"{sample.name}{sorted(sample.labels.items()) if sample.labels else ''}": sample.value
         for family in text_string_to_metric_families(registry.text().decode())
@@ -15,7 +15,7 @@ def shown(registry: Registry) -> dict[str, float]:
 
 
 def test_metrics() -> None:
-    """Names begin with the service's; versions and the process are among them."""
+    """Names begin with that of the service; versions and figures of the process are included."""
     registry = Registry("gateway", "1.2.3")
     registry.counter("requests", "Requests.", "status").labels("200").inc()
     registry.gauge("connections", "Open connections.").set(3)
@@ -31,7 +31,7 @@ def test_metrics() -> None:
 
 
 def test_certificate() -> None:
-    """The expiry of a certificate is shown where there is one."""
+    """There is a metric for the expiry of a certificate once it is set."""
     registry = Registry("receiver", "0")
     assert b"certificate" not in registry.text()
     for at_unix in (1.0, 2.0):

@@ -9,7 +9,7 @@ from runmeter.service.reload import Reload
 
 
 def test_reload() -> None:
-    """What is new is used and named; settings that cannot be used change nothing."""
+    """New values are used and named in the log; settings that cannot be used change nothing."""
     found: list[int | None] = [2, None, 2]
     replaced = []
 

@@ -1,4 +1,4 @@
-"""Settings: flag over variable over default, and what is refused."""
+"""Settings: flag over variable over default, and the sentence about a bad one."""
 
 from pathlib import Path
 
@@ -24,12 +24,12 @@ SETTINGS = (
 
 
 def given(flags: dict[str, object] | None = None, **environ: str) -> Given:
-    """What the flags and the variables of a program say."""
+    """Return the settings of these flags and variables."""
     return Given(SETTINGS, flags or {}, environ)
 
 
 def test_flag_over_variable_over_default() -> None:
-    """A flag counts over its variable, that over the default; an empty variable is not set."""
+    """A flag overrides its variable, a variable the default; an empty variable is not set."""
     assert given({"addr": ":1"}, X_ADDR=":2").value("addr", values.address).port == 1
     assert given({"addr": None}, X_ADDR=":2").value("addr", values.address).port == 2
     assert given(X_ADDR="").value("addr", values.address).port == 80
@@ -37,7 +37,7 @@ def test_flag_over_variable_over_default() -> None:
 
 
 def test_a_bad_value_is_one_sentence() -> None:
-    """It names the flag or the variable, whichever counts, the value and what is allowed."""
+    """The sentence names the flag or variable that is used, the value and what is allowed."""
     with pytest.raises(ConfigurationError, match=r"^--addr 'x' must be host:port"):
         given({"addr": "x"}, X_ADDR=":2").value("addr", values.address)
     with pytest.raises(ConfigurationError, match=r"^X_ADDR 'y' must be host:port"):
@@ -54,7 +54,7 @@ def test_a_bad_secret_is_not_shown() -> None:
 
 
 def test_a_repeated_flag() -> None:
-    """Its values count as if they had commas between them; none given is not set."""
+    """Values of a repeated flag are joined with commas; without any the variable is used."""
     flags: dict[str, object] = {"proxies": ("a", "b,c")}
     assert given(flags, X_PROXIES="d").text("proxies") == "a,b,c"
     assert given({"proxies": ()}, X_PROXIES="d").text("proxies") == "d"
@@ -87,7 +87,7 @@ def test_secrets(tmp_path: Path) -> None:
 
 
 def test_a_secret_of_a_flag_counts_over_one_of_a_variable(tmp_path: Path) -> None:
-    """Whether it is the value or the file; both given in the same way is refused."""
+    """A flag overrides a variable, whether value or file; both of the same kind are refused."""
     path = tmp_path / "token"
     path.write_text("from-file")
     assert given({"token_file": str(path)}, X_TOKEN="v").secret("token") == (

@@ -53,7 +53,7 @@ def started(code: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
 def test_first_second_late(first: signal.Signals) -> None:
-    """The first is named, the second is reported, one after the end changes nothing."""
+    """The first signal is named, the second reported; later ones change nothing."""
     with started(PROGRAM.format(run="asyncio.run")) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"
@@ -90,7 +90,7 @@ def test_a_repeat_is_no_second_signal() -> None:
 
 
 def test_hangups() -> None:
-    """SIGHUP ends nothing and may come again; a program may end itself."""
+    """SIGHUP does not end the program and may be repeated; a program may end itself."""
     with started(HANGUPS) as process:
         assert process.stdout is not None
         for _ in range(2):
@@ -114,7 +114,7 @@ asyncio.run(work())
 
 
 def test_without_hangups() -> None:
-    """A program that reads no files again is ended by SIGHUP."""
+    """With ``hangup=False`` SIGHUP ends the program."""
     with started(NO_HANGUP) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "works\n"
@@ -139,7 +139,7 @@ print("ended", flush=True)
 
 
 def test_late_signals_with_threads() -> None:
-    """Signals that come while it ends change nothing, whichever thread gets them."""
+    """Signals during the end of the program change nothing, whichever thread gets them."""
     for _ in range(5):
         with started(THREADS) as process:
             assert process.stdout is not None

@@ -11,7 +11,7 @@ from runmeter.service.values import Address
 
 
 def connects(host: str, port: int) -> bool:
-    """Whether something listens there."""
+    """Return whether something listens there."""
     try:
         socket.create_connection((host, port), timeout=20).close()
     except OSError:
@@ -30,7 +30,7 @@ def test_every_interface() -> None:
 
 
 def test_one_address() -> None:
-    """With a host it listens there only; answers go out at once."""
+    """With a host it listens on that address only, with TCP_NODELAY."""
     with listen(Address("127.0.0.1", 0), "--addr") as sock:
         assert address_of(sock) == f"127.0.0.1:{sock.getsockname()[1]}"
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -46,7 +46,7 @@ def test_ipv6() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", None])
 def test_taken(host: str | None) -> None:
-    """A port in use is said with what to do about it."""
+    """The sentence about a port in use says what to do."""
     with listen(Address(host, 0), "--addr") as sock:
         address = Address(host, sock.getsockname()[1])
         for bind in (listen, check_free):
@@ -66,13 +66,13 @@ def test_taken(host: str | None) -> None:
     ],
 )
 def test_not_of_this_machine(host: str, reason: str) -> None:
-    """Another machine's address, or a name that does not resolve."""
+    """The address of another machine, or a name that does not resolve, is refused."""
     with pytest.raises(AddressUnusable, match=rf"{reason}.*; choose another --addr$"):
         listen(Address(host, 0), "--addr")
 
 
 def test_free() -> None:
-    """What is checked is left free."""
+    """After ``check_free`` the address can be bound."""
     with listen(Address("127.0.0.1", 0), "--addr") as sock:
         address = Address("127.0.0.1", sock.getsockname()[1])
     check_free(address, "--addr")

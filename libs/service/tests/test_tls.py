@@ -40,19 +40,19 @@ def files(tmp_path: Path, ca: trustme.CA) -> Files:
 
 
 def loaded(flags: dict[str, str], for_grpc: bool = False) -> ServerTls | None:
-    """What these flags say of TLS."""
+    """Return the TLS settings of these flags."""
     return server_tls(Given(SETTINGS, flags, {}), for_grpc)
 
 
 def refusal(flags: dict[str, str], for_grpc: bool = False) -> str:
-    """The sentence that these flags are refused with."""
+    """Return the sentence that refuses these flags."""
     with pytest.raises(ConfigurationError) as caught:
         loaded(flags, for_grpc)
     return str(caught.value)
 
 
 def test_good_files(files: Files) -> None:
-    """A certificate and its key are taken, with its expiry; the key is not shown."""
+    """A certificate and its key are accepted, with the expiry; the key is not shown."""
     assert loaded({}) is None
     found = loaded({**files.settings, "tls_client_ca": str(files.cert)})
     assert found is not None
@@ -93,7 +93,7 @@ def test_refused_files(files: Files, tmp_path: Path) -> None:
 
 
 def test_missing_flags(files: Files) -> None:
-    """A certificate needs its key and the other way round, a CA of clients needs both."""
+    """Certificate and key need each other; a CA of clients needs both."""
     for name, other in (("tls_cert", "--tls-key"), ("tls_key", "--tls-cert")):
         assert refusal({name: files.settings[name]}).startswith(f"{other} is missing: TLS needs")
     assert refusal({"tls_client_ca": "x"}).startswith("--tls-cert is missing")
@@ -106,7 +106,7 @@ def test_another_key(files: Files) -> None:
 
 
 def test_expired(files: Files, ca: trustme.CA) -> None:
-    """A certificate that clients would refuse today is refused at the start."""
+    """A certificate that has expired or is not valid yet is refused."""
     files.hold(ca.issue_cert("localhost", not_before=NOW - 2 * DAY, not_after=NOW - DAY))
     assert refusal(files.settings) == f"--tls-cert {str(files.cert)!r} has expired"
     files.hold(ca.issue_cert("localhost", not_before=NOW + DAY, not_after=NOW + 2 * DAY))
@@ -114,7 +114,7 @@ def test_expired(files: Files, ca: trustme.CA) -> None:
 
 
 def test_a_key_with_a_passphrase(files: Files) -> None:
-    """It is refused, and no passphrase is asked for."""
+    """A key with a passphrase is refused without asking for it."""
     key = forms.load_pem_private_key(files.key.read_bytes(), None)
     locked = forms.BestAvailableEncryption(b"passphrase")
     files.key.write_bytes(key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, locked))
@@ -136,7 +136,7 @@ def test_a_key_with_a_passphrase(files: Files) -> None:
 def test_kinds_of_keys(
     tmp_path: Path, make_key: Callable[[], Any], digest: SHA256 | None, for_grpc: bool
 ) -> None:
-    """All are taken for HTTPS, those that gRPC's clients know for gRPC."""
+    """All kinds are accepted for HTTPS; for gRPC only those that its clients support."""
     files, key = Files(tmp_path / "cert.pem", tmp_path / "key.pem"), make_key()
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     made = (
@@ -155,7 +155,7 @@ def test_kinds_of_keys(
 
 
 def test_replaced_while_serving(files: Files, ca: trustme.CA) -> None:
-    """Connections from then on are shown the new certificate, by name and without."""
+    """Later connections get the new certificate, with and without a server name."""
     first = loaded(files.settings)
     assert first is not None
     served = Served(first)

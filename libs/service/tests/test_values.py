@@ -76,13 +76,13 @@ def test_accepted(kind: str, text: str, value: object) -> None:
     ],
 )
 def test_refused(kind: str, text: str) -> None:
-    """What cannot be used is refused with what is allowed."""
+    """A bad value is refused with what is allowed."""
     with pytest.raises(ValueError, match=r"^must be "):
         PARSERS[kind](text)
 
 
 def test_sentences_say_the_bounds() -> None:
-    """The text names least and most as users write them."""
+    """The text has the range as users write it."""
     for text in ("2h", "soon"):
         with pytest.raises(
             ValueError, match=r"must be a duration of 0s to 1h, such as 25s or 1m30s$"
@@ -98,7 +98,7 @@ def test_sentences_say_the_bounds() -> None:
 
 @given(st.sampled_from(sorted(PARSERS)), st.text())
 def test_any_text(kind: str, text: str) -> None:
-    """Any text is a value or refused with a sentence."""
+    """Any text is parsed, or refused with a sentence."""
     said = ""
     try:
         PARSERS[kind](text)

@@ -15,11 +15,6 @@ import pytest
 from runmeter.collector.version import VERSION
 
 WAIT_SECONDS = 60
-BURN = "import time\nwhile time.process_time() < {0}: pass\n"
-
-
-def _python(code: str, *argv: str) -> tuple[str, ...]:
-    return ("--", sys.executable, "-I", "-c", code, *argv)
 
 
 # -- around a command ---------------------------------------------------------------------
@@ -47,42 +42,7 @@ def test_standard_output_is_the_commands_alone(collector: Any) -> None:
     assert done.output == "out\n"
     assert "err\n" in done.errors
     assert [c["name"] for c in done.payload["containers"] if c["name"] == "command"]
-    assert [line["event"] for line in done.lines if "event" in line] == [
-        "run.started",
-        "run.measured",
-    ]
-
-
-PROBE = """
-env | sort
-pwd
-ls /proc/self/fd
-grep -E '^Sig(Blk|Ign)' /proc/self/status
-"""
-
-
-def _seen(output: str) -> list[str]:
-    """Return what a probe shows; glibc ignores its internal signals 32 and 33 when it spawns."""
-    *lines, ignored = output.splitlines()
-    return [*lines, hex(int(ignored.removeprefix("SigIgn:"), 16) & ~(0b11 << 31))]
-
-
-@pytest.mark.parametrize("proc_path", ["/proc", "/none"])
-def test_the_command_sees_nothing_of_the_collector(collector: Any, proc_path: str) -> None:
-    """Environment, descriptors, signals and folder are those it would have without us."""
-    collector.pushing("http://127.0.0.1:1")
-    del collector.environment["COLLECTOR_PUSH_TOKEN"]
-    collector.environment["COLLECTOR_TOP"] = "3"
-    bare = subprocess.run(
-        ["sh", "-c", PROBE], env=collector.environment, cwd=collector.folder,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    collector.environment["COLLECTOR_PUSH_TOKEN"] = collector.token
-    collector.environment["COLLECTOR_PUSH_TOKEN_FILE"] = "/nowhere"
-    flags = (f"--proc-path={proc_path}", "--shutdown-timeout=1s")
-    done = collector(*flags, "--", "sh", "-c", PROBE)
-    assert _seen(done.output) == _seen(bare.stdout)
-    assert collector.token not in done.output
+    assert done.event_names == ["run.started", "run.measured"]
 
 
 def test_a_command_reads_a_closed_pipe_as_usual(collector: Any) -> None:
@@ -102,35 +62,20 @@ def test_signals_are_passed_on(collector: Any, number: signal.Signals) -> None:
     assert collector.end(process).code == 7
 
 
-def test_children_that_came_and_went_are_measured(collector: Any) -> None:
-    """CPU time of short-lived children is in the container, as the kernel counted it."""
-    code = (
-        "import os, subprocess, sys\n"
-        "for _ in range(8):\n"
-        f"    subprocess.run([sys.executable, '-I', '-c', {BURN.format(0.05)!r}])\n"
-        "print(sum(os.times()[:4]))\n"
-    )
-    done = collector(*_python(code))
-    [found] = [c for c in done.payload["containers"] if c["name"] == "command"]
-    assert found["cpu_seconds"] == pytest.approx(float(done.output), abs=0.1)
-    assert found["cpu_seconds"] > 0.35
-    assert found["memory_bytes"]["peak"] > 2**20
-
-
 def test_orphans_of_the_command_are_measured(collector: Any) -> None:
     """A process of the command counts to it after its parent has ended."""
     code = (
-        "import os\n"
+        "import os, time\n"
         "reading, writing = os.pipe()\n"
         "if not os.fork():\n"
         "    if not os.fork():\n"
-        + "".join(f"        {line}\n" for line in BURN.format(0.3).splitlines())
-        + "        os.write(writing, b'x')\n"
+        "        while time.process_time() < 0.3: pass\n"
+        "        os.write(writing, b'x')\n"
         "    os._exit(0)\n"
         "os.wait()\n"
         "os.read(reading, 1)\n"
     )
-    done = collector(*_python(code))
+    done = collector("--", sys.executable, "-I", "-c", code)
     assert done.code == 0
     [found] = [c for c in done.payload["containers"] if c["name"] == "command"]
     assert found["cpu_seconds"] >= 0.28
@@ -189,7 +134,7 @@ def test_a_signal_ends_the_run(collector: Any, number: signal.Signals) -> None:
     assert payload["host"]["clock_source"] == "process_clock"
     assert payload["coverage"]["interval_seconds"] == 0.1
     assert payload["start_time"] < payload["end_time"]
-    assert [line["event"] for line in done.lines] == ["run.started", "run.measured"]
+    assert done.event_names == ["run.started", "run.measured"]
 
 
 def test_an_ignored_interrupt_still_ends_the_run(collector: Any) -> None:

@@ -641,7 +641,7 @@ def test_few_descriptors_are_enough_to_keep_the_run(collectors: Collectors, coun
 
 def test_an_end_that_is_lost_names_the_checkpoint(collectors: Collectors, receiver: Any) -> None:
     """If neither spool nor memory can hold the end, the path of the checkpoint is logged."""
-    flags = ("--checkpoint-interval=1h",)
+    flags = ("--checkpoint-interval=1h", "--interval=1h")
     process = collectors.start(receiver.endpoint, *flags, stderr=subprocess.STDOUT)
     run = collectors.checkpoint()
     # from now on it cannot write to any file; others can

@@ -33,17 +33,17 @@ FILES = {option.flag for option in SETTINGS if option.metavar == "FILE"}
 
 
 def same(settings: Settings) -> Settings:
-    """The settings, without what can be compared with nothing."""
+    """Return the settings without ``reread``, which cannot be compared."""
     return settings._replace(reread=DEFAULTS.reread)
 
 
 def test_defaults() -> None:
-    """Without anything the documented defaults count."""
+    """Without flags and variables the documented defaults are used."""
     assert same(load({}, {})) == DEFAULTS
 
 
 def test_flag_over_variable_over_default() -> None:
-    """A flag wins over its variable, that over the default; an empty variable is none."""
+    """A flag overrides its variable, a variable the default; an empty variable is not set."""
     environ = {"GATEWAY_ADDR": ":1", "GATEWAY_LOG_LEVEL": "debug", "GATEWAY_RECEIVER": ""}
     settings = load({"addr": ":2", "log_level": None}, environ)
     assert same(settings) == DEFAULTS._replace(addr=Address(None, 2), log=LogConfig("debug", None))
@@ -134,7 +134,7 @@ def test_variables() -> None:
 
 
 def test_repeated_flag() -> None:
-    """A flag that may be repeated adds up."""
+    """The values of a repeated flag are added up."""
     both = load({"trusted_proxies": ("::1", "10.0.0.1,10.0.0.2")}, {})
     assert len(both.trusted_proxies) == 3
     assert same(load({"trusted_proxies": ()}, {})) == DEFAULTS

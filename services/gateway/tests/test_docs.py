@@ -1,4 +1,4 @@
-"""docs/errors.md says what the program answers."""
+"""docs/errors.md lists the statuses that the program answers."""
 
 import inspect
 import re

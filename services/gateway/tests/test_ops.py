@@ -38,7 +38,7 @@ def program(start: Any, own_double: Any) -> Any:
 
 
 def test_requests_are_counted(start: Any, own_double: Any, golden_stored: Any) -> None:
-    """Requests are counted by method, template and status; names make no series."""
+    """Requests are counted by method, template and status; names are in no label."""
     own_double.listing = own_double.streams([[golden_stored]] * 2)
     origin = "--cors-origin=https://dashboard.example.org"
     program = start(f"--receiver=grpc://127.0.0.1:{own_double.port}", origin)

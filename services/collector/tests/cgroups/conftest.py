@@ -175,9 +175,11 @@ class Cgroups:
         """Make the cgroup of a container."""
         return self._make(f"{self.top}/{secrets.token_hex(32)}")
 
-    def below(self, cgroup: Cgroup, name: str) -> Cgroup:
-        """Make a cgroup in another."""
-        return self._make(f"{cgroup.path}/{name}")
+    def below(self, cgroup: Cgroup, path: str) -> Cgroup:
+        """Make a cgroup in another, and those between them."""
+        for name in path.split("/"):
+            cgroup = self._make(f"{cgroup.path}/{name}")
+        return cgroup
 
     def again(self, cgroup: Cgroup) -> Cgroup:
         """Make a cgroup that was removed, under the same path."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def open_counters(is_open: Callable[[], int]) -> Iterator[Opener]:
         found = PROC.proc_cgroup(pid) if groups is None else groups
         own = own or hierarchies(ROOT)
         root = root or f"/proc/{pid}/root"
-        source = open_source(own, root, pid, container_key(tuple(found)), found, keep_below)
+        key = container_key(tuple(found))
+        source = open_source(own, root, pid, key, found, keep_below, Counter())
         if source is not None:
             opened.append(source)
         return source
@@ -136,19 +138,41 @@ def test_version_2(cgroups: Any, open_counters: Opener) -> None:
         folder.rmdir()
 
 
-def test_only_a_process_at_the_node_opens_it(cgroups: Any, open_counters: Opener) -> None:
-    """A process in a cgroup inside the container's does not show the container's counters."""
+@pytest.mark.parametrize("below", ["container", "init.scope/deep", "cd" * 32])
+def test_a_process_below_the_container_opens_the_containers_own(
+    cgroups: Any, open_counters: Opener, below: str
+) -> None:
+    """Podman's ``container``, a service of systemd, a nested container: all count to the outer."""
     container = cgroups.container()
-    inner = cgroups.start(cgroups.below(container, "cd" * 32))
-    worker = cgroups.start(container)
-    assert container_key(PROC.proc_cgroup(inner.pid)) == container_key(PROC.proc_cgroup(worker.pid))
-    assert open_counters(inner.pid) is None
-    source = open_counters(worker.pid)
+    cgroups.start(container).tell("burn", 0.03)  # in the container's own cgroup
+    inner = cgroups.start(cgroups.below(container, below))
+    before = container.read("cpuacct.usage")
+    source = open_counters(inner.pid)
     assert source is not None
     inner.tell("burn", 0.05)
-    found = source.read().cpu_ns
-    assert found is not None
-    assert found > 50_000_000  # what is inside counts to it
+    found = source.read()
+    assert found.cpu_ns is not None
+    assert before + 50_000_000 < found.cpu_ns <= container.read("cpuacct.usage")
+    assert found.peak_bytes == container.read("memory.max_usage_in_bytes")
+
+
+def test_kills_are_not_known_where_cgroups_lie_below(cgroups: Any, open_counters: Opener) -> None:
+    """Version 1 counts an OOM kill only in the cgroup of the process, here in an inner one."""
+    container = cgroups.container()
+    source = open_counters(cgroups.start(container).pid)
+    assert source is not None
+    assert source.read().oom_kills == 0
+    inner = cgroups.below(container, "inner")
+    worker = cgroups.start(inner)
+    inner.write("memory.limit_in_bytes", 32 * MEBIBYTE)
+    assert worker.tell("jobhold", 64 * MEBIBYTE) == "9"
+    assert "oom_kill 1" in (inner.folder("memory") / "memory.oom_control").read_text()
+    found = source.read()
+    assert found.oom_kills is None
+    assert None not in found._replace(oom_kills=0)
+    worker.end()
+    inner.remove()
+    assert source.read().oom_kills is None  # its kills are not counted anywhere
 
 
 def test_a_path_counts_while_nothing_lies_below(cgroups: Any, open_counters: Opener) -> None:

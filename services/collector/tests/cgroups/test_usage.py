@@ -306,6 +306,27 @@ def test_processes_of_inner_cgroups_do_not_hide_the_container(
     assert measured.exact.denied_count == 0
 
 
+def test_a_node_does_not_count_what_its_pods_do(cgroups: Any, measured: Measured) -> None:
+    """Containers of pods in a node that is a container: each counts by itself, none twice."""
+    node = cgroups.container()
+    kubelet = cgroups.start(cgroups.below(node, "kubelet.slice"))
+    pods = [
+        cgroups.start(
+            cgroups.below(node, f"kubepods/burstable/pod{number}/{secrets.token_hex(32)}")
+        )
+        for number in range(2)
+    ]
+    measured.start()
+    for worker in (kubelet, *pods):
+        worker.tell("burn", 0.1)
+    groups = measured.tick()
+    assert len({_group(worker) for worker in (kubelet, *pods)}) == 3
+    for worker in pods:
+        assert 100_000_000 <= _figures(groups[_group(worker)]).cpu_ns < 150_000_000
+    assert _figures(groups[_group(kubelet)]).cpu_ns is None  # the node's counter has all three
+    assert 90_000_000 <= groups[_group(kubelet)].cpu_ns < 150_000_000
+
+
 def test_the_command_and_its_container_do_not_count_twice(cgroups: Any, measured: Measured) -> None:
     """Counters of a cgroup the wrapped command runs in are not its container's, to the very end."""
     container = cgroups.container()

@@ -125,6 +125,20 @@ def test_limits_are_objects_of_quantities() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("5368709120.0", 5368709120),
+        ("5.36870912e9", 5368709120),
+        ("5.36870912E+9", 5368709120),
+        ("9007199254740993.0", 9007199254740993),
+    ],
+)
+def test_numbers_of_limits_are_exact(text: str, expected: int) -> None:
+    """A JSON number with a point or an exponent is read digit by digit."""
+    assert values.limits(f'{{"a":{{"memory":{text}}}}}') == {"a": Limit(None, expected)}
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("nonsense", "not JSON"),
@@ -136,7 +150,7 @@ def test_limits_are_objects_of_quantities() -> None:
         ('{"a":{"cpu":"much"}}', "limit of 'a': 'much' is not a Kubernetes quantity"),
         ('{"a":{"cpu":0}}', "limit of 'a': '0' is not a Kubernetes quantity"),
         ('{"a":{"memory":NaN}}', "limit of 'a': 'nan' is not a Kubernetes quantity"),
-        ('{"a":{"memory":1e999}}', "limit of 'a': 'inf' is not a Kubernetes quantity"),
+        ('{"a":{"memory":1e999}}', "limit of 'a': '1e999' is not a Kubernetes quantity"),
     ],
 )
 def test_bad_limits_name_container_and_reason(text: str, reason: str) -> None:

@@ -8,7 +8,7 @@ from runmeter.collector.display.run import table
 from runmeter.collector.display.sample import sample_fields, sample_text
 from runmeter.collector.model import Group, GroupSample, Key, Limit, Sample, SystemReading
 from runmeter.collector.processes.process import Process
-from runmeter.procfs import parse_proc_stat
+from runmeter.procfs import CpuTimes, parse_proc_stat
 
 RUNNER, CRON = Group(mapped_name="runner"), Group(Key("", "/cron"))
 
@@ -21,13 +21,14 @@ def _process(pid: int, interval_ns: int, rss_bytes: int, group: Group = RUNNER) 
 
 
 def _samples() -> tuple[Sample, Sample]:
-    before = Sample(0, SystemReading(100, 200, 50, 100), {})
+    before = Sample(0, SystemReading(CpuTimes(100, 0, 0, 100, 0, 0, 0, 0), 50, 100), {})
     groups = {
         RUNNER: GroupSample(10**9, 512, 100),
         CRON: GroupSample(0, 64, 0),
         Group(Key("", "/hidden")): GroupSample(5, 5, 5),
     }
-    return before, Sample(2 * 10**9, SystemReading(175, 300, 1024 * 1024, 2**21), groups)
+    cpu = CpuTimes(175, 0, 0, 125, 0, 0, 0, 0)
+    return before, Sample(2 * 10**9, SystemReading(cpu, 1024 * 1024, 2**21), groups)
 
 
 LIMITS = {"runner": Limit(2.0, 1024)}
@@ -89,7 +90,7 @@ def test_the_first_sample_has_no_rates() -> None:
 
 def test_unreadable_counters_are_absent_from_a_sample() -> None:
     """What the machine did not say is not in the line."""
-    nothing = Sample(10**9, SystemReading(None, None, None, None), {})
+    nothing = Sample(10**9, SystemReading(None, None, None), {})
     assert _fields(Sample(0, nothing.system, {}), nothing, top=0) == {
         "system": {},
         "containers": [],

@@ -120,3 +120,9 @@ def test_the_mount_of_another_pid_namespace_has_none(tmp_path: Path) -> None:
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert answer.stdout.split() == [PROCESS_CLOCK, STAT]
+
+
+def test_a_clock_that_stands_still_is_not_used() -> None:
+    """It would say that no process runs: CPU time is then read from stat."""
+    assert clock_source("/proc", lambda number: 0) == STAT
+    assert clock_source("/proc") == PROCESS_CLOCK

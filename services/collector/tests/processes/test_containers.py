@@ -49,10 +49,22 @@ def _containers(process_map: dict[str, str] | None = None) -> Containers:
         f"/docker/{A}/docker/{B}",
         f"{POD}/cri-containerd-{A}.scope/system.slice/docker-{B}.scope",
         f"/docker/{A}/init.scope",
+        f"/kubepods-besteffort-pod0f0e.slice:cri-containerd:{A}",
+        f"/system.slice/containerd.service/kubepods-pod0f0e.slice:cri-containerd:{A}",
+        f"/user.slice:podman:{A}",
+        f"/system.slice/job.service/libpod-payload-{A}",
+        f"/system.slice/nerdctl-{A}.scope",
+        f"/machine.slice/machine-libpod_pod_{B}.slice/libpod-{A}.scope/container",
+        f"/actions_job/{A}",
+        # a node of Kubernetes that is a container: kind, minikube
+        f"/docker/{B}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod0.slice/"
+        f"cri-containerd-{A}.scope",
+        f"/system.slice/docker-{B}.scope/kubepods/besteffort/pod0f0e/{A}",
+        f"/kubepods/pod0f0e/{A}/kubelet/kubepods/pod1a1b/{B}",
     ],
 )
 def test_the_outermost_container_id_is_the_key(path: str) -> None:
-    """Every runtime's form holds the id; what runs in Docker inside counts to the outer one."""
+    """Every runtime's form has the id; what runs in Docker inside counts to the outer one."""
     assert _key(f"0::{path}") == Key(A, "")
     assert _key(f"4:memory:{path}", "3:cpu,cpuacct:/x", "1:name=systemd:/y") == Key(A, "")
 
@@ -66,13 +78,20 @@ def test_the_outermost_container_id_is_the_key(path: str) -> None:
         f"/system.slice/{A[:-1]}",
         f"/system.slice/{A}0",
         f"/system.slice/{A.upper()}",
-        f"/system.slice/x-{A}.scope",
+        f"/system.slice/{A}{B}",
+        f"/system.slice/{A}-{B}.scope",
         f"/system.slice/{A}.service",
+        f"/system.slice/{A}-5f2a.timer",
+        f"/system.slice/var-lib-docker-overlay2-{A}-merged.mount",
+        f"/machine.slice/machine-libpod_pod_{A}.slice",
+        f"/machine.slice/libpod-conmon-{A}.scope",
+        f"/kubepods.slice/crio-conmon-{A}.scope",
+        f"/libpod_parent/{A}",
         "/system.slice/docker.service",
     ],
 )
 def test_what_only_resembles_an_id_is_a_path(path: str) -> None:
-    """A key is 64 lower-case hex digits after a known prefix, or the whole path."""
+    """Other lengths, two ids, monitors, pods, and units other than scopes are no containers."""
     assert _key(f"0::{path}") == Key("", path)
 
 
@@ -152,7 +171,8 @@ def test_kubernetes_names_come_from_mounts(root: str, name: str) -> None:
     """The name is in the root of the mount that the kubelet made, and only there."""
     assert kubernetes_name([_mount("/"), _mount(root)]) == name
     assert kubernetes_name([_mount(root, "/etc/hosts")]) == name
-    assert kubernetes_name([_mount(root, "/somewhere/else")]) == ""
+    elsewhere = name if "/pods/" in root else ""  # terminationMessagePath is the user's choice
+    assert kubernetes_name([_mount(root, "/run/why")]) == elsewhere
 
 
 def test_names_by_kubernetes_then_id_then_path() -> None:

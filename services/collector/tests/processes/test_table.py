@@ -11,6 +11,7 @@ import pytest
 
 from runmeter.collector.model import COMMAND_GROUP, Group, Key
 from runmeter.collector.processes.containers import Containers
+from runmeter.collector.processes.newest_pid import Child, NewestPid, run_child
 from runmeter.collector.processes.table import ProcessTable
 from runmeter.collector.sampling.sampler import as_vanished
 
@@ -90,7 +91,7 @@ def test_vanished_processes_carry_what_was_credited(machine: Any, table: Process
     assert table.scan().vanished == []
 
 
-@pytest.mark.parametrize("missing", ["stat", "cgroup", "statm"])
+@pytest.mark.parametrize("missing", ["stat", "statm"])
 def test_a_process_may_vanish_at_any_file(machine: Any, table: ProcessTable, missing: str) -> None:
     """A file that is gone when it is read is counted and affects no other process."""
     table.scan()
@@ -107,15 +108,101 @@ def test_a_process_may_vanish_at_any_file(machine: Any, table: ProcessTable, mis
 
 
 @pytest.mark.parametrize("content", ["", "5 (x", "5 (x) S 1 2 3\n"])
-def test_a_file_cut_short_is_a_process_going_away(
+def test_a_malformed_file_costs_one_reading(
     machine: Any, table: ProcessTable, content: str
 ) -> None:
-    """What cannot be parsed counts as vanished."""
-    machine.add(5)
+    """A process whose stat is not what the kernel writes stays; it is read as soon as it can be."""
+    machine.add(5, own=500)
     table.scan()
     machine.write("5/stat", content)
-    assert [p.pid for p in table.scan().vanished] == [5]
-    assert table.vanished_count == 1
+    assert table.scan() == ({}, {}, [])
+    assert (table.unreadable, table.vanished_count) == ({"/proc/<pid>/stat": 1}, 0)
+    machine.change(5, own=510)
+    assert sum(table.scan().own_ns.values()) == 10 * TICK_NS
+
+
+def test_a_malformed_memory_is_counted(machine: Any, table: ProcessTable) -> None:
+    """A process without a readable statm is measured without memory."""
+    machine.add(5, own=1, resident=7)
+    machine.write("5/statm", "1 -2 3 4 5 6 7\n")
+    table.scan()
+    assert table.unreadable == {"/proc/<pid>/statm": 1}
+    assert table.processes[5].peak_rss_bytes is None
+
+
+@pytest.mark.parametrize("waited", [-1, -(2**63), 2**63])
+def test_a_time_of_children_that_cannot_be_costs_only_itself(
+    machine: Any, table: ProcessTable, waited: int
+) -> None:
+    """The process stays and its own time counts; what its children used is said to be unknown."""
+    machine.add(5, own=1, waited=waited)
+    table.scan()
+    machine.change(5, own=4)
+    scan = table.scan()
+    assert (sum(scan.own_ns.values()), scan.waited_ns) == (3 * TICK_NS, {})
+    assert table.without_children == {5}
+    assert table.unreadable == {"/proc/<pid>/stat: cutime, cstime": 2}
+    machine.change(5, waited=0)
+    table.scan()
+    assert table.without_children == set()
+
+
+def test_own_time_that_cannot_be_is_not_needed_where_there_is_a_clock(
+    machine: Any, clocks: Clocks, clocked: ProcessTable
+) -> None:
+    """With clocks utime and stime are not used; without them the time is said to be unknown."""
+    clocks.add(5, 1000, own=-1)
+    clocked.scan()
+    clocks.ns[5] = 1300
+    assert list(clocked.scan().own_ns.values()) == [300]
+    assert not clocked.unreadable
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_without_a_cgroup_a_process_is_measured(
+    machine: Any, table: ProcessTable, is_refused: bool
+) -> None:
+    """Its key is that of its parent, else the root; the file is counted as not readable."""
+    machine.add(5, cgroup=DOCKER)
+    table.scan()
+    for pid, ppid in ((6, 5), (7, 1)):
+        machine.add(pid, ppid=ppid, own=1)
+        (machine.folder / str(pid) / "cgroup").unlink()
+        if is_refused:
+            (machine.folder / str(pid) / "cgroup").mkdir()
+    scan = table.scan()
+    assert scan.own_ns == {Group(key=Key(A, "")): TICK_NS, Group(key=Key("", "/")): TICK_NS}
+    assert (table.unreadable, table.vanished_count) == ({"/proc/<pid>/cgroup": 2}, 0)
+
+
+def _add_thread(machine: Any, pid: int, tid: int, resident: int, cgroup: str) -> None:
+    folder = f"{pid}/task/{tid}"
+    (machine.folder / folder).mkdir(parents=True)
+    machine.write(f"{folder}/statm", f"9 {resident} 0 0 0 0 0\n")
+    machine.write(f"{folder}/cgroup", cgroup + "\n")
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_process_whose_main_thread_has_ended(
+    machine: Any, table: ProcessTable, is_new: bool
+) -> None:
+    """Memory and cgroup are those of a thread that runs on, until none does."""
+    container = V1.format(f"/docker/{A}", "/")
+    machine.add(5, cgroup=container, resident=9)
+    if not is_new:
+        table.scan()
+    machine.change(5, state="Z", threads=2, resident=0, cgroup=V1.format("/", "/"))
+    _add_thread(machine, 5, 5, 0, V1.format("/", "/"))
+    _add_thread(machine, 5, 6, 9, container)
+    table.scan()
+    process = table.processes[5]
+    assert (process.rss_bytes, process.is_zombie, process.key) == (9 * 4096, False, Key(A, ""))
+    (machine.folder / "5/task/6/statm").write_text("9 12 0 0 0 0 0\n")
+    table.scan()
+    assert process.rss_bytes == 12 * 4096
+    machine.write("5/task/6/statm", "0 0 0 0 0 0 0\n")  # it is ending, too
+    table.scan()
+    assert (process.rss_bytes, process.is_zombie, process.key) == (0, True, Key(A, ""))
 
 
 def test_a_refused_read_is_counted_and_the_process_stays(machine: Any, table: ProcessTable) -> None:
@@ -333,6 +420,7 @@ class Clocks:
         self.machine = machine
         self.ns: dict[int, int] = {}
         self.read_count = 0
+        self.last_pid(1)
 
     def __call__(self, clock_id: int) -> int:
         """Read a clock by its id. Raises OSError if there is none."""
@@ -350,7 +438,13 @@ class Clocks:
 
     def last_pid(self, pid: int) -> None:
         """Set the pid that was given away last."""
+        self._last_pid = pid
         self.machine.write("loadavg", f"0.50 0.40 0.30 2/90 {pid}\n")
+
+    def run_child(self) -> Child:
+        """Start and end a child, whose pid is the next one."""
+        self.last_pid(self._last_pid + 1)
+        return Child(self._last_pid, 1000)
 
     def poison(self, pid: int, *names: str) -> None:
         """Make files unreadable: opening them is refused."""
@@ -369,7 +463,7 @@ def clocks(machine: Any) -> Clocks:
 @pytest.fixture
 def clocked(machine: Any, clocks: Clocks) -> ProcessTable:
     """Return a table that reads clocks."""
-    return ProcessTable(machine.proc, Containers({}, lambda pid: None), clocks)
+    return ProcessTable(machine.proc, Containers({}, lambda pid: None), clocks, clocks.run_child)
 
 
 def test_of_an_idle_process_only_the_clock_is_read(clocks: Clocks, clocked: ProcessTable) -> None:
@@ -434,6 +528,106 @@ def test_nothing_is_listed_while_nothing_was_born(
     clocks.last_pid(6)
     assert list(clocked.scan().own_ns.values()) == [50]
     assert set(clocked.processes) == {5, 6}
+
+
+def _find_unannounced(machine: Any, clocks: Clocks, table: ProcessTable) -> bool:
+    """Return whether a process is found in the next scan, though loadavg does not change."""
+    machine.add(900, own=1)
+    clocks.ns[900] = 50
+    table.scan()
+    return 900 in table.processes
+
+
+def _constant(clocks: Clocks, count: int) -> None:
+    clocks.last_pid(0)
+
+
+def _late(clocks: Clocks, count: int) -> None:
+    clocks.last_pid(50 if count < 2 else 90 + count // 3 * 3)
+
+
+def _once(clocks: Clocks, count: int) -> None:
+    clocks.last_pid(100 + min(count, 1))
+
+
+@pytest.mark.parametrize("shown", [_constant, _late, _once])
+def test_a_last_pid_that_own_children_do_not_move_is_not_believed(
+    machine: Any, clocks: Clocks, shown: Callable[[Clocks, int], None]
+) -> None:
+    """A constant, a copy that is renewed now and then, one chance hit: every scan lists."""
+    children = itertools.count(1)
+
+    def run_child() -> Child:
+        number = next(children)
+        shown(clocks, number)
+        return Child(100 + number, 0)
+
+    clocks.add(5)
+    clocks.last_pid(0)
+    table = ProcessTable(machine.proc, Containers({}, lambda pid: None), clocks, run_child)
+    table.scan()
+    assert _find_unannounced(machine, clocks, table)
+
+
+def test_without_the_right_to_start_children_every_scan_lists(machine: Any, clocks: Clocks) -> None:
+    """Where nothing can be proven nothing is believed."""
+
+    def run_child() -> Child:
+        raise BlockingIOError(errno.EAGAIN, "limit of processes")
+
+    clocks.add(5)
+    table = ProcessTable(machine.proc, Containers({}, lambda pid: None), clocks, run_child)
+    table.scan()
+    assert _find_unannounced(machine, clocks, table)
+
+
+def test_other_processes_may_start_while_the_last_pid_is_proven(
+    machine: Any, clocks: Clocks
+) -> None:
+    """On a busy machine another pid may be the last: two own children of eight are enough."""
+    children = itertools.count(1)
+
+    def run_child() -> Child:
+        number = next(children)
+        clocks.last_pid(10 * number + (number % 4 != 0))
+        return Child(10 * number, 0)
+
+    clocks.add(5)
+    table = ProcessTable(machine.proc, Containers({}, lambda pid: None), clocks, run_child)
+    table.scan()
+    assert not _find_unannounced(machine, clocks, table)
+
+
+def test_a_last_pid_that_stops_moving_is_not_believed_any_more(
+    machine: Any, clocks: Clocks, clocked: ProcessTable
+) -> None:
+    """A later child of the collector has to move it, too."""
+    clocks.add(5)
+    clocked.scan()
+    clocked.add_own(6)
+    clocks.add(6)
+    clocked.scan()
+    machine.add(7)
+    clocks.ns[7] = 50
+    clocked.scan()
+    assert 7 not in clocked.processes  # believed: it did not move
+    clocked.add_own(8)
+    machine.add(8)
+    clocks.ns[8] = 50
+    clocked.scan()
+    assert {7, 8} <= set(clocked.processes)
+    assert _find_unannounced(machine, clocks, clocked)
+
+
+def test_the_last_pid_of_this_kernel_is_proven() -> None:
+    """Here loadavg shows each child, whose CPU time is known."""
+    newest = NewestPid("/proc", run_child)
+    for _ in range(20):  # other processes may start meanwhile
+        newest.prove()
+        if newest.read() is not None:
+            break
+    assert newest.read() is not None
+    assert newest.cpu_ns > 0
 
 
 def test_who_got_a_pid_before_it_could_be_seen_is_found(

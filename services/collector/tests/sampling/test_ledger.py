@@ -36,9 +36,12 @@ class Book:
         living: Mapping[int, str] = LIVING,
         without: frozenset[str] = WITHOUT,
         zombies: frozenset[int] = frozenset(),
+        without_children: frozenset[int] = frozenset(),
     ) -> dict[str, int]:
         """Settle one scan."""
-        return self._ledger.settle(own or {}, waited or {}, gone, living, without, zombies)
+        return self._ledger.settle(
+            own or {}, waited or {}, gone, living, without, zombies, None, without_children
+        )
 
 
 @pytest.fixture
@@ -139,6 +142,13 @@ def test_who_ignores_children_gets_nothing_of_them() -> None:
     book = Book(ignoring=frozenset({2}))
     assert book.settle(own={"a": 5}, gone=(Vanished(50, 2, "a", 500),)) == {"a": 5}
     assert book.settle(waited={2: 60}) == {"a": 60}  # no debt is left
+
+
+def test_children_of_a_process_whose_childrens_time_is_unknown(book: Book) -> None:
+    """What was credited to them while they lived stays, and makes no debt."""
+    gone = (Vanished(50, 2, "a", 400), Vanished(51, 50, "a", 300))
+    assert book.settle(own={"a": 90}, gone=gone, without_children=frozenset({2})) == {"a": 90}
+    assert book.settle(own={"a": 20}) == {"a": 20}
 
 
 def test_who_ignores_children_gains_nothing_by_it() -> None:

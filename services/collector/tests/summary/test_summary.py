@@ -18,18 +18,18 @@ from runmeter.collector.model import (
 from runmeter.collector.processes.process import Process
 from runmeter.collector.summary.series import BUDGET_BYTES
 from runmeter.collector.summary.summary import Summary
-from runmeter.procfs import parse_proc_stat
+from runmeter.procfs import CpuTimes, parse_proc_stat
 
 SECOND = 1_000_000_000
 A, B, C = (Group(key=Key(letter * 64, "")) for letter in "abc")
 NAMES = {A: "a", B: "b", C: "c"}
-NOTHING = SystemReading(None, None, None, None)
+NOTHING = SystemReading(None, None, None)
 NO_FIGURES = CgroupFigures(None, None, None, None, None, None)
 
 
-def summary(top: int = 5, merges: bool = False) -> Summary:
+def summary(top: int = 5, merges: bool = False, cpu_count: int = 0) -> Summary:
     """Return a summary of a run with a snapshot each second, which lists every group but C."""
-    return Summary(SECOND, top, lambda group: group != C, merges)
+    return Summary(SECOND, top, lambda group: group != C, merges, cpu_count)
 
 
 def sample(
@@ -115,43 +115,53 @@ def test_what_has_ended_and_used_nothing_adds_nothing() -> None:
     assert by_name["b"]["sample_count"] == 1
 
 
+BEFORE = CpuTimes(100, 100, 100, 1000, 100, 100, 100, 100)
+
+
 @pytest.mark.parametrize(
-    ("before", "after", "percent"),
+    ("growth", "percent"),
     [
-        ((10, 100), (35, 200), 25.0),
-        ((10, 100), (300, 200), 100.0),
-        ((10, 100), (5, 200), 0.0),
-        ((10, 100), (10, 101), 0.0),
-        ((10, 100), (11, 101), 100.0),
-        ((10, 100), (11, 100), None),
-        ((10, 100), (11, 99), None),
-        ((None, 100), (11, 200), None),
-        ((10, None), (11, 200), None),
-        ((10, 100), (None, 200), None),
-        ((10, 100), (11, None), None),
+        ({"user": 25, "idle": 75}, 25.0),
+        ({"nice": 25, "iowait": 75}, 25.0),
+        ({"steal": 100}, 100.0),
+        ({"idle": 1}, 0.0),
+        ({}, None),
+        ({"idle": -1}, None),
+        # a counter that goes backwards adds nothing: the others give half of the machine
+        ({"user": 50, "idle": 50, "steal": -50}, 50.0),
+        ({"user": 50, "idle": 50, "iowait": -40}, 50.0),
+        ({"user": 50, "system": -1000, "iowait": 50}, 50.0),
+        ({"user": 50, "idle": 50, "steal": 2**64 // 10**7}, 50.0),
     ],
 )
-def test_percent_of_the_machine(
-    before: tuple[int | None, int | None],
-    after: tuple[int | None, int | None],
-    percent: float | None,
-) -> None:
-    """Busy ticks of all ticks, between 0 and 100; nothing where one could not be read."""
+def test_percent_of_the_machine(growth: dict[str, int], percent: float | None) -> None:
+    """Busy ticks of all ticks, each counter by itself: between 0 and 100, or nothing."""
+    after = BEFORE._replace(**{name: getattr(BEFORE, name) + n for name, n in growth.items()})
+    assert _percent(BEFORE, after) == percent
+
+
+def test_percent_of_a_machine_that_cannot_be_read() -> None:
+    """Without a reading at both ends of the interval there is no percentage."""
+    assert _percent(BEFORE, None) is None
+    assert _percent(None, BEFORE) is None
+
+
+def _percent(before: CpuTimes | None, after: CpuTimes | None) -> float | None:
     found = summary()
-    found.start(sample(0, system=SystemReading(*before, None, None)))
-    found.snapshot(sample(1, system=SystemReading(*after, None, None)))
+    found.start(sample(0, system=SystemReading(before, None, None)))
+    found.snapshot(sample(1, system=SystemReading(after, None, None)))
     found.close_interval([])
-    told = payload(found).get("cpu_total_percent")
-    assert (told and told["peak"]) == percent
+    statistics = payload(found).get("cpu_total_percent")
+    return statistics["peak"] if statistics else None
 
 
 def test_memory_of_the_machine() -> None:
     """Used memory in bytes and percent, at most 100; a reading that failed changes nothing."""
     found = summary()
-    found.start(sample(0, system=SystemReading(None, None, 250, 1000)))
-    found.snapshot(sample(1, system=SystemReading(None, None, 2000, 1000)))
-    found.snapshot(sample(2, system=SystemReading(None, None, 1, 0)))
-    found.snapshot(sample(3, system=SystemReading(None, None, None, 1001)))
+    found.start(sample(0, system=SystemReading(None, 250, 1000)))
+    found.snapshot(sample(1, system=SystemReading(None, 2000, 1000)))
+    found.snapshot(sample(2, system=SystemReading(None, 1, 0)))
+    found.snapshot(sample(3, system=SystemReading(None, None, 1001)))
     assert found.mem_total_bytes == 1001
     found.snapshot(sample(4))
     assert found.mem_total_bytes == 1001
@@ -177,6 +187,23 @@ def test_figures_of_the_kernel() -> None:
     assert (told["oom_kills"], told["cpu_throttled_seconds"]) == (1, 1.0)
     assert by_name["b"]["cpu_source"] == "ledger"
     assert by_name["b"].keys().isdisjoint({"memory_cgroup_bytes", "memory_peak_bytes", "oom_kills"})
+
+
+@pytest.mark.parametrize(("cpu_count", "peak"), [(2, 2.0), (0, 13.0)])
+def test_no_rate_is_above_all_cpus(cpu_count: int, peak: float) -> None:
+    """CPU time found late, here 13 s of an interval of 1 s, counts whole, its rate does not."""
+    found = summary(cpu_count=cpu_count)
+    found.start(sample(0))
+    found.snapshot(sample(1, {A: used(5)}))
+    found.credit(A, 8 * SECOND)
+    burner = process(7, interval_ns=13 * SECOND, cpu_ns=13 * SECOND)
+    found.close_interval([burner])
+    found.retire([burner])
+    made = payload(found)
+    [container] = made["containers"]
+    assert container["cpu_cores"]["peak"] == peak
+    assert container["cpu_seconds"] == 13.0
+    assert made["top_cpu_processes"][0]["peak_cpu_percent"] == 100 * peak
 
 
 def test_a_peak_that_comes_with_sizes_only() -> None:

@@ -23,13 +23,12 @@ NAMES = st.text(min_size=1).filter(lambda text: len(text.encode()) <= 255)
 
 
 def read(query_string: str) -> RunQuery:
-    return RunQuery(SCOPE, **parse({}, query_string, RUN_PARAMETERS).values)
+    return RunQuery(SCOPE, **parse(query_string, RUN_PARAMETERS).values)
 
 
 def scope_of(*parts: str) -> Scope:
     """Return the scope of the parts of a path."""
-    raw = dict(zip(Scope.__struct_fields__, parts, strict=True))
-    return Scope(**parse(raw, "", RUN_PARAMETERS).names)
+    return Scope(**parse("", RUN_PARAMETERS, Scope.__struct_fields__, parts).names)
 
 
 def refused(query_string: str) -> dict[str, str]:
@@ -111,7 +110,7 @@ def test_plus_of_an_offset() -> None:
     ],
 )
 def test_states(state: str, states: tuple[str, ...]) -> None:
-    """Each state, and all."""
+    """``state`` is one of the three states, or all of them."""
     assert read(f"state={state}").states == states
 
 
@@ -141,10 +140,10 @@ def test_refused(query_string: str, fields: list[str]) -> None:
 
 def test_all_bad_parts() -> None:
     """One error lists what cannot be read in path and query, and what the receiver would refuse."""
-    names = {"organization": "o", "repository": "%zz", "workflow": "%2E%2E", "job": "j" * 256}
+    parts = ("o", "%zz", "%2E%2E", "j" * 256)
     query_string = "limits=1&limit=0&since=x&before=-1&run_id=%09&until=2026-02-06T14:30:02Z"
     with pytest.raises(InvalidRequest) as caught:
-        parse(names, query_string, RUN_PARAMETERS)
+        parse(query_string, RUN_PARAMETERS, Scope.__struct_fields__, parts)
     assert dict(caught.value.errors) == {
         "repository": "has a % that is not followed by two hex digits",
         "limits": "is not a parameter of this path; its parameters are state, limit, before, "
@@ -158,7 +157,7 @@ def test_all_bad_parts() -> None:
         "run_id": "must be without control characters",
     }
     with pytest.raises(InvalidRequest) as caught:
-        parse({}, "&".join(f"x{number}=" for number in range(1000)), PAGE_PARAMETERS)
+        parse("&".join(f"x{number}=" for number in range(1000)), PAGE_PARAMETERS)
     assert len(caught.value.errors) == 100
 
 
@@ -175,7 +174,7 @@ def test_next_page(parameters: dict[str, str]) -> None:
     assert target.isascii()
     assert not set(target) & set('<>" \r\n')
     everything = {**RUN_PARAMETERS, **dict.fromkeys(parameters, ("any", str))}
-    assert parse({}, target[1:], everything).parameters == {**parameters, "before": "7"}
+    assert parse(target[1:], everything).parameters == {**parameters, "before": "7"}
 
 
 def test_other_readings() -> None:
@@ -191,14 +190,14 @@ def test_other_readings() -> None:
 
 def test_each_path_has_its_own_parameters() -> None:
     """A parameter of one path is refused by another, which lists its own."""
-    found = parse({}, "limit=5&after=a%2Bb", PAGE_PARAMETERS)
+    found = parse("limit=5&after=a%2Bb", PAGE_PARAMETERS)
     assert PageQuery(**found.values) == PageQuery(5, "a+b")
     assert refused("after=x") == {
         "after": "is not a parameter of this path; its parameters are state, limit, before, "
         "since, until, run_id"
     }
     with pytest.raises(InvalidRequest) as caught:
-        parse({}, "before=1&run_id=x", PAGE_PARAMETERS)
+        parse("before=1&run_id=x", PAGE_PARAMETERS)
     reason = "is not a parameter of this path; its parameters are limit, after"
     assert dict(caught.value.errors) == {"before": reason, "run_id": reason}
 

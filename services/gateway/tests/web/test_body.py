@@ -60,56 +60,26 @@ def test_all_bad_fields_at_once(golden_run: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        (("revision",), 2**63),
-        (("revision",), -(2**63) - 1),
-        (("revision",), 10**30),
-        (("run_attempt",), 2**31),
-        (("exit_code",), -(2**31) - 1),
-        (("payload", "sample_count"), 2**63),
-        (("payload", "mem_used_bytes", "peak"), 2**64),
-        (("payload", "sample_count"), 1.5),
-        (("payload", "duration_seconds"), 10**400),
-    ],
-)
-def test_numbers_that_do_not_fit(golden_run: Any, path: tuple[str, ...], value: Any) -> None:
-    """Numbers out of the type's range are refused with the name of the field."""
-    inner = golden_run
-    for name in path[:-1]:
-        inner = inner[name]
-    inner[path[-1]] = value
-    assert list(refused(golden_run)) == [".".join(path)]
-
-
-def test_numbers_that_fit(golden_run: Any) -> None:
-    """Whole numbers are accepted for floats, and all 64 bits are kept."""
-    golden_run["revision"] = 2**63 - 1
-    golden_run["payload"]["duration_seconds"] = 20
-    run = decode_body(run_from_json, json.dumps(golden_run).encode())
-    assert (run.revision, run.payload.duration_seconds) == (2**63 - 1, 20.0)
-
-
-@pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("9223372036854775807", 2**63 - 1),
         ("5368709120.0", 5368709120),
         ("5.36870912e9", 5368709120),
-        ("9007199254740993.0", 9007199254740993),  # a float cannot hold it
+        ("9007199254740993.0", 9007199254740993),
         ("922337203685477580.7e1", 2**63 - 1),
         ("1e18", 10**18),
         ("-0.0", 0),
     ],
 )
-def test_numbers_with_point_or_exponent(golden_run: Any, text: str, expected: int) -> None:
-    """An integer is exact, with a point and an exponent as well."""
+def test_integers_are_exact(golden_run: Any, text: str, expected: int) -> None:
+    """An integer is read exactly, also with a point or an exponent, where a float is not exact."""
     golden_run["payload"]["sample_count"] = "NUMBER"
     body = json.dumps(golden_run).replace('"NUMBER"', text).encode()
     assert decode_body(run_from_json, body).payload.sample_count == expected
 
 
 def test_unknown_fields_are_ignored(golden_run: Any) -> None:
-    """Fields nobody knows are ignored, on every level, as are those only an answer has."""
+    """Unknown fields are ignored on every level, and so are those that only answers have."""
     known = decode_body(push_from_json, json.dumps(golden_run).encode())
     golden_run["flavour"] = golden_run["payload"]["host"]["colour"] = {"deep": [1, None]}
     golden_run["id"] = "not even a number"

@@ -91,11 +91,11 @@ def test_preflight(shared: httpx.Client, origin: str) -> None:
     response = shared.options(RUNS, headers={"Origin": origin} | PREFLIGHT)
     assert (response.status_code, response.content) == (204, b"")
     assert response.headers["vary"] == "Origin"
-    told = cors(response)
-    assert told["access-control-allow-origin"] == origin
-    assert told["access-control-allow-methods"] == "GET, HEAD, POST"
-    assert "Authorization" in told["access-control-allow-headers"]
-    assert "access-control-allow-credentials" not in told
+    allowed = cors(response)
+    assert allowed["access-control-allow-origin"] == origin
+    assert allowed["access-control-allow-methods"] == "GET, HEAD, POST"
+    assert "Authorization" in allowed["access-control-allow-headers"]
+    assert "access-control-allow-credentials" not in allowed
 
 
 @pytest.mark.parametrize("path", [RUNS, "/nowhere", f"{RUNS}?bad=1"])

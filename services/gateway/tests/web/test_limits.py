@@ -151,7 +151,7 @@ def test_connections_at_once(start: Any, own_double: Any) -> None:
             opened(head())
             own_double.call()
         for waiting in (idle, half):
-            with suppress(ConnectionResetError):  # as good
+            with suppress(ConnectionResetError):
                 assert waiting.recv(100) == b""
         refused = httpx.get(f"{program.url}/health", trust_env=False)
         assert "busy" in problem(refused, 503)

@@ -1,29 +1,25 @@
 """Typed, immutable records of the /proc and cgroup files Runmeter reads.
 
 One module per file: a NamedTuple in the units of the kernel and a pure ``parse_x(bytes)``.
+Fields that nothing uses are not read, and one bad field does not cost the others.
 ProcFS reads a mount; mount, page size and tick rate are values.
 """
 
 from runmeter.procfs.cgroup_v1 import (
-    CpuStatV1,
-    MemoryOomControl,
-    MemoryStatV1,
-    parse_cpu_stat_v1,
     parse_cpuacct_usage,
     parse_memory_max_usage_in_bytes,
-    parse_memory_oom_control,
-    parse_memory_stat_v1,
     parse_memory_usage_in_bytes,
+    parse_oom_control_kills,
+    parse_throttled_time,
+    parse_total_inactive_file,
 )
 from runmeter.procfs.cgroup_v2 import (
-    CpuStatV2,
-    MemoryEvents,
-    MemoryStatV2,
-    parse_cpu_stat_v2,
+    parse_events_oom_kill,
+    parse_inactive_file,
     parse_memory_current,
-    parse_memory_events,
     parse_memory_peak,
-    parse_memory_stat_v2,
+    parse_throttled_usec,
+    parse_usage_usec,
 )
 from runmeter.procfs.errors import (
     DeniedError,
@@ -47,17 +43,11 @@ from runmeter.procfs.stat import CpuTimes, Stat, parse_stat
 
 __all__ = [
     "ControlGroup",
-    "CpuStatV1",
-    "CpuStatV2",
     "CpuTimes",
     "DeniedError",
     "KeptFile",
     "Loadavg",
     "Meminfo",
-    "MemoryEvents",
-    "MemoryOomControl",
-    "MemoryStatV1",
-    "MemoryStatV2",
     "Mount",
     "ParseError",
     "ProcFS",
@@ -70,23 +60,24 @@ __all__ = [
     "VanishedError",
     "decode_name",
     "parse_argv0",
-    "parse_cpu_stat_v1",
-    "parse_cpu_stat_v2",
     "parse_cpuacct_usage",
+    "parse_events_oom_kill",
+    "parse_inactive_file",
     "parse_loadavg",
     "parse_meminfo",
     "parse_memory_current",
-    "parse_memory_events",
     "parse_memory_max_usage_in_bytes",
-    "parse_memory_oom_control",
     "parse_memory_peak",
-    "parse_memory_stat_v1",
-    "parse_memory_stat_v2",
     "parse_memory_usage_in_bytes",
+    "parse_oom_control_kills",
     "parse_proc_cgroup",
     "parse_proc_mountinfo",
     "parse_proc_stat",
     "parse_proc_statm",
     "parse_proc_status",
     "parse_stat",
+    "parse_throttled_time",
+    "parse_throttled_usec",
+    "parse_total_inactive_file",
+    "parse_usage_usec",
 ]

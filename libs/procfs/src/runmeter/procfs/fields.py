@@ -4,9 +4,12 @@
 of them, so a file that has one is not what it should be.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable
+from typing import TypeVar
 
 from runmeter.procfs.errors import ParseError
+
+T = TypeVar("T")
 
 UNSIGNED_MAX = 2**64 - 1
 _UNSIGNED_DIGITS_MAX = 20
@@ -47,18 +50,14 @@ def single(raw: bytes, file: str) -> int:
     return unsigned(raw.removesuffix(b"\n"), file, "the value")
 
 
-def keyed(raw: bytes, file: str, wanted: Iterable[bytes]) -> list[int | None]:
-    """Return the values of the ``wanted`` keys of a file of ``key value`` lines.
+def keyed(raw: bytes, file: str, key: bytes) -> int | None:
+    """Return the value of one key of a file of ``key value`` lines; None if there is no such key.
 
-    In the order of ``wanted``, None for a key the file does not have; lines with other keys
-    may hold anything. Source: kernel Documentation/admin-guide/cgroup-v2.rst, "Flat keyed".
+    Other lines may hold anything, so that a bad one costs no value of this one. Source: kernel
+    Documentation/admin-guide/cgroup-v2.rst, "Flat keyed".
     """
-    lines = dict.fromkeys(wanted, b"")
-    for line in raw.split(b"\n"):
-        key, _, value = line.partition(b" ")
-        if key in lines:
-            lines[key] = value or b"?"
-    return [unsigned(value, file, key.decode()) if value else None for key, value in lines.items()]
+    _, found, rest = (b"\n" + raw).partition(b"\n" + key + b" ")
+    return unsigned(rest.partition(b"\n")[0], file, key.decode()) if found else None
 
 
 def present(value: int | None, file: str, field: str) -> int:
@@ -66,3 +65,32 @@ def present(value: int | None, file: str, field: str) -> int:
     if value is None:
         raise ParseError(file, f"{field} is missing")
     return value
+
+
+def each_line(raw: bytes, parse: Callable[[bytes], T]) -> tuple[T, ...]:
+    """Parse each line by itself: one that is malformed is left out, if others are not.
+
+    Raises:
+        ParseError: as ``parse`` does, of the last line, if all are malformed.
+    """
+    texts = raw.removesuffix(b"\n").split(b"\n") if raw else []
+    found = []
+    failure = None
+    for text in texts:
+        try:
+            found.append(parse(text))
+        except ParseError as error:
+            failure = error
+    if failure is not None and not found:
+        raise failure
+    return tuple(found)
+
+
+def readable(parse: Callable[[bytes, str, str], int], raw: bytes | None) -> int | None:
+    """Return a value that may be absent: None, too, if it is not what the kernel writes."""
+    if raw is None:
+        return None
+    try:
+        return parse(raw, "", "")
+    except ParseError:
+        return None

@@ -2,40 +2,23 @@
 
 from typing import NamedTuple
 
-from runmeter.procfs.errors import ParseError
-from runmeter.procfs.fields import present, unsigned
+from runmeter.procfs.fields import readable, unsigned
 
 FILE = "/proc/meminfo"
 
 
 class Meminfo(NamedTuple):
-    """Memory of the machine, kB (units of 1024 bytes)."""
+    """Memory of the machine, kB (units of 1024 bytes); what cannot be read is None."""
 
-    total_kb: int
-    free_kb: int
+    total_kb: int | None
     available_kb: int | None  # can be had without swapping; None before Linux 3.14
-    buffers_kb: int | None
-    cached_kb: int | None
-    swap_total_kb: int | None
-    swap_free_kb: int | None
 
 
-_KEYS = (
-    b"MemTotal",
-    b"MemFree",
-    b"MemAvailable",
-    b"Buffers",
-    b"Cached",
-    b"SwapTotal",
-    b"SwapFree",
-)
+_KEYS = (b"MemTotal", b"MemAvailable")
 
 
 def parse_meminfo(raw: bytes) -> Meminfo:
     """Parse ``/proc/meminfo``: one ``Key:   value kB`` line each.
-
-    Raises:
-        ParseError: MemTotal or MemFree is missing, or a value is malformed.
 
     Source: proc_meminfo(5); kernel fs/proc/meminfo.c.
     """
@@ -43,13 +26,11 @@ def parse_meminfo(raw: bytes) -> Meminfo:
     for line in raw.split(b"\n"):
         key, _, value = line.partition(b":")
         if key in values:
-            values[key] = _kilobytes(value, key.decode())
-    total, free, *others = values.values()
-    return Meminfo(present(total, FILE, "MemTotal"), present(free, FILE, "MemFree"), *others)
+            values[key] = kilobytes(value)
+    return Meminfo(*values.values())
 
 
-def _kilobytes(value: bytes, field: str) -> int:
+def kilobytes(value: bytes) -> int | None:
+    """Return a size written as ``    1700 kB``; None if it is written otherwise."""
     number, _, unit = value.lstrip(b" ").partition(b" ")
-    if unit != b"kB":
-        raise ParseError(FILE, f"{field} is not in kB")
-    return unsigned(number, FILE, field)
+    return readable(unsigned, number) if unit == b"kB" else None

@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from runmeter.procfs.errors import ParseError
-from runmeter.procfs.fields import unsigned
+from runmeter.procfs.fields import each_line, unsigned
 from runmeter.procfs.names import decode_name
 
 FILE = "/proc/<pid>/cgroup"
@@ -32,14 +32,11 @@ def parse_proc_cgroup(raw: bytes) -> tuple[ControlGroup, ...]:
     kept as ``deleted``. A live cgroup whose name ends with it looks the same.
 
     Raises:
-        ParseError: a line is not of this form.
+        ParseError: no line is of this form. One of several that is not is left out.
 
     Source: cgroups(7), proc_pid_cgroup(5); kernel kernel/cgroup/cgroup.c, proc_cgroup_show().
     """
-    lines = raw.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    return tuple(map(_control_group, lines))
+    return each_line(raw, _control_group)
 
 
 def _control_group(line: bytes) -> ControlGroup:

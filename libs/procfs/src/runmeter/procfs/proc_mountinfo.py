@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from runmeter.procfs.errors import ParseError
-from runmeter.procfs.fields import unsigned
+from runmeter.procfs.fields import each_line
 from runmeter.procfs.names import decode_name
 
 FILE = "/proc/<pid>/mountinfo"
@@ -13,15 +13,9 @@ _OPTIONAL = 6  # first optional field; a single ``-`` ends them
 class Mount(NamedTuple):
     """One mount of the mount namespace of the process."""
 
-    mount_id: int
-    parent_id: int  # of itself, or of a mount outside, for the root
-    major: int  # of st_dev of files on this mount
-    minor: int
     root: str  # folder or file of the file system that is mounted; ``…//deleted`` if removed
     mount_point: str  # below the root of the process
-    options: str  # per mount, comma-separated
     fs_type: str
-    source: str  # may be empty
     super_options: str  # per file system, comma-separated
 
 
@@ -32,14 +26,11 @@ def parse_proc_mountinfo(raw: bytes) -> tuple[Mount, ...]:
     text is decoded like a process name.
 
     Raises:
-        ParseError: a line has too few fields, or an id is not an integer.
+        ParseError: no line has the fields. One of several that has not is left out.
 
     Source: proc_pid_mountinfo(5); kernel fs/proc_namespace.c, show_mountinfo().
     """
-    lines = raw.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    return tuple(map(_mount, lines))
+    return each_line(raw, _mount)
 
 
 def _mount(line: bytes) -> Mount:
@@ -50,17 +41,10 @@ def _mount(line: bytes) -> Mount:
         raise ParseError(FILE, "a line has no separator") from None
     if len(fields) < end + 4 or not (fields[3] and fields[4]):
         raise ParseError(FILE, "a line lacks fields")
-    major, _, minor = fields[2].partition(b":")
     return Mount(
-        unsigned(fields[0], FILE, "the mount id"),
-        unsigned(fields[1], FILE, "the parent id"),
-        unsigned(major, FILE, "the major number"),
-        unsigned(minor, FILE, "the minor number"),
         _text(fields[3]),
         _text(fields[4]),
-        _text(fields[5]),
         _text(fields[end + 1]),
-        _text(fields[end + 2]),
         _text(b" ".join(fields[end + 3 :])),
     )
 

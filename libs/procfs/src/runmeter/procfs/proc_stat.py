@@ -1,43 +1,39 @@
 """/proc/<pid>/stat."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from runmeter.procfs.errors import ParseError
-from runmeter.procfs.fields import UNSIGNED_MAX, signed, unsigned
+from runmeter.procfs.fields import readable, unsigned
 from runmeter.procfs.names import decode_name
 
 FILE = "/proc/<pid>/stat"
-_FIELDS_MIN = 23  # state to rsslim: the kernel wrote these from the beginning
-_UNSIGNED = (
-    ("ppid", 1),
-    ("utime", 11),
-    ("stime", 12),
-    ("cutime", 13),
-    ("cstime", 14),
-    ("num_threads", 17),
-    ("starttime", 19),
-    ("vsize", 20),
-    ("rss", 21),
-)  # position after the command name, state is 0
+_FIELDS_MIN = 21  # state to starttime, and more
+_PPID, _STARTTIME = 1, 19  # position after the command name, state is 0
+_OTHERS = (11, 12, 13, 14, 17, 7, 8)  # utime, stime, cutime, cstime, num_threads, minflt, cminflt
+_SIGNED_MAX = 2**63 - 1
+_SHORT_DIGITS = 18  # no number of so many digits is above it
 
 
 class ProcStat(NamedTuple):
-    """One process. Its identity is ``pid`` together with ``starttime``."""
+    """One process. Its identity is ``pid`` together with ``starttime``.
+
+    Other numbers are None, each by itself, if they are not what they can be: the kernel writes
+    children's times as signed, and some have been seen to be negative.
+    """
 
     pid: int  # in the pid namespace of the mount
     comm: str  # decoded; up to 15 bytes, of kernel workers up to 63
     state: str  # one letter: R S D Z T t X I …
     ppid: int  # 0: none, or outside of the pid namespace
-    pgrp: int  # -1: the process is being torn down
-    session: int  # -1: the process is being torn down
-    utime: int  # ticks in user mode, guest time included
-    stime: int  # ticks in kernel mode
-    cutime: int  # ticks in user mode of children that ended and were waited for
-    cstime: int  # ticks in kernel mode of the same
-    num_threads: int  # 0 once it is a zombie without threads
+    utime: int | None  # ticks in user mode, guest time included
+    stime: int | None  # ticks in kernel mode
+    cutime: int | None  # ticks in user mode of children that ended and were waited for
+    cstime: int | None  # ticks in kernel mode of the same
+    num_threads: int | None  # also of a zombie: above 1 if only its main thread has ended
     starttime: int  # ticks since boot
-    vsize: int  # bytes
-    rss: int  # pages; inexact, statm has the exact figure
+    minflt: int | None  # page faults without reading a disk
+    cminflt: int | None  # the same of children that ended and were waited for
 
 
 def parse_proc_stat(raw: bytes) -> ProcStat:
@@ -46,7 +42,7 @@ def parse_proc_stat(raw: bytes) -> ProcStat:
     Splits at the *last* ``)``: a command name may hold spaces, parentheses, newlines.
 
     Raises:
-        ParseError: a field is missing or not an integer.
+        ParseError: name, state, parent or start time is missing or malformed.
 
     Source: proc_pid_stat(5); kernel fs/proc/array.c, do_task_stat().
     """
@@ -60,30 +56,34 @@ def parse_proc_stat(raw: bytes) -> ProcStat:
     state = fields[0]
     if len(state) != 1 or not state.isalpha():
         raise ParseError(FILE, "state is not a letter")
-    ppid, utime, stime, cutime, cstime, threads, starttime, vsize, rss = _numbers(fields)
+    ppid, starttime, utime, stime, cutime, cstime, threads, minflt, cminflt = _numbers(fields)
     return ProcStat(
         unsigned(raw[:start], FILE, "pid"),
         decode_name(raw[start + 2 : end]),
         state.decode(),
         ppid,
-        signed(fields[2], FILE, "pgrp"),
-        signed(fields[3], FILE, "session"),
         utime,
         stime,
         cutime,
         cstime,
         threads,
         starttime,
-        vsize,
-        rss,
+        minflt,
+        cminflt,
     )
 
 
-def _numbers(fields: list[bytes]) -> list[int]:
-    """Return the unsigned fields, checked all at once, since this runs for every busy process."""
-    texts = [fields[position] for _, position in _UNSIGNED]
-    if all(texts) and b"".join(texts).isdigit() and max(map(len, texts)) <= 20:
-        values = list(map(int, texts))
-        if max(values) <= UNSIGNED_MAX:
-            return values
-    return [unsigned(fields[position], FILE, name) for name, position in _UNSIGNED]
+def _numbers(fields: list[bytes]) -> Sequence[Any]:
+    """Return ppid, starttime and the others, usually checked all at once.
+
+    This runs for every busy process.
+    """
+    texts = [fields[position] for position in (_PPID, _STARTTIME, *_OTHERS)]
+    if all(texts) and b"".join(texts).isdigit() and max(map(len, texts)) <= _SHORT_DIGITS:
+        return list(map(int, texts))
+    others = [readable(unsigned, text) for text in texts[2:]]
+    return [
+        unsigned(texts[0], FILE, "ppid"),
+        unsigned(texts[1], FILE, "starttime"),
+        *(None if value is None or value > _SIGNED_MAX else value for value in others),
+    ]

@@ -2,17 +2,18 @@
 
 from typing import NamedTuple
 
-from runmeter.procfs.errors import ParseError
-from runmeter.procfs.fields import unsigned
+from runmeter.procfs.fields import readable, signed
 
 FILE = "/proc/stat"
 _TIMES_MIN = 4  # user, nice, system, idle: what the oldest kernels write
+_GROWTH_MAX = 1 << 40  # ticks; more than any machine makes between two readings
 
 
 class CpuTimes(NamedTuple):
     """Ticks of all CPUs together since boot. 0 where an old kernel does not write a field.
 
-    ``idle`` and ``iowait`` may decrease a little between two readings.
+    Each of them may decrease, most often ``idle``, ``iowait`` and ``steal``: compare two readings
+    with ``since()`` only.
     """
 
     user: int  # guest included
@@ -23,65 +24,53 @@ class CpuTimes(NamedTuple):
     irq: int
     softirq: int
     steal: int  # wanted to run, but the hypervisor ran another machine
-    guest: int
-    guest_nice: int
 
     @property
     def total(self) -> int:
-        """All ticks, guest time counted once."""
-        return sum(self[:8])
+        """All ticks."""
+        return sum(self)
 
     @property
     def busy(self) -> int:
         """Total less idle and iowait, ticks."""
         return self.total - self.idle - self.iowait
 
+    def since(self, before: "CpuTimes") -> "CpuTimes":
+        """Return the growth of each field; 0 for one that has decreased or wrapped around."""
+        growth = (now - then for now, then in zip(self, before, strict=True))
+        return CpuTimes(*(ticks if 0 <= ticks < _GROWTH_MAX else 0 for ticks in growth))
+
 
 class Stat(NamedTuple):
-    """The machine since boot."""
+    """CPUs of the machine; what cannot be read is None, each by itself."""
 
-    cpu: CpuTimes
-    cpu_count: int  # CPUs online; 0 if the file does not list them
-    ctxt: int  # context switches
-    btime: int  # boot time, unix seconds
-    processes: int  # processes and threads created
+    cpu: CpuTimes | None
+    cpu_count: int | None  # CPUs online
 
 
 def parse_stat(raw: bytes) -> Stat:
     """Parse ``/proc/stat``: one ``key value…`` line per counter, one per CPU; ticks.
 
-    Raises:
-        ParseError: a line that every kernel writes is missing or malformed.
+    Only the lines of CPUs are read. Other lines may hold anything: some kernels write a negative
+    ``processes``.
 
     Source: proc_stat(5); kernel fs/proc/stat.c, show_stat().
     """
     cpu_count = 0
-    lines: dict[bytes, bytes] = {}
+    cpu = None
     for line in raw.split(b"\n"):
         key, _, value = line.partition(b" ")
-        if key.startswith(b"cpu") and key[3:].isdigit():
+        if key == b"cpu":
+            cpu = _cpu_times(value)
+        elif key.startswith(b"cpu") and key[3:].isdigit():
             cpu_count += 1
-        else:
-            lines[key] = value
-    return Stat(
-        _cpu_times(_line(lines, b"cpu")),
-        cpu_count,
-        unsigned(_line(lines, b"ctxt"), FILE, "ctxt"),
-        unsigned(_line(lines, b"btime"), FILE, "btime"),
-        unsigned(_line(lines, b"processes"), FILE, "processes"),
-    )
+    return Stat(cpu, cpu_count or None)
 
 
-def _line(lines: dict[bytes, bytes], key: bytes) -> bytes:
-    if key not in lines:
-        raise ParseError(FILE, f"{key.decode()} is missing")
-    return lines[key]
-
-
-def _cpu_times(value: bytes) -> CpuTimes:
+def _cpu_times(value: bytes) -> CpuTimes | None:
     names = CpuTimes._fields
-    texts = value.lstrip(b" ").split(b" ")[: len(names)]
-    if len(texts) < _TIMES_MIN:
-        raise ParseError(FILE, "cpu has less than four fields")
-    times = [unsigned(text, FILE, name) for name, text in zip(names, texts, strict=False)]
-    return CpuTimes(*times, *(0 for _ in names[len(times) :]))
+    times = [readable(signed, text) for text in value.lstrip(b" ").split(b" ")[: len(names)]]
+    known = [ticks for ticks in times if ticks is not None]
+    if len(times) < _TIMES_MIN or len(known) < len(times):
+        return None
+    return CpuTimes(*known, *(0 for _ in names[len(times) :]))

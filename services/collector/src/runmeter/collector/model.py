@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from runmeter.procfs import CpuTimes
+
 PUSHED, KEPT, REJECTED = PUSHER_CODES = 0, 3, 4  # exit codes
 
 
@@ -41,15 +43,18 @@ ROOT_KEY = Key("", "/")
 
 
 class SystemReading(NamedTuple):
-    """Counters of the machine, each None if it could not be read.
+    """Counters of the machine, each None if it could not be read; sizes in bytes, now."""
 
-    ``busy_ticks`` and ``total_ticks`` count from boot; sizes in bytes, now.
-    """
-
-    busy_ticks: int | None
-    total_ticks: int | None
+    cpu: CpuTimes | None
     mem_used_bytes: int | None
     mem_total_bytes: int | None
+
+    def cpu_percent_since(self, before: "SystemReading") -> float | None:
+        """Return how busy all CPUs were, 0 to 100 %; None if that is not known."""
+        if self.cpu is None or before.cpu is None:
+            return None
+        growth = self.cpu.since(before.cpu)
+        return 100.0 * growth.busy / growth.total if growth.total else None
 
 
 class CgroupFigures(NamedTuple):

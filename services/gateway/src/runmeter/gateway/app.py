@@ -8,7 +8,8 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, BinaryIO
+from functools import partial
+from typing import Any, BinaryIO, NamedTuple
 
 import structlog
 
@@ -41,6 +42,15 @@ EXIT_CANNOT_SERVE = 1
 _log = structlog.get_logger()
 
 
+class _Start(NamedTuple):
+    """What a process serves with."""
+
+    settings: Settings
+    version: str
+    sock: socket.socket
+    ops_sock: socket.socket | None = None
+
+
 def run(settings: Settings, version: str) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status.
 
@@ -51,7 +61,7 @@ def run(settings: Settings, version: str) -> int:
     sock = listen(settings.addr, "--addr")
     ops_sock = None if settings.ops_addr is None else listen(settings.ops_addr, "--ops-addr")
     serve = _serve_alone if settings.workers == 1 else _serve_with_workers
-    return asyncio.run(_with_signals(serve, settings, version, sock, ops_sock))
+    return asyncio.run(_with_signals(partial(serve, _Start(settings, version, sock, ops_sock))))
 
 
 def run_worker(source: BinaryIO, to: BinaryIO) -> int:
@@ -61,87 +71,66 @@ def run_worker(source: BinaryIO, to: BinaryIO) -> int:
     except Orphaned:
         return 0
     _configure_logs(settings)
-    sock = socket.socket(fileno=descriptor)
-    return asyncio.run(_with_signals(_serve_as_worker, settings, version, sock, source, to))
+    start = _Start(settings, version, socket.socket(fileno=descriptor))
+    return asyncio.run(_with_signals(partial(_serve_as_worker, start, source, to)))
 
 
 def _configure_logs(settings: Settings) -> None:
     logs.configure(settings.log, sys.stderr, log_level_of)
 
 
-async def _with_signals(serve: Callable[..., Awaitable[int]], *arguments: object) -> int:
+async def _with_signals(serve: Callable[[Signals], Awaitable[int]]) -> int:
     gc.freeze()  # modules stay: collections while serving need not look through them
     gc.enable()
     with Signals() as signals:
-        return await serve(signals, *arguments)
+        return await serve(signals)
 
 
-async def _serve_alone(
-    signals: Signals,
-    settings: Settings,
-    version: str,
-    sock: socket.socket,
-    ops_sock: socket.socket | None,
-) -> int:
-    metrics = Metrics(version)
-    async with _api(settings, metrics, sock, signals) as (server, backend):
+async def _serve_alone(start: _Start, signals: Signals) -> int:
+    metrics = Metrics(start.version)
+    async with _api(start, metrics, signals) as (server, backend):
         readiness = Readiness(backend.check_serving)
-        async with _ops_pages(ops_sock, metrics, readiness):
-            _log_started(settings, version, sock, ops_sock)
-            await _shutdown_requested(settings, signals, readiness)
-            server.app.ctx.stopping = True
-            aborted_count = await drain(
-                server, settings.shutdown_timeout_seconds, signals.hurried.is_set
-            )
+        async with _ops_pages(start, metrics, readiness):
+            _log_started(start)
+            await _shutdown_requested(start, signals, readiness)
+            aborted_count = await _drain(start, server, signals)
     _log.info(events.SERVER_STOPPED, aborted_count=aborted_count)
     return 0
 
 
-async def _serve_with_workers(
-    signals: Signals,
-    settings: Settings,
-    version: str,
-    sock: socket.socket,
-    ops_sock: socket.socket | None,
-) -> int:
+async def _serve_with_workers(start: _Start, signals: Signals) -> int:
+    settings = start.settings
     backend = Backend(settings.receiver.target, tls=settings.receiver_tls)
     backend.open()
     readiness = Readiness(backend.check_serving)
     with tempfile.TemporaryDirectory(prefix="runmeter-gateway-") as folder:
-        metrics = WorkersMetrics(version, folder)
+        metrics = WorkersMetrics(start.version, folder)
         workers = Workers(
             settings.workers,
-            Assignment(settings, version, sock.fileno()),
+            Assignment(settings, start.version, start.sock.fileno()),
             environment(**{FOLDER_VARIABLE: folder}),
             metrics.worker_died,
         )
-        async with _ops_pages(ops_sock, metrics, readiness):
+        async with _ops_pages(start, metrics, readiness):
             reload = rotation(settings, None, backend)
             following = asyncio.create_task(_reload_all(signals.hung_up, workers, reload))
             try:
                 await workers.start()
-                _log_started(settings, version, sock, ops_sock)
-                await _shutdown_requested(settings, signals, readiness)
+                _log_started(start)
+                await _shutdown_requested(start, signals, readiness)
                 code = 0
             except CannotStart:
                 print("gateway: a worker cannot serve; see above.", file=sys.stderr)
                 code = EXIT_CANNOT_SERVE
             following.cancel()
-            sock.close()
+            start.sock.close()
             aborted_count = await workers.stop(settings.shutdown_timeout_seconds, signals.hurried)
     await backend.close()
     _log.info(events.SERVER_STOPPED, aborted_count=aborted_count)
     return code
 
 
-async def _serve_as_worker(
-    signals: Signals,
-    settings: Settings,
-    version: str,
-    sock: socket.socket,
-    source: BinaryIO,
-    to: BinaryIO,
-) -> int:
+async def _serve_as_worker(start: _Start, source: BinaryIO, to: BinaryIO, signals: Signals) -> int:
     loop = asyncio.get_running_loop()
 
     def orphaned() -> None:
@@ -149,15 +138,18 @@ async def _serve_as_worker(
         signals.end("orphaned")
 
     loop.add_reader(source, orphaned)  # the parent sends nothing more: this is its end
-    async with _api(settings, Metrics(version), sock, signals) as (server, _):
+    async with _api(start, Metrics(start.version), signals) as (server, _):
         report(to)
         await signals.first()
-        server.app.ctx.stopping = True
-        aborted_count = await drain(
-            server, settings.shutdown_timeout_seconds, signals.hurried.is_set
-        )
+        aborted_count = await _drain(start, server, signals)
     report(to, aborted_count)
     return 0
+
+
+async def _drain(start: _Start, server: Any, signals: Signals) -> int:
+    """Let requests finish; returns how many connections were cut off."""
+    server.app.ctx.stopping = True
+    return await drain(server, start.settings.shutdown_timeout_seconds, signals.hurried.is_set)
 
 
 async def _reload_all(hung_up: asyncio.Event, workers: Workers, reload: Reload[Settings]) -> None:
@@ -169,41 +161,39 @@ async def _reload_all(hung_up: asyncio.Event, workers: Workers, reload: Reload[S
         await reload.reread()
 
 
-async def _shutdown_requested(settings: Settings, signals: Signals, readiness: Readiness) -> None:
+async def _shutdown_requested(start: _Start, signals: Signals, readiness: Readiness) -> None:
     """Wait for a signal; from then on this gateway is not ready."""
     name = await signals.first()
     readiness.closing_reason = "it is stopping"
-    _log.info(
-        events.SHUTDOWN_REQUESTED, signal=name, grace_seconds=settings.shutdown_timeout_seconds
-    )
+    grace_seconds = start.settings.shutdown_timeout_seconds
+    _log.info(events.SHUTDOWN_REQUESTED, signal=name, grace_seconds=grace_seconds)
 
 
-def _log_started(
-    settings: Settings, version: str, sock: socket.socket, ops_sock: socket.socket | None
-) -> None:
+def _log_started(start: _Start) -> None:
     _log.info(
         events.SERVER_STARTED,
-        address=address_of(sock),
-        ops_address=ops_sock and address_of(ops_sock),
-        version=version,
-        receiver=settings.receiver.target,
-        tls=settings.tls is not None,
-        workers=settings.workers,
+        address=address_of(start.sock),
+        ops_address=start.ops_sock and address_of(start.ops_sock),
+        version=start.version,
+        receiver=start.settings.receiver.target,
+        tls=start.settings.tls is not None,
+        workers=start.settings.workers,
     )
 
 
 @contextlib.asynccontextmanager
 async def _api(
-    settings: Settings, metrics: Metrics, sock: socket.socket, signals: Signals
+    start: _Start, metrics: Metrics, signals: Signals
 ) -> AsyncIterator[tuple[Any, Backend]]:
     """Serve the API in this process; yields Sanic's server, which must be drained."""
+    settings = start.settings
     backend = Backend(
         settings.receiver.target, observe=metrics.call_finished, tls=settings.receiver_tls
     )
     served = None if settings.tls is None else Served(settings.tls)
     app = create_app(backend, BodyLimits(settings.max_body_bytes), _edge(settings), metrics)
     reload = rotation(settings, served, backend, metrics.certificate_expires)
-    server = await serve_on(app, sock, None if served is None else served.context)
+    server = await serve_on(app, start.sock, None if served is None else served.context)
     following = asyncio.create_task(reload.follow(signals.hung_up))
     try:
         yield server, backend
@@ -212,12 +202,12 @@ async def _api(
 
 
 def _ops_pages(
-    sock: socket.socket | None, metrics: Metrics | WorkersMetrics, readiness: Readiness
+    start: _Start, metrics: Metrics | WorkersMetrics, readiness: Readiness
 ) -> contextlib.AbstractAsyncContextManager[None]:
     async def text() -> bytes:
         return metrics.text()
 
-    return ops.serving(sock, text, readiness.unready_reason)
+    return ops.serving(start.ops_sock, text, readiness.unready_reason)
 
 
 def _edge(settings: Settings) -> Edge:

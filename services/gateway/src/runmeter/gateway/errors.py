@@ -7,9 +7,8 @@ GatewayError
 ├── DecodedSlash           a path that has runs only if a slash belongs to a name
 ├── AddressTooLong
 ├── HeadTooLarge
-├── HeadTooSlow
 ├── BodyTooLarge
-├── BodyTooSlow
+├── TooSlow                the headers, or the body
 ├── UnsupportedMediaType
 ├── TooManyRequests        of one client in the last seconds
 ├── TooManyAtOnce          of one client at this moment
@@ -72,14 +71,6 @@ class HeadTooLarge(GatewayError):
         self.limit_bytes = limit_bytes
 
 
-class HeadTooSlow(GatewayError):
-    """The headers did not arrive in time."""
-
-    def __init__(self, timeout_seconds: float) -> None:
-        super().__init__(f"not complete after {timeout_seconds:g} s")
-        self.timeout_seconds = timeout_seconds
-
-
 class BodyTooLarge(GatewayError):
     """The body is larger than the configured limit."""
 
@@ -88,11 +79,12 @@ class BodyTooLarge(GatewayError):
         self.limit_bytes = limit_bytes
 
 
-class BodyTooSlow(GatewayError):
-    """The body did not arrive in time."""
+class TooSlow(GatewayError):
+    """A part of a request, "headers" or "body", did not arrive in time."""
 
-    def __init__(self, timeout_seconds: float) -> None:
-        super().__init__(f"not complete after {timeout_seconds:g} s")
+    def __init__(self, part: str, timeout_seconds: float) -> None:
+        super().__init__(f"{part} not complete after {timeout_seconds:g} s")
+        self.part = part
         self.timeout_seconds = timeout_seconds
 
 

@@ -2,23 +2,25 @@
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from runmeter.collector.cgroups.files import Folder, Refused, close_all, open_file
 from runmeter.procfs import (
-    ProcfsError,
-    parse_cpu_stat_v1,
-    parse_cpu_stat_v2,
+    ParseError,
     parse_cpuacct_usage,
+    parse_events_oom_kill,
+    parse_inactive_file,
     parse_memory_current,
-    parse_memory_events,
     parse_memory_max_usage_in_bytes,
-    parse_memory_oom_control,
     parse_memory_peak,
-    parse_memory_stat_v1,
-    parse_memory_stat_v2,
     parse_memory_usage_in_bytes,
+    parse_oom_control_kills,
+    parse_throttled_time,
+    parse_throttled_usec,
+    parse_total_inactive_file,
+    parse_usage_usec,
 )
 
 T = TypeVar("T")
@@ -44,17 +46,21 @@ class Source:
     """Open counters of one cgroup.
 
     The file of CPU time stays open. ``keep_below``: other files stay open if their descriptor is
-    below this number; else they are opened for each reading.
+    below this number; else they are opened for each reading. ``unreadable``: counts, by file,
+    what is not what the kernel writes.
     """
 
     __slots__ = (
         "_cpu_file",
         "_files",
         "_folders",
+        "_has_nested",
         "_is_v2",
         "_keep_below",
+        "_unreadable",
         "is_gone",
         "needs_leaf",
+        "path",
     )
 
     def __init__(
@@ -63,15 +69,20 @@ class Source:
         cpu_file: int,
         *,
         is_v2: bool,
+        path: str,
         needs_leaf: bool,
         keep_below: int,
+        unreadable: Counter[str],
     ) -> None:
         self._folders = folders  # by v1 controller; of v2 under ""
         self._cpu_file = cpu_file
         self._is_v2 = is_v2
         self._files: dict[tuple[str, str], int] = {}
         self._keep_below = keep_below
-        self.needs_leaf = needs_leaf
+        self._unreadable = unreadable
+        self._has_nested = False  # a cgroup was seen below it
+        self.path = path
+        self.needs_leaf = needs_leaf  # cgroups below it count as other containers
         self.is_gone = False  # the cgroup has been removed
 
     def read(self) -> Reading:
@@ -96,32 +107,33 @@ class Source:
         return all(count == _LEAF_LINKS for count in links)
 
     def _read_v2(self) -> Reading:
-        cpu = _parsed(parse_cpu_stat_v2, self._cpu())
-        memory = _parsed(parse_memory_current, self._file("", "memory.current"))
-        details = _parsed(parse_memory_stat_v2, self._file("", "memory.stat"))
-        events = _parsed(parse_memory_events, self._file("", "memory.events"))
+        cpu = self._cpu()
+        memory = self._value(parse_memory_current, self._file("", "memory.current"))
+        inactive = self._value(parse_inactive_file, self._file("", "memory.stat"))
         return Reading(
-            cpu_ns=cpu.usage_usec * 1000 if cpu else None,
-            throttled_ns=_times(cpu.throttled_usec if cpu else None, 1000),
+            cpu_ns=_times(self._value(parse_usage_usec, cpu), 1000),
+            throttled_ns=_times(self._value(parse_throttled_usec, cpu), 1000),
             memory_bytes=memory,
-            working_set_bytes=_less(memory, details.inactive_file if details else None),
-            peak_bytes=_parsed(parse_memory_peak, self._file("", "memory.peak")),
-            oom_kills=events.oom_kill if events else None,
+            working_set_bytes=_less(memory, inactive),
+            peak_bytes=self._value(parse_memory_peak, self._file("", "memory.peak")),
+            oom_kills=self._value(parse_events_oom_kill, self._file("", "memory.events")),
         )
 
     def _read_v1(self) -> Reading:
-        throttled = _parsed(parse_cpu_stat_v1, self._file("cpu", "cpu.stat"))
-        memory = _parsed(parse_memory_usage_in_bytes, self._file("memory", "memory.usage_in_bytes"))
-        details = _parsed(parse_memory_stat_v1, self._file("memory", "memory.stat"))
-        control = _parsed(parse_memory_oom_control, self._file("memory", "memory.oom_control"))
+        usage = self._file("memory", "memory.usage_in_bytes")
+        memory = self._value(parse_memory_usage_in_bytes, usage)
+        inactive = self._value(parse_total_inactive_file, self._file("memory", "memory.stat"))
         peak = self._file("memory", "memory.max_usage_in_bytes")
+        self._has_nested = self._has_nested or not self._is_leaf()
+        # v1 counts an OOM kill only in the cgroup of the process
+        control = None if self._has_nested else self._file("memory", "memory.oom_control")
         return Reading(
-            cpu_ns=_parsed(parse_cpuacct_usage, self._cpu()),
-            throttled_ns=throttled.throttled_time if throttled else None,
+            cpu_ns=self._value(parse_cpuacct_usage, self._cpu()),
+            throttled_ns=self._value(parse_throttled_time, self._file("cpu", "cpu.stat")),
             memory_bytes=memory,
-            working_set_bytes=_less(memory, details.total_inactive_file if details else None),
-            peak_bytes=_parsed(parse_memory_max_usage_in_bytes, peak),
-            oom_kills=control.oom_kill if control else None,
+            working_set_bytes=_less(memory, inactive),
+            peak_bytes=self._value(parse_memory_max_usage_in_bytes, peak),
+            oom_kills=self._value(parse_oom_control_kills, control),
         )
 
     def _cpu(self) -> bytes | None:
@@ -152,14 +164,14 @@ class Source:
             if descriptor >= self._keep_below:
                 os.close(descriptor)
 
-
-def _parsed(parse: Callable[[bytes], T], raw: bytes | None) -> T | None:
-    if raw is None:
-        return None
-    try:
-        return parse(raw)
-    except ProcfsError:
-        return None
+    def _value(self, parse: Callable[[bytes], T], raw: bytes | None) -> T | None:
+        if raw is None:
+            return None
+        try:
+            return parse(raw)
+        except ParseError as error:
+            self._unreadable[error.file] += 1
+            return None
 
 
 def _times(count: int | None, factor: int) -> int | None:

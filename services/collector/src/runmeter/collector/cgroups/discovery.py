@@ -8,6 +8,7 @@ really has the process. Content read there is never logged.
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from runmeter.collector.cgroups.files import (
     open_file,
 )
 from runmeter.collector.model import Key
-from runmeter.collector.processes.containers import is_node
+from runmeter.collector.processes.containers import node_path
 from runmeter.procfs import ControlGroup
 
 CGROUP_ROOT = "/sys/fs/cgroup"
@@ -66,26 +67,26 @@ def open_source(
     key: Key,
     groups: Iterable[ControlGroup],
     keep_below: int,
+    unreadable: Counter[str],
 ) -> Source | None:
-    """Open the counters of a container, by a process that is in the container's own cgroup.
+    """Open the counters of a container's own cgroup, by a process in it or below it.
 
     ``process_root``: ``/proc/<pid>/root``. ``keep_below``: no descriptor of this number or a
-    higher one stays open; half of them are for details of the first cgroups. None: there are no
-    counters, or the process is in another cgroup.
+    higher one stays open; half of them are for details of the first cgroups. ``unreadable``: counts
+    values that are not what the kernel writes. None: there are no counters, or the process is in
+    another cgroup.
 
     Raises:
         Refused: they exist, but are not readable or not trusted.
         Crowded: their descriptors would be too high.
     """
-    paths = _paths(own, key, groups)
+    places = _places(own, key, groups)
     folders: dict[str, Folder] = {}
     refused = False
     try:
-        for name, (device, path) in paths.items():
+        for name, place in places.items():
             try:
-                folders[name] = _open_folder(
-                    own.root, process_root, name, path, device, pid, keep_below
-                )
+                folders[name] = _open_folder(own.root, process_root, name, place, pid, keep_below)
             except (OSError, Refused) as error:
                 refused = refused or not isinstance(error, FileNotFoundError)
         cpu_folder, cpu_name = (
@@ -105,34 +106,45 @@ def open_source(
             folders,
             cpu_file,
             is_v2=own.v2 is not None,
+            path=next(iter(places.values())).path,
             needs_leaf=not key.container_id,
             keep_below=min(_DETAILS_BELOW, keep_below // 2),
+            unreadable=unreadable,
         )
     if refused:
         raise Refused
     return None
 
 
-def _paths(
-    own: Hierarchies, key: Key, groups: Iterable[ControlGroup]
-) -> dict[str, tuple[int, str]]:
-    """Return device and path of each hierarchy in which the process is in the key's cgroup."""
-    paths: dict[str, tuple[int, str]] = {}
+class _Place(NamedTuple):
+    """Where a process is in one hierarchy: the path of its container, and its own below that."""
+
+    device: int
+    path: str
+    below: str
+
+
+def _places(own: Hierarchies, key: Key, groups: Iterable[ControlGroup]) -> dict[str, _Place]:
+    """Return the place in each hierarchy in which the process is in the key's cgroup."""
+    places: dict[str, _Place] = {}
     for group in groups:
-        if not is_node(key, group.path):
+        node = node_path(key, group.path)
+        if node is None:
             continue
+        below = group.path[len(node) :].strip("/")
         if not group.controllers and own.v2 is not None:
-            paths[""] = (own.v2, group.path)
+            places[""] = _Place(own.v2, node, below)
         for controller in group.controllers:
             if controller in own.v1:
-                paths[controller] = (own.v1[controller], group.path)
-    return paths
+                places[controller] = _Place(own.v1[controller], node, below)
+    return places
 
 
 def _open_folder(
-    root: str, process_root: str, name: str, path: str, device: int, pid: int, keep_below: int
+    root: str, process_root: str, name: str, place: _Place, pid: int, keep_below: int
 ) -> Folder:
     """Open the folder of a cgroup in the first view where it has the process."""
+    path = place.path
     inner = f"{process_root}/sys/fs/cgroup"
     candidates = [f"{inner}/{name}"]
     if ".." not in path.split("/"):
@@ -153,7 +165,7 @@ def _open_folder(
             raise Crowded
         is_ours = not candidate.startswith(inner)
         folder = Folder(descriptor, None if is_ours else mount_id(descriptor))
-        if os.fstat(descriptor).st_dev == device and holds(folder, pid):
+        if os.fstat(descriptor).st_dev == place.device and holds(folder, place.below, pid):
             return folder
         os.close(descriptor)
         failure = Refused()

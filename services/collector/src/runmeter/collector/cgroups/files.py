@@ -25,10 +25,13 @@ class Folder(NamedTuple):
     mount_id: bytes | None
 
 
-def holds(folder: Folder, pid: int) -> bool:
-    """Return whether a folder is the cgroup of a process; a job cannot fake the answer."""
+def holds(folder: Folder, below: str, pid: int) -> bool:
+    """Return whether a process is in a cgroup, at the path ``below``; a job cannot fake the answer.
+
+    ``below`` is empty for the cgroup itself.
+    """
     try:
-        descriptor = open_file(folder, "cgroup.procs")
+        descriptor = open_file(folder, os.path.join(below, "cgroup.procs"))
     except (OSError, Refused):
         return False
     try:
@@ -43,7 +46,7 @@ def holds(folder: Folder, pid: int) -> bool:
 
 
 def open_file(folder: Folder, name: str) -> int:
-    """Open a regular file of a folder; refuse one that is mounted over it."""
+    """Open a regular file in or below a folder; refuse one that is mounted over it."""
     descriptor = os.open(name, _FILE, dir_fd=folder.descriptor)
     found = os.fstat(descriptor)
     is_inside = found.st_dev == os.fstat(folder.descriptor).st_dev and (

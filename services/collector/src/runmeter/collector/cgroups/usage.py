@@ -6,6 +6,7 @@ accounts for all other intervals, so that counters which appear or vanish during
 jump.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from runmeter.collector.cgroups.counters import Reading, Source
@@ -16,7 +17,7 @@ from runmeter.collector.processes.process import Process
 from runmeter.procfs import ProcFS, ProcfsError
 
 _TRIES = 5  # refusals before a container's counters count as not readable
-_ATTEMPTS = 64  # processes tried per container: many may be in cgroups inside the container's
+_ATTEMPTS = 64  # processes tried per container: some have ended or moved meanwhile
 _TOLERATED_TICKS = 4
 
 
@@ -39,12 +40,12 @@ class _Node:
 class CgroupUsage:
     """Finds, keeps and reads the counters of all containers of a run.
 
-    ``cpu_count``: limits what a container can have used in an interval. ``keep_below``: no
-    descriptor of this number or a higher one stays open.
+    ``cpu_count``: limits what a container can have used in an interval; None: unknown.
+    ``keep_below``: no descriptor of this number or a higher one stays open.
     """
 
     def __init__(
-        self, proc: ProcFS, own: Hierarchies, tick_ns: int, cpu_count: int, keep_below: int
+        self, proc: ProcFS, own: Hierarchies, tick_ns: int, cpu_count: int | None, keep_below: int
     ) -> None:
         self._proc = proc
         self._own = own
@@ -55,7 +56,13 @@ class CgroupUsage:
         self._started = False
         self._is_searching = True  # a known key has no counters yet
         self.denied_count = 0
+        self.unreadable: Counter[str] = Counter()  # by file: values not as the kernel writes them
         self.crowded_count = 0  # containers without counters because too many files are open
+
+    @property
+    def has_hierarchies(self) -> bool:
+        """Return whether the collector has cgroup file systems of its own, needed for counters."""
+        return bool(self._own.v1) or self._own.v2 is not None
 
     def read(self) -> None:
         """Read the counters of all known keys, at the time of a snapshot."""
@@ -99,19 +106,34 @@ class CgroupUsage:
             if node.source is None and node.tries < _TRIES and node.attempts < _ATTEMPTS:
                 self._open(node, process)
                 if node.source is not None:
+                    self._separate(node.source)
                     node.now = node.source.read()
                     node.read_count = 0
                 else:
                     self._is_searching = True
         self._started = True
 
+    def _separate(self, source: Source) -> None:
+        """Have no figures of a cgroup that includes another container's, such as a node's."""
+        for node in self._nodes.values():
+            if node.source is not None:
+                inner, outer = sorted((source, node.source), key=lambda found: -len(found.path))
+                if inner.path.startswith(f"{outer.path}/"):
+                    outer.needs_leaf = True
+
     def _open(self, node: _Node, process: Process) -> None:
         node.attempts += 1
-        root = f"{self._proc.mount}/{process.pid}/root"
+        root = f"{self._proc.mount}/{process.folder}/root"
         try:
-            groups = self._proc.proc_cgroup(process.pid)
+            groups = self._proc.proc_cgroup(process.folder)
             node.source = open_source(
-                self._own, root, process.pid, process.key, groups, self._keep_below
+                self._own,
+                root,
+                process.pid,
+                process.key,
+                groups,
+                self._keep_below,
+                self.unreadable,
             )
         except ProcfsError:
             pass
@@ -197,7 +219,9 @@ class CgroupUsage:
 
         On a bare machine a cgroup may be older than the first process seen in it.
         """
-        return cpu_ns is not None and cpu_ns <= elapsed_ns * self._cpu_count + self._tolerated_ns
+        if cpu_ns is None or self._cpu_count is None:
+            return cpu_ns is not None
+        return cpu_ns <= elapsed_ns * self._cpu_count + self._tolerated_ns
 
     def _drop(self, nodes: list[_Node]) -> None:
         for node in nodes:

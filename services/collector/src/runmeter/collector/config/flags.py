@@ -122,8 +122,8 @@ def _run_parser() -> Parser:
     add(
         "--checkpoint-interval",
         metavar="D",
-        help="how often the run so far is written to the spool; a killed collector loses at most "
-        "this much: 100ms to 24h, 0 never (default 30s)",
+        help="longest time between writes of the run so far to the spool, the first ones follow "
+        "sooner; a killed collector loses at most this much: 100ms to 24h, 0 never (default 30s)",
     )
     add(
         "--checkpoint-push",

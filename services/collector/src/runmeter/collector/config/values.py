@@ -138,9 +138,11 @@ def labels(text: str) -> dict[str, str]:
     return found
 
 
-def _json_object(text: str, shape: str) -> dict[str, Any]:
+def _json_object(
+    text: str, shape: str, parse_float: Callable[[str], Any] = float
+) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_float=parse_float)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{text[:_SHOWN]!r} is not JSON ({error}); give {shape}") from error
     if not isinstance(value, dict):
@@ -165,7 +167,8 @@ def process_map(text: str) -> dict[str, str]:
 def limits(text: str) -> dict[str, Limit]:
     """Return limits by container name from a JSON object of Kubernetes quantities."""
     shape = '{"runner":{"cpu":"2","memory":"1Gi"}}'
-    return {name: _limit(name, given, shape) for name, given in _json_object(text, shape).items()}
+    found = _json_object(text, shape, parse_float=str)  # a float may be another number
+    return {name: _limit(name, given, shape) for name, given in found.items()}
 
 
 def _limit(name: str, given: object, shape: str) -> Limit:

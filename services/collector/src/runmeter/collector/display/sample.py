@@ -49,12 +49,10 @@ def _container(name: str, found: Any, elapsed_ns: int, limit: Limit | None) -> d
 
 def _system(sample: Sample, before: Sample | None) -> dict[str, Any]:
     system: dict[str, Any] = {}
-    now, then = sample.system, before.system if before else None
-    if now.busy_ticks is not None and then is not None and then.busy_ticks is not None:
-        total = (now.total_ticks or 0) - (then.total_ticks or 0)
-        if total > 0:
-            busy = 100 * (now.busy_ticks - then.busy_ticks) / total
-            system["cpu_total_percent"] = round(min(100.0, max(0.0, busy)), 2)
+    now = sample.system
+    busy = now.cpu_percent_since(before.system) if before else None
+    if busy is not None:
+        system["cpu_total_percent"] = round(busy, 2)
     if now.mem_used_bytes is not None:
         system["mem_used_bytes"] = now.mem_used_bytes
     return system

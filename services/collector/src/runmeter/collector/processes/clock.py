@@ -19,6 +19,8 @@ STAT = "stat"
 NO_CLOCK = -1  # instead of the time of a process that has ended
 _SCHEDULER_TIME = 2  # CPUCLOCK_SCHED of a process, not of one thread
 
+_READINGS = 100_000  # take longer than a clock tick
+
 Clock = Callable[[int], int]
 
 
@@ -46,11 +48,18 @@ def read_clocks(clock: Clock, clock_ids: list[int]) -> list[int]:
     return found
 
 
-def clock_source(mount: str) -> str:
-    """Return the source for a proc mount: the clock needs it to show our own pid namespace."""
+def clock_source(mount: str, clock: Clock = read_process_clock) -> str:
+    """Return the source for a proc mount.
+
+    The clock needs the mount to show our own pid namespace, and must move while a process runs:
+    one that stood still would say that nothing runs.
+    """
+    own = clock_id(os.getpid())
     try:
-        own = os.readlink(f"{mount}/self") == str(os.getpid())
-        read_process_clock(clock_id(os.getpid()))
+        if os.readlink(f"{mount}/self") == str(os.getpid()):
+            start_ns = clock(own)
+            if any(clock(own) != start_ns for _ in range(_READINGS)):
+                return PROCESS_CLOCK
     except OSError:
-        return STAT
-    return PROCESS_CLOCK if own else STAT
+        pass
+    return STAT

@@ -6,6 +6,7 @@ process tree of the wrapped command. Names are made when the run is summed up, s
 renamed while it is measured.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
@@ -14,11 +15,13 @@ from runmeter.procfs import ControlGroup, Mount
 
 # in the order in which they are asked for the container; v2 is the one without controllers
 _HIERARCHIES = ("cpuacct", "cpu", "memory", "", "name=systemd", "pids", "devices", "freezer")
-_PREFIXES = ("cri-containerd-", "docker-", "crio-", "libpod-")
-_ID_DIGITS = 64
+_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+# monitors of containers, pods of Podman, units of systemd that serve a container from outside it
+_NO_CONTAINER = re.compile(
+    r"conmon|\.(automount|mount|path|service|slice|socket|swap|target|timer)$"
+)
 _SHORT_ID_DIGITS = 12
 _COMM_BYTES = 15  # TASK_COMM_LEN less the terminating zero
-_HEX = frozenset("0123456789abcdef")
 
 COMMAND = "command"
 
@@ -27,23 +30,25 @@ COMMAND = "command"
 def container_key(groups: tuple[ControlGroup, ...]) -> Key:
     """Return the key of a process from the lines of ``/proc/<pid>/cgroup``.
 
-    The container id is the outermost path segment, of any hierarchy, that has its form: limits
-    apply to the outer container, so containers inside it count as part of it. Without an id: the
-    path in the first hierarchy where it is not ``/``.
+    The container id is that of the outermost container, in any hierarchy: limits apply to the
+    outer container, so containers inside it count as part of it. A node of Kubernetes that is a
+    container itself does not count as one for the containers of its pods. Without an id: the path
+    in the first hierarchy where it is not ``/``.
     """
     ordered = sorted(groups, key=_preference)
     for group in ordered:
-        found = _container_id(group.path)
+        found, _ = _container(group.path)
         if found:
             return Key(found, "")
     return next((Key("", group.path) for group in ordered if group.path != "/"), ROOT_KEY)
 
 
-def is_node(key: Key, path: str) -> bool:
-    """Return whether a path is the cgroup of a key itself, not one below it."""
+def node_path(key: Key, path: str) -> str | None:
+    """Return the path of the cgroup of a key itself, which a path is in; None if it is not."""
     if not key.container_id:
-        return path == key.path
-    return _container_id(path.rstrip("/").rpartition("/")[2]) == key.container_id
+        return path if path == key.path else None
+    found, node = _container(path)
+    return node if found == key.container_id else None
 
 
 def _preference(group: ControlGroup) -> int:
@@ -52,54 +57,50 @@ def _preference(group: ControlGroup) -> int:
     return min(ranks, default=len(_HIERARCHIES))
 
 
-def _container_id(path: str) -> str:
+def _container(path: str) -> tuple[str, str]:
+    """Return the id of a container and the path of its own cgroup; both empty if there is none.
+
+    A segment names a container if it has exactly one run of 64 hex digits.
+    """
     segments = path.split("/")
-    for index, segment in enumerate(segments):
-        bare = segment.removesuffix(".scope")
-        for prefix in _PREFIXES:
-            if bare.startswith(prefix):
-                bare = bare[len(prefix) :]
-                break
-        else:
-            bare = segment
-        if len(bare) == _ID_DIGITS and _HEX.issuperset(bare) and not _is_pod(segments, index):
-            return bare
-    return ""
-
-
-def _is_pod(segments: list[str], index: int) -> bool:
-    """Return whether a segment is a pod of Podman (driver cgroupfs), which has an id too."""
-    return segments[index - 1] == "libpod_parent" and any(
-        segment.startswith("libpod-") for segment in segments[index + 1 : index + 2]
-    )
+    pods = next((index for index, segment in enumerate(segments) if "kubepods" in segment), 0)
+    for index in (*range(pods, len(segments)), *range(pods)):
+        segment = segments[index]
+        ids = _ID.findall(segment)
+        is_pod = segments[index - 1] == "libpod_parent" and ids == [segment]
+        if len(ids) == 1 and not is_pod and not _NO_CONTAINER.search(segment):
+            return ids[0], "/".join(segments[: index + 1])
+    return "", ""
 
 
 def kubernetes_name(mounts: Iterable[Mount]) -> str:
     """Return the container's name from the mounts of one of its processes; empty if it has none.
 
-    The kubelet mounts ``/dev/termination-log`` from ``…/pods/<uid>/containers/<name>/…`` (on
-    some machines the root of the mount starts at ``/containers/``).
+    The kubelet mounts files from ``…/pods/<uid>/containers/<name>/…``, such as
+    ``/dev/termination-log`` (on some machines the root of that mount starts at ``/containers/``).
     """
     for mount in mounts:
-        if mount.mount_point in ("/dev/termination-log", "/etc/hosts"):
-            parts = mount.root.split("/")
-            for index, part in enumerate(parts[:-2]):
-                if part == "containers" and (index == 1 or parts[index - 2] == "pods"):
-                    return parts[index + 1]
+        parts = mount.root.split("/")
+        is_usual = mount.mount_point in ("/dev/termination-log", "/etc/hosts")
+        for index, part in enumerate(parts[:-2]):
+            if part == "containers" and (
+                (index == 1 and is_usual) or (index > 1 and parts[index - 2] == "pods")
+            ):
+                return parts[index + 1]
     return ""
 
 
 class Containers:
     """The groups of a run by key; learns names from processes.
 
-    ``process_map``: process name to container name. ``read_mounts(pid)`` returns the mounts of
-    a process or None when they cannot be read.
+    ``process_map``: process name to container name. ``read_mounts(folder)`` returns the
+    mounts of a process, or None when they cannot be read.
     """
 
     def __init__(
         self,
         process_map: Mapping[str, str],
-        read_mounts: Callable[[int], Iterable[Mount] | None],
+        read_mounts: Callable[[int | str], Iterable[Mount] | None],
     ) -> None:
         self._by_comm = {
             _cut(process): container for process, container in process_map.items() if process
@@ -117,10 +118,10 @@ class Containers:
         """Whether the process map needs the first word of command lines."""
         return bool(self._by_argv0)
 
-    def see(self, key: Key, pid: int, comm: str, argv0: str) -> None:
+    def see(self, key: Key, folder: int | str, comm: str, argv0: str) -> None:
         """Use a process to identify its key (process map) and to name it (mounts)."""
         if key.container_id and key.container_id not in self._kubernetes:
-            self._ask_mounts(key.container_id, pid)
+            self._ask_mounts(key.container_id, folder)
         if self._by_argv0 and key not in self._groups:
             name = self._by_comm.get(comm) or self._by_argv0.get(argv0.rpartition("/")[2])
             if name:
@@ -139,12 +140,12 @@ class Containers:
             found = self._plain[key] = Group(key=key)  # one object: compared by identity first
         return found
 
-    def _ask_mounts(self, container_id: str, pid: int) -> None:
+    def _ask_mounts(self, container_id: str, folder: int | str) -> None:
         tries = self._mount_tries.get(container_id, 0)
         if tries >= 8:  # not a Kubernetes container, or its mounts cannot be read
             return
         self._mount_tries[container_id] = tries + 1
-        name = kubernetes_name(self._read_mounts(pid) or ())
+        name = kubernetes_name(self._read_mounts(folder) or ())
         if name:
             self._kubernetes[container_id] = name
 

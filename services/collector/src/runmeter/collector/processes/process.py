@@ -1,10 +1,20 @@
 """The state of one process between two scans."""
 
-from runmeter.collector.model import Group, Key
+from runmeter.collector.model import ROOT_KEY, Group, Key
 from runmeter.collector.processes.clock import clock_id
 from runmeter.procfs import ProcStat
 
-ZOMBIES = "ZX"  # states of a process that has ended
+_ENDED = "ZX"  # states of a process whose main thread has ended
+
+
+def main_has_ended(stat: ProcStat) -> bool:
+    """Return whether the main thread of a process has ended; other threads may run on."""
+    return stat.state in _ENDED
+
+
+def may_run_on(stat: ProcStat) -> bool:
+    """Return whether a process has threads besides its main thread."""
+    return stat.num_threads is not None and stat.num_threads > 1
 
 
 class Process:
@@ -15,6 +25,8 @@ class Process:
         "clock_id",
         "comm",
         "cpu_ns",
+        "fault_count",
+        "folder",
         "group",
         "interval_ns",
         "is_zombie",
@@ -30,8 +42,9 @@ class Process:
         "waited_ns",
     )
 
-    def __init__(self, stat: ProcStat, key: Key) -> None:
+    def __init__(self, stat: ProcStat, key: Key = ROOT_KEY) -> None:
         self.pid = stat.pid
+        self.folder: int | str = stat.pid  # below the mount: what its memory is read from
         self.clock_id = clock_id(stat.pid)
         self.ppid = stat.ppid
         self.start_ticks = stat.starttime
@@ -48,3 +61,4 @@ class Process:
         self.anon_bytes = 0
         self.peak_rss_bytes: int | None = None
         self.seen_scans = 0
+        self.fault_count = 0  # page faults of its own and of children it waited for

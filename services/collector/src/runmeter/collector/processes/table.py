@@ -5,24 +5,19 @@ because it can change from outside. Processes are scanned in the order of their 
 first: in a race, one scan then counts too little instead of counting twice.
 """
 
+import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from runmeter.collector.model import COMMAND_GROUP, Group
-from runmeter.collector.open_files import keep_below
+from runmeter.collector.processes.births import Births
 from runmeter.collector.processes.clock import NO_CLOCK, Clock, clock_id, read_clocks
 from runmeter.collector.processes.containers import Containers
+from runmeter.collector.processes.newest_pid import Child, NewestPid, run_child
 from runmeter.collector.processes.placement import CGROUP_SCANS, Placement
-from runmeter.collector.processes.process import ZOMBIES, Process
-from runmeter.procfs import (
-    KeptFile,
-    ParseError,
-    ProcFS,
-    ProcfsError,
-    ProcStat,
-    VanishedError,
-    parse_loadavg,
-)
+from runmeter.collector.processes.process import Process, main_has_ended, may_run_on
+from runmeter.procfs import ParseError, ProcFS, ProcfsError, ProcStat, VanishedError
 
 _IDLE_SCANS = 16  # the memory of an idle process is read every so many scans
 _LISTING_SCANS = 16  # a process may have its pid a moment before it is listed
@@ -48,19 +43,32 @@ class ProcessTable:
     ``clock``: reads the CPU clock of a process by clock id; None to use ``stat`` alone.
     ``command_parent_pid``: new children of this process, with all below them, are the command,
     except those in ``own_pids``. ``vanished_count``, ``denied_count``: processes that ended while
-    they were read, and reads that the kernel refused.
+    they were read, and reads that the kernel refused. ``unreadable``: by file, what is missing or
+    not what the kernel writes. ``run_child``: starts a child of this process.
     """
 
-    def __init__(self, proc: ProcFS, containers: Containers, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        proc: ProcFS,
+        containers: Containers,
+        clock: Clock | None = None,
+        run_child: Callable[[], Child] = run_child,
+    ) -> None:
         self._proc = proc
         self._containers = containers
-        self._places = Placement(proc, containers)
+        self.unreadable: Counter[str] = Counter()
+        self._places = Placement(proc, containers, self.unreadable)
         self._clock = clock
-        self._loadavg = KeptFile(f"{proc.mount}/loadavg", keep_below())
+        # the file of a mount of another pid namespace shows our own
+        self._newest = NewestPid(proc.mount, run_child) if clock is not None else None
+        self.births = Births()
+        self._own_pid = os.getpid()
+        self._fault_count = 0  # page faults of processes since the scan before
         self.processes: dict[int, Process] = {}
         self.command_parent_pid: int | None = None
         self.own_pids: set[int] = set()  # living children of the collector that are not the command
         self.own: set[Process] = set()  # these processes, as far as they were seen; ended ones too
+        self.without_children: set[int] = set()  # pids whose children's time cannot be read
         self.vanished_count = 0
         self.denied_count = 0
         self.active: list[Process] = []  # new, or used CPU, since this was last emptied
@@ -81,9 +89,12 @@ class ProcessTable:
         In the first scan processes only enter the table: their earlier use is not part of the
         run.
         """
-        last_pid = self._read_last_pid()
+        if self._newest is not None and not self._scan_count:
+            self._newest.prove()
+        last_pid = self._newest.read() if self._newest is not None else None
         scan = Scan({}, {}, [])
         self._scan_count += 1
+        self._fault_count = 0
         self._places.newly_placed = []
         self.has_changed = False
         if self._clock is None:
@@ -95,20 +106,24 @@ class ProcessTable:
             self._leave(process)
         is_due = last_pid is None or self._scan_count % _LISTING_SCANS == 0
         if is_due or scan.vanished or last_pid != self._last_pid:
-            denied_count = self.denied_count
+            failed_count = self.denied_count + self.unreadable.total()
             self._enter_new(scan)
             # if a process could not be read, look for it again
-            self._last_pid = last_pid if self.denied_count == denied_count else None
+            has_failed = self.denied_count + self.unreadable.total() > failed_count
+            self._last_pid = None if has_failed else last_pid
+        self.births.settle(last_pid, self.processes, self._fault_count, not scan.vanished)
         return scan
 
-    def _read_last_pid(self) -> int | None:
-        """Return the newest pid in our pid namespace: while it is the same, no process started."""
-        if self._clock is None:  # the mount shows another one
-            return None
-        try:
-            return parse_loadavg(self._loadavg.read()).last_pid
-        except ProcfsError:
-            return None
+    def add_own(self, pid: int) -> None:
+        """Add a child of the collector that is not the command."""
+        self.own_pids.add(pid)
+        if self._newest is not None:
+            self._newest.must_move()
+
+    @property
+    def proof_ns(self) -> int:
+        """Return the CPU time of the children that were started to prove the newest pid."""
+        return self._newest.cpu_ns if self._newest is not None else 0
 
     def _revisit_moved(self, scan: Scan, clock: Clock) -> None:
         """Read all clocks, and more of the processes whose clock has moved."""
@@ -166,18 +181,30 @@ class ProcessTable:
             self.vanished_count += 1
             scan.vanished.append(process)
             return
-        except ParseError:  # incomplete: it is ending; counted if it is still listed
-            scan.vanished.append(process)
-            return
-        except ProcfsError:  # it stays in the table: entered again it would count from zero
-            self.denied_count += 1
+        except ProcfsError as error:  # it stays in the table: entered again it would start at zero
+            self._count(error)
             return
         if stat.starttime != process.start_ticks:  # the pid has been given to another process
             scan.vanished.append(process)
             return
-        self._places.look_again(process, stat)
+        self._find(process, stat)
+        self._places.look_again(process, stat.comm)
         self._regroup(process)
         self._take(process, stat, own_ns, scan)
+
+    def _find(self, process: Process, stat: ProcStat) -> None:
+        """Record whether a process has ended, and what its memory and cgroup are read from.
+
+        They are those of its main thread, or of another one if that has ended.
+        """
+        process.folder = process.pid
+        is_zombie = main_has_ended(stat)
+        if is_zombie and may_run_on(stat):
+            thread = self._proc.living_thread(process.pid)
+            if thread is not None:
+                process.folder, is_zombie = thread, False
+        self.has_changed = self.has_changed or is_zombie != process.is_zombie
+        process.is_zombie = is_zombie
 
     def _regroup(self, process: Process) -> None:
         if not process.group.is_command:  # a process of the command's tree stays part of it
@@ -190,6 +217,7 @@ class ProcessTable:
 
     def _leave(self, process: Process) -> None:
         del self.processes[process.pid]
+        self.without_children.discard(process.pid)
         self._idle_slots[process.pid % _IDLE_SCANS].pop(process.pid, None)
         self._line = None
         self.has_changed = True
@@ -226,18 +254,27 @@ class ProcessTable:
         """Read; count a process that ends meanwhile, and a read that the kernel refuses."""
         try:
             read(*arguments)
-        except (VanishedError, ParseError):  # cut short: the process is going away
+        except ProcfsError as error:
+            self._count(error)
+
+    def _count(self, error: ProcfsError) -> None:
+        if isinstance(error, VanishedError):
             self.vanished_count += 1
-        except ProcfsError:
+        elif isinstance(error, ParseError):
+            self.unreadable[error.file] += 1
+        else:
             self.denied_count += 1
 
     def _enter(self, pid: int, entered: list[_Entered]) -> None:
         own_ns = self._own_clock(pid)
         stat = self._proc.proc_stat(pid)
-        process = Process(stat, self._places.first_key(stat, self.processes.get(stat.ppid)))
+        process = Process(stat)
+        self._find(process, stat)
+        process.key = self._places.first_key(process, self.processes.get(stat.ppid))
         if self._scan_count == 1:
-            process.own_ns, process.waited_ns = self._times(stat)
-            process.own_ns = process.own_ns if own_ns is None else own_ns
+            stat_ns, waited_ns = self._times(stat)
+            process.own_ns = (stat_ns if own_ns is None else own_ns) or 0
+            process.waited_ns = waited_ns or 0
         self.processes[pid] = process
         self._idle_slots[pid % _IDLE_SCANS][pid] = process
         self._line = None
@@ -259,20 +296,37 @@ class ProcessTable:
         process.seen_scans += 1
         process.ppid = stat.ppid
         self._account(process, stat, own_ns, scan)
-        is_zombie = stat.state in ZOMBIES
-        self.has_changed = self.has_changed or is_zombie != process.is_zombie
-        process.is_zombie = is_zombie
+        self._count_faults(process, stat)
         self._guard(self._size, process)
 
-    def _times(self, stat: ProcStat) -> tuple[int, int]:
-        return (
-            self._proc.ticks_nanoseconds(stat.utime + stat.stime),
-            self._proc.ticks_nanoseconds(stat.cutime + stat.cstime),
-        )
+    def _count_faults(self, process: Process, stat: ProcStat) -> None:
+        fault_count = stat.cminflt or 0
+        if process.pid != self._own_pid:  # it starts no other processes, and no threads
+            fault_count += stat.minflt or 0
+        self._fault_count += max(0, fault_count - process.fault_count)
+        process.fault_count = fault_count
+
+    def _times(self, stat: ProcStat) -> tuple[int | None, int | None]:
+        """Return own and children's time, each None if it cannot be read."""
+        own_ns = waited_ns = None
+        if stat.utime is not None and stat.stime is not None:
+            own_ns = self._proc.ticks_nanoseconds(stat.utime + stat.stime)
+        if stat.cutime is not None and stat.cstime is not None:
+            waited_ns = self._proc.ticks_nanoseconds(stat.cutime + stat.cstime)
+        return own_ns, waited_ns
 
     def _account(self, process: Process, stat: ProcStat, clock_ns: int | None, scan: Scan) -> None:
         stat_ns, waited_ns = self._times(stat)
         own_ns = stat_ns if clock_ns is None else clock_ns
+        if own_ns is None:
+            self.unreadable["/proc/<pid>/stat: utime, stime"] += 1
+            own_ns = process.own_ns
+        if waited_ns is None:
+            self.unreadable["/proc/<pid>/stat: cutime, cstime"] += 1
+            self.without_children.add(process.pid)
+            waited_ns = process.waited_ns
+        elif self.without_children:
+            self.without_children.discard(process.pid)
         used = max(0, own_ns - process.own_ns)
         if used:
             scan.own_ns[process.group] = scan.own_ns.get(process.group, 0) + used
@@ -290,7 +344,7 @@ class ProcessTable:
         if process.is_zombie:
             process.rss_bytes = process.anon_bytes = 0
             return
-        statm = self._proc.proc_statm(process.pid)
+        statm = self._proc.proc_statm(process.folder)
         rss_bytes = self._proc.pages_bytes(statm.resident)
         anon_bytes = self._proc.pages_bytes(max(0, statm.resident - statm.shared))
         if (rss_bytes, anon_bytes) != (process.rss_bytes, process.anon_bytes):

@@ -1,5 +1,8 @@
 """Checkpoints: the run so far goes to the spool and, less often, to the receiver.
 
+The first ones follow soon after each other: a collector that is killed early loses about a third
+of the run, later ``--checkpoint-interval`` at most.
+
 A forked child makes each of them: it has a copy of all measurements, and may sum them up and wait
 for a slow disk while the sampling goes on. At most one child writes and one pushes at a time.
 """
@@ -23,6 +26,7 @@ from runmeter.collector.run.run_file import RunFile
 from runmeter.collector.spool.format import encode
 
 _NEVER_NS = 2**63 - 1
+_SHORTEST_NS = 1_000_000_000
 _WRITTEN, _FAILED = 0, 255  # exit codes of a child; others: the errno of a file not written
 
 
@@ -35,6 +39,7 @@ class Checkpoints:
         self._measurement = measurement
         self._sampler = measurement.sampler
         self._file = file
+        self._start_ns = 0
         self._next_ns = self._next_push_ns = _NEVER_NS
         self._wants_push = False
         self._writer: int | None = None
@@ -55,7 +60,7 @@ class Checkpoints:
         if self._config.checkpoint_push_ns and not self._config.unpushed:
             self._next_push_ns = now_ns + self._config.checkpoint_push_ns
         if self._config.checkpoint_interval_ns:
-            self._next_ns = now_ns
+            self._start_ns = self._next_ns = now_ns
             self.make_due(now_ns)
 
     def make_due(self, now_ns: int) -> None:
@@ -66,7 +71,10 @@ class Checkpoints:
             self._wants_push = True
             self._next_push_ns = _after(now_ns, self._next_push_ns, self._config.checkpoint_push_ns)
         if now_ns >= self._next_ns:
-            self._next_ns = _after(now_ns, self._next_ns, self._config.checkpoint_interval_ns)
+            age_ns = self._next_ns - self._start_ns
+            longest_ns = self._config.checkpoint_interval_ns
+            distance_ns = gap_ns(age_ns, self._config.interval_ns, longest_ns)
+            self._next_ns = _after(now_ns, self._next_ns, distance_ns)
         if self._writer is not None:
             self._warn("the previous checkpoint is still being written")
         elif self._file.lock():
@@ -110,6 +118,7 @@ class Checkpoints:
         ``wait(until_ns)``: waits for the end of a child, or until then. Returns whether all have
         ended: one that hangs in the kernel cannot be killed.
         """
+        self._start_ns = 0
         self._next_ns = self._next_push_ns = _NEVER_NS
         self._wants_push = False
         for pid in self._seen:
@@ -191,6 +200,15 @@ class Checkpoints:
             revision=self._file.revision,
             is_running=True,
         )
+
+
+def gap_ns(age_ns: int, interval_ns: int, longest_ns: int) -> int:
+    """Return the time from a checkpoint to the next one: half of the run's age, up to a snapshot.
+
+    Snapshots are taken on a grid from the start: between two of them there is nothing new.
+    """
+    half_ns = max(_SHORTEST_NS, age_ns // 2)
+    return min(longest_ns, -(-half_ns // interval_ns) * interval_ns)
 
 
 def _after(now_ns: int, due_ns: int, interval_ns: int) -> int:

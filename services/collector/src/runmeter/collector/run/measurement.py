@@ -1,6 +1,7 @@
 """One run while it is measured: when snapshots are taken, their log lines, the payload."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from time import monotonic_ns, process_time_ns, time_ns
 from typing import Any
@@ -42,8 +43,13 @@ class Measurement:
         self.push_id = new_push_id()
         self._proc = _proc(config.proc_path)
         self._containers = Containers(config.process_map, self._mounts)
+        self._cpu_count = _cpu_count(self._proc)
         self._summary = Summary(
-            config.interval_ns, config.top, self._lists, merges=bool(config.process_map)
+            config.interval_ns,
+            config.top,
+            self._lists,
+            merges=bool(config.process_map),
+            cpu_count=self._cpu_count or 0,
         )
         own_pid = _own_pid(config.proc_path)
         self._own_pid = own_pid
@@ -51,7 +57,7 @@ class Measurement:
         self.clock_source = clock_source(config.proc_path)
         has_clock = self.clock_source == PROCESS_CLOCK
         self._hides_processes = has_clock and hides_processes(self._proc, own_pid)
-        self._cgroups = _cgroup_usage(self._proc) if has_clock else None
+        self._cgroups = _cgroup_usage(self._proc, self._cpu_count) if has_clock else None
         self.sampler = Sampler(
             self._proc,
             self._containers,
@@ -131,9 +137,9 @@ class Measurement:
     def _limit(self, group: Group) -> Limit | None:
         return self._config.limits.get(self._containers.base_name(group))
 
-    def _mounts(self, pid: int) -> Iterable[Mount] | None:
+    def _mounts(self, folder: int | str) -> Iterable[Mount] | None:
         try:
-            return self._proc.proc_mountinfo(pid)
+            return self._proc.proc_mountinfo(folder)
         except ProcfsError:
             return None
 
@@ -168,11 +174,28 @@ class Measurement:
                 f"{self._cgroups.crowded_count} containers: their CPU time is accounted from "
                 "processes, their cgroup's memory is unknown"
             )
+        if self.sampler.table.births.count:
+            found.append(
+                f"{self.sampler.table.births.count} processes (or threads) came and went between "
+                "snapshots, and no process in sight has started them: without the kernel's "
+                "counters their CPU time is unknown"
+            )
         if self._hides_processes:
             found.append(
                 f"{self._config.proc_path} hides processes of other users (hidepid): they are not "
                 "measured"
             )
+        if self._cgroups is not None and not self._cgroups.has_hierarchies:
+            found.append(
+                f"there is no cgroup file system under {CGROUP_ROOT}: the CPU time of containers "
+                "is accounted from processes, their cgroup's memory is unknown"
+            )
+        if self._summary.lacks_machine_cpu:
+            found.append(f"{self._config.proc_path}/stat shows no CPU time of the machine")
+        unreadable = self._unreadable()
+        if unreadable:
+            shown = ", ".join(f"{what} ({count} times)" for what, count in unreadable.items())
+            found.append(f"left out, because it is missing or not what the kernel writes: {shown}")
         if self.sampler.table.denied_count:
             found.append(f"{self.sampler.table.denied_count} reads of processes were refused")
         if self._schedule.missed_count + self._failed_count:
@@ -182,12 +205,19 @@ class Measurement:
             )
         return "; ".join(found)
 
+    def _unreadable(self) -> Counter[str]:
+        """Return what was missing or not what the kernel writes: count by file."""
+        found = Counter(self.sampler.table.unreadable)
+        if self._cgroups is not None:
+            found.update(self._cgroups.unreadable)
+        if self._cpu_count is None:
+            found["/proc/stat: cpu0, cpu1, …"] += 1
+        return found
+
     def _host(self) -> dict[str, Any]:
         host: dict[str, Any] = {"kernel": os.uname().release, "clock_source": self.clock_source}
-        try:
-            host["cpu_count"] = self._proc.stat().cpu_count
-        except ProcfsError:
-            pass
+        if self._cpu_count is not None:
+            host["cpu_count"] = self._cpu_count
         if self._summary.mem_total_bytes is not None:
             host["memory_total_bytes"] = self._summary.mem_total_bytes
         version = _cgroup_version(self._proc, self._own_pid)
@@ -202,6 +232,7 @@ class Measurement:
             "missed_samples": self._schedule.missed_count + self._failed_count,
             "vanished": table.vanished_count,
             "denied": table.denied_count + (self._cgroups.denied_count if self._cgroups else 0),
+            "unreadable": self._unreadable().total(),
             "self_cpu_seconds": round(self._own_cpu_ns() / _NS, 6),
         }
         try:
@@ -210,6 +241,8 @@ class Measurement:
             peak_kb = None
         if peak_kb is not None:
             coverage["self_peak_rss_bytes"] = peak_kb * 1024
+        if table.births.count is not None:
+            coverage["unattributed_births"] = table.births.count
         return coverage
 
     def _own_cpu_ns(self) -> int:
@@ -225,13 +258,17 @@ def _proc(mount: str) -> ProcFS:
     return ProcFS(mount, os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK"))
 
 
-def _cgroup_usage(proc: ProcFS) -> CgroupUsage | None:
+def _cpu_count(proc: ProcFS) -> int | None:
     try:
-        cpu_count = proc.stat().cpu_count
+        return proc.stat().cpu_count
     except ProcfsError:
         return None
+
+
+def _cgroup_usage(proc: ProcFS, cpu_count: int | None) -> CgroupUsage:
     own = hierarchies(CGROUP_ROOT)
-    return CgroupUsage(proc, own, proc.ticks_nanoseconds(1), cpu_count, keep_below())
+    tick_ns = proc.ticks_nanoseconds(1)
+    return CgroupUsage(proc, own, tick_ns, cpu_count or os.cpu_count(), keep_below())
 
 
 def _own_pid(mount: str) -> int:
@@ -246,6 +283,8 @@ def _cgroup_version(proc: ProcFS, pid: int) -> int | None:
     try:
         groups = proc.proc_cgroup(pid)
     except ProcfsError:
+        return None
+    if not groups:
         return None
     has_v1 = any({"memory", "cpu", "cpuacct"} & set(group.controllers) for group in groups)
     return 1 if has_v1 else 2

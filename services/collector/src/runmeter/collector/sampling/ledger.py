@@ -16,7 +16,7 @@ their parent's ``cutime + cstime`` when the parent waits for them. So, per scan:
 All times are integers in nanoseconds. Nothing here reads the machine.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 G = TypeVar("G", bound=Hashable)
@@ -73,6 +73,7 @@ class Ledger(Generic[G]):
         without: frozenset[G],
         zombies: frozenset[int] = frozenset(),
         sole: G | None = None,
+        without_children: Container[int] = (),
     ) -> dict[G, int]:
         """Return CPU time per group since the scan before, never negative.
 
@@ -81,6 +82,8 @@ class Ledger(Generic[G]):
         that get none of the orphans' time (those of the reaper and of the collector, if they have
         no other processes). ``zombies``: living pids that have ended: what their children used may
         have been added to the reaper. ``sole``: the group that gets all of the reaper's excess.
+        ``without_children``: pids whose children's time cannot be read: what was credited to their
+        children is all that is known of them.
         """
         dead = list(vanished)
         credited, direct, orphans, lost = self._credited(dead, living)
@@ -88,6 +91,8 @@ class Ledger(Generic[G]):
         owed = {group: -debt for group, debt in self._debt.items()}
         reaper_excess = self._unassigned_ns
         for pid in waited_ns.keys() | credited.keys():
+            if pid in without_children:
+                continue
             excess = waited_ns.get(pid, 0) - credited.get(pid, 0)
             if excess < -self._tolerated_ns and direct.get(pid) and self._ignores_children(pid):
                 # not above 0: what arrived may be from zombies from before it ignored SIGCHLD

@@ -18,6 +18,7 @@ from runmeter.collector.model import (
 )
 from runmeter.collector.processes.clock import Clock
 from runmeter.collector.processes.containers import Containers, is_real
+from runmeter.collector.processes.newest_pid import Child, run_child
 from runmeter.collector.processes.placement import is_holder
 from runmeter.collector.processes.process import Process
 from runmeter.collector.processes.table import ProcessTable, Scan
@@ -45,14 +46,15 @@ class Sampler:
         clock: Clock | None = None,
         cgroups: CgroupUsage | None = None,
         show: Callable[[Sample], None] | None = None,
+        run_child: Callable[[], Child] = run_child,
     ) -> None:
         self._proc = proc
-        self._machine = Machine(proc.mount)
         self._containers = containers
         self._summary = summary
         self._own_pid = own_pid
         self._reaper_pid = reaper_pid
-        self.table = ProcessTable(proc, containers, clock)
+        self.table = ProcessTable(proc, containers, clock, run_child)
+        self._machine = Machine(proc.mount, self.table.unreadable)
         self._cgroups = cgroups
         self._show = show
         self._command_keys: set[Key] = set()
@@ -71,6 +73,7 @@ class Sampler:
     def start(self, now_ns: int) -> Sample:
         """Take the first snapshot; what was used before it does not count."""
         self.table.scan()
+        self.own_children_ns += self.table.proof_ns
         self._regroup({}, ())
         figures = self._figures({}, now_ns, ())
         sample = Sample(now_ns, self._machine.read(), self._sizes({}, figures))
@@ -128,7 +131,7 @@ class Sampler:
 
     def add_own_child(self, pid: int) -> None:
         """Register a pid as one of the collector's own child processes: it is not the command."""
-        self.table.own_pids.add(pid)
+        self.table.add_own(pid)
 
     def end_own_child(self, pid: int, cpu_ns: int) -> None:
         """Record that an own child has ended, and its CPU time."""
@@ -190,6 +193,7 @@ class Sampler:
             without,
             frozenset(pid for pid in living if self.table.processes[pid].is_zombie),
             sole,
+            self.table.without_children,
         )
 
     def _set_own_apart(self, scan: Scan, own_ns: dict[Group, int]) -> set[Process]:
@@ -299,7 +303,7 @@ class Sampler:
 
     def _ignores_children(self, pid: int) -> bool:
         try:
-            return bool(self._proc.proc_status(pid).sig_ign >> _SIGCHLD_BIT & 1)
+            return bool((self._proc.proc_status(pid).sig_ign or 0) >> _SIGCHLD_BIT & 1)
         except ProcfsError:
             return False
 

@@ -5,6 +5,7 @@ interval stays open until the next snapshot: a short interval at the end is merg
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from typing import Any
 
 from runmeter.collector.model import CgroupFigures, Group, Limit, Sample, SystemReading
@@ -37,13 +38,20 @@ class Summary:
 
     ``interval_ns``: configured time between snapshots. ``top``: entries of each top list.
     ``lists(group)``: whether the group is reported as a container. ``merges``: whether several
-    cgroups may be one container (there is a process map).
+    cgroups may be one container (there is a process map). ``cpu_count``: of the machine; 0:
+    unknown.
     """
 
     def __init__(
-        self, interval_ns: int, top: int, lists: Callable[[Group], bool], merges: bool = False
+        self,
+        interval_ns: int,
+        top: int,
+        lists: Callable[[Group], bool],
+        merges: bool = False,
+        cpu_count: int = 0,
     ) -> None:
         self._interval_ns = interval_ns
+        self._most_cores = cpu_count or inf
         self._lists = lists
         self._renamed: dict[Group, Group] = {}
         self._series = SeriesSet(keeps_ticks=merges)
@@ -104,14 +112,15 @@ class Summary:
             return False
         duration_ns = max(1, interval.end_ns - interval.start_ns)
         for group, cpu_ns in interval.cpu_ns.items():
-            cores = cpu_ns / duration_ns
+            # CPU time that is found late, in ticks or of a process waited for, is no higher rate
+            cores = min(cpu_ns / duration_ns, self._most_cores)
             self._series.add(self._record(group).cores, cores, self.snapshot_count)
-        percent = _percent(interval.system_before, interval.system_after)
+        percent = interval.system_after.cpu_percent_since(interval.system_before)
         if percent is not None:
             self._series.add(self._system_percent, percent)
         for process in processes:
             if process.interval_ns or process.peak_cores is None:
-                cores = process.interval_ns / duration_ns
+                cores = min(process.interval_ns / duration_ns, self._most_cores)
                 process.peak_cores = max(cores, process.peak_cores or 0.0)
                 process.interval_ns = 0
         return True
@@ -190,6 +199,11 @@ class Summary:
     # -- at its end -----------------------------------------------------------------------
 
     @property
+    def lacks_machine_cpu(self) -> bool:
+        """Return whether the machine's CPU counters have not moved, in a run of some ticks."""
+        return self.end_ns - self.start_ns >= _NS // 10 and not self._system_percent.count
+
+    @property
     def groups(self) -> list[Group]:
         """Return the groups to report as containers, in the order they were first seen."""
         return [group for group in self._groups if self._lists(group)]
@@ -220,14 +234,3 @@ class Summary:
             top_mem_processes=self._top_memory.entries(known),
             percentile_method="nearest_rank" if self._series.exact else "log_buckets",
         )
-
-
-def _percent(before: SystemReading, after: SystemReading) -> float | None:
-    if before.total_ticks is None or after.total_ticks is None:
-        return None
-    if before.busy_ticks is None or after.busy_ticks is None:
-        return None
-    total = after.total_ticks - before.total_ticks
-    if total <= 0:
-        return None
-    return min(100.0, max(0.0, 100.0 * (after.busy_ticks - before.busy_ticks) / total))

@@ -48,17 +48,21 @@ def decode_component(raw: str) -> str:
         raise ValueError("is not UTF-8 once it is percent-decoded") from None
 
 
-def parse(names: Mapping[str, str], query_string: str, known: Parameters) -> Parsed:
-    """Parse raw path parts, each under its field, and a query string.
+def parse(
+    query_string: str, known: Parameters, fields: Sequence[str] = (), parts: Sequence[str] = ()
+) -> Parsed:
+    """Parse raw path parts, each for its field, and a query string.
 
-    Ranges are for the receiver to check, after the token. A request that is refused here does not
-    reach it: then ranges are checked here, so that the answer lists all bad fields.
+    With a part too many the second name, the repository, is two parts. Ranges are for the receiver
+    to check, after the token. A request that is refused here does not reach it: then ranges are
+    checked here, so that the answer lists all bad fields.
 
     Raises:
         InvalidRequest: with all bad fields, at most `ERRORS_MAX`.
     """
     errors: list[FieldError] = []
-    decoded = _decoded(names, errors)
+    names = parts if len(parts) == len(fields) else joined(parts, 1)
+    decoded = _decoded(dict(zip(fields, names, strict=True)), errors)
     parameters = _split(query_string, known, errors)
     values = _parsed(parameters, known, errors)
     if errors:

@@ -10,7 +10,6 @@ from runmeter.gateway.api.paging import is_known, listing_headers
 from runmeter.gateway.api.query import (
     PAGE_PARAMETERS,
     decode_component,
-    joined,
     next_page,
     other_readings,
     parse,
@@ -35,7 +34,7 @@ def repos_blueprint(backend: Backend) -> Blueprint:
 
     async def list_repositories(request: GatewayRequest) -> HTTPResponse:
         caller = request.caller()
-        _, parameters, values = parse({}, request.query_string, PAGE_PARAMETERS)
+        _, parameters, values = parse(request.query_string, PAGE_PARAMETERS)
         page = await backend.list_repositories(PageQuery(**values), caller)
         return _answer(request, page, parameters)
 
@@ -49,9 +48,7 @@ def repos_blueprint(backend: Backend) -> Blueprint:
 
     async def answer_jobs(request: GatewayRequest, parts: tuple[str, ...]) -> HTTPResponse:
         caller = request.caller()
-        path = parts if len(parts) == len(_NAMES) else joined(parts, 1)
-        raw = dict(zip(_NAMES, path, strict=True))
-        names, parameters, values = parse(raw, request.query_string, PAGE_PARAMETERS)
+        names, parameters, values = parse(request.query_string, PAGE_PARAMETERS, _NAMES, parts)
         page = await backend.list_jobs(**names, query=PageQuery(**values), caller=caller)
         if not page.entries and "after" not in parameters:
             for other in other_readings(parts, len(_NAMES)):

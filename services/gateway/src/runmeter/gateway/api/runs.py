@@ -10,7 +10,6 @@ from runmeter.gateway.api.query import (
     RUN_PARAMETERS,
     STATES,
     decode_component,
-    joined,
     next_page,
     other_readings,
     parse,
@@ -56,9 +55,7 @@ async def _answer(
     backend: Backend, request: GatewayRequest, parts: tuple[str, ...]
 ) -> HTTPResponse | None:
     caller = request.caller()
-    path = parts if len(parts) == len(_NAMES) else joined(parts, 1)
-    raw = dict(zip(_NAMES, path, strict=True))
-    names, parameters, values = parse(raw, request.query_string, RUN_PARAMETERS)
+    names, parameters, values = parse(request.query_string, RUN_PARAMETERS, _NAMES, parts)
     scope = Scope(**names)
     query = RunQuery(scope, **values)
     async with backend.list_runs(query, caller) as listing:
@@ -67,17 +64,17 @@ async def _answer(
         if is_known(request, headers):
             return HTTPResponse(status=304, headers=headers)
         first = await anext(listing.pages, None)  # errors before this become a problem
-        if first is None and listing.next_before_id is None:
-            await _refuse_decoded(backend, caller, scope, parts)
         if gzip is not None:
             headers["Content-Encoding"] = "gzip"
         body_parts = _parts(first or [], listing.pages, gzip)
-        if first is None or request.version == "1.0":
-            # without chunks a broken answer looks complete: it is sent as a whole
-            body = b"".join([bytes(part) async for part in body_parts])
-            return HTTPResponse(body, headers=headers, content_type=JSON)
-        await _stream(request, body_parts, headers)
-        return None
+        if first is not None and request.version != "1.0":
+            await _stream(request, body_parts, headers)
+            return None
+        # without chunks a broken answer looks complete: it is sent as a whole
+        body = b"".join([bytes(part) async for part in body_parts])
+    if first is None and listing.next_before_id is None:
+        await _refuse_decoded(backend, caller, scope, parts)
+    return HTTPResponse(body, headers=headers, content_type=JSON)
 
 
 async def _refuse_decoded(
@@ -99,10 +96,9 @@ async def _has_runs(backend: Backend, caller: Caller, scope: Scope) -> bool:
         async with backend.list_runs(query, caller) as listing:
             return await anext(listing.pages, None) is not None
     except ReceiverError as error:
-        # a name of two parts may be too long, or stored in another case
-        if error.code not in ("INVALID_ARGUMENT", "NOT_FOUND"):
+        if error.code != "INVALID_ARGUMENT":
             raise
-        return False
+        return False  # a name of two parts may be too long
 
 
 async def _stream(

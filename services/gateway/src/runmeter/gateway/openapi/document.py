@@ -6,16 +6,16 @@ Source: OpenAPI 3.1.1; JSON Schema 2020-12.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from inspect import cleandoc
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from runmeter.gateway.errors import FieldError
 from runmeter.gateway.schemas.api import CONTRACT
-from runmeter.gateway.schemas.describe import BOUNDS
+from runmeter.gateway.schemas.describe import BOUNDS, about
 from runmeter.gateway.schemas.problem import Problem
 from runmeter.gateway.web.problems import CONTENT_TYPE, KINDS, Outcome, problem_of
 
@@ -23,6 +23,8 @@ Json = dict[str, Any]
 
 _JSON = "application/json"
 _REFS = "#/components/schemas/"
+READ = "readToken"
+PUSH = "pushToken"
 _BAD_FIELD = FieldError("payload.sample_count", "is -1; must be at least 0")
 _REQUEST_ID = "6f1c1b0e-5c0b-4a55-8f3e-0d6b8a3a2a11"
 
@@ -66,24 +68,66 @@ class Operation(NamedTuple):
         return ("GET", "HEAD") if self.method == "GET" else (self.method,)
 
 
-class Head(NamedTuple):
-    """Everything in the document that is not an operation."""
-
-    info: Json
-    tags: Mapping[str, str]
-    tokens: Mapping[str, str]
-    """Security schemes by name; all of them are bearers."""
-    headers: Mapping[str, Json]
-    everywhere: tuple[str, ...]
-    """Names in ``headers`` that every answer has."""
-    problem_headers: Mapping[int, tuple[str, ...]]
-    parameters: tuple[Parameter, ...]
-    """Parameters of every operation."""
+_REQUEST_ID_HEADER = Parameter(
+    "X-Request-ID",
+    "header",
+    Annotated[
+        str,
+        about("1 to 64 characters of `A-Z a-z 0-9 . _ -`; another value is replaced.", "build-7"),
+    ],
+)
 
 
-def document(head: Head, operations: Iterable[Operation]) -> Json:
+def _header(text: str, example: str, *, required: bool = True) -> Json:
+    schema = {"type": "string"}
+    return {"description": text, "required": required, "schema": schema, "example": example}
+
+
+_INFO = {
+    "title": "Runmeter",
+    "summary": "CPU and memory use of CI jobs, measured and stored.",
+    "description": "Sizes are bytes, times are UTC. What could not be measured is absent. "
+    "Ignore unknown fields: `/api/v1` may get new ones.",
+}
+_TAGS = {
+    "pushes": "Storing runs.",
+    "tokens": "Tokens for pushes.",
+    "queries": "Stored runs.",
+    "documentation": "The API and its description.",
+}
+_TOKENS = {
+    READ: "The read token of the receiver: reads runs and mints push tokens.",
+    PUSH: "A token from `POST /api/v1/token`: pushes runs of one scope.",
+}
+_HEADERS = {
+    "X-Request-ID": _header("The id that was sent, or a new one; also in the log.", "build-7"),
+    "Cache-Control": _header("How long the answer may be cached.", "no-store"),
+    "ETag": _header("Changes with the answer.", '"etag-1"'),
+    "Content-Security-Policy": _header(
+        "What the browser may load and run for the page.", "default-src 'none'"
+    ),
+    "Link": _header(
+        "Address of the next page, if there is one, relative to that of the request.",
+        '<?after=bXk>; rel="next"',
+        required=False,
+    ),
+    "WWW-Authenticate": _header("The kind of token to send.", "Bearer"),
+    "Allow": _header("Methods of this path.", "GET, HEAD"),
+    "Accept": _header("The media type to send.", "application/json"),
+    "Retry-After": _header("Seconds until the next attempt.", "1"),
+}
+_EVERYWHERE = ("X-Request-ID", "Cache-Control")
+"""Headers of every answer."""
+_PROBLEM_HEADERS = {
+    401: ("WWW-Authenticate",),
+    405: ("Allow",),
+    415: ("Accept",),
+    **dict.fromkeys((429, 503), ("Retry-After",)),
+}
+
+
+def document(operations: Sequence[Operation], version: str) -> Json:
     """Return the document as values for JSON."""
-    operations = tuple(operations)
     types = [a.type for o in operations for a in o.answers.values() if a.type is not None]
     types += [Problem, *(o.body for o in operations if o.body is not None)]
     refs, found = msgspec.json.schema_components(types, ref_template=_REFS + "{name}")
@@ -93,7 +137,7 @@ def document(head: Head, operations: Iterable[Operation]) -> Json:
     schemas = dict(sorted((schemas | _of_contract(schemas)).items()))
     for schema in schemas.values():
         schema["examples"] = [_example_of(schema, schemas)]
-    writer = _Writer(head, schemas, dict(zip(map(repr, types), refs, strict=True)))
+    writer = _Writer(schemas, dict(zip(map(repr, types), refs, strict=True)))
     paths: Json = {}
     for operation in operations:
         for method in operation.methods:
@@ -102,17 +146,17 @@ def document(head: Head, operations: Iterable[Operation]) -> Json:
     statuses = sorted({status for o in operations for status in o.problems})
     return {
         "openapi": "3.1.1",
-        "info": head.info,
+        "info": _INFO | {"version": version},
         "servers": [{"url": ".", "description": "Where this document is."}],
-        "tags": [{"name": name, "description": text} for name, text in head.tags.items()],
+        "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": paths,
         "components": {
             "schemas": schemas,
             "responses": {f"Problem{status}": writer.problem(status) for status in statuses},
-            "headers": dict(head.headers),
+            "headers": _HEADERS,
             "securitySchemes": {
                 name: {"type": "http", "scheme": "bearer", "description": text}
-                for name, text in head.tokens.items()
+                for name, text in _TOKENS.items()
             },
         },
     }
@@ -121,7 +165,6 @@ def document(head: Head, operations: Iterable[Operation]) -> Json:
 class _Writer(NamedTuple):
     """Makes the parts that refer to components."""
 
-    head: Head
     schemas: Json
     refs: Mapping[str, Json]
 
@@ -144,8 +187,7 @@ class _Writer(NamedTuple):
             "description": operation.description,
             "security": [] if operation.token is None else [{operation.token: []}],
             "parameters": [
-                _parameter(parameter)
-                for parameter in (*operation.parameters, *self.head.parameters)
+                _parameter(parameter) for parameter in (*operation.parameters, _REQUEST_ID_HEADER)
             ],
             **body,
             "responses": dict(sorted(answers.items())),
@@ -165,7 +207,7 @@ class _Writer(NamedTuple):
 
     def headers(self, names: Iterable[str]) -> Json:
         """Make the headers of an answer."""
-        every = (*names, *self.head.everywhere)
+        every = (*names, *_EVERYWHERE)
         return {name: {"$ref": f"#/components/headers/{name}"} for name in every}
 
     def problem(self, status: int, when: str = "", *, with_bodies: bool = True) -> Json:
@@ -176,7 +218,7 @@ class _Writer(NamedTuple):
         entry = {"schema": self.refs[repr(Problem)], "example": example}
         return {
             "description": when or f"{KINDS[status].title}: {KINDS[status].detail}",
-            "headers": self.headers(self.head.problem_headers.get(status, ())),
+            "headers": self.headers(_PROBLEM_HEADERS.get(status, ())),
         } | ({"content": {CONTENT_TYPE: entry}} if with_bodies else {})
 
     def reference(self, status: int, when: str, *, with_bodies: bool) -> Json:

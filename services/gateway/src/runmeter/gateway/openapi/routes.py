@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Annotated, Any, Literal, TypeAlias
 
-from runmeter.gateway.openapi.document import Answer, Head, Json, Operation, Parameter, document
+from runmeter.gateway.openapi.document import (
+    PUSH,
+    READ,
+    Answer,
+    Json,
+    Operation,
+    Parameter,
+    document,
+)
 from runmeter.gateway.schemas import api as schemas
 from runmeter.gateway.schemas.api import (
     JobName,
@@ -15,17 +23,6 @@ from runmeter.gateway.schemas.api import (
 )
 from runmeter.gateway.schemas.describe import AFTER, LIMIT_MAX, PATH, about, moment, text, whole
 
-READ = "readToken"
-PUSH = "pushToken"
-
-_REQUEST_ID = Parameter(
-    "X-Request-ID",
-    "header",
-    Annotated[
-        str,
-        about("1 to 64 characters of `A-Z a-z 0-9 . _ -`; another value is replaced.", "build-7"),
-    ],
-)
 _IF_NONE_MATCH = Parameter(
     "If-None-Match",
     "header",
@@ -258,58 +255,6 @@ OPERATIONS = (
 """All routes; a test compares them with those of the running app."""
 
 
-def _header(text: str, example: str, *, required: bool = True) -> Json:
-    schema = {"type": "string"}
-    return {"description": text, "required": required, "schema": schema, "example": example}
-
-
-_HEAD = Head(
-    info={
-        "title": "Runmeter",
-        "summary": "CPU and memory use of CI jobs, measured and stored.",
-        "description": "Sizes are bytes, times are UTC. What could not be measured is absent. "
-        "Ignore unknown fields: `/api/v1` may get new ones.",
-        "version": "",
-    },
-    tags={
-        "pushes": "Storing runs.",
-        "tokens": "Tokens for pushes.",
-        "queries": "Stored runs.",
-        "documentation": "The API and its description.",
-    },
-    tokens={
-        READ: "The read token of the receiver: reads runs and mints push tokens.",
-        PUSH: "A token from `POST /api/v1/token`: pushes runs of one scope.",
-    },
-    headers={
-        "X-Request-ID": _header("The id that was sent, or a new one; also in the log.", "build-7"),
-        "Cache-Control": _header("How long the answer may be cached.", "no-store"),
-        "ETag": _header("Changes with the answer.", '"etag-1"'),
-        "Content-Security-Policy": _header(
-            "What the browser may load and run for the page.", "default-src 'none'"
-        ),
-        "Link": _header(
-            "Address of the next page, if there is one, relative to that of the request.",
-            '<?after=bXk>; rel="next"',
-            required=False,
-        ),
-        "WWW-Authenticate": _header("The kind of token to send.", "Bearer"),
-        "Allow": _header("Methods of this path.", "GET, HEAD"),
-        "Accept": _header("The media type to send.", "application/json"),
-        "Retry-After": _header("Seconds until the next attempt.", "1"),
-    },
-    everywhere=("X-Request-ID", "Cache-Control"),
-    problem_headers={
-        401: ("WWW-Authenticate",),
-        405: ("Allow",),
-        415: ("Accept",),
-        **dict.fromkeys((429, 503), ("Retry-After",)),
-    },
-    parameters=(_REQUEST_ID,),
-)
-
-
 def describe() -> Json:
     """Return the OpenAPI document of this gateway, with its version."""
-    head = _HEAD._replace(info=_HEAD.info | {"version": version("runmeter-gateway")})
-    return document(head, OPERATIONS)
+    return document(OPERATIONS, version("runmeter-gateway"))

@@ -34,7 +34,7 @@ async def read_body(
     """Read the body of a streaming handler's request with ``read``.
 
     Raises:
-        BodyTooLarge, UnsupportedMediaType, BodyTooSlow, InvalidRequest
+        BodyTooLarge, UnsupportedMediaType, TooSlow, InvalidRequest
     """
     _refuse_length(request.headers.getone("content-length", ""), limits.max_bytes)
     _refuse_type(

@@ -12,10 +12,9 @@ from sanic.server.protocols.http_protocol import HttpProtocol
 
 from runmeter.gateway.errors import (
     AddressTooLong,
-    BodyTooSlow,
     HeadTooLarge,
-    HeadTooSlow,
     Overloaded,
+    TooSlow,
 )
 from runmeter.gateway.web.head import check_head, size_of
 from runmeter.gateway.web.headers import date, secure
@@ -53,7 +52,7 @@ class GatewayHttp(Http):
     async def http1(self) -> None:
         """Serve requests until the connection ends."""
         await super().http1()  # type: ignore[no-untyped-call]
-        if self._lingers:
+        if self._lingers and self.protocol.transport:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LINGER_SECONDS):
                     await self._discard()
@@ -74,11 +73,12 @@ class GatewayHttp(Http):
             async with asyncio.timeout(limit_seconds):
                 await super().http1_request_header()  # type: ignore[no-untyped-call]
             check_head(self.request.head)
-        except TimeoutError:
+        except Exception as error:
             self._lingers = True
-            raise HeadTooSlow(limit_seconds) from None
-        except PayloadTooLarge:
-            self._lingers = True
+            if isinstance(error, TimeoutError):
+                raise TooSlow("headers", limit_seconds) from None
+            if not isinstance(error, PayloadTooLarge):
+                raise
             if 0 <= self.recv_buffer.find(b"\r\n") <= ADDRESS_BYTES_MAX:
                 raise HeadTooLarge(HEAD_BYTES_MAX) from None
             raise AddressTooLong from None
@@ -107,7 +107,7 @@ class GatewayHttp(Http):
             if self._drains:
                 return None
             self._lingers = True
-            raise BodyTooSlow(limit_seconds) from None
+            raise TooSlow("body", limit_seconds) from None
 
     async def _check_chunk(self) -> None:
         """Check that a chunk has its size: Sanic skips two bytes without checking them."""

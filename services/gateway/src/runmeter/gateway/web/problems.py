@@ -16,12 +16,10 @@ from runmeter.gateway import events
 from runmeter.gateway.errors import (
     AddressTooLong,
     BodyTooLarge,
-    BodyTooSlow,
     DecodedSlash,
     FieldError,
     GatewayError,
     HeadTooLarge,
-    HeadTooSlow,
     InvalidRequest,
     MissingBearer,
     NoPushToken,
@@ -29,6 +27,7 @@ from runmeter.gateway.errors import (
     ReceiverError,
     TooManyAtOnce,
     TooManyRequests,
+    TooSlow,
     UnsupportedMediaType,
 )
 from runmeter.gateway.schemas.api import encode
@@ -134,9 +133,9 @@ def _of_gateway(error: GatewayError) -> Outcome:
             return Outcome(401, "The bearer is not a push token.", (), _BEARER)
         case BodyTooLarge():
             return Outcome(413, f"The body may have at most {error.limit_bytes} bytes.")
-        case BodyTooSlow():
+        case TooSlow():
             limit = f"{error.timeout_seconds:g}"
-            return Outcome(408, f"The body was not complete after {limit} seconds.")
+            return Outcome(408, f"The {error.part} did not arrive within {limit} seconds.")
         case DecodedSlash():
             return Outcome(
                 404,
@@ -156,9 +155,6 @@ def _of_limit(error: GatewayError) -> Outcome:
             return Outcome(414)
         case HeadTooLarge():
             return Outcome(431, f"The headers may have at most {error.limit_bytes} bytes.")
-        case HeadTooSlow():
-            limit = f"{error.timeout_seconds:g}"
-            return Outcome(408, f"The headers were not complete after {limit} seconds.")
         case TooManyRequests():
             detail = f"A client may send {error.per_second} requests per second."
             return Outcome(429, detail, (), _retry_after(error.retry_after_seconds))

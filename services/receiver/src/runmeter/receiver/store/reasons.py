@@ -37,13 +37,17 @@ _STATES = {
     "25P03": _TOO_LONG,
     "28": "it refuses the receiver's login",
     "3D": "it does not exist",
+    "42501": "the receiver's role lacks a right",
     "42P01": _TABLES_MISSING,
     "53": "it is out of connections, memory or disk space",
     "53100": "its disk is full",
     "53300": "it has too many connections",
+    "55P03": "a table is locked",
     "57": "it is shutting down, or ends connections",
     "57014": _TOO_LONG,
     "58": "its disk cannot be read or written",
+    "XX001": "it is damaged",
+    "XX002": "it is damaged",
 }
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _NAMING = (

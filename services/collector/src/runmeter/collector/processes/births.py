@@ -1,0 +1,42 @@
+"""Processes that came and went unseen, and that no process in sight has started.
+
+Linux numbers the processes and threads of a pid namespace one after the other. A number that no
+snapshot has shown belongs to a thread or a child of a process in sight, which the ledger accounts
+for, or to a process that somebody outside waits for: ``kubectl exec``, a health check.
+
+Each process or thread that one in sight starts costs a page fault, of its own or of the one that
+starts it, and the faults of children that were waited for are added to those of their parent. So
+as many numbers as there were page faults are left out, and what is left is a lower bound.
+"""
+
+from collections.abc import Mapping
+
+from runmeter.collector.processes.process import Process
+
+
+class Births:
+    """Counts them; ``count`` is None until an interval could be counted."""
+
+    def __init__(self) -> None:
+        self.count: int | None = None
+        self._newest: int | None = None
+
+    def settle(
+        self, newest: int | None, processes: Mapping[int, Process], faults: int, all_seen: bool
+    ) -> None:
+        """Count those since the scan before.
+
+        ``newest``: the newest pid before ``processes`` were listed; None: unknown. ``faults``: page
+        faults of these processes and their children. ``all_seen``: no process has ended, whose
+        last children and faults would be unknown.
+        """
+        before, self._newest = self._newest, newest
+        if newest is None or before is None or newest < before or not all_seen:
+            return
+        born = newest - before
+        if born:
+            # after the highest number the lowest free ones are given, and those in use are left out
+            if any(pid > newest and found.seen_scans > 1 for pid, found in processes.items()):
+                return
+            born -= sum(before < pid <= newest for pid in processes)
+        self.count = (self.count or 0) + max(0, born - faults)
