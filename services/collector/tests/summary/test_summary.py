@@ -27,9 +27,9 @@ NOTHING = SystemReading(None, None, None)
 NO_FIGURES = CgroupFigures(None, None, None, None, None, None)
 
 
-def summary(top: int = 5, merges: bool = False) -> Summary:
+def summary(top: int = 5, merges: bool = False, cpu_count: int = 0) -> Summary:
     """Return a summary of a run with a snapshot each second, which lists every group but C."""
-    return Summary(SECOND, top, lambda group: group != C, merges)
+    return Summary(SECOND, top, lambda group: group != C, merges, cpu_count)
 
 
 def sample(
@@ -187,6 +187,23 @@ def test_figures_of_the_kernel() -> None:
     assert (told["oom_kills"], told["cpu_throttled_seconds"]) == (1, 1.0)
     assert by_name["b"]["cpu_source"] == "ledger"
     assert by_name["b"].keys().isdisjoint({"memory_cgroup_bytes", "memory_peak_bytes", "oom_kills"})
+
+
+@pytest.mark.parametrize(("cpu_count", "peak"), [(2, 2.0), (0, 13.0)])
+def test_no_rate_is_above_all_cpus(cpu_count: int, peak: float) -> None:
+    """CPU time found late, here 13 s of an interval of 1 s, counts whole, its rate does not."""
+    found = summary(cpu_count=cpu_count)
+    found.start(sample(0))
+    found.snapshot(sample(1, {A: used(5)}))
+    found.credit(A, 8 * SECOND)
+    burner = process(7, interval_ns=13 * SECOND, cpu_ns=13 * SECOND)
+    found.close_interval([burner])
+    found.retire([burner])
+    made = payload(found)
+    [container] = made["containers"]
+    assert container["cpu_cores"]["peak"] == peak
+    assert container["cpu_seconds"] == 13.0
+    assert made["top_cpu_processes"][0]["peak_cpu_percent"] == 100 * peak
 
 
 def test_a_peak_that_comes_with_sizes_only() -> None:

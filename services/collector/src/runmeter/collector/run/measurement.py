@@ -43,8 +43,13 @@ class Measurement:
         self.push_id = new_push_id()
         self._proc = _proc(config.proc_path)
         self._containers = Containers(config.process_map, self._mounts)
+        self._cpu_count = _cpu_count(self._proc)
         self._summary = Summary(
-            config.interval_ns, config.top, self._lists, merges=bool(config.process_map)
+            config.interval_ns,
+            config.top,
+            self._lists,
+            merges=bool(config.process_map),
+            cpu_count=self._cpu_count or 0,
         )
         own_pid = _own_pid(config.proc_path)
         self._own_pid = own_pid
@@ -52,7 +57,6 @@ class Measurement:
         self.clock_source = clock_source(config.proc_path)
         has_clock = self.clock_source == PROCESS_CLOCK
         self._hides_processes = has_clock and hides_processes(self._proc, own_pid)
-        self._cpu_count = _cpu_count(self._proc)
         self._cgroups = _cgroup_usage(self._proc, self._cpu_count) if has_clock else None
         self.sampler = Sampler(
             self._proc,

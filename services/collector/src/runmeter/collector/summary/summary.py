@@ -5,6 +5,7 @@ interval stays open until the next snapshot: a short interval at the end is merg
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from typing import Any
 
 from runmeter.collector.model import CgroupFigures, Group, Limit, Sample, SystemReading
@@ -37,13 +38,20 @@ class Summary:
 
     ``interval_ns``: configured time between snapshots. ``top``: entries of each top list.
     ``lists(group)``: whether the group is reported as a container. ``merges``: whether several
-    cgroups may be one container (there is a process map).
+    cgroups may be one container (there is a process map). ``cpu_count``: of the machine; 0:
+    unknown.
     """
 
     def __init__(
-        self, interval_ns: int, top: int, lists: Callable[[Group], bool], merges: bool = False
+        self,
+        interval_ns: int,
+        top: int,
+        lists: Callable[[Group], bool],
+        merges: bool = False,
+        cpu_count: int = 0,
     ) -> None:
         self._interval_ns = interval_ns
+        self._most_cores = cpu_count or inf
         self._lists = lists
         self._renamed: dict[Group, Group] = {}
         self._series = SeriesSet(keeps_ticks=merges)
@@ -104,14 +112,15 @@ class Summary:
             return False
         duration_ns = max(1, interval.end_ns - interval.start_ns)
         for group, cpu_ns in interval.cpu_ns.items():
-            cores = cpu_ns / duration_ns
+            # CPU time that is found late, in ticks or of a process waited for, is no higher rate
+            cores = min(cpu_ns / duration_ns, self._most_cores)
             self._series.add(self._record(group).cores, cores, self.snapshot_count)
         percent = interval.system_after.cpu_percent_since(interval.system_before)
         if percent is not None:
             self._series.add(self._system_percent, percent)
         for process in processes:
             if process.interval_ns or process.peak_cores is None:
-                cores = process.interval_ns / duration_ns
+                cores = min(process.interval_ns / duration_ns, self._most_cores)
                 process.peak_cores = max(cores, process.peak_cores or 0.0)
                 process.interval_ns = 0
         return True
