@@ -23,52 +23,44 @@ def table(*pids: int, new: tuple[int, ...] = ()) -> dict[int, Process]:
 def births() -> Births:
     """Return the count of a namespace whose newest pid was 100."""
     births = Births()
-    births.settle(100, table(1, 50), 0, all_seen=True)
+    births.settle(100, table(1, 50), 0)
     return births
 
 
 def test_without_an_interval_it_is_unknown(births: Births) -> None:
     """One scan says nothing, and a newest pid that is not known neither."""
     assert births.count is None
-    births.settle(None, table(1, 50), 0, all_seen=True)
-    births.settle(110, table(1, 50), 0, all_seen=True)
+    births.settle(None, table(1, 50), 0)
+    births.settle(110, table(1, 50), 0)
     assert births.count is None
 
 
 def test_nothing_was_made(births: Births) -> None:
     """With the same newest pid it is known to be none."""
-    births.settle(100, table(1, 50), 0, all_seen=True)
+    births.settle(100, table(1, 50), 0)
     assert births.count == 0
 
 
 def test_those_that_were_seen_do_not_count(births: Births) -> None:
     """A process that is in the table counts neither now nor, if it is newer, in the next scan."""
-    births.settle(110, table(1, 50, new=(104, 111)), 0, all_seen=True)
+    births.settle(110, table(1, 50, new=(104, 111)), 0)
     assert births.count == 9
-    births.settle(112, table(1, 50, 104, 111), 0, all_seen=True)
+    births.settle(112, table(1, 50, 104, 111), 0)
     assert births.count == 10
 
 
 def test_page_faults_may_be_of_others(births: Births) -> None:
     """As many as there were page faults may have been made by a process in sight."""
-    births.settle(110, table(1, 50), 7, all_seen=True)
+    births.settle(110, table(1, 50), 7)
     assert births.count == 3
-    births.settle(120, table(1, 50), 300, all_seen=True)
+    births.settle(120, table(1, 50), 300)
     assert births.count == 3
-
-
-def test_one_that_has_ended_may_have_made_them(births: Births) -> None:
-    """An interval in which a process in sight has ended does not count."""
-    births.settle(110, table(1), 0, all_seen=False)
-    assert births.count is None
-    births.settle(112, table(1), 0, all_seen=True)
-    assert births.count == 2
 
 
 def test_pids_that_begin_again(births: Births) -> None:
     """After the highest pid an interval does not count, nor one in which numbers are in use."""
-    births.settle(30_000, table(1, 50, new=(29_999,)), 0, all_seen=True)
+    births.settle(30_000, table(1, 50, new=(29_999,)), 0)
     known = births.count
-    births.settle(310, table(1, 50, 29_999), 0, all_seen=True)
-    births.settle(400, table(1, 50, 29_999), 0, all_seen=True)
+    births.settle(310, table(1, 50, 29_999), 0)
+    births.settle(400, table(1, 50, 29_999), 0)
     assert births.count == known

@@ -37,11 +37,16 @@ class Book:
         without: frozenset[str] = WITHOUT,
         zombies: frozenset[int] = frozenset(),
         without_children: frozenset[int] = frozenset(),
+        sole: str | None = None,
     ) -> dict[str, int]:
         """Settle one scan."""
         return self._ledger.settle(
-            own or {}, waited or {}, gone, living, without, zombies, None, without_children
+            own or {}, waited or {}, gone, living, without, zombies, sole, without_children
         )
+
+    def take_unassigned(self) -> int:
+        """Take what could not be assigned."""
+        return self._ledger.take_unassigned()
 
 
 @pytest.fixture
@@ -215,6 +220,41 @@ def test_orphans_of_several_scans_add_up(book: Book) -> None:
     """What was kept is given away together with what comes in later."""
     assert book.settle(waited={1: 400}) == {}
     assert book.settle(own={"a": 1}, waited={1: 100}) == {"a": 501}
+
+
+def test_what_is_left_at_the_end_is_taken_once(book: Book) -> None:
+    """Time that could not be assigned is taken at the end, and not assigned afterwards."""
+    book.settle(waited={1: 400})
+    assert book.take_unassigned() == 400
+    assert book.take_unassigned() == 0
+    assert book.settle(own={"a": 1}) == {"a": 1}
+
+
+def test_one_group_gets_all_of_the_reaper(book: Book) -> None:
+    """It goes to that group whatever vanished or was active, and also if it is left out else."""
+    gone = (Vanished(50, 1, "b", 100),)
+    found = book.settle(own={"b": 9}, waited={1: 400}, gone=gone, sole="pause")
+    assert found == {"b": 9, "pause": 300}
+
+
+def test_one_group_gets_what_was_not_assigned_before(book: Book) -> None:
+    """Once there is one group alone, earlier time goes to it, once."""
+    book.settle(waited={1: 400})
+    assert book.settle(sole="a") == {"a": 400}
+    assert book.settle(sole="a") == {}
+    assert book.take_unassigned() == 0
+
+
+def test_one_group_also_owes_what_the_reaper_lacks(book: Book) -> None:
+    """A child of pid 1 that vanished before its time arrived is subtracted when it does."""
+    book.settle(gone=(Vanished(50, 1, "a", 300),), sole="a")
+    assert book.settle(waited={1: 320}, sole="a") == {"a": 20}
+
+
+def test_the_reaper_repays_others_before_its_own_group(book: Book) -> None:
+    """An orphan of another group that ended with its parent is not counted to pid 1 again."""
+    gone = (Vanished(50, 3, "b", 0), Vanished(51, 50, "b", 500))
+    assert book.settle(waited={1: 520}, gone=gone, sole="a") == {"a": 20}
 
 
 def test_activity_is_counted_exactly(book: Book) -> None:

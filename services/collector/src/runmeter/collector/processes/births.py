@@ -6,7 +6,8 @@ for, or to a process that somebody outside waits for: ``kubectl exec``, a health
 
 Each process or thread that one in sight starts costs a page fault, of its own or of the one that
 starts it, and the faults of children that were waited for are added to those of their parent. So
-as many numbers as there were page faults are left out, and what is left is a lower bound.
+as many numbers as there were page faults of processes in sight are left out, and what is left is a
+lower bound.
 """
 
 from collections.abc import Mapping
@@ -21,17 +22,14 @@ class Births:
         self.count: int | None = None
         self._newest: int | None = None
 
-    def settle(
-        self, newest: int | None, processes: Mapping[int, Process], faults: int, all_seen: bool
-    ) -> None:
+    def settle(self, newest: int | None, processes: Mapping[int, Process], faults: int) -> None:
         """Count those since the scan before.
 
         ``newest``: the newest pid before ``processes`` were listed; None: unknown. ``faults``: page
-        faults of these processes and their children. ``all_seen``: no process has ended, whose
-        last children and faults would be unknown.
+        faults of these processes, and of children that they have waited for.
         """
         before, self._newest = self._newest, newest
-        if newest is None or before is None or newest < before or not all_seen:
+        if newest is None or before is None or newest < before:
             return
         born = newest - before
         if born:

@@ -111,7 +111,7 @@ class ProcessTable:
             # if a process could not be read, look for it again
             has_failed = self.denied_count + self.unreadable.total() > failed_count
             self._last_pid = None if has_failed else last_pid
-        self.births.settle(last_pid, self.processes, self._fault_count, not scan.vanished)
+        self.births.settle(last_pid, self.processes, self._fault_count)
         return scan
 
     def add_own(self, pid: int) -> None:
@@ -300,9 +300,13 @@ class ProcessTable:
         self._guard(self._size, process)
 
     def _count_faults(self, process: Process, stat: ProcStat) -> None:
+        """Count the page faults that processes or threads started by this one can have cost."""
         fault_count = stat.cminflt or 0
         if process.pid != self._own_pid:  # it starts no other processes, and no threads
             fault_count += stat.minflt or 0
+        is_new = process.seen_scans == 1 and not process.is_zombie
+        if is_new and stat.num_threads == 1:  # its own start cost most of them
+            process.fault_count = stat.minflt or 0
         self._fault_count += max(0, fault_count - process.fault_count)
         process.fault_count = fault_count
 
