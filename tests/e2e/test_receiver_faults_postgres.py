@@ -261,6 +261,25 @@ def test_connections_cut_again_and_again(
     tally_pushes(tally, pushers)
 
 
+def test_read_only_and_back(
+    service: Service, place: PostgresPlace, breakable: Postgres, pushing: Pushing
+) -> None:
+    """A database that is read-only for a while, also for the sessions of that time: pushes are
+    refused, queries go on; then pushes do, too."""
+    name = place.url.rpartition("/")[2]
+    setting = f"ALTER DATABASE {name} SET default_transaction_read_only ="
+    with pushing(4) as pushers:
+        pushers.wait_for_more(4)
+        breakable.execute(f"{setting} on")
+        breakable.execute(CUT.format(name))
+        pushers.wait_for_refusals("it is read-only", 4)
+        service.await_readiness(503, "it is read-only")
+        assert list(service.client.listed(pushers.scope))
+        breakable.execute(f"{setting} off")
+        pushers.wait_for_more(4, SOON_SECONDS)
+        service.await_readiness(200, "ready")
+
+
 def test_dropped_and_made_again(
     service: Service,
     place: PostgresPlace,

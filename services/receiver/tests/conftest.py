@@ -28,6 +28,7 @@ from google.protobuf import json_format
 from hypothesis import settings
 from rig import forks
 from rig.postgres import running_postgres as running_postgres
+from rig.receiver import HMAC_KEY, READ_TOKEN, Command, Fill, copied, push_id
 from tortoise.backends.base.executor import EXECUTOR_CACHE
 
 from runmeter.receiver.admin import lines
@@ -49,8 +50,6 @@ from runmeter.v1 import (
 
 GOLDEN = Path(__file__).parents[3] / "proto" / "golden"
 START_SECONDS = 60  # a loaded machine takes its time; nothing waits longer than it must
-READ_TOKEN = "read-token-that-no-log-shows"
-HMAC_KEY = "hmac-key-that-no-log-shows"
 
 settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True)
 settings.load_profile("ci")
@@ -164,8 +163,7 @@ def make(message: run_pb2.Run) -> Callable[..., Push]:
     """Make a push of the golden run with some fields changed."""
 
     def push(arrived_at_ms: int = 1000, **changes: Any) -> Push:
-        run = run_pb2.Run()
-        run.CopyFrom(message)
+        run = copied(message)
         for name, value in changes.items():
             if name == "scope":
                 run.scope.CopyFrom(run_pb2.Scope(**value._asdict()))
@@ -235,11 +233,7 @@ def line_of(message: run_pb2.Run) -> Callable[..., bytes]:
     def make(
         number: int, received_at_ms: int = 1000, updated_at_ms: int = 2000, **changes: Any
     ) -> bytes:
-        run = run_pb2.Run()
-        run.CopyFrom(message)
-        run.push_id = f"00000000-0000-4000-8000-{number:012x}"
-        for name, value in changes.items():
-            setattr(run, name, value)
+        run = copied(message, **{"push_id": push_id(number), **changes})
         scope = run.scope
         return lines.run_line(
             ArchivedRun(
@@ -270,6 +264,18 @@ def export_of() -> Callable[[Iterable[bytes]], bytes]:
         return b"".join([lines.header_line(), *listed, lines.end_line(len(listed))])
 
     return make
+
+
+@pytest.fixture
+def fill(command: Command, export_of: Callable[[Iterable[bytes]], bytes]) -> Fill:
+    """Put runs into a database, by their lines of an export; return what the import logged."""
+
+    def store(kept: Any, run_lines: Iterable[bytes]) -> list[dict[str, Any]]:
+        done = command("import", f"--db={kept.where}", "--migrate", content=export_of(run_lines))
+        assert done.returncode == 0, done.stderr
+        return log_of(done.stderr)
+
+    return store
 
 
 class Receiver:

@@ -5,19 +5,18 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rig.receiver import LineOf
 
 from runmeter.receiver.admin import lines
 from runmeter.receiver.errors import LineRejected
 from runmeter.receiver.model import Push, Scope
 from runmeter.v1 import run_pb2
 
-LineOf = Callable[..., bytes]
 MAX_MS = 253402300799999  # the last millisecond of the year 9999
 
 

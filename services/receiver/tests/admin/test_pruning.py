@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 from rig.forks import Fork
+from rig.receiver import Command, Fill, LineOf, Log, WithWriter, copied, push_id
 
 from runmeter.receiver import events
 from runmeter.receiver.admin import retrying
@@ -26,27 +27,15 @@ from runmeter.v1 import run_pb2
 DAY_MS = 86_400_000
 RUNNING = 1
 
-LineOf = Callable[..., bytes]
-Command = Callable[..., subprocess.CompletedProcess[bytes]]
-Log = Callable[[bytes], list[dict[str, Any]]]
-WithWriter = Callable[..., None]
-Fill = Callable[[Any, Iterable[bytes]], None]
-
 
 def now_ms() -> int:
     """Return the time as the receiver takes it."""
     return int(time.time() * 1000)
 
 
-@pytest.fixture
-def fill(command: Command, export_of: Callable[[Iterable[bytes]], bytes]) -> Fill:
-    """Put runs into a database."""
-
-    def store_runs(kept: Any, lines: Iterable[bytes]) -> None:
-        done = command("import", f"--db={kept.where}", "--migrate", content=export_of(lines))
-        assert done.returncode == 0, done.stderr
-
-    return store_runs
+def pushed(message: run_pb2.Run, number: int) -> run_pb2.Run:
+    """Return the golden run as one that is pushed."""
+    return copied(message, push_id=push_id(10_000 + number), run_id="pushed")
 
 
 def days_ago(line_of: LineOf, number: int, first: float, last: float, **changes: Any) -> bytes:
@@ -123,15 +112,6 @@ def test_old_runs_are_found_by_the_index(kept: Any, fill: Fill, line_of: LineOf)
     assert "TEMP B-TREE" not in plan
 
 
-def copy(message: run_pb2.Run, number: int) -> run_pb2.Run:
-    """Return the golden run as another one."""
-    run = run_pb2.Run()
-    run.CopyFrom(message)
-    run.push_id = f"00000000-0000-4000-9000-{number:012x}"
-    run.run_id = "pushed"
-    return run
-
-
 @pytest.mark.slow
 def test_pruning_beside_a_receiver_under_pushes(
     kept: Any,
@@ -148,7 +128,7 @@ def test_pruning_beside_a_receiver_under_pushes(
 
     def push(thread: int) -> int:
         for n in range(50):
-            assert receiver.push(copy(message, 1000 * thread + n)).duplicate is False
+            assert receiver.push(pushed(message, 1000 * thread + n)).duplicate is False
         return 50
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -174,7 +154,7 @@ def test_a_receiver_with_retention_deletes_what_is_old(
     """It does so from its start on, says how many, and again later; pushes go on."""
     fill(kept, (days_ago(line_of, n, 3, 3) for n in range(700)))
     receiver = start_receiver(f"--db={kept.where}", "--retention=2d12h")
-    receiver.push(copy(message, 1))
+    receiver.push(pushed(message, 1))
     line = receiver.wait_for(events.RUNS_DELETED)
     assert (line["run_count"], line["transaction_count"]) == (700, 2)
     assert line["older_than_seconds"] == 2.5 * 86_400
@@ -296,7 +276,7 @@ def test_patience(monkeypatch: pytest.MonkeyPatch, until_seconds: float) -> None
 
     async def tried() -> str:
         return await retrying.retry_while_unavailable(
-            work, asyncio.get_running_loop().create_future(), time.monotonic
+            work, asyncio.get_running_loop().create_future()
         )
 
     if until_seconds < 1:
@@ -340,7 +320,7 @@ def test_runs_that_are_being_written_are_left_alone(postgres: Any, with_writer: 
 @pytest.fixture
 def push_of(make: Callable[..., Push]) -> Callable[[int], Push]:
     """Make pushes of the golden run as many runs."""
-    return lambda number: make(push_id=f"00000000-0000-4000-8000-{number:012x}")
+    return lambda number: make(push_id=push_id(number))
 
 
 def test_pushes_go_before_chores_but_not_for_ever(

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from rig import forks
 from rig.forks import Fork
+from rig.receiver import Command, LineOf, Log, copied, push_id
 
 from runmeter.receiver import events
 from runmeter.receiver.admin.progress import Progress
@@ -37,9 +38,6 @@ CONTAINERS = (
     "FROM run_container c JOIN run r ON r.id = c.run_id ORDER BY r.id, c.id"
 )
 
-LineOf = Callable[..., bytes]
-Command = Callable[..., subprocess.CompletedProcess[bytes]]
-Log = Callable[[bytes], list[dict[str, Any]]]
 Export = Callable[[Any], bytes]
 
 
@@ -378,11 +376,8 @@ def test_a_live_receiver_is_exported(
     receiver = start_receiver("--db=live.db")
 
     def push(number: int) -> str:
-        run = run_pb2.Run()
-        run.CopyFrom(message)
-        run.push_id = f"00000000-0000-4000-8000-{number:012x}"
-        receiver.push(run)
-        return run.push_id
+        receiver.push(copied(message, push_id=push_id(number)))
+        return push_id(number)
 
     before = {push(n) for n in range(20)}
     ended = threading.Event()

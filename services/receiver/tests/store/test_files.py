@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 import pytest
+from rig.receiver import push_id
 
 from runmeter.receiver import events
 from runmeter.v1 import run_pb2
@@ -23,13 +24,13 @@ GONE = "its file was moved, removed or replaced"
 
 def push_ids(*numbers: int) -> set[str]:
     """Return UUIDs."""
-    return {f"00000000-0000-4000-8000-{number:012x}" for number in numbers}
+    return set(map(push_id, numbers))
 
 
 def push(receiver: Any, message: run_pb2.Run, *numbers: int) -> None:
     """Push runs with push_ids of their own."""
-    for push_id in push_ids(*numbers):
-        message.push_id = push_id
+    for number in numbers:
+        message.push_id = push_id(number)
         assert receiver.push(message).duplicate is False
 
 

@@ -5,12 +5,13 @@ import sqlite3
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rig.forks import Fork
+from rig.receiver import Command, Fill, LineOf, Log, push_id
 
 from runmeter.receiver import events
 from runmeter.v1 import run_pb2
@@ -18,10 +19,6 @@ from runmeter.v1 import run_pb2
 AT_ONCE = 4
 WAIT_SECONDS = 600  # for a loaded machine
 STEPS = ["0001_initial", "0002_received", "0003_no_digest"]
-
-LineOf = Callable[..., bytes]
-Command = Callable[..., subprocess.CompletedProcess[bytes]]
-Log = Callable[[bytes], list[dict[str, Any]]]
 
 
 def steps(kept: Any) -> list[str]:
@@ -66,7 +63,7 @@ def test_receivers_started_at_once_serve_one_database(
         assert (other.returncode, b"Traceback" in errors) == (0, False)
     ids = []
     for number in range(20):
-        message.push_id = f"00000000-0000-4000-8000-{number:012x}"
+        message.push_id = push_id(number)
         receipt = receivers[number % 2].push(message)
         assert receivers[(number + 1) % 2].push(message).duplicate is True
         ids.append(receipt.id)
@@ -76,57 +73,33 @@ def test_receivers_started_at_once_serve_one_database(
         assert kept.column("PRAGMA integrity_check") == ["ok"]
 
 
-@pytest.mark.parametrize("index_is_there", [False, True])
-def test_the_first_schema_gets_the_index(
-    kept: Any,
-    command: Command,
-    line_of: LineOf,
-    export_of: Callable[[Iterable[bytes]], bytes],
-    log: Log,
-    index_is_there: bool,
+@pytest.mark.parametrize("is_done", [False, True])
+@pytest.mark.parametrize("first", [1, 2])
+def test_earlier_schemas(
+    kept: Any, fill: Fill, command: Command, line_of: LineOf, log: Log, first: int, is_done: bool
 ) -> None:
-    """Rows stay; also where an earlier attempt ended between the index and the note of it."""
-    content = export_of(line_of(n) for n in range(30))
-    command("import", f"--db={kept.where}", "--migrate", content=content)
-    kept.execute("DELETE FROM tortoise_migrations WHERE name <> '0001_initial'")
-    if not index_is_there:
+    """Rows stay; also where an earlier attempt ended between a change and the note of it."""
+    lines = [line_of(n) for n in range(30)]
+    fill(kept, lines)
+    for step in STEPS[first:]:
+        kept.execute(f"DELETE FROM tortoise_migrations WHERE name = '{step}'")
+    if first == 1 and not is_done:
         kept.execute("DROP INDEX run_received")
         assert not index_exists(kept)
+    if first == 2 and not is_done:
+        binary = "bytea" if kept.where.startswith("postgres") else "BLOB"
+        kept.execute(f"ALTER TABLE run ADD COLUMN digest {binary} NOT NULL DEFAULT '1'")
     before = kept.execute("SELECT id, push_id, received_at_ms FROM run ORDER BY id")
     old = command("export", f"--db={kept.where}")
     assert old.returncode == 1
     assert b"run `receiver migrate` on it first" in old.stderr
     done = command("migrate", f"--db={kept.where}")
     assert done.returncode == 0, done.stderr
-    assert log(done.stderr)[0]["applied"] == STEPS[1:]
+    assert log(done.stderr)[0]["applied"] == STEPS[first:]
     assert steps(kept) == STEPS
     assert index_exists(kept)
     assert kept.execute("SELECT id, push_id, received_at_ms FROM run ORDER BY id") == before
-
-
-@pytest.mark.parametrize("column_is_there", [False, True])
-def test_the_digest_goes(
-    kept: Any,
-    command: Command,
-    line_of: LineOf,
-    export_of: Callable[[Iterable[bytes]], bytes],
-    log: Log,
-    column_is_there: bool,
-) -> None:
-    """Rows stay; also where an earlier attempt ended between the change and the note of it."""
-    content = export_of(line_of(n) for n in range(30))
-    command("import", f"--db={kept.where}", "--migrate", content=content)
-    kept.execute("DELETE FROM tortoise_migrations WHERE name = '0003_no_digest'")
-    if column_is_there:
-        binary = "bytea" if kept.where.startswith("postgres") else "BLOB"
-        kept.execute(f"ALTER TABLE run ADD COLUMN digest {binary} NOT NULL DEFAULT '1'")
-    before = kept.execute("SELECT id, push_id, received_at_ms FROM run ORDER BY id")
-    done = command("migrate", f"--db={kept.where}")
-    assert done.returncode == 0, done.stderr
-    assert log(done.stderr)[0]["applied"] == ["0003_no_digest"]
-    assert kept.execute("SELECT id, push_id, received_at_ms FROM run ORDER BY id") == before
-    repeated = command("import", f"--db={kept.where}", content=content)
-    assert log(repeated.stderr)[-1]["duplicates"] == 30
+    assert fill(kept, lines)[-1]["duplicates"] == 30
 
 
 def test_an_encoding_that_cannot_hold_every_name(postgres: Any, command: Command) -> None:

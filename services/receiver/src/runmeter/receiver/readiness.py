@@ -1,10 +1,11 @@
 """The state that the pages for operators show: readiness, and the size of the database."""
 
-from collections.abc import Awaitable, Callable
-
 from runmeter.receiver.errors import StoreUnavailable
 from runmeter.receiver.metrics import Metrics
+from runmeter.receiver.store import probes
+from runmeter.receiver.store.database import Database
 from runmeter.receiver.store.probes import Measured
+from runmeter.receiver.store.writer import Writer
 from runmeter.service.ops import Cached
 
 WRITABLE_FRESH_SECONDS = 1.0
@@ -17,13 +18,13 @@ class Readiness:
     def __init__(
         self,
         metrics: Metrics,
-        check_writable: Callable[[], Awaitable[None]],
-        measure: Callable[[], Awaitable[Measured]],
+        database: Database,
+        writer: Writer,
     ) -> None:
         self.reason: str | None = "it is starting"
         self._metrics = metrics
-        self._check_writable = check_writable
-        self._measure = measure
+        self._database = database
+        self._writer = writer
         self._unwritable: Cached[str | None] = Cached(
             self._unwritable_reason, WRITABLE_FRESH_SECONDS, late="it does not answer"
         )
@@ -49,13 +50,13 @@ class Readiness:
 
     async def _unwritable_reason(self) -> str | None:
         try:
-            await self._check_writable()
+            await probes.check_writable(self._database, self._writer.refused_bytes)
         except StoreUnavailable as error:
             return error.reason
         return None
 
     async def _measured_now(self) -> Measured | None:
         try:
-            return await self._measure()
+            return await probes.measure(self._database)
         except StoreUnavailable:
             return None

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from runmeter.receiver.ending import Stop
 from runmeter.receiver.errors import Interrupted
 
 LINES_MAX = 64
@@ -15,7 +16,6 @@ READ_BYTES = 2**18
 LINE_MAX_BYTES = 96 * 2**20  # the largest message that --max-message-bytes allows, in base64
 
 _T = TypeVar("_T")
-Stop = asyncio.Future[str]
 
 
 class Lines:

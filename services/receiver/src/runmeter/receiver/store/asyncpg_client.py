@@ -146,14 +146,19 @@ class Held:
         try:
             usable = await self._end_transaction(error)
         finally:
-            self._permits.release()
             if not usable:
-                # an InterfaceError: the server has closed it, and the pool has taken it back
-                with contextlib.suppress(asyncpg.InterfaceError):
-                    self.connection.terminate()
+                self.give_up()
         if usable:
+            self._permits.release()
             with contextlib.suppress(*_BROKEN):
                 await self._pool.release(self.connection)
+
+    def give_up(self) -> None:
+        """Close the connection, without waiting for the server."""
+        self._permits.release()
+        # an InterfaceError: the server has closed it, and the pool has taken it back
+        with contextlib.suppress(asyncpg.InterfaceError):
+            self.connection.terminate()
 
     async def _end_transaction(self, error: BaseException | None) -> bool:
         """Return whether the connection can be used further."""
@@ -161,9 +166,15 @@ class Held:
             if self.transaction:
                 await self.transaction.commit()
             return True
-        if not isinstance(error, (asyncpg.PostgresError, BaseORMException)):
+        if isinstance(error, BaseORMException):
+            error = error.__cause__ or error
+        elif not isinstance(error, asyncpg.PostgresError):
             return False  # the server may not have answered: a rollback could wait again
         if isinstance(error, asyncpg.PostgresError) and error.severity in _FATAL:
+            return False
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            # of a session, or of a server that is no primary now; a new connection may write
+            await self._pool.expire_connections()
             return False
         if self.transaction:
             try:
@@ -200,8 +211,8 @@ class Client(AsyncpgDBClient):
         held = await self.connections.take(self.permits)
         try:
             await self.connections.begin(held, in_transaction)
-        except BaseException as error:
-            await held.leave(error)
+        except BaseException:
+            held.give_up()
             raise
         return held
 

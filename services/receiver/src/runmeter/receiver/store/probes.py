@@ -29,7 +29,11 @@ _POSTGRES = (
     "pg_database_size(current_database()) AS size_bytes "
     "FROM pg_class WHERE oid = 'run'::regclass"
 )
-_POSTGRES_WRITABLE = "SELECT current_setting('transaction_read_only') = 'off' AS writable"
+# fails as a statement that writes would, which also ends the use of such connections
+_POSTGRES_WRITES = (
+    "DO $$ BEGIN IF current_setting('transaction_read_only') = 'on' THEN "
+    "RAISE 'read-only' USING ERRCODE = 'read_only_sql_transaction'; END IF; END $$"
+)
 
 
 class Measured(NamedTuple):
@@ -57,8 +61,7 @@ async def check_writable(database: Database, refused_bytes: int) -> None:
                 await _row(_SQLITE_ROWS)  # raises if it is gone, opens the one that replaced it
             await asyncio.to_thread(_write_sqlite, database.location, size_bytes)
             return
-        if not (await _row(_POSTGRES_WRITABLE))["writable"]:
-            raise StoreUnavailable("it is read-only")
+        await get_connection(READING).execute_script(_POSTGRES_WRITES)
         if refused_bytes:
             await _write_postgres(size_bytes)
     except database_errors() as error:
