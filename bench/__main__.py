@@ -3,7 +3,18 @@
 import sys
 from pathlib import Path
 
-from bench import accuracy, api, cost, flat, footprint, growth, ingest, pushgateway, queries
+from bench import (
+    accuracy,
+    api,
+    cost,
+    flat,
+    footprint,
+    growth,
+    ingest,
+    pushgateway,
+    queries,
+    storms,
+)
 from bench.report import Result, machine, show
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -20,7 +31,8 @@ def main() -> None:
     """Run, print, write."""
     quick = "--quick" in sys.argv
     results = []
-    for benchmark in (cost, growth, footprint, accuracy, ingest, queries, flat, pushgateway, api):
+    measuring = (cost, growth, footprint, accuracy, storms)
+    for benchmark in (*measuring, ingest, queries, flat, pushgateway, api):
         result = benchmark.run(quick)
         show(result)
         results.append(result)

@@ -30,7 +30,7 @@ METHOD = (
     "intervals {intervals}. Peaks: highest CPU use in one interval, against the kernel's counter "
     "read every 20 ms and added up over the collector's own intervals."
 )
-_ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 1; shift; done; shift; exec "$@"'
+ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 1; shift; done; shift; exec "$@"'
 
 
 class Errors(NamedTuple):
@@ -56,7 +56,7 @@ def measure(workload: Workload, interval: float, folder: Path) -> Errors:
             naive.start()
             kernel.start()
             entries = [str(entry) for entry in group.entries]
-            inner = ["sh", "-c", _ENTER, "sh", *entries, "--", *workload.argv]
+            inner = ["sh", "-c", ENTER, "sh", *entries, "--", *workload.argv]
             subprocess.run(
                 collector(flag, f"--summary-file={ledger_file}", "--", *inner),
                 env=quiet_environment(),
@@ -70,20 +70,21 @@ def measure(workload: Workload, interval: float, folder: Path) -> Errors:
             truth = group.usage_ns() / 1e9
         later_truth = group.usage_ns() / 1e9  # something may have run on after the command
     ledger, counters = (json.loads(p.read_text()) for p in (ledger_file, counters_file))
-    command = _container(ledger, "command")
-    container = _container(counters, group.name)
+    command = container(ledger, "command")
+    counted = container(counters, group.name)
     return Errors(
         truth,
         naive_seconds / truth - 1,
         command["cpu_seconds"] / truth - 1,
-        container["cpu_seconds"] / later_truth - 1,
+        counted["cpu_seconds"] / later_truth - 1,
         command["cpu_cores"]["peak"] / _kernel_peak(kernel, ledger, interval) - 1,
-        container["cpu_cores"]["peak"] / _kernel_peak(kernel, counters, interval) - 1,
-        container["cpu_source"],
+        counted["cpu_cores"]["peak"] / _kernel_peak(kernel, counters, interval) - 1,
+        counted["cpu_source"],
     )
 
 
-def _container(payload: dict[str, Any], name: str) -> dict[str, Any]:
+def container(payload: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the container of that name in a summary."""
     found: dict[str, Any] = next(c for c in payload["containers"] if c["name"] == name)
     return found
 

@@ -126,7 +126,7 @@ class _Run:
         checkpoints.start(monotonic_ns())
         self._take_snapshots(checkpoints)
         checkpoints.stop(signals.wait_for_child, _KILLED_NS)
-        self._measurement.finish()
+        self._measurement.finish(self._command)
         if not checkpoints.stop(signals.wait_for_child, _HANGING_NS):
             reason = "a checkpoint process hangs; it was left running"
             self._log.write("warning", "checkpoint.failed", reason=reason)

@@ -27,20 +27,29 @@ class CommandError(CollectorError):
         self.exit_code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
 
 
-class Command(NamedTuple):
-    """A running command."""
+class Command:
+    """A command that was started."""
 
-    pid: int
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._exit_code: int | None = None  # once it has been collected
 
     def has_ended(self) -> bool:
         """Return whether it has ended; it stays a zombie, so that its times can still be read."""
-        return os.waitid(os.P_PID, self.pid, _LOOK) is not None
+        return self._exit_code is not None or os.waitid(os.P_PID, self.pid, _LOOK) is not None
 
     def reap(self) -> int:
-        """Collect the ended command; return its exit code as a shell reports it."""
-        _, status = os.waitpid(self.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        return code if code >= 0 else _SIGNALLED - code
+        """Collect the ended command, once; return its exit code as a shell reports it."""
+        if self._exit_code is None:
+            _, status = os.waitpid(self.pid, 0)
+            code = os.waitstatus_to_exitcode(status)
+            self._exit_code = code if code >= 0 else _SIGNALLED - code
+        return self._exit_code
+
+    def collect(self) -> int | None:
+        """Collect the ended command; return the CPU time of all children waited for so far."""
+        self.reap()
+        return children_ns()
 
     def shares_terminal_signals(self) -> bool:
         """Return whether the terminal sends it the same signals as us: same process group."""
@@ -141,6 +150,22 @@ def _collect(pid: int) -> Ended:
         cpu_ns = 0
     _, status = os.waitpid(pid, 0)
     return Ended(pid, status, cpu_ns)
+
+
+def children_ns() -> int | None:
+    """Return the CPU time of all children waited for so far, to the microsecond.
+
+    ``/proc`` shows it in clock ticks. None if the module cannot be loaded (too many open files);
+    it is loaded here because only a wrapped command needs it.
+
+    Source: getrusage(2), RUSAGE_CHILDREN.
+    """
+    try:
+        from resource import RUSAGE_CHILDREN, getrusage
+    except (ImportError, OSError):
+        return None
+    used = getrusage(RUSAGE_CHILDREN)
+    return round((used.ru_utime + used.ru_stime) * 1_000_000) * 1000
 
 
 def replace(

@@ -22,6 +22,7 @@ from runmeter.collector.processes.clock import (
 )
 from runmeter.collector.processes.containers import Containers, is_real
 from runmeter.collector.processes.hidepid import hides_processes
+from runmeter.collector.run.command import Command, children_ns
 from runmeter.collector.run.record import new_push_id, times
 from runmeter.collector.sampling.sampler import Sampler
 from runmeter.collector.summary.summary import Summary
@@ -91,7 +92,8 @@ class Measurement:
 
         ``adopts``: this process becomes the parent of their orphans.
         """
-        self.sampler.follow_command(self._own_pid, adopts)
+        known_ns = None if self.is_elsewhere else children_ns()
+        self.sampler.follow_command(self._own_pid, adopts, known_ns)
 
     @property
     def is_elsewhere(self) -> bool:
@@ -112,10 +114,14 @@ class Measurement:
             self._log.write("warning", "sample.failed", reason=str(error))
         self._schedule.ticked(monotonic_ns())
 
-    def finish(self) -> None:
-        """Take the last reading."""
+    def finish(self, command: Command | None = None) -> None:
+        """Take the last reading, and collect the command, which has ended."""
+
         try:
-            self.sampler.finish(monotonic_ns())
+            if command is None:
+                self.sampler.finish(monotonic_ns())
+            else:
+                self.sampler.finish(monotonic_ns(), command.pid, command.collect)
         except ProcfsError as error:
             self._failed_count += 1
             self._log.write("warning", "sample.failed", reason=str(error))

@@ -64,6 +64,11 @@ class Ledger(Generic[G]):
         unassigned_ns, self._unassigned_ns = self._unassigned_ns, 0
         return unassigned_ns
 
+    def take_debt(self, group: G) -> int:
+        """Return at the end of a run what a group was credited too much; it is settled."""
+        self._debt_age.pop(group, None)
+        return -self._debt.pop(group, 0)
+
     def settle(
         self,
         own_ns: Mapping[G, int],

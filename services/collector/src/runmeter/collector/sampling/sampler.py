@@ -65,6 +65,7 @@ class Sampler:
         self._sizes_by_group: _Sizes | None = None
         self.own_children_ns = 0  # CPU time of the collector's own children that have ended
         self._own_ended_ns = 0  # of it, since the scan before
+        self._unseen_ns: int | None = None  # of its children's time, at the start: below a tick
         self._own_waited_ns = 0  # of it, not yet subtracted from what the collector waited for
         self._ledger: Ledger[Group] = Ledger(
             proc.ticks_nanoseconds(1), reaper_pid, self._ignores_children
@@ -88,18 +89,44 @@ class Sampler:
         self._summary.retire(vanished)
         return self._shown(sample)
 
-    def finish(self, now_ns: int) -> Sample:
-        """Take the last reading: a snapshot, or part of the interval before if it is short."""
+    def finish(
+        self, now_ns: int, command_pid: int = 0, collect: Callable[[], int | None] | None = None
+    ) -> Sample:
+        """Take the last reading: a snapshot, or part of the interval before if it is short.
+
+        ``collect``: waits for ``command_pid``, which has ended; returns the CPU time of all
+        children waited for so far, as ``follow_command`` got it.
+        """
         if not self._summary.merges_tail(now_ns):
             sample = self.tick(now_ns)
+            self._credit_rest(command_pid, collect)
             self._close_last_interval()
         else:
             sample, vanished = self._step(now_ns)
             self._summary.merge_tail(sample)
+            self._credit_rest(command_pid, collect)
             self._close_last_interval()
             self._summary.retire(vanished)
         self._summary.retire(self.table.processes.values())
         return sample
+
+    def _credit_rest(self, command_pid: int, collect: Callable[[], int | None] | None) -> None:
+        """Add to the command what clock ticks have not shown: up to two for each parent.
+
+        When the command has been waited for, the kernel has added all that it and its descendants
+        used to the time of our children, which is known to the microsecond.
+        """
+        children_ns = collect() if collect is not None else None
+        collector = self.table.processes.get(self._own_pid)
+        if children_ns is None or self._unseen_ns is None or collector is None:
+            return
+        seen_ns = collector.waited_ns + self._unseen_ns + self._own_waited_ns
+        command = self.table.processes.get(command_pid)
+        if command is not None:
+            seen_ns += command.own_ns + command.waited_ns
+        rest_ns = children_ns - seen_ns - self._ledger.take_debt(COMMAND_GROUP)
+        if rest_ns > 0:
+            self._summary.credit(COMMAND_GROUP, rest_ns)
 
     def _close_interval(self) -> None:
         if self._summary.close_interval(self.table.active):
@@ -121,11 +148,15 @@ class Sampler:
                 self._summary.credit(reaper.group, unassigned_ns)
         self._close_interval()
 
-    def follow_command(self, parent_pid: int, adopts: bool) -> None:
+    def follow_command(self, parent_pid: int, adopts: bool, children_ns: int | None = None) -> None:
         """Measure new children of a process, and their descendants, as the command.
 
-        ``adopts``: it also becomes the parent of their orphans.
+        ``adopts``: it also becomes the parent of their orphans. ``children_ns``: CPU time of its
+        children so far, more exact than clock ticks, if known.
         """
+        collector = self.table.processes.get(parent_pid)
+        if children_ns is not None and collector is not None:
+            self._unseen_ns = children_ns - collector.waited_ns
         self.table.command_parent_pid = parent_pid
         self._adopts = adopts
 
