@@ -123,7 +123,7 @@ def test_decoded_slash(
     answer = decoded.get(short.path[1:])
     problem(answer, 404)
     assert f"under {short.path.removeprefix(REPO)[1:]}:" in answer.json()["detail"]
-    assert "a proxy decodes it" in answer.json()["detail"]
+    assert "a proxy has decoded it" in answer.json()["detail"]
     problem(decoded.get(scope.path[1:]), 404)
     if "/" in scope.organization:
         jobs = f"api/v1/repos/{quote(scope.organization, safe='')}/repo/jobs"
