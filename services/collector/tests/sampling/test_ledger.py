@@ -320,7 +320,7 @@ def test_a_nanosecond_below_a_lost_root(book: Book) -> None:
 
 
 def test_all_that_vanished_below_a_lost_root_is_not_counted_again(book: Book) -> None:
-    """What several descendants had been credited is taken off together."""
+    """The credit of several descendants is subtracted as one sum."""
     gone = (Vanished(50, 0, "a", 5), Vanished(51, 50, "a", 100), Vanished(52, 50, "a", 200))
     assert book.settle(own={"b": 10}, waited={1: 310}, gone=gone) == {"b": 20}
 
