@@ -289,7 +289,7 @@ class Sampler:
             if entry is None:
                 entry = sums[id(group)] = (group, [0, 0, 0])
                 has_command = has_command or group.is_command
-            if not process.is_zombie:
+            if not process.is_zombie and process.peak_rss_bytes is not None:  # None: not read
                 found = entry[1]
                 found[0] += process.rss_bytes
                 found[1] += process.anon_bytes
