@@ -28,8 +28,12 @@ COMMAND = f"{BASE} -I -S -c 'import time\nwhile time.process_time() < 0.05: pass
 WORK = """
 import os, pathlib, signal, sys, threading, time
 folder = pathlib.Path(sys.argv[1])
+(folder / "go").exists()  # so that the first snapshot shows the page faults of all this
+(folder / "ready").touch()
+if sys.argv[2] == "nothing":
+    signal.pause()
 while not (folder / "go").exists():
-    time.sleep(0.01)
+    time.sleep(0.05)
 for _ in range(40):
     if sys.argv[2] == "children":
         os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
@@ -49,6 +53,7 @@ class Measured:
         self._folder = folder
         self.pod = Pod(stage, "cgroupfs", cgroup_namespace=False)
         self.worker = self.pod.start(BASE, "-I", "-S", "-c", WORK, folder, work)
+        self._await("ready")
         flags = ("--interval=1h", f"--summary-file={folder / 'summary.json'}")
         self.collector = self.pod.start(BIN / "collector", *flags)
         self.collector.program.event("run.started")
@@ -56,8 +61,11 @@ class Measured:
     def work(self) -> None:
         """Let the process in sight do its work."""
         (self._folder / "go").touch()
+        self._await("done")
+
+    def _await(self, name: str) -> None:
         deadline = time.monotonic() + WAIT_SECONDS
-        while not (self._folder / "done").exists():
+        while not (self._folder / name).exists():
             assert time.monotonic() < deadline
             time.sleep(0.01)
 

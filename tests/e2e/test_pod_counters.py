@@ -268,7 +268,7 @@ def test_memory_of_the_cgroup(measured: Measured) -> None:
         found = _containers(measured.exact)[name]
         assert 0 < found["memory_cgroup_bytes"]["peak"] <= found["memory_peak_bytes"]
         assert found["memory_working_set_bytes"]["peak"] <= found["memory_cgroup_bytes"]["peak"]
-        assert found["oom_kills"] == 0
+        assert found.get("oom_kills", 0) == 0  # absent in v1 where cgroups lie below
         assert found["cpu_throttled_seconds"] == 0
 
 

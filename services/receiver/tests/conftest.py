@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-# these tests start programs while they hold channels: gRPC shall not mind
+# these tests start programs while they hold channels
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import grpc
@@ -28,6 +28,7 @@ from google.protobuf import json_format
 from hypothesis import settings
 from rig import forks
 from rig.postgres import running_postgres as running_postgres
+from rig.receiver import HMAC_KEY, READ_TOKEN, Command, Fill, copied, push_id
 from tortoise.backends.base.executor import EXECUTOR_CACHE
 
 from runmeter.receiver.admin import lines
@@ -48,9 +49,7 @@ from runmeter.v1 import (
 )
 
 GOLDEN = Path(__file__).parents[3] / "proto" / "golden"
-START_SECONDS = 60  # a loaded machine takes its time; nothing waits longer than it must
-READ_TOKEN = "read-token-that-no-log-shows"
-HMAC_KEY = "hmac-key-that-no-log-shows"
+START_SECONDS = 60  # for a loaded machine
 
 settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True)
 settings.load_profile("ci")
@@ -77,7 +76,7 @@ def message(stored_run: run_service_pb2.StoredRun) -> run_pb2.Run:
 
 @pytest.fixture
 def stored_form() -> Callable[[run_pb2.Run], bytes]:
-    """Check a whole run message, scope and all, and return its bytes."""
+    """Check a run message with its scope, and return its bytes."""
 
     def read(message: run_pb2.Run) -> bytes:
         return reading.stored_form(message, reading.scope_from_wire(message.scope, "run.scope"))
@@ -110,7 +109,7 @@ class Kept:
         """Return how a statement would be done, by an index wherever one serves."""
         if not self._is_postgres:
             return " ".join(row[3] for row in self.execute(f"EXPLAIN QUERY PLAN {statement}"))
-        # of few rows it would rather read all
+        # otherwise it reads all of a few rows
         kinds = ("seqscan", "bitmapscan", "sort")
         plain = " ".join(f"SET enable_{kind} = off;" for kind in kinds)
         return " ".join(self.column(f"{plain} EXPLAIN {statement}"))
@@ -140,7 +139,7 @@ def _execute_sqlite(path: str, sql: str) -> list[tuple[str, ...]]:
 
 @pytest.fixture
 def make_kept(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str], Kept]:
-    """Make a database of a kind that does not hold anything yet."""
+    """Make an empty database of a kind."""
 
     def make(kind: str) -> Kept:
         if kind == "sqlite":
@@ -164,8 +163,7 @@ def make(message: run_pb2.Run) -> Callable[..., Push]:
     """Make a push of the golden run with some fields changed."""
 
     def push(arrived_at_ms: int = 1000, **changes: Any) -> Push:
-        run = run_pb2.Run()
-        run.CopyFrom(message)
+        run = copied(message)
         for name, value in changes.items():
             if name == "scope":
                 run.scope.CopyFrom(run_pb2.Scope(**value._asdict()))
@@ -235,11 +233,7 @@ def line_of(message: run_pb2.Run) -> Callable[..., bytes]:
     def make(
         number: int, received_at_ms: int = 1000, updated_at_ms: int = 2000, **changes: Any
     ) -> bytes:
-        run = run_pb2.Run()
-        run.CopyFrom(message)
-        run.push_id = f"00000000-0000-4000-8000-{number:012x}"
-        for name, value in changes.items():
-            setattr(run, name, value)
+        run = copied(message, **{"push_id": push_id(number), **changes})
         scope = run.scope
         return lines.run_line(
             ArchivedRun(
@@ -270,6 +264,18 @@ def export_of() -> Callable[[Iterable[bytes]], bytes]:
         return b"".join([lines.header_line(), *listed, lines.end_line(len(listed))])
 
     return make
+
+
+@pytest.fixture
+def fill(command: Command, export_of: Callable[[Iterable[bytes]], bytes]) -> Fill:
+    """Put runs into a database, by their lines of an export; return what the import logged."""
+
+    def store(kept: Any, run_lines: Iterable[bytes]) -> list[dict[str, Any]]:
+        done = command("import", f"--db={kept.where}", "--migrate", content=export_of(run_lines))
+        assert done.returncode == 0, done.stderr
+        return log_of(done.stderr)
+
+    return store
 
 
 class Receiver:

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from runmeter.receiver.config import (
-    load_export,
+    load_database,
     load_import,
-    load_migrate,
     load_prune,
     load_rename,
     load_serve,
@@ -39,31 +38,12 @@ def test_defaults() -> None:
     assert config.log == ("info", None)
 
 
-def test_flag_over_environment_over_default() -> None:
-    """A flag counts before its variable; an empty variable counts as not set."""
-    environ = {**GOOD, "RECEIVER_ADDR": "127.0.0.1:1", "RECEIVER_DB": ""}
-    assert load_serve({}, environ).address == Address("127.0.0.1", 1)
-    assert load_serve({"addr": "127.0.0.1:2"}, environ).address == Address("127.0.0.1", 2)
-    assert load_serve({}, environ).database.location == "metrics.db"
-
-
-def test_every_setting_has_its_variable() -> None:
-    """Names of variables follow from the flags."""
-    assert {s.flag: s.variable for s in SETTINGS}["--max-token-ttl"] == "RECEIVER_MAX_TOKEN_TTL"
-    assert len({s.variable for s in SETTINGS}) == len(SETTINGS)
-
-
 @pytest.mark.parametrize(
     ("name", "text", "attribute", "value"),
     [
-        ("addr", "0.0.0.0:0", "address", Address("0.0.0.0", 0)),
         ("addr", "[::1]:65535", "address", Address("::1", 65535)),
-        ("addr", "localhost:80", "address", Address("localhost", 80)),
         ("max_token_ttl", "1h30m", "max_token_ttl_seconds", 5400.0),
-        ("max_token_ttl", "90s", "max_token_ttl_seconds", 90.0),
         ("shutdown_timeout", "0", "shutdown_timeout_seconds", 0.0),
-        ("shutdown_timeout", "500ms", "shutdown_timeout_seconds", 0.5),
-        ("shutdown_timeout", "1.5s", "shutdown_timeout_seconds", 1.5),
         ("retention", "90d", "retention_seconds", 90 * 86400.0),
         ("retention", "1d12h", "retention_seconds", 129600.0),
         ("retention", "36h", "retention_seconds", 129600.0),
@@ -72,16 +52,11 @@ def test_every_setting_has_its_variable() -> None:
         ("max_auth_failures", "10", "max_auth_failures", 10),
         ("trusted_peers", "10.0.0.1, ::1/128", "trusted_peers", networks("10.0.0.1,::1")),
         ("ops_addr", "none", "ops_address", None),
-        ("ops_addr", "[::1]:0", "ops_address", Address("::1", 0)),
-        ("max_message_bytes", "4096", "max_message_bytes", 4096),
-        ("max_message_bytes", "64Ki", "max_message_bytes", 65536),
         ("max_message_bytes", "64KiB", "max_message_bytes", 65536),
-        ("max_message_bytes", "8Mi", "max_message_bytes", 8 * 2**20),
-        ("max_message_bytes", "8MiB", "max_message_bytes", 8 * 2**20),
     ],
 )
 def test_accepted_values(name: str, text: str, attribute: str, value: Any) -> None:
-    """Durations in Go form, sizes with or without binary suffix, addresses of all kinds."""
+    """Each setting is parsed into its unit; the forms of values are tested in runmeter.service."""
     assert getattr(load_serve({name: text}, GOOD), attribute) == value
 
 
@@ -89,33 +64,13 @@ def test_accepted_values(name: str, text: str, attribute: str, value: Any) -> No
     ("name", "text"),
     [
         ("addr", "50051"),
-        ("addr", "localhost"),
-        ("addr", "localhost:65536"),
-        ("addr", "::1:50051"),
-        ("addr", "a b:1"),
-        ("addr", "unix:/x"),
-        ("addr", "*:50051"),
-        ("addr", "0:50051"),
-        ("addr", "127.0.0.256:50051"),
-        ("addr", "a..b:50051"),
-        ("addr", f"{'a' * 64}:50051"),
-        ("ops_addr", "a..b:9464"),
         ("max_token_ttl", "0s"),
-        ("max_token_ttl", "5"),
-        ("max_token_ttl", "1d"),
-        ("max_token_ttl", "-1h"),
-        ("max_token_ttl", "1h 30m"),
         ("max_token_ttl", "9999999h"),
-        ("max_token_ttl", "1..5s"),
         ("shutdown_timeout", "2h"),
-        ("shutdown_timeout", "soon"),
         ("call_timeout", "0s"),
         ("call_timeout", "2h"),
         ("max_auth_failures", "0"),
-        ("max_auth_failures", "-1"),
         ("ops_addr", "9464"),
-        ("max_message_bytes", "1MB"),
-        ("max_message_bytes", "-1"),
         ("max_message_bytes", "1023"),
         ("max_message_bytes", "65MiB"),
         ("log_level", "verbose"),
@@ -199,7 +154,7 @@ def test_refused_databases(text: str) -> None:
     "text", ["metrics.db", "my runs.db", "a/b.db", "/data/a@b:c=d.db", "./'a:b'", "../x y/é.db"]
 )
 def test_paths(text: str) -> None:
-    """What cannot be a slip in a URL is a path; with ./ in front anything is."""
+    """What cannot be a mistyped URL is a path; with ./ in front anything is a path."""
     database = load_serve({"db": text}, GOOD).database
     assert (database.kind, database.location) == ("sqlite", text)
 
@@ -264,18 +219,6 @@ def test_several_keys() -> None:
     assert load_serve({"hmac_key": ()}, environ).hmac_keys == ("c", "d")
 
 
-def test_secret_of_the_flag_counts_before_that_of_the_environment(tmp_path: Path) -> None:
-    """A flag with a file beats a variable with the value, and the other way round."""
-    path = tmp_path / "token"
-    path.write_text("from-file")
-    assert load_serve({"read_token_file": str(path)}, GOOD).read_token == "from-file"
-    environ = {"RECEIVER_READ_TOKEN_FILE": str(path), "RECEIVER_HMAC_KEY": "k"}
-    assert load_serve({"read_token": "from-flag"}, environ).read_token == "from-flag"
-    assert load_serve({}, environ).read_token == "from-file"
-    with pytest.raises(ConfigurationError, match="both given"):
-        load_serve({}, {**environ, "RECEIVER_READ_TOKEN": "x"})
-
-
 @pytest.mark.parametrize(
     ("flags", "word"),
     [
@@ -292,20 +235,6 @@ def test_bad_secrets_are_not_shown(flags: dict[str, Any], word: str) -> None:
     with pytest.raises(ConfigurationError, match=word) as caught:
         load_serve(flags, GOOD)
     assert "secret" not in str(caught.value)
-
-
-def test_unreadable_secret_file(tmp_path: Path) -> None:
-    """The sentence names flag, path and reason."""
-    with pytest.raises(ConfigurationError, match=r"--read-token-file.*nowhere.*No such file"):
-        load_serve({"read_token_file": str(tmp_path / "nowhere")}, GOOD)
-    (tmp_path / "raw").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigurationError, match=r"RECEIVER_HMAC_KEY_FILE.*not UTF-8"):
-        load_serve(
-            {}, {"RECEIVER_READ_TOKEN": "t", "RECEIVER_HMAC_KEY_FILE": str(tmp_path / "raw")}
-        )
-    (tmp_path / "empty").write_text("\n")
-    with pytest.raises(ConfigurationError, match="key 1 is empty"):
-        load_serve({"hmac_key_file": str(tmp_path / "empty")}, GOOD)
 
 
 @pytest.mark.parametrize(
@@ -326,7 +255,7 @@ def test_postgres_is_migrated_only_when_asked(
 
 def test_migrate_needs_no_secrets() -> None:
     """``receiver migrate`` reads the database and how to log, nothing else."""
-    config = load_migrate({"db": "sqlite:///tmp/a?b#c.db"}, {"RECEIVER_LOG_FORMAT": "text"})
+    config = load_database({"db": "sqlite:///tmp/a?b#c.db"}, {"RECEIVER_LOG_FORMAT": "text"})
     assert config.database.location == "/tmp/a?b#c.db"
     assert config.log.format == "text"
 
@@ -335,7 +264,7 @@ def test_migrate_needs_no_secrets() -> None:
     "text", ["90", "d", "-1d", "1.5d", "0d", "999ms", "36501d", "12h1d", "1d 12h", "9" * 30 + "d"]
 )
 def test_ages_that_are_refused(text: str) -> None:
-    """Days are whole and stand first; an age is a second to a hundred years."""
+    """Days are whole and come first; an age is one second to a hundred years."""
     with pytest.raises(
         ConfigurationError, match=r"--older-than '.*' must be a duration of 1s to 36500d"
     ):
@@ -352,7 +281,7 @@ def test_commands_need_no_secrets() -> None:
     assert load_serve({}, GOOD).retention_seconds is None
     assert load_prune({"older_than": "2d"}, environ)[1:3] == (172800.0, False)
     assert load_prune({"older_than": "2d", "dry_run": True}, environ).dry_run is True
-    assert load_export({}, environ).database.location == "a.db"
+    assert load_database({}, environ).database.location == "a.db"
     assert load_import({}, environ)[1:4] == (True, None, False)
     assert load_import({"file": "-", "skip_bad": True}, environ)[1:4] == (True, None, True)
     assert load_import({"file": "x", "db": "postgres://h/n"}, environ)[1:3] == (False, "x")

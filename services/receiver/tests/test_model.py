@@ -2,14 +2,10 @@
 
 from typing import Any
 
-from hypothesis import given
 from hypothesis import strategies as st
 
 from runmeter.receiver.model import (
-    PushRank,
     RunState,
-    Verdict,
-    compare_pushes,
     is_same_run,
     push_rank,
     reads_as,
@@ -36,26 +32,6 @@ def test_order_of_pushes() -> None:
     ]
     assert sorted(order) == order
     assert len(set(order)) == len(order)
-
-
-@given(PUSHES, st.randoms(use_true_random=False))
-def test_any_interleaving_ends_with_the_greatest(
-    pushes: list[tuple[RunState, int, bytes]], random: st.randoms
-) -> None:
-    """Whatever comes in whatever order, repeated or not: the greatest is stored, acks are true."""
-    pushes = pushes + pushes[: random.randrange(len(pushes)) + 1]
-    random.shuffle(pushes)
-    state, revision, content = pushes[0]
-    rank = push_rank(state, revision)
-    for state, revision, pushed_content in pushes[1:]:
-        pushed = push_rank(state, revision)
-        verdict = compare_pushes(rank, pushed, [content == pushed_content].pop)
-        assert (verdict is Verdict.REPLACES) == (pushed > rank)
-        assert (verdict is Verdict.CONFLICTS) == (pushed == rank and content != pushed_content)
-        if verdict is Verdict.REPLACES:
-            rank, content = pushed, pushed_content
-    assert rank == max(push_rank(state, revision) for state, revision, _ in pushes)
-    assert isinstance(rank, PushRank)
 
 
 def test_content_does_not_depend_on_encoding(message: run_pb2.Run) -> None:

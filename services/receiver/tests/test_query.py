@@ -1,13 +1,17 @@
-"""runmeter.receiver.query: pages and etag, over a store of plain values."""
+"""runmeter.receiver.query: pages, etag, runs that change while they are answered."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable
+from typing import Any
 
-from runmeter.receiver.model import ListedRun, RunFilter, RunState, Scope, StoredRun
-from runmeter.receiver.query import PAGE_MAX_BYTES, RunQuery, pages_of
+from rig.receiver import WithWriter, push_id
+
+from runmeter.receiver import query
+from runmeter.receiver.model import ListedRun, Push, RunFilter, RunState
+from runmeter.receiver.query import PAGE_MAX_BYTES, etag_of, pages_of
+from runmeter.receiver.store.writer import Writer
 
 DONE = frozenset((RunState.COMPLETED, RunState.INTERRUPTED))
-WANTED = RunFilter(Scope("o", "o/r", "w", "j"), 3, None, None, None, None, DONE)
 
 
 def listed(run_id: int, size_bytes: int = 10) -> ListedRun:
@@ -15,69 +19,27 @@ def listed(run_id: int, size_bytes: int = 10) -> ListedRun:
     return ListedRun(run_id, 1, RunState.COMPLETED, 5, 6, size_bytes)
 
 
-class Rows:
-    """A store that holds plain values and notes what is read of them."""
-
-    def __init__(self, runs: list[ListedRun], gone: Iterable[int] = ()) -> None:
-        self.runs = runs
-        self.gone = set(gone)
-        self.reads: list[list[int]] = []
-        self.state = RunState.COMPLETED
-
-    async def find_runs(self, wanted: RunFilter, now_ms: int) -> list[ListedRun]:
-        """Return the first limit + 1."""
-        return self.runs[: wanted.limit + 1]
-
-    async def find_names(self, wanted: tuple[str, ...]) -> list[tuple[str, ...]]:
-        """Return no names."""
-        return []
-
-    async def read_runs(self, ids: Iterable[int], now_ms: int) -> dict[int, StoredRun]:
-        """Return those that are not gone."""
-        asked = list(ids)
-        self.reads.append(asked)
-        return {i: StoredRun(i, self.state, 5, 6, b"p") for i in asked if i not in self.gone}
-
-
-def ask(rows: Rows) -> tuple[int | None, str, list[list[int]]]:
-    """Return next_before_id, etag and the ids of each page."""
-
-    async def run() -> tuple[int | None, str, list[list[int]]]:
-        query = RunQuery(rows.find_runs, rows.read_runs, rows.find_names, lambda: 1.0)
-        listing = await query.find(WANTED)
-        assert rows.reads == []
-        pages = [[run.id for run in page] async for page in query.pages(listing)]
-        return listing.next_before_id, listing.etag, pages
-
-    return asyncio.run(run())
-
-
-def test_more_is_told_by_one_row_too_many() -> None:
-    """With more rows than the limit, the last one answered is the next before_id."""
-    next_before_id, _, pages = ask(Rows([listed(i) for i in (9, 7, 5, 3)]))
-    assert next_before_id == 5
-    assert pages == [[9, 7, 5]]
-
-
-def test_exactly_the_limit_is_all() -> None:
-    """As many rows as the limit: there is no next page."""
-    assert ask(Rows([listed(i) for i in (9, 7, 5)]))[0] is None
-
-
-def test_no_runs_are_no_pages() -> None:
-    """An empty answer reads no payload."""
-    rows = Rows([])
-    assert ask(rows)[2] == []
-    assert rows.reads == []
-
-
-def test_runs_gone_since_the_listing_are_left_out() -> None:
+def test_runs_gone_since_the_listing_are_left_out(
+    kept: Any, make: Callable[..., Push], with_writer: WithWriter
+) -> None:
     """Rows deleted, or moved to a state not asked for, leave no hole and no empty page."""
-    assert ask(Rows([listed(2), listed(1)], gone=[2]))[2] == [[1]]
-    assert ask(Rows([listed(2), listed(1)], gone=[1, 2]))[2] == []
-    rows = Rows([listed(1)])
-    rows.state = RunState.RUNNING
-    assert ask(rows)[2] == []
+
+    async def use(writer: Writer) -> None:
+        pushes = [make(push_id=push_id(n)) for n in range(3)]
+        await asyncio.gather(*map(writer.write, pushes))
+        wanted = RunFilter(pushes[0].scope, 3, None, None, None, None, DONE)
+        for change, left in (
+            ("SELECT 1", [[3, 2, 1]]),
+            ("DELETE FROM run WHERE id = 2", [[3, 1]]),
+            ("UPDATE run SET state = 1 WHERE id = 3", [[1]]),
+            ("DELETE FROM run", []),
+        ):
+            listing = await query.find(wanted)
+            assert listing.next_before_id is None
+            kept.execute(change)
+            assert [[run.id for run in page] async for page in query.pages(listing)] == left
+
+    with_writer(kept.where, use)
 
 
 def test_pages_hold_100_runs_or_1_mib() -> None:
@@ -92,16 +54,15 @@ def test_pages_hold_100_runs_or_1_mib() -> None:
 def test_etag_changes_with_every_change_and_only_then() -> None:
     """Revision, state as read, update, another row or more rows: another etag."""
     base = [listed(2), listed(1)]
-    etags = [ask(Rows(base))[1]]
     changed = base[0]._replace
-    for first in (
-        changed(revision=2),
-        changed(state=RunState.INTERRUPTED),
-        changed(updated_at_ms=7),
-    ):
-        etags.append(ask(Rows([first, base[1]]))[1])
-    etags.append(ask(Rows([listed(3), listed(2), listed(1)]))[1])
-    etags.append(ask(Rows([listed(3), listed(2), listed(1), listed(0)]))[1])
-    etags.append(ask(Rows([]))[1])
-    assert len(set(etags)) == len(etags)
-    assert ask(Rows(base))[1] == etags[0]
+    lists = [
+        base,
+        [changed(revision=2), base[1]],
+        [changed(state=RunState.INTERRUPTED), base[1]],
+        [changed(updated_at_ms=7), base[1]],
+        [listed(3), *base],
+        [],
+    ]
+    etags = {etag_of(runs, more) for runs in lists for more in (None, 1)}
+    assert len(etags) == 2 * len(lists)
+    assert etag_of([listed(2), listed(1)], None) == etag_of(base, None)

@@ -33,10 +33,14 @@ SIGCHLD_IGNORED = 1 << 16
 
 
 class Kernel:
-    """Processes of a pod: pid 1 collects orphans, pids 2 and 3 are the roots of containers."""
+    """Processes of a pod: pid 1 collects orphans, pids 2 and 3 are the roots of containers.
 
-    def __init__(self, machine: Any) -> None:
+    ``works``: pid 1 is an application, which also does what others do.
+    """
+
+    def __init__(self, machine: Any, *, works: bool = False) -> None:
         self.machine = machine
+        self._works = works
         self.used = 0  # ticks used by all since the start
         self.next_pid = 4
         self.last_pid = 3
@@ -202,8 +206,8 @@ class Kernel:
 class Measured:
     """A sampler on the simulated kernel; sums up what it credits."""
 
-    def __init__(self, machine: Any, *, has_clocks: bool) -> None:
-        self.kernel = Kernel(machine)
+    def __init__(self, machine: Any, *, has_clocks: bool, works: bool = False) -> None:
+        self.kernel = Kernel(machine, works=works)
         self._has_clocks = has_clocks
         self.credited: dict[str, int] = dict.fromkeys(IDS, 0)
         self._now_ns = 0
@@ -281,9 +285,13 @@ EVERY = ("fork", "run", "job", "exit", "wait", "scan", "exec", "recycle", "rejob
 
 
 @BOTH
+@pytest.mark.parametrize("works", [False, True], ids=["holder", "app"])
 @given(_steps(*EVERY))
 def test_all_that_is_waited_for_is_credited_once(
-    new_machine: Callable[[Path], Any], has_clocks: bool, steps: list[tuple[str, int, int]]
+    new_machine: Callable[[Path], Any],
+    works: bool,
+    has_clocks: bool,
+    steps: list[tuple[str, int, int]],
 ) -> None:
     """Once every child is waited for, what was credited is exactly what was used.
 
@@ -291,7 +299,7 @@ def test_all_that_is_waited_for_is_credited_once(
     rounding nor races, for which the ledger tolerates something, can add anything.
     """
     with TemporaryDirectory() as folder:
-        measured = Measured(new_machine(Path(folder)), has_clocks=has_clocks)
+        measured = Measured(new_machine(Path(folder)), has_clocks=has_clocks, works=works)
         kernel = measured.kernel
         for step in steps:
             measured.act(*step)

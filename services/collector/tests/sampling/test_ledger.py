@@ -257,6 +257,14 @@ def test_the_reaper_repays_others_before_its_own_group(book: Book) -> None:
     assert book.settle(waited={1: 520}, gone=gone, sole="a") == {"a": 20}
 
 
+@pytest.mark.parametrize(("unknown", "found"), [(2, {"b": 20}), (3, {"a": 50})])
+def test_children_that_cannot_be_read_cost_others_nothing(
+    book: Book, unknown: int, found: dict[str, int]
+) -> None:
+    """Beside a process whose children's time is unknown, the children of others are counted."""
+    assert book.settle(waited={2: 50, 3: 20}, without_children=frozenset({unknown})) == found
+
+
 def test_activity_is_counted_exactly(book: Book) -> None:
     """One nanosecond of its own and three of children: shares of one and three."""
     assert book.settle(own={"a": 1}, waited={1: 400, 3: 3}) == {"a": 101, "b": 303}

@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 from rig.forks import Fork
+from rig.receiver import Command, Fill, LineOf, Log, WithWriter, copied, push_id
 
 from runmeter.receiver import events
 from runmeter.receiver.admin import retrying
@@ -26,27 +27,15 @@ from runmeter.v1 import run_pb2
 DAY_MS = 86_400_000
 RUNNING = 1
 
-LineOf = Callable[..., bytes]
-Command = Callable[..., subprocess.CompletedProcess[bytes]]
-Log = Callable[[bytes], list[dict[str, Any]]]
-WithWriter = Callable[..., None]
-Fill = Callable[[Any, Iterable[bytes]], None]
-
 
 def now_ms() -> int:
     """Return the time as the receiver takes it."""
     return int(time.time() * 1000)
 
 
-@pytest.fixture
-def fill(command: Command, export_of: Callable[[Iterable[bytes]], bytes]) -> Fill:
-    """Put runs into a database."""
-
-    def store_runs(kept: Any, lines: Iterable[bytes]) -> None:
-        done = command("import", f"--db={kept.where}", "--migrate", content=export_of(lines))
-        assert done.returncode == 0, done.stderr
-
-    return store_runs
+def pushed(message: run_pb2.Run, number: int) -> run_pb2.Run:
+    """Return the golden run as one that is pushed."""
+    return copied(message, push_id=push_id(10_000 + number), run_id="pushed")
 
 
 def days_ago(line_of: LineOf, number: int, first: float, last: float, **changes: Any) -> bytes:
@@ -63,7 +52,7 @@ def names(kept: Any) -> list[str]:
 def test_old_runs_go_with_their_containers(
     kept: Any, fill: Fill, command: Command, line_of: LineOf, log: Log
 ) -> None:
-    """By their last push; a running run that may still push, or pushes, stays whatever its age."""
+    """Age counts from the last push; a running run that is not overdue stays at any age."""
     day = {"next_push_within_seconds": 86_400.0, "state": RUNNING}
     minute = {"next_push_within_seconds": 60.0, "state": RUNNING}
     fill(
@@ -123,15 +112,6 @@ def test_old_runs_are_found_by_the_index(kept: Any, fill: Fill, line_of: LineOf)
     assert "TEMP B-TREE" not in plan
 
 
-def copy(message: run_pb2.Run, number: int) -> run_pb2.Run:
-    """Return the golden run as another one."""
-    run = run_pb2.Run()
-    run.CopyFrom(message)
-    run.push_id = f"00000000-0000-4000-9000-{number:012x}"
-    run.run_id = "pushed"
-    return run
-
-
 @pytest.mark.slow
 def test_pruning_beside_a_receiver_under_pushes(
     kept: Any,
@@ -148,7 +128,7 @@ def test_pruning_beside_a_receiver_under_pushes(
 
     def push(thread: int) -> int:
         for n in range(50):
-            assert receiver.push(copy(message, 1000 * thread + n)).duplicate is False
+            assert receiver.push(pushed(message, 1000 * thread + n)).duplicate is False
         return 50
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -171,10 +151,10 @@ def test_a_receiver_with_retention_deletes_what_is_old(
     message: run_pb2.Run,
     line_of: LineOf,
 ) -> None:
-    """It does so from its start on, says how many, and again later; pushes go on."""
+    """It deletes from the start on, again later, and logs how many; pushes go on."""
     fill(kept, (days_ago(line_of, n, 3, 3) for n in range(700)))
     receiver = start_receiver(f"--db={kept.where}", "--retention=2d12h")
-    receiver.push(copy(message, 1))
+    receiver.push(pushed(message, 1))
     line = receiver.wait_for(events.RUNS_DELETED)
     assert (line["run_count"], line["transaction_count"]) == (700, 2)
     assert line["older_than_seconds"] == 2.5 * 86_400
@@ -196,7 +176,7 @@ def test_retention_goes_on(
 def test_a_locked_database_is_waited_for(
     make_kept: Callable[[str], Any], fill: Fill, line_of: LineOf, log: Log
 ) -> None:
-    """Longer than SQLite itself waits: prune says so, tries again, and ends well."""
+    """Prune logs the lock, tries again, and succeeds when it is released."""
     kept = make_kept("sqlite")
     fill(kept, (days_ago(line_of, n, 9, 9) for n in range(10)))
     with contextlib.closing(sqlite3.connect(kept.where, isolation_level=None)) as blocker:
@@ -252,7 +232,7 @@ def test_a_signal_while_a_statement_waits(
     export_of: Callable[[Iterable[bytes]], bytes],
     arguments: list[str],
 ) -> None:
-    """A lock of somebody else does not hold up the end, and nothing is half done."""
+    """The program ends although another transaction has the lock, and nothing is half done."""
     kept = make_kept("postgres")
     fill(kept, [days_ago(line_of, 1, 9, 9)])
     line = ["receiver", *arguments, f"--db={kept.where}"]
@@ -282,7 +262,7 @@ def test_a_signal_while_a_statement_waits(
 
 @pytest.mark.parametrize("until_seconds", [0.3, 60.0])
 def test_patience(monkeypatch: pytest.MonkeyPatch, until_seconds: float) -> None:
-    """What is unavailable is tried again for as long as is said, by the clock."""
+    """Work with an unavailable database is tried again until the time is over."""
     monkeypatch.setattr(retrying, "RETRY_SECONDS", 1.0)
     monkeypatch.setattr(retrying, "REST_SECONDS", 0.01)
     started = time.monotonic()
@@ -296,7 +276,7 @@ def test_patience(monkeypatch: pytest.MonkeyPatch, until_seconds: float) -> None
 
     async def tried() -> str:
         return await retrying.retry_while_unavailable(
-            work, asyncio.get_running_loop().create_future(), time.monotonic
+            work, asyncio.get_running_loop().create_future()
         )
 
     if until_seconds < 1:
@@ -340,13 +320,13 @@ def test_runs_that_are_being_written_are_left_alone(postgres: Any, with_writer: 
 @pytest.fixture
 def push_of(make: Callable[..., Push]) -> Callable[[int], Push]:
     """Make pushes of the golden run as many runs."""
-    return lambda number: make(push_id=f"00000000-0000-4000-8000-{number:012x}")
+    return lambda number: make(push_id=push_id(number))
 
 
 def test_pushes_go_before_chores_but_not_for_ever(
     kept: Any, push_of: Callable[[int], Push], with_writer: WithWriter
 ) -> None:
-    """With pushes waiting a chore is done after eight batches, without at once."""
+    """A chore is done at once, or after eight batches while pushes wait."""
 
     async def count() -> int:
         return await expiry.count_expired(2000, 2000)
@@ -364,7 +344,7 @@ def test_pushes_go_before_chores_but_not_for_ever(
 def test_a_chore_that_fails_fails_alone(
     kept: Any, push_of: Callable[[int], Push], with_writer: WithWriter
 ) -> None:
-    """Its error is its caller's; pushes go on, on a connection that works."""
+    """Its caller gets the error; pushes go on, over a connection that works."""
     delete = functools.partial(expiry.delete_expired, 2000, 2000)
 
     async def use(writer: Writer) -> None:
@@ -386,7 +366,7 @@ def test_a_chore_that_fails_fails_alone(
 def test_a_cancelled_chore_is_finished(
     kept: Any, push_of: Callable[[int], Push], with_writer: WithWriter
 ) -> None:
-    """The caller may be cancelled at any moment: the transaction ends in order, writing goes on."""
+    """If the caller is cancelled the transaction is finished, and writing goes on."""
     delete = functools.partial(expiry.delete_expired, 2000, 2000)
 
     async def use(writer: Writer) -> None:

@@ -4,11 +4,12 @@ import json
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from rig.forks import Fork
+from rig.receiver import Command, Fill, Log, copied, push_id
 
 from runmeter.receiver import events
 from runmeter.receiver.model import Rename
@@ -23,8 +24,6 @@ ALL = (
 )
 CONTAINERS = "SELECT run_id, name, cpu_seconds FROM run_container ORDER BY id"
 
-Command = Callable[..., subprocess.CompletedProcess[bytes]]
-Log = Callable[[bytes], list[dict[str, Any]]]
 Make = Callable[..., bytes]
 
 
@@ -41,24 +40,13 @@ def made(message: run_pb2.Run, line_of: Callable[..., bytes]) -> Make:
     return make
 
 
-@pytest.fixture
-def fill(command: Command, export_of: Callable[[Iterable[bytes]], bytes]) -> Callable[..., None]:
-    """Put runs into a database."""
-
-    def store(kept: Any, lines: Iterable[bytes]) -> None:
-        done = command("import", f"--db={kept.where}", "--migrate", content=export_of(lines))
-        assert done.returncode == 0, done.stderr
-
-    return store
-
-
 def renamed(row: tuple[str, ...]) -> tuple[str, ...]:
     """Return a row of ALL as it should be afterwards."""
     return (*row[:2], NEW, *row[3:]) if row[2] == OLD else row
 
 
 def test_all_runs_get_the_new_name(
-    kept: Any, fill: Any, made: Make, command: Command, log: Log, make_kept: Callable[[str], Any]
+    kept: Any, fill: Fill, made: Make, command: Command, log: Log, make_kept: Callable[[str], Any]
 ) -> None:
     """Ids, times, containers and other repositories stay; the second time it does nothing."""
     fill(kept, [made(OLD, number, job=f"job-{number % 3}") for number in range(7)])
@@ -89,7 +77,7 @@ def test_all_runs_get_the_new_name(
 
 
 def test_runs_under_both_names_are_merged(
-    kept: Any, fill: Any, made: Make, command: Command, log: Log
+    kept: Any, fill: Fill, made: Make, command: Command, log: Log
 ) -> None:
     """By the rules for pushes, under the id of the new name: the later one, and equal ones once."""
     late = {"state": COMPLETED, "revision": 5, "run_id": "late", "updated_at_ms": 9000}
@@ -113,7 +101,7 @@ def test_runs_under_both_names_are_merged(
 
 @pytest.mark.parametrize("flags", [(), ("--dry-run",)])
 def test_a_conflict_changes_nothing(
-    kept: Any, fill: Any, made: Make, command: Command, flags: tuple[str, ...]
+    kept: Any, fill: Fill, made: Make, command: Command, flags: tuple[str, ...]
 ) -> None:
     """Equal pushes of different content are one sentence, and no run is renamed."""
     fill(kept, [made(NEW, 2, run_id="this"), made(NEW, 3)])
@@ -128,7 +116,9 @@ def test_a_conflict_changes_nothing(
     assert kept.execute(ALL) == before
 
 
-def test_killed_and_run_again(kept: Any, fill: Any, made: Make, command: Command, log: Log) -> None:
+def test_killed_and_run_again(
+    kept: Any, fill: Fill, made: Make, command: Command, log: Log
+) -> None:
     """After SIGKILL in the middle the next one renames the rest: nothing is lost or doubled."""
     fill(kept, [made(OLD, number) for number in range(300)])
     before, containers = kept.execute(ALL), kept.execute(CONTAINERS)
@@ -156,8 +146,8 @@ def test_killed_and_run_again(kept: Any, fill: Any, made: Make, command: Command
     assert kept.execute(CONTAINERS) == containers
 
 
-def test_the_runs_are_found_by_the_index(kept: Any, fill: Any, made: Make) -> None:
-    """In its order: the next runs to rename are found without reading all of them."""
+def test_the_runs_are_found_by_the_index(kept: Any, fill: Fill, made: Make) -> None:
+    """The next runs to rename are found without reading all of them."""
     fill(kept, [made(OLD, number) for number in range(100)])
     plan = kept.plan(
         "SELECT id, payload_size_bytes FROM run WHERE organization = 'org' "
@@ -171,7 +161,7 @@ def test_the_runs_are_found_by_the_index(kept: Any, fill: Any, made: Make) -> No
 def test_an_import_renames(
     kept: Any, made: Make, command: Command, log: Log, export_of: Callable[..., bytes]
 ) -> None:
-    """With both names, runs of the one repository are stored under its new name, others as are."""
+    """Runs of the old name are stored under the new one, others as they are."""
     content = export_of([made(OLD, 1), made("org/other", 2), made(OLD, 3)])
     for stored, duplicates in ((3, 0), (0, 3)):
         done = command("import", f"--db={kept.where}", "--migrate", *NAMES, content=content)
@@ -185,19 +175,17 @@ def test_an_import_renames(
 
 @pytest.mark.slow
 def test_beside_a_receiver_under_pushes(
-    kept: Any, fill: Any, made: Make, command: Command, start_receiver: Any, message: run_pb2.Run
+    kept: Any, fill: Fill, made: Make, command: Command, start_receiver: Any, message: run_pb2.Run
 ) -> None:
     """No push is lost, under either name, of new runs or renamed ones; each run is there once."""
     fill(kept, [made(OLD, number, state=RUNNING, revision=1) for number in range(2000)])
     receiver = start_receiver(f"--db={kept.where}")
 
     def push(repository: str, numbers: range) -> None:
-        run = run_pb2.Run()
-        run.CopyFrom(message)
+        run = copied(message, state=COMPLETED, revision=2)
         run.scope.organization, run.scope.repository = "org", repository
-        run.state, run.revision = COMPLETED, 2
         for number in numbers:
-            run.push_id = f"00000000-0000-4000-8000-{number:012x}"
+            run.push_id = push_id(number)
             assert receiver.push(run).duplicate is False
 
     threads = [
@@ -234,7 +222,7 @@ def test_organizations(source: str, target: str, organizations: list[tuple[str, 
     assert Rename(source, target).organizations() == organizations
 
 
-def test_groups(kept: Any, fill: Any, made: Make, command: Command) -> None:
+def test_groups(kept: Any, fill: Fill, made: Make, command: Command) -> None:
     """Runs of one repository whose organization was given differently are all renamed."""
     path = "group/team/old"
     fill(kept, [made(path, 1), made(path, 2, organization="group/team")])

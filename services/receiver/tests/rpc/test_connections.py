@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from rig.receiver import push_id
 
 from runmeter.receiver import events
 from runmeter.receiver.rpc.server import CONNECTION_LIMITS
@@ -72,14 +73,14 @@ def ports(receiver: Any) -> set[str]:
 def test_an_old_connection_is_left_without_a_failed_call(
     start_limited: Callable[..., Any], message: run_pb2.Run
 ) -> None:
-    """A client that pushes all the time is moved to new connections, and notices nothing."""
+    """A client that pushes all the time is moved to new connections, and no call fails."""
     receiver = start_limited(age_seconds=0.5)
     until = time.monotonic() + WAIT_SECONDS
     number = 0
     while len(ports(receiver)) < 4:
         assert time.monotonic() < until
         number += 1
-        message.push_id = f"00000000-0000-4000-8000-{number:012x}"
+        message.push_id = push_id(number)
         assert receiver.push(message).id == number
     assert len(receiver.stored(message.scope)) == min(number, 1000)
 

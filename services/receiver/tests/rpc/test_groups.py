@@ -7,10 +7,9 @@ from typing import Any
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from hypothesis import given
 from hypothesis import strategies as st
+from rig.receiver import READ_TOKEN, copied, refusal, violations
 
 from runmeter.receiver.model import GroupFilter, GroupPage, RunGroup, RunState
 from runmeter.receiver.store.groups import statement_of
@@ -20,7 +19,6 @@ from runmeter.receiver.wire.reading import LIMIT_MAX
 from runmeter.v1 import run_pb2, run_service_pb2
 
 Code = grpc.StatusCode
-READ_TOKEN = "read-token-that-no-log-shows"
 Names = tuple[str, ...]
 # (organization, full repository, workflow, job): names that begin alike, hold slashes, sort by byte
 SCOPES = [
@@ -47,12 +45,10 @@ def push(serving: Any, message: run_pb2.Run) -> Callable[..., int]:
     """Push a run of a scope, the golden one with some fields changed; return its id."""
 
     def push_run(scope: Names, **changes: Any) -> int:
-        run = run_pb2.Run()
-        run.CopyFrom(message)
+        run = copied(message, push_id=str(uuid.uuid4()))
         run.ClearField("next_push_within_seconds")
         names = zip(run.scope.DESCRIPTOR.fields_by_name, scope, strict=True)
         run.scope.CopyFrom(run_pb2.Scope(**dict(names)))
-        run.push_id = str(uuid.uuid4())
         for name, value in changes.items():
             setattr(run, name, value)
         return int(serving.push(run).id)
@@ -115,7 +111,7 @@ def test_all_runs_are_counted(serving: Any, kept: Any, push: Callable[..., int])
 
 
 def test_the_last_run(serving: Any, push: Callable[..., int]) -> None:
-    """The one first received last, of any state, as it reads now; not the last that changed."""
+    """It is the newest by first arrival, of any state, in its current state."""
     scope = SCOPES[2]
     first_push_id = str(uuid.uuid4())
     running = run_pb2.RUN_STATE_RUNNING
@@ -126,7 +122,7 @@ def test_the_last_run(serving: Any, push: Callable[..., int]) -> None:
     push(scope, push_id=first_push_id, state=run_pb2.RUN_STATE_COMPLETED, revision=2)
     metadata = serving.bearer(READ_TOKEN)
     scoped = run_pb2.Scope(**dict(zip(run_pb2.Scope.DESCRIPTOR.fields_by_name, scope, strict=True)))
-    # silence is a matter of milliseconds here: the listing tells when it has come
+    # it is interrupted after some milliseconds: ask until the listing says so
     request = run_service_pb2.ListRunsRequest(scope=scoped, states=[running])
     while len(list(serving.runs.ListRuns(request, metadata=metadata, timeout=30))) > 1:
         pass
@@ -143,7 +139,7 @@ def test_the_last_run(serving: Any, push: Callable[..., int]) -> None:
 def test_both_forms_of_a_repository_have_the_same_jobs(
     serving: Any, push: Callable[..., int]
 ) -> None:
-    """With and without its organization in front; what is not known has none."""
+    """The name may have its organization in front; an unknown repository has no jobs."""
     push(("my-org", "my-repo", "w", "j"))
     (repository,) = repositories(serving).repositories
     assert repository.repository == "my-org/my-repo"
@@ -164,17 +160,10 @@ def test_counting_reads_an_index_only(serving: Any, kept: Any) -> None:
         GroupFilter(("o", "o/r"), 1000, None),
         GroupFilter(("o", "o/r"), 1000, ("w", "j")),
     ):
-        statement, values = statement_of(wanted, "${}")
-        for number, value in enumerate(values, 1):
-            statement = statement.replace(f"${number}", f"'{value}'")
-        if kept.where.startswith("postgres"):
-            plain = "SET enable_seqscan = off; SET enable_bitmapscan = off;"
-            plan = " ".join(kept.column(f"{plain} EXPLAIN {statement}"))
-            assert "Index Only Scan using run_scope" in plan
-        else:
-            plan = " ".join(row[3] for row in kept.execute(f"EXPLAIN QUERY PLAN {statement}"))
-            assert "COVERING INDEX run_scope" in plan
-            assert "FOR GROUP BY" not in plan
+        statement, values = statement_of(wanted)
+        plan = kept.plan(statement.format(*(f"'{value}'" for value in values)))
+        assert "Index Only Scan using run_scope" in plan or "COVERING INDEX run_scope" in plan
+        assert "FOR GROUP BY" not in plan
 
 
 def test_the_largest_page_fits_into_a_message() -> None:
@@ -189,33 +178,22 @@ def test_the_largest_page_fits_into_a_message() -> None:
 # -- requests -----------------------------------------------------------------------------
 
 
-def violations(call: Callable[[], Any]) -> dict[str, str]:
-    """Return the fields that a call is refused for."""
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    assert caught.value.code() is Code.INVALID_ARGUMENT
-    bad = error_details_pb2.BadRequest()
-    assert rpc_status.from_call(caught.value).details[0].Unpack(bad)
-    return {found.field: found.description for found in bad.field_violations}
-
-
 @pytest.mark.parametrize(
     "after",
     ["", "x", "o", cursor_of(("o", "r")) + "A", "b25l", "bwByAHc", "_w", "é", "A" * 5000],
 )
 def test_bad_requests(receiver: Any, after: str) -> None:
     """Names, limit and cursor are checked together; what is no cursor of ours is refused."""
-    assert list(violations(lambda: repositories(receiver, limit=0, after=after))) == [
-        "limit",
-        "after",
-    ]
-    found = violations(lambda: jobs(receiver, "", "..", limit=10001, after=after))
+    error = refusal(lambda: repositories(receiver, limit=0, after=after))
+    assert error.code() is Code.INVALID_ARGUMENT
+    assert list(violations(error)) == ["limit", "after"]
+    found = violations(refusal(lambda: jobs(receiver, "", "..", limit=10001, after=after)))
     assert list(found) == ["organization", "repository", "limit", "after"]
 
 
 @given(st.text(max_size=255), st.text(max_size=255))
 def test_any_names_make_a_cursor(one: str, two: str) -> None:
-    """Whatever two names a page ends with (no name holds NUL), its cursor leads back to them."""
+    """The cursor of any two names (without NUL) reads back as these names."""
     names = (one.replace("\0", ""), two.replace("\0", ""))
     cursor = cursor_of(names)
     assert names_of(cursor) == names
@@ -229,7 +207,7 @@ def test_the_longest_cursor_is_taken() -> None:
 
 @given(st.text(max_size=60))
 def test_any_text_is_a_cursor_or_refused(text: str) -> None:
-    """Text of strangers reads as two names, or raises ValueError."""
+    """Any text reads as two names, or raises ValueError."""
     try:
         one, two = names_of(text)
     except ValueError:
@@ -241,7 +219,7 @@ def test_any_text_is_a_cursor_or_refused(text: str) -> None:
 
 
 def test_the_lines_of_a_call_have_its_request_id(receiver: Any, message: run_pb2.Run) -> None:
-    """A sane x-request-id is in every line of its call, and of no other; an insane one in none."""
+    """A valid x-request-id is in every line of its call and no other; an invalid one in none."""
     sent: list[tuple[str, ...]] = [
         ("id-1",),
         ("A.b_c-9" * 9,),
@@ -265,7 +243,7 @@ def test_the_lines_of_a_call_have_its_request_id(receiver: Any, message: run_pb2
 
 
 def test_a_warning_within_a_call_has_its_request_id(start_receiver: Callable[..., Any]) -> None:
-    """Not only the last line: whatever is logged on the way."""
+    """Lines that are logged during a call have its id, too."""
     receiver = start_receiver("--max-auth-failures=1")
     for number in range(2):
         metadata = [*receiver.bearer("x"), ("x-request-id", f"id-{number}")]

@@ -5,12 +5,13 @@ import sqlite3
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rig.forks import Fork
+from rig.receiver import Command, Fill, LineOf, Log, push_id
 
 from runmeter.receiver import events
 from runmeter.v1 import run_pb2
@@ -19,10 +20,6 @@ AT_ONCE = 4
 WAIT_SECONDS = 600  # for a loaded machine
 STEPS = ["0001_initial", "0002_received", "0003_no_digest"]
 
-LineOf = Callable[..., bytes]
-Command = Callable[..., subprocess.CompletedProcess[bytes]]
-Log = Callable[[bytes], list[dict[str, Any]]]
-
 
 def steps(kept: Any) -> list[str]:
     """Return the migrations that are noted."""
@@ -30,7 +27,7 @@ def steps(kept: Any) -> list[str]:
 
 
 def index_exists(kept: Any) -> bool:
-    """Tell whether the index by arrival is there."""
+    """Return whether the index by arrival is there."""
     postgres = kept.where.startswith("postgres")
     catalog, name = ("pg_indexes", "indexname") if postgres else ("sqlite_master", "name")
     return bool(kept.column(f"SELECT 1 FROM {catalog} WHERE {name} = 'run_received'"))
@@ -66,7 +63,7 @@ def test_receivers_started_at_once_serve_one_database(
         assert (other.returncode, b"Traceback" in errors) == (0, False)
     ids = []
     for number in range(20):
-        message.push_id = f"00000000-0000-4000-8000-{number:012x}"
+        message.push_id = push_id(number)
         receipt = receivers[number % 2].push(message)
         assert receivers[(number + 1) % 2].push(message).duplicate is True
         ids.append(receipt.id)
@@ -76,57 +73,33 @@ def test_receivers_started_at_once_serve_one_database(
         assert kept.column("PRAGMA integrity_check") == ["ok"]
 
 
-@pytest.mark.parametrize("index_is_there", [False, True])
-def test_the_first_schema_gets_the_index(
-    kept: Any,
-    command: Command,
-    line_of: LineOf,
-    export_of: Callable[[Iterable[bytes]], bytes],
-    log: Log,
-    index_is_there: bool,
+@pytest.mark.parametrize("is_done", [False, True])
+@pytest.mark.parametrize("first", [1, 2])
+def test_earlier_schemas(
+    kept: Any, fill: Fill, command: Command, line_of: LineOf, log: Log, first: int, is_done: bool
 ) -> None:
-    """Rows stay; also where an earlier attempt ended between the index and the note of it."""
-    content = export_of(line_of(n) for n in range(30))
-    command("import", f"--db={kept.where}", "--migrate", content=content)
-    kept.execute("DELETE FROM tortoise_migrations WHERE name <> '0001_initial'")
-    if not index_is_there:
+    """Rows stay; also where an earlier attempt ended between a change and the note of it."""
+    lines = [line_of(n) for n in range(30)]
+    fill(kept, lines)
+    for step in STEPS[first:]:
+        kept.execute(f"DELETE FROM tortoise_migrations WHERE name = '{step}'")
+    if first == 1 and not is_done:
         kept.execute("DROP INDEX run_received")
         assert not index_exists(kept)
+    if first == 2 and not is_done:
+        binary = "bytea" if kept.where.startswith("postgres") else "BLOB"
+        kept.execute(f"ALTER TABLE run ADD COLUMN digest {binary} NOT NULL DEFAULT '1'")
     before = kept.execute("SELECT id, push_id, received_at_ms FROM run ORDER BY id")
     old = command("export", f"--db={kept.where}")
     assert old.returncode == 1
     assert b"run `receiver migrate` on it first" in old.stderr
     done = command("migrate", f"--db={kept.where}")
     assert done.returncode == 0, done.stderr
-    assert log(done.stderr)[0]["applied"] == STEPS[1:]
+    assert log(done.stderr)[0]["applied"] == STEPS[first:]
     assert steps(kept) == STEPS
     assert index_exists(kept)
     assert kept.execute("SELECT id, push_id, received_at_ms FROM run ORDER BY id") == before
-
-
-@pytest.mark.parametrize("column_is_there", [False, True])
-def test_the_digest_goes(
-    kept: Any,
-    command: Command,
-    line_of: LineOf,
-    export_of: Callable[[Iterable[bytes]], bytes],
-    log: Log,
-    column_is_there: bool,
-) -> None:
-    """Rows stay; also where an earlier attempt ended between the change and the note of it."""
-    content = export_of(line_of(n) for n in range(30))
-    command("import", f"--db={kept.where}", "--migrate", content=content)
-    kept.execute("DELETE FROM tortoise_migrations WHERE name = '0003_no_digest'")
-    if column_is_there:
-        binary = "bytea" if kept.where.startswith("postgres") else "BLOB"
-        kept.execute(f"ALTER TABLE run ADD COLUMN digest {binary} NOT NULL DEFAULT '1'")
-    before = kept.execute("SELECT id, push_id, received_at_ms FROM run ORDER BY id")
-    done = command("migrate", f"--db={kept.where}")
-    assert done.returncode == 0, done.stderr
-    assert log(done.stderr)[0]["applied"] == ["0003_no_digest"]
-    assert kept.execute("SELECT id, push_id, received_at_ms FROM run ORDER BY id") == before
-    repeated = command("import", f"--db={kept.where}", content=content)
-    assert log(repeated.stderr)[-1]["duplicates"] == 30
+    assert fill(kept, lines)[-1]["duplicates"] == 30
 
 
 def test_an_encoding_that_cannot_hold_every_name(postgres: Any, command: Command) -> None:
@@ -166,7 +139,7 @@ def hold_note(kept: Any) -> None:
 
 
 def release_note(kept: Any) -> None:
-    """Let migrations be noted again; who waited for it is ended."""
+    """Let migrations be noted again; end the processes that waited."""
     if kept.where.startswith("postgres"):
         name = kept.where.rpartition("/")[2]
         kept.execute(
@@ -179,11 +152,11 @@ def release_note(kept: Any) -> None:
 
 
 def waits_for_note(kept: Any) -> bool:
-    """Tell whether a migration is about to be noted."""
+    """Return whether a migration is about to be noted."""
     if kept.where.startswith("postgres"):
         waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
         return bool(kept.column(waiting + "AND wait_event = 'PgSleep'"))
-    # SQLite does not tell: who holds its lock for this long is in the endless trigger
+    # SQLite does not show it: a lock held for this long is that of the endless trigger
     with contextlib.closing(sqlite3.connect(kept.where, timeout=3)) as connection:
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -245,11 +218,11 @@ def test_killed_before_a_migration_is_noted(kept: Any, command: Command, log: Lo
 def test_a_role_without_the_right_to_make_tables(
     postgres: Any, command: Command, mend: str
 ) -> None:
-    """The sentence names what is missing; either of the two ways it tells mends it."""
+    """The sentence names the missing right; each of the two remedies in it works."""
     url = postgres.create_database()
     postgres.execute("DROP ROLE IF EXISTS weak")
     postgres.execute("CREATE ROLE weak LOGIN")
-    postgres.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC", url)  # before 15 all may
+    postgres.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC", url)  # as since 15
     theirs = url.replace("postgres@", "weak@")
     done = command("migrate", f"--db={theirs}")
     assert done.returncode == 1

@@ -3,13 +3,14 @@
 import asyncio
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from rig.postgres import Postgres, server_programs, serving
+from rig.receiver import Command
 from tortoise.connection import get_connection
 
 from runmeter.receiver.store import connections
@@ -22,7 +23,6 @@ ASKED = (
     "SELECT current_user, current_database(), current_setting('application_name') AS program, "
     "current_setting('search_path') AS path"
 )
-Command = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from rig.receiver import WithWriter, push_id
 
 from runmeter.receiver.errors import DatabaseUnusable, StoreUnavailable
 from runmeter.receiver.model import Push, Receipt, RunState
@@ -16,8 +17,7 @@ from runmeter.receiver.store.runs import read_runs
 from runmeter.receiver.store.writer import Writer
 
 MakePush = Callable[..., Push]
-WithWriter = Callable[..., None]
-IDS = [f"00000000-0000-4000-8000-{n:012x}" for n in range(3)]
+IDS = [push_id(n) for n in range(3)]
 
 
 @contextmanager
@@ -93,32 +93,6 @@ def test_schema_file_is_what_the_first_migration_makes(database: Database) -> No
 
 def _plain(sql: str) -> str:
     return " ".join(sql.replace("IF NOT EXISTS ", "").split())
-
-
-def test_a_locked_database_is_unavailable_and_works_again(
-    database: Database, make: MakePush, with_writer: WithWriter
-) -> None:
-    """While another process holds the lock pushes are refused; after it they are stored."""
-
-    async def use(writer: Writer) -> None:
-        await writer.write(make(push_id=IDS[0]))
-        blocker = sqlite3.connect(database.location, isolation_level=None)
-        try:
-            blocker.execute("BEGIN IMMEDIATE")
-            answers = await asyncio.gather(
-                *[writer.write(make(push_id=IDS[n])) for n in (1, 2)], return_exceptions=True
-            )
-            assert [str(answer.reason) for answer in answers] == [
-                "it is locked by another process"
-            ] * 2
-            assert set(await read_runs([1, 2], 0)) == {1}
-            blocker.execute("ROLLBACK")
-        finally:
-            blocker.close()
-        assert (await writer.write(make(push_id=IDS[1]))).duplicate is False
-        assert set(await read_runs([1, 2], 0)) == {1, 2}
-
-    with_writer(database.location, use)
 
 
 def _folder(path: Path) -> str:

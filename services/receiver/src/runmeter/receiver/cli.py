@@ -2,10 +2,10 @@
 
 import asyncio
 import gc
+import importlib
 import logging
 import sys
 from collections.abc import Callable, Coroutine
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import click
@@ -32,7 +32,7 @@ cannot serve (address or database), 2 bad flags or variables.
 
 
 class _Command(NamedTuple):
-    """A subcommand: its help, its configuration, the function of ``app`` that does it."""
+    """A subcommand: its help, its configuration, the function of ``admin`` that does it."""
 
     help: str
     load: Callable[[dict[str, object]], Any]
@@ -49,7 +49,7 @@ _COMMANDS = {
 
         It may run several times at once: one run migrates, the others wait.
         """,
-        config.load_migrate,
+        config.load_database,
         "migrate",
     ),
     "prune": _Command(
@@ -96,7 +96,7 @@ _COMMANDS = {
         written, 2 bad flags or variables, 141 the reader has closed the output, 128 + n ended by
         signal n.
         """,
-        config.load_export,
+        config.load_database,
         "export_runs",
     ),
     "import": _Command(
@@ -123,7 +123,7 @@ _UNSENT = "ExecuteBatchError"  # gRPC's, which it exports only as a part of its 
 
 def main() -> None:
     """Run the program; never returns."""
-    config.quiet_grpc()
+    config.quiet_grpc()  # before its import
     _command().main(prog_name="receiver")
 
 
@@ -144,11 +144,14 @@ def _command() -> click.Group:
         help=_PROLOGUE,
         invoke_without_command=True,
         subcommand_metavar=f"[{' | '.join(_COMMANDS)}]",
-        params=[*click_options(SETTINGS), _version_option()],
+        params=click_options(SETTINGS),
     )
     for name, command in _COMMANDS.items():
         group.add_command(_subcommand(name, command))
-    return group
+    show_version = click.version_option(
+        package_name="runmeter-receiver", message="receiver %(version)s"
+    )
+    return show_version(group)
 
 
 def _subcommand(name: str, command: _Command) -> click.Command:
@@ -172,33 +175,17 @@ def _subcommand(name: str, command: _Command) -> click.Command:
     )
 
 
-def _version_option() -> click.Option:
-    def show(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
-        if wanted and not context.resilient_parsing:
-            click.echo(f"receiver {version('runmeter-receiver')}")
-            context.exit()
-
-    return click.Option(
-        ["--version"],
-        is_flag=True,
-        is_eager=True,
-        expose_value=False,
-        callback=show,
-        help="Show the version and exit.",
-    )
-
-
 def _run_and_exit(
     function: str, load: Callable[[dict[str, object]], Any], flags: dict[str, object]
 ) -> None:
     """Load the configuration, run, exit; a failed start is one sentence on standard error."""
     # nothing of what is imported is garbage: looking for it would be a tenth of a start
     gc.disable()
-    from runmeter.receiver import app  # imports gRPC, which has to be quiet by then
-
+    where = "app" if function == "serve" else "admin.commands"
+    module = importlib.import_module(f"runmeter.receiver.{where}")
     gc.freeze()
     gc.enable()
-    run: Callable[[Any], Coroutine[Any, Any, int]] = getattr(app, function)
+    run: Callable[[Any], Coroutine[Any, Any, int]] = getattr(module, function)
     try:
         loaded = load(flags)
         logs.configure(loaded.log, sys.stderr, log_level)

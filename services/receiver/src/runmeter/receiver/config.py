@@ -29,8 +29,8 @@ _DAYS = re.compile(r"(?:(\d{1,6})d)?(.*)", re.ASCII)
 _DAY_SECONDS = 86400.0
 
 
-class MigrateConfig(NamedTuple):
-    """The configuration of ``receiver migrate``."""
+class DatabaseConfig(NamedTuple):
+    """The configuration of ``receiver migrate`` and ``receiver export``."""
 
     database: Database
     log: LogConfig
@@ -42,13 +42,6 @@ class PruneConfig(NamedTuple):
     database: Database
     older_than_seconds: float
     dry_run: bool
-    log: LogConfig
-
-
-class ExportConfig(NamedTuple):
-    """The configuration of ``receiver export``."""
-
-    database: Database
     log: LogConfig
 
 
@@ -137,10 +130,10 @@ def load_ops_address(environ: Mapping[str, str] | None = None) -> Address | None
     return _given({}, environ).value("ops_addr", or_none(address))
 
 
-def load_migrate(flags: Flags, environ: Mapping[str, str] | None = None) -> MigrateConfig:
-    """Read the configuration of ``receiver migrate``; raises as ``load_serve`` does."""
+def load_database(flags: Flags, environ: Mapping[str, str] | None = None) -> DatabaseConfig:
+    """Read the configuration of ``migrate`` and ``export``; raises as ``load_serve`` does."""
     given = _given(flags, environ)
-    return MigrateConfig(given.value("db", parse_database), log_config(given))
+    return DatabaseConfig(given.value("db", parse_database), log_config(given))
 
 
 def load_prune(flags: Flags, environ: Mapping[str, str] | None = None) -> PruneConfig:
@@ -163,12 +156,6 @@ def load_rename(flags: Flags, environ: Mapping[str, str] | None = None) -> Renam
         )
     database = given.value("db", parse_database)
     return RenameConfig(database, rename, given.switch("dry_run"), log_config(given))
-
-
-def load_export(flags: Flags, environ: Mapping[str, str] | None = None) -> ExportConfig:
-    """Read the configuration of ``receiver export``; raises as ``load_serve`` does."""
-    given = _given(flags, environ)
-    return ExportConfig(given.value("db", parse_database), log_config(given))
 
 
 def load_import(flags: Flags, environ: Mapping[str, str] | None = None) -> ImportConfig:

@@ -2,18 +2,17 @@
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+import time
 from typing import NamedTuple
 
 import structlog
 
 from runmeter.receiver import events
 from runmeter.receiver.errors import ShuttingDown, StoreUnavailable
+from runmeter.receiver.store.expiry import delete_expired
 from runmeter.receiver.store.writer import Writer
 
 SWEEP_SECONDS = 300.0
-
-Delete = Callable[[int, int], Awaitable[int]]
 
 
 class Counts(NamedTuple):
@@ -27,20 +26,11 @@ class Counts(NamedTuple):
         return Counts(self.run_count + run_count, self.transaction_count + 1)
 
 
-class Clocks(NamedTuple):
-    """``wall`` returns unix seconds, ``monotonic`` seconds since some moment."""
-
-    wall: Callable[[], float]
-    monotonic: Callable[[], float]
-
-
-async def keep_retention(
-    older_than_seconds: float, delete: Delete, writer: Writer, clocks: Clocks
-) -> None:
+async def keep_retention(older_than_seconds: float, writer: Writer) -> None:
     """Delete runs that are too old, now and every few minutes, until cancelled."""
     while True:
         try:
-            await _sweep(older_than_seconds, delete, writer, clocks)
+            await _sweep(older_than_seconds, writer)
         except StoreUnavailable:
             pass  # it is logged; the next sweep tries again
         except ShuttingDown:
@@ -48,10 +38,10 @@ async def keep_retention(
         await asyncio.sleep(min(max(older_than_seconds / 10, 1.0), SWEEP_SECONDS))
 
 
-async def _sweep(older_than_seconds: float, delete: Delete, writer: Writer, clocks: Clocks) -> None:
-    started = clocks.monotonic()
+async def _sweep(older_than_seconds: float, writer: Writer) -> None:
+    started = time.monotonic()
     deleted = Counts()
-    work = functools.partial(delete, *bounds(older_than_seconds, clocks.wall()))
+    work = functools.partial(delete_expired, *bounds(older_than_seconds))
     try:
         while run_count := await writer.between_pushes(work):
             deleted = deleted.plus(run_count)
@@ -61,10 +51,11 @@ async def _sweep(older_than_seconds: float, delete: Delete, writer: Writer, cloc
                 events.RUNS_DELETED,
                 **deleted._asdict(),
                 older_than_seconds=older_than_seconds,
-                duration_seconds=round(clocks.monotonic() - started, 3),
+                duration_seconds=round(time.monotonic() - started, 3),
             )
 
 
-def bounds(older_than_seconds: float, now_seconds: float) -> tuple[int, int]:
+def bounds(older_than_seconds: float) -> tuple[int, int]:
     """Return the time of the last push before which a run is deleted, and now, in ms."""
+    now_seconds = time.time()
     return int((now_seconds - older_than_seconds) * 1000), int(now_seconds * 1000)

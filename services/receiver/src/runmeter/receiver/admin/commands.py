@@ -8,8 +8,8 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+import time
+from collections.abc import Coroutine
 from typing import Any, NamedTuple, TextIO
 
 import structlog
@@ -19,41 +19,36 @@ from runmeter.receiver.admin.batches import Batches
 from runmeter.receiver.admin.exporting import Exporting
 from runmeter.receiver.admin.importing import Importing
 from runmeter.receiver.admin.progress import Progress
-from runmeter.receiver.admin.streams import Lines, Stop, wait_or_stop
-from runmeter.receiver.config import ExportConfig, ImportConfig, PruneConfig, RenameConfig
-from runmeter.receiver.errors import (
-    Interrupted,
-    StoreUnavailable,
-    StreamUnusable,
-)
-from runmeter.receiver.retention import Clocks, bounds
+from runmeter.receiver.admin.streams import Lines, wait_or_stop
+from runmeter.receiver.config import DatabaseConfig, ImportConfig, PruneConfig, RenameConfig
+from runmeter.receiver.ending import Stop, run_command, writing
+from runmeter.receiver.errors import Interrupted, StoreUnavailable, StreamUnusable
+from runmeter.receiver.retention import bounds
 from runmeter.receiver.store import connections, expiry, renaming
 from runmeter.receiver.store.writer import Writer
 from runmeter.service.errors import ConfigurationError
 
-Work = Callable[[Stop], Coroutine[Any, Any, int]]
-"""Returns the exit status."""
-RunWork = Callable[[Work], Awaitable[int]]
-"""Runs the work; its argument resolves to the name of the signal that ends the program."""
-Writing = Callable[[Writer], AbstractAsyncContextManager[Writer]]
-"""Runs the writer's task as long as the context is open."""
 _UNREAD = 128 + signal.SIGPIPE
 
 
-async def prune(config: PruneConfig, run_work: RunWork, clocks: Clocks) -> int:
+async def migrate(config: DatabaseConfig) -> int:
+    """Bring the schema up to date; return the exit status."""
+    await connections.migrate_database(config.database)
+    return 0
+
+
+async def prune(config: PruneConfig) -> int:
     """Delete old runs; return the exit status."""
-    progress = Progress("deleting", _terminal(), clocks.monotonic)
+    progress = Progress("deleting", _terminal())
 
     async def work(stop: Stop) -> int:
         async with connections.open_store(config.database, serving=False):
             if config.dry_run:
-                count = wait_or_stop(stop, _count(config.older_than_seconds, clocks))
-                return (await _finished(count, progress, clocks)).status
-            job = Batches(clocks, progress)
-            delete = functools.partial(
-                expiry.delete_expired, *bounds(config.older_than_seconds, clocks.wall())
-            )
-            outcome = await _finished(job.run(delete, stop), progress, clocks)
+                count = wait_or_stop(stop, _count(config.older_than_seconds))
+                return (await _finished(count, progress)).status
+            job = Batches(progress)
+            delete = functools.partial(expiry.delete_expired, *bounds(config.older_than_seconds))
+            outcome = await _finished(job.run(delete, stop), progress)
         structlog.get_logger().info(
             events.RUNS_DELETED,
             **job.done._asdict(),
@@ -62,23 +57,23 @@ async def prune(config: PruneConfig, run_work: RunWork, clocks: Clocks) -> int:
         )
         return outcome.status
 
-    return await run_work(work)
+    return await run_command(work)
 
 
-async def _count(older_than_seconds: float, clocks: Clocks) -> None:
-    run_count = await expiry.count_expired(*bounds(older_than_seconds, clocks.wall()))
+async def _count(older_than_seconds: float) -> None:
+    run_count = await expiry.count_expired(*bounds(older_than_seconds))
     structlog.get_logger().info(
         events.RUNS_COUNTED, run_count=run_count, older_than_seconds=older_than_seconds
     )
 
 
-async def rename(config: RenameConfig, run_work: RunWork, clocks: Clocks) -> int:
+async def rename(config: RenameConfig) -> int:
     """Give the runs of a repository its new name; return the exit status."""
-    progress = Progress("renaming", _terminal(), clocks.monotonic)
+    progress = Progress("renaming", _terminal())
     names = {"from": config.rename.source, "to": config.rename.target}
 
     async def work(stop: Stop) -> int:
-        job = Batches(clocks, progress)
+        job = Batches(progress)
 
         async def count_or_rename() -> None:
             counted = await wait_or_stop(stop, renaming.count(config.rename))
@@ -88,47 +83,44 @@ async def rename(config: RenameConfig, run_work: RunWork, clocks: Clocks) -> int
                 await job.run(functools.partial(renaming.rename_some, config.rename), stop)
 
         async with connections.open_store(config.database, serving=False):
-            outcome = await _finished(count_or_rename(), progress, clocks)
+            outcome = await _finished(count_or_rename(), progress)
         if not config.dry_run:
             structlog.get_logger().info(
                 events.RUNS_RENAMED, **job.done._asdict(), **names, **outcome.facts
             )
         return outcome.status
 
-    return await run_work(work)
+    return await run_command(work)
 
 
-async def export_runs(config: ExportConfig, run_work: RunWork, clocks: Clocks) -> int:
+async def export_runs(config: DatabaseConfig) -> int:
     """Write all runs to standard output; return the exit status."""
-    if (
-        sys.stdout is None
-    ):  # the database would get its descriptor, and the export would overwrite it
+    # the database would get its descriptor, and the export would overwrite it
+    if sys.stdout is None:
         raise StreamUnusable("write standard output", "it is closed")
     # in a pipe, the reading program shows progress
     shown = _terminal() if stat.S_ISREG(os.fstat(1).st_mode) else None
-    progress = Progress("exporting", shown, clocks.monotonic)
+    progress = Progress("exporting", shown)
 
     async def work(stop: Stop) -> int:
         async with connections.open_store(config.database, serving=False):
-            job = Exporting(1, progress)
-            outcome = await _finished(job.run(stop), progress, clocks)
+            job = Exporting(progress)
+            outcome = await _finished(job.run(stop), progress)
         if outcome.status != _UNREAD:
             structlog.get_logger().info(
                 events.RUNS_EXPORTED, run_count=job.run_count, **outcome.facts
             )
         return outcome.status
 
-    return await run_work(work)
+    return await run_command(work)
 
 
-async def import_runs(
-    config: ImportConfig, run_work: RunWork, clocks: Clocks, writing: Writing
-) -> int:
+async def import_runs(config: ImportConfig) -> int:
     """Store the runs of a file or standard input; return the exit status."""
     descriptor = _opened(config.source)
     if config.migrate:
         await connections.migrate_database(config.database)
-    progress = Progress("importing", _terminal(), clocks.monotonic)
+    progress = Progress("importing", _terminal())
 
     async def work(stop: Stop) -> int:
         async with (
@@ -136,16 +128,14 @@ async def import_runs(
             writing(Writer()) as writer,
         ):
             read = Lines(descriptor).read
-            job = Importing(
-                read, writer, config.skip_bad, config.rename, progress, clocks.monotonic
-            )
-            outcome = await _finished(job.run(stop), progress, clocks)
+            job = Importing(read, writer, config.skip_bad, config.rename, progress)
+            outcome = await _finished(job.run(stop), progress)
         structlog.get_logger().info(
             events.RUNS_IMPORTED, **job.counts._asdict(), complete=job.complete, **outcome.facts
         )
         return outcome.status or (0 if job.complete else 1)
 
-    return await run_work(work)
+    return await run_command(work)
 
 
 class _Outcome(NamedTuple):
@@ -153,11 +143,9 @@ class _Outcome(NamedTuple):
     facts: dict[str, object]
 
 
-async def _finished(
-    work: Coroutine[Any, Any, None], progress: Progress, clocks: Clocks
-) -> _Outcome:
+async def _finished(work: Coroutine[Any, Any, None], progress: Progress) -> _Outcome:
     """Do the work of a command; return its exit status and facts to log."""
-    started_seconds = clocks.monotonic()
+    started_seconds = time.monotonic()
     status = 0
     facts: dict[str, object] = {}
     try:
@@ -171,7 +159,7 @@ async def _finished(
         status = _UNREAD
     finally:
         progress.close()
-    facts["duration_seconds"] = round(clocks.monotonic() - started_seconds, 3)
+    facts["duration_seconds"] = round(time.monotonic() - started_seconds, 3)
     return _Outcome(status, facts)
 
 

@@ -4,16 +4,16 @@ import functools
 
 from runmeter.receiver.admin import lines
 from runmeter.receiver.admin.progress import Progress
-from runmeter.receiver.admin.streams import Stop, in_thread, wait_or_stop, write_all
+from runmeter.receiver.admin.streams import in_thread, wait_or_stop, write_all
+from runmeter.receiver.ending import Stop
 from runmeter.receiver.errors import StreamUnusable
 from runmeter.receiver.store import archive
 
 
 class Exporting:
-    """Writes to a descriptor, a page at a time; ``run_count`` runs are written."""
+    """Writes to standard output, a page at a time; ``run_count`` runs are written."""
 
-    def __init__(self, descriptor: int, progress: Progress) -> None:
-        self._descriptor = descriptor
+    def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self.run_count = 0
 
@@ -38,9 +38,7 @@ class Exporting:
 
     async def _write(self, content: bytes, stop: Stop) -> None:
         try:
-            await wait_or_stop(
-                stop, in_thread(functools.partial(write_all, self._descriptor, content))
-            )
+            await wait_or_stop(stop, in_thread(functools.partial(write_all, 1, content)))
         except BrokenPipeError:
             raise
         except OSError as error:

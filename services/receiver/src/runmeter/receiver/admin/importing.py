@@ -10,13 +10,9 @@ from runmeter.receiver import events
 from runmeter.receiver.admin import lines
 from runmeter.receiver.admin.progress import Progress
 from runmeter.receiver.admin.retrying import retry_while_unavailable
-from runmeter.receiver.admin.streams import Stop, in_thread, wait_or_stop
-from runmeter.receiver.errors import (
-    CallError,
-    LineRejected,
-    StoreUnavailable,
-    StreamUnusable,
-)
+from runmeter.receiver.admin.streams import in_thread, wait_or_stop
+from runmeter.receiver.ending import Stop
+from runmeter.receiver.errors import CallError, LineRejected, StoreUnavailable, StreamUnusable
 from runmeter.receiver.model import Push, Receipt, Rename
 from runmeter.receiver.store.writer import Writer
 
@@ -41,14 +37,12 @@ class Importing:
         skip_bad: bool,
         rename: Rename | None,
         progress: Progress,
-        monotonic: Callable[[], float],
     ) -> None:
         self._read = read
         self._writer = writer
         self._skip_bad = skip_bad
         self._rename = rename
         self._progress = progress
-        self._monotonic = monotonic
         self._line = 0
         self._in_section = False
         self._section_count = 0
@@ -124,7 +118,7 @@ class Importing:
                 raise failed
 
         try:
-            await retry_while_unavailable(write, stop, self._monotonic)
+            await retry_while_unavailable(write, stop)
         finally:
             self._count(answers.values())
         return {line: a for line, a in answers.items() if isinstance(a, Exception)}

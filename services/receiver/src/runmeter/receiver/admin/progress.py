@@ -1,5 +1,6 @@
 """Progress on a terminal: one line that is written over."""
 
+import time
 from collections.abc import Callable
 from typing import TextIO
 
@@ -10,7 +11,9 @@ _CLEAR = "\r\x1b[K"
 class Progress:
     """Shows how many runs are done and how fast; without a stream it shows nothing."""
 
-    def __init__(self, doing: str, stream: TextIO | None, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, doing: str, stream: TextIO | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._doing = doing
         self._stream = stream
         self._clock = clock

@@ -62,7 +62,7 @@ class Policy(NamedTuple):
 
 def bearer(context: Context) -> str:
     """Return the bearer of a call; raises BearerMissing."""
-    return parse_bearer(_authorizations(context.invocation_metadata() or ()))
+    return parse_bearer(_values(context.invocation_metadata(), "authorization"))
 
 
 def push_gate(token: str) -> None:
@@ -70,12 +70,8 @@ def push_gate(token: str) -> None:
     parse_push_token(token)
 
 
-def _authorizations(metadata: Any) -> list[str | bytes]:
-    return _values(metadata, "authorization")
-
-
 def _values(metadata: Any, wanted: str) -> list[str | bytes]:
-    return [value for key, value in metadata if key == wanted]
+    return [value for key, value in metadata or () if key == wanted]
 
 
 class Authentication(grpc.aio.ServerInterceptor):
@@ -98,9 +94,8 @@ class Authentication(grpc.aio.ServerInterceptor):
         try:
             if method not in self._gates:
                 raise errors.UnknownMethod
-            self._gates[method](
-                parse_bearer(_authorizations(handler_call_details.invocation_metadata or ()))
-            )
+            metadata = handler_call_details.invocation_metadata
+            self._gates[method](parse_bearer(_values(metadata, "authorization")))
         except errors.CallError as error:
             return _refusing(error)
         return await continuation(handler_call_details)
@@ -200,7 +195,7 @@ class Calls(grpc.aio.ServerInterceptor):
     async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
         started_seconds = time.monotonic()
         clear_contextvars()
-        request_id = parse_request_id(_values(context.invocation_metadata() or (), REQUEST_ID))
+        request_id = parse_request_id(_values(context.invocation_metadata(), REQUEST_ID))
         if request_id is not None:
             bind_contextvars(request_id=request_id)
         log = structlog.get_logger()
@@ -242,7 +237,7 @@ class Calls(grpc.aio.ServerInterceptor):
         callers = self._policy.callers
         if not callers.are_trusted:
             return None
-        return callers.client(peer, _values(context.invocation_metadata() or (), FORWARDED))
+        return callers.client(peer, _values(context.invocation_metadata(), FORWARDED))
 
     def _limit_failures(
         self, error: errors.CallError, caller: str, context: Context

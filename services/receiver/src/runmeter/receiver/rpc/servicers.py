@@ -5,16 +5,17 @@ its log line.
 """
 
 import math
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator
 from typing import Any, NamedTuple, TypeAlias
 
 from grpc.aio import Server, ServicerContext
 from structlog.contextvars import bind_contextvars
 
-from runmeter.receiver.ingest import Ingest
-from runmeter.receiver.model import RunState, Scope
-from runmeter.receiver.query import GroupQuery, RunQuery
+from runmeter.receiver import query
+from runmeter.receiver.model import Push, RunState, Scope
 from runmeter.receiver.rpc.interceptors import bearer
+from runmeter.receiver.store.writer import Writer
 from runmeter.receiver.tokens import Keyring, ReadToken, parse_push_token
 from runmeter.receiver.wire import reading, writing
 from runmeter.v1 import (
@@ -43,38 +44,32 @@ READ_METHODS = (
 
 
 class UseCases(NamedTuple):
-    """The use cases that are served, and the checks of bearers. ``clock`` returns unix seconds."""
+    """What the calls use, and the checks of bearers."""
 
-    ingest: Ingest
-    query: RunQuery
-    groups: GroupQuery
+    writer: Writer
     keyring: Keyring
     read_token: ReadToken
     max_token_ttl_seconds: float | None
-    clock: Callable[[], float]
 
 
 def add_services(server: Server, use_cases: UseCases) -> None:
     """Add all services of the contract to a server."""
-    keyring, clock = use_cases.keyring, use_cases.clock
+    writer, keyring, _, max_token_ttl_seconds = use_cases
     ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(
-        IngestServicer(use_cases.ingest, keyring, clock), server
+        IngestServicer(writer, keyring), server
     )
     token_service_pb2_grpc.add_TokenServiceServicer_to_server(
-        TokenServicer(keyring, use_cases.max_token_ttl_seconds, clock), server
+        TokenServicer(keyring, max_token_ttl_seconds), server
     )
-    run_service_pb2_grpc.add_RunServiceServicer_to_server(
-        RunServicer(use_cases.query, use_cases.groups), server
-    )
+    run_service_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(), server)
 
 
 class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
     """IngestService."""
 
-    def __init__(self, ingest: Ingest, keyring: Keyring, clock: Callable[[], float]) -> None:
-        self._ingest = ingest
+    def __init__(self, writer: Writer, keyring: Keyring) -> None:
+        self._writer = writer
         self._keyring = keyring
-        self._clock = clock
 
     async def PushRun(
         self, request: ingest_service_pb2.PushRunRequest, context: _Context
@@ -85,7 +80,7 @@ class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
         token = parse_push_token(bearer(context))
         scope = reading.scope_from_wire(request.run.scope, "run.scope")
         bind_contextvars(**scope._asdict())
-        self._keyring.verify(token, scope, self._clock())
+        self._keyring.verify(token, scope, time.time())
         run, payload = request.run, reading.stored_form(request.run, scope)
         bind_contextvars(
             run_id=run.run_id,
@@ -93,7 +88,7 @@ class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
             state=RunState(run.state).name,
             revision=run.revision,
         )
-        receipt = await self._ingest.push(scope, run, payload)
+        receipt = await self._writer.write(Push(scope, run, payload, int(time.time() * 1000)))
         bind_contextvars(id=receipt.id, duplicate=receipt.duplicate)
         return ingest_service_pb2.PushRunResponse(id=receipt.id, duplicate=receipt.duplicate)
 
@@ -101,11 +96,8 @@ class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
 class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
     """TokenService."""
 
-    def __init__(
-        self, keyring: Keyring, max_token_ttl_seconds: float | None, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, keyring: Keyring, max_token_ttl_seconds: float | None) -> None:
         self._keyring = keyring
-        self._clock = clock
         self._allowed_seconds = (
             None if max_token_ttl_seconds is None else math.floor(max_token_ttl_seconds)
         )
@@ -119,7 +111,7 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
         seconds = self._allowed_seconds if seconds is None else seconds
         if seconds is None:
             return token_service_pb2.CreatePushTokenResponse(token=self._keyring.mint(scope))
-        expires_at_unix = int(self._clock()) + seconds
+        expires_at_unix = int(time.time()) + seconds
         return token_service_pb2.CreatePushTokenResponse(
             token=self._keyring.mint(scope, expires_at_unix),
             expires_at=writing.timestamp(expires_at_unix * 1000),
@@ -129,31 +121,27 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
 class RunServicer(run_service_pb2_grpc.RunServiceServicer):
     """RunService."""
 
-    def __init__(self, query: RunQuery, groups: GroupQuery) -> None:
-        self._query = query
-        self._groups = groups
-
     async def ListRuns(
         self, request: run_service_pb2.ListRunsRequest, context: _Context
     ) -> AsyncIterator[run_service_pb2.ListRunsResponse]:
         """Stream a header, then pages."""
         wanted = reading.filter_from_wire(request)
         bind_contextvars(**wanted.scope._asdict())
-        listing = await self._query.find(wanted)
+        listing = await query.find(wanted)
         bind_contextvars(run_count=len(listing.runs))
         yield run_service_pb2.ListRunsResponse(
             header=run_service_pb2.ListRunsHeader(
                 next_before_id=listing.next_before_id, etag=listing.etag
             )
         )
-        async for page in self._query.pages(listing):
+        async for page in query.pages(listing):
             yield writing.page_to_wire(page)
 
     async def ListRepositories(
         self, request: run_service_pb2.ListRepositoriesRequest, context: _Context
     ) -> run_service_pb2.ListRepositoriesResponse:
         """Answer one page of repositories."""
-        page = await self._groups.find(reading.repositories_from_wire(request))
+        page = await query.find_groups(reading.repositories_from_wire(request))
         bind_contextvars(repository_count=len(page.groups))
         return writing.repositories_to_wire(page)
 
@@ -163,6 +151,6 @@ class RunServicer(run_service_pb2_grpc.RunServiceServicer):
         """Answer one page of the jobs of a repository."""
         wanted = reading.jobs_from_wire(request)
         bind_contextvars(**dict(zip(Scope._fields, wanted.within, strict=False)))
-        page = await self._groups.find(wanted)
+        page = await query.find_groups(wanted)
         bind_contextvars(job_count=len(page.groups))
         return writing.jobs_to_wire(page)

@@ -9,6 +9,7 @@ from typing import Any
 
 from runmeter.receiver.model import GroupFilter, RunGroup, Scope, reads_as
 from runmeter.receiver.store.connections import READING, using
+from runmeter.receiver.store.statements import marked
 
 
 async def list_groups(wanted: GroupFilter, now_ms: int) -> list[RunGroup]:
@@ -18,9 +19,8 @@ async def list_groups(wanted: GroupFilter, now_ms: int) -> list[RunGroup]:
         StoreUnavailable: the database cannot be read.
     """
     async with using(READING, "counting runs") as connection:
-        is_postgres = connection.capabilities.dialect == "postgres"
-        statement, values = statement_of(wanted, "${}" if is_postgres else "?")
-        rows = await connection.execute_query_dict(statement, values)
+        statement, values = statement_of(wanted)
+        rows = await connection.execute_query_dict(marked(connection, statement), values)
     return [
         RunGroup(
             names=(row["one"], row["two"]),
@@ -33,8 +33,8 @@ async def list_groups(wanted: GroupFilter, now_ms: int) -> list[RunGroup]:
     ]
 
 
-def statement_of(wanted: GroupFilter, mark: str) -> tuple[str, list[Any]]:
-    """Return the statement and its values; ``mark`` is the database's placeholder."""
+def statement_of(wanted: GroupFilter) -> tuple[str, list[Any]]:
+    """Return the statement, ``{}`` in place of each value, and the values."""
     depth = len(wanted.within)
     one, two = Scope._fields[depth : depth + 2]
     after = wanted.after or ()
@@ -43,11 +43,10 @@ def statement_of(wanted: GroupFilter, mark: str) -> tuple[str, list[Any]]:
         conditions.append(f"({one}, {two}) > ({{}}, {{}})")
     values = [*wanted.within, *after]
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    marks = (mark.format(number) for number in range(1, len(values) + 1))
     statement = (
         "SELECT one, two, run_count, run.id, received_at_ms, state, silent_after_ms FROM "
         f"(SELECT {one} AS one, {two} AS two, COUNT(*) AS run_count, MAX(id) AS last_id "
-        f"FROM run {where.format(*marks)} GROUP BY {one}, {two} ORDER BY {one}, {two} "
+        f"FROM run {where} GROUP BY {one}, {two} ORDER BY {one}, {two} "
         f"LIMIT {wanted.limit + 1:d}) AS found JOIN run ON run.id = last_id ORDER BY one, two"
     )
     return statement, values

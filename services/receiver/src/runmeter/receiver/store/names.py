@@ -2,6 +2,7 @@
 
 from runmeter.receiver.model import Scope
 from runmeter.receiver.store.connections import READING, using
+from runmeter.receiver.store.statements import marked
 
 
 async def find_names(wanted: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -15,11 +16,10 @@ async def find_names(wanted: tuple[str, ...]) -> list[tuple[str, ...]]:
     """
     found: list[tuple[str, ...]] = [()]
     async with using(READING, "comparing names") as connection:
-        mark = "${}" if connection.capabilities.dialect == "postgres" else "?"
         for name in wanted:
             longer = []
             for outer in found:
-                statement = names_within(len(outer), mark)
+                statement = marked(connection, names_within(len(outer)))
                 rows = await connection.execute_query_dict(statement, [*outer, *outer])
                 stored = [row["name"] for row in rows if row["name"] is not None]
                 longer += [(*outer, one) for one in stored if one.casefold() == name.casefold()]
@@ -27,8 +27,8 @@ async def find_names(wanted: tuple[str, ...]) -> list[tuple[str, ...]]:
     return found
 
 
-def names_within(depth: int, mark: str) -> str:
-    """Return a statement for the different names at a depth of scopes.
+def names_within(depth: int) -> str:
+    """Return a statement for the different names at a depth of scopes, ``{}`` for each value.
 
     It takes one step in the index of scopes for each name, where DISTINCT reads every run.
 
@@ -36,11 +36,10 @@ def names_within(depth: int, mark: str) -> str:
     """
     name = Scope._fields[depth]
     conditions = [f"{outer} = {{}}" for outer in Scope._fields[:depth]]
-    marks = (mark.format(number) for number in range(1, 2 * depth + 1))
     first = " AND ".join(conditions) or "TRUE"
     following = " AND ".join([*conditions, f"{name} > found.name"])
     return (
         f"WITH RECURSIVE found(name) AS (SELECT MIN({name}) FROM run WHERE {first} UNION ALL "
         f"SELECT (SELECT MIN({name}) FROM run WHERE {following}) FROM found "
         "WHERE found.name IS NOT NULL) SELECT name FROM found"
-    ).format(*marks)
+    )
