@@ -15,15 +15,8 @@ from typing import NamedTuple
 import structlog
 
 from runmeter.receiver import events
-from runmeter.receiver.errors import (
-    Busy,
-    ShuttingDown,
-    StoreUnavailable,
-)
-from runmeter.receiver.model import (
-    Push,
-    Receipt,
-)
+from runmeter.receiver.errors import Busy, ShuttingDown, StoreUnavailable
+from runmeter.receiver.model import Push, Receipt
 from runmeter.receiver.store.pushes import Answer, RowChanged, commit
 from runmeter.receiver.store.reasons import (
     database_errors,
