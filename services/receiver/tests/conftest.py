@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-# these tests start programs while they hold channels: gRPC shall not mind
+# these tests start programs while they hold channels
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import grpc
@@ -49,7 +49,7 @@ from runmeter.v1 import (
 )
 
 GOLDEN = Path(__file__).parents[3] / "proto" / "golden"
-START_SECONDS = 60  # a loaded machine takes its time; nothing waits longer than it must
+START_SECONDS = 60  # for a loaded machine
 
 settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True)
 settings.load_profile("ci")
@@ -76,7 +76,7 @@ def message(stored_run: run_service_pb2.StoredRun) -> run_pb2.Run:
 
 @pytest.fixture
 def stored_form() -> Callable[[run_pb2.Run], bytes]:
-    """Check a whole run message, scope and all, and return its bytes."""
+    """Check a run message with its scope, and return its bytes."""
 
     def read(message: run_pb2.Run) -> bytes:
         return reading.stored_form(message, reading.scope_from_wire(message.scope, "run.scope"))
@@ -109,7 +109,7 @@ class Kept:
         """Return how a statement would be done, by an index wherever one serves."""
         if not self._is_postgres:
             return " ".join(row[3] for row in self.execute(f"EXPLAIN QUERY PLAN {statement}"))
-        # of few rows it would rather read all
+        # otherwise it reads all of a few rows
         kinds = ("seqscan", "bitmapscan", "sort")
         plain = " ".join(f"SET enable_{kind} = off;" for kind in kinds)
         return " ".join(self.column(f"{plain} EXPLAIN {statement}"))
@@ -139,7 +139,7 @@ def _execute_sqlite(path: str, sql: str) -> list[tuple[str, ...]]:
 
 @pytest.fixture
 def make_kept(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str], Kept]:
-    """Make a database of a kind that does not hold anything yet."""
+    """Make an empty database of a kind."""
 
     def make(kind: str) -> Kept:
         if kind == "sqlite":

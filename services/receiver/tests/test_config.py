@@ -154,7 +154,7 @@ def test_refused_databases(text: str) -> None:
     "text", ["metrics.db", "my runs.db", "a/b.db", "/data/a@b:c=d.db", "./'a:b'", "../x y/é.db"]
 )
 def test_paths(text: str) -> None:
-    """What cannot be a slip in a URL is a path; with ./ in front anything is."""
+    """What cannot be a mistyped URL is a path; with ./ in front anything is a path."""
     database = load_serve({"db": text}, GOOD).database
     assert (database.kind, database.location) == ("sqlite", text)
 
@@ -264,7 +264,7 @@ def test_migrate_needs_no_secrets() -> None:
     "text", ["90", "d", "-1d", "1.5d", "0d", "999ms", "36501d", "12h1d", "1d 12h", "9" * 30 + "d"]
 )
 def test_ages_that_are_refused(text: str) -> None:
-    """Days are whole and stand first; an age is a second to a hundred years."""
+    """Days are whole and come first; an age is one second to a hundred years."""
     with pytest.raises(
         ConfigurationError, match=r"--older-than '.*' must be a duration of 1s to 36500d"
     ):
@@ -293,8 +293,8 @@ def test_commands_need_no_secrets() -> None:
     ("flags", "sentence"),
     [
         ({}, "give the repository's old and new name: --from=my-org/old --to=my-org/new"),
-        ({"from": "a/b"}, "--from and --to go together and must differ"),
-        ({"from": "a/b", "to": "a/b"}, "--from and --to go together and must differ"),
+        ({"from": "a/b"}, "--from and --to must both be given, and must differ"),
+        ({"from": "a/b", "to": "a/b"}, "--from and --to must both be given, and must differ"),
         ({"from": "a", "to": "a/b"}, "--from 'a' must be a full path such as my-org/my-repo"),
         ({"from": "/b", "to": "a/b"}, "--from '/b' must be a full path such as my-org/my-repo"),
         ({"from": "a/b", "to": "a/.."}, "--to 'a/..' has a part `.` or `..` between slashes"),

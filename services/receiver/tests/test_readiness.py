@@ -81,7 +81,7 @@ def test_a_batch_that_fails_counts_as_the_transactions_it_became(
         for number, run_id in enumerate(["first", "good", "bad", "good"])
     ]
     with locked(receiver):
-        # the first is in its transaction, the others wait and are the next one
+        # the first is in a transaction, the others wait for the next one
         calls = [receiver.push_later(run) for run in runs]
     assert [call.code().name for call in calls] == ["OK", "OK", "UNAVAILABLE", "OK"]
     assert sample(receiver, "commit_batch_pushes_count") == 3
@@ -89,7 +89,7 @@ def test_a_batch_that_fails_counts_as_the_transactions_it_became(
 
 
 def test_a_locked_database_is_not_ready(receiver: Any, message: run_pb2.Run) -> None:
-    """While it cannot be written /readyz is 503 with the reason; the process is alive."""
+    """While the database cannot be written, /readyz is 503 with the reason, and /healthz is 200."""
     assert receiver.page("/readyz").text == "ready\n"
     with locked(receiver):
         answer = receiver.await_page("/readyz", 503)

@@ -49,7 +49,7 @@ def channel(receiver: Any, ca: trustme.CA, client: trustme.LeafCert | None = Non
         client and client.private_key_pem.bytes(),
         client and chain(client),
     )
-    # a pool of its own: a connection that is open already would tell nothing
+    # a pool of its own: an open connection would not show a new certificate
     options = [("grpc.use_local_subchannel_pool", 1)]
     return grpc.secure_channel(receiver.address, credentials, options)
 
@@ -76,7 +76,7 @@ def expiry(receiver: Any) -> float:
 
 
 def hang_up(receiver: Any, event: str) -> dict[str, Any]:
-    """Have it read its files again; return what it logged."""
+    """Send SIGHUP; return what is logged."""
     receiver.process.send_signal(signal.SIGHUP)
     return receiver.wait_for(event)
 
@@ -195,7 +195,7 @@ def secret_files(tmp_path: Path) -> dict[str, Path]:
 def test_rotation(
     start_receiver: Callable[..., Any], secret_files: dict[str, Path], message: run_pb2.Run
 ) -> None:
-    """New key first: old tokens hold, new ones come of the new; the old dropped: they end.
+    """The first key makes tokens; a token is valid until its key is removed.
 
     The read token changes with it, and a file that cannot be used changes nothing.
     """
@@ -238,7 +238,7 @@ def test_rotation(
 def test_a_short_key_is_warned_about_when_it_comes(
     start_receiver: Callable[..., Any], secret_files: dict[str, Path]
 ) -> None:
-    """A key under 16 bytes that is read after SIGHUP is logged as one at the start is."""
+    """A key under 16 bytes is also logged when SIGHUP reads it."""
     flag = f"--hmac-key-file={secret_files['hmac-key']}"
     receiver = start_receiver(flag, RECEIVER_HMAC_KEY="")
     secret_files["hmac-key"].write_text("short\n")

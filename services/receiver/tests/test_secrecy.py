@@ -1,4 +1,4 @@
-"""What is secret is in no line of the log and on no page, whatever goes wrong with the database."""
+"""No secret is in the log or on a page, however the database fails."""
 
 import contextlib
 import subprocess

@@ -114,7 +114,7 @@ def test_no_single_bearer(values: list[str | bytes]) -> None:
 
 
 def test_read_token_is_compared_whole() -> None:
-    """Only the very read token passes."""
+    """Only the exact read token is accepted."""
     token = ReadToken("secret")
     token.check("secret")
     for other in ("", "secre", "secret ", "Secret", "secret2"):

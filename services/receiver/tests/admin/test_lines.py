@@ -21,7 +21,7 @@ MAX_MS = 253402300799999  # the last millisecond of the year 9999
 
 
 def changed(line: bytes, **fields: Any) -> bytes:
-    """Return a line with fields set, or taken out by None."""
+    """Return a line with fields set; a field that is None is removed."""
     content = {**json.loads(line), **fields}
     return json.dumps({k: v for k, v in content.items() if v is not None}).encode()
 
@@ -38,7 +38,7 @@ def carrying(line: bytes, payload: bytes) -> bytes:
 def test_a_run_comes_back_as_it_was(
     line_of: LineOf, message: run_pb2.Run, times: tuple[int, int]
 ) -> None:
-    """Content, bytes and both times survive the trip, to the millisecond."""
+    """Content, bytes and both times stay the same, to the millisecond."""
     message.push_id = "00000000-0000-4000-8000-000000000007"
     scope = Scope(*(getattr(message.scope, name) for name in Scope._fields))
     payload = message.SerializeToString(deterministic=True)
@@ -97,7 +97,7 @@ def test_bad_lines_say_why(line_of: LineOf, fields: dict[str, Any], word: str) -
     "raw", [b"", b"{", b"nonsense", b"\xff", b'{"run"', b"[" * 100_000, b'"\\ud800']
 )
 def test_what_is_no_json_is_refused(raw: bytes) -> None:
-    """Broken, cut or absurdly deep JSON is refused."""
+    """Broken, truncated or very deep JSON is refused."""
     with pytest.raises(LineRejected, match="not JSON"):
         lines.parse_line(raw)
 
@@ -110,7 +110,7 @@ def test_what_is_no_object_is_refused(raw: bytes) -> None:
 
 
 def test_a_doctored_run_is_checked_as_a_push(line_of: LineOf, message: run_pb2.Run) -> None:
-    """A line in order around a run that breaks the contract does not get in."""
+    """A well-formed line whose run breaks the contract is refused."""
     message.payload.duration_seconds = float("nan")
     message.payload.containers[0].name = ""
     with pytest.raises(LineRejected) as caught:
@@ -125,7 +125,7 @@ def test_a_doctored_run_is_checked_as_a_push(line_of: LineOf, message: run_pb2.R
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_line_or_refused(raw: bytes) -> None:
-    """No bytes do anything else."""
+    """Any bytes are read as a line, or refused."""
     with contextlib.suppress(LineRejected):
         assert isinstance(lines.parse_line(raw), (lines.Header, lines.End, Push))
 
@@ -141,7 +141,7 @@ def test_any_bytes_are_a_line_or_refused(raw: bytes) -> None:
     )
 )
 def test_any_object_is_a_line_or_refused(fields: dict[str, Any]) -> None:
-    """Values of any type at any name are a line or refused."""
+    """Fields of any type are read as a line, or refused."""
     raw = json.dumps(fields).encode()
     with contextlib.suppress(LineRejected):
         assert isinstance(lines.parse_line(raw), (lines.Header, lines.End, Push))

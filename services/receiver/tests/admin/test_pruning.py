@@ -52,7 +52,7 @@ def names(kept: Any) -> list[str]:
 def test_old_runs_go_with_their_containers(
     kept: Any, fill: Fill, command: Command, line_of: LineOf, log: Log
 ) -> None:
-    """By their last push; a running run that may still push, or pushes, stays whatever its age."""
+    """Age counts from the last push; a running run that is not overdue stays at any age."""
     day = {"next_push_within_seconds": 86_400.0, "state": RUNNING}
     minute = {"next_push_within_seconds": 60.0, "state": RUNNING}
     fill(
@@ -151,7 +151,7 @@ def test_a_receiver_with_retention_deletes_what_is_old(
     message: run_pb2.Run,
     line_of: LineOf,
 ) -> None:
-    """It does so from its start on, says how many, and again later; pushes go on."""
+    """It deletes from the start on, again later, and logs how many; pushes go on."""
     fill(kept, (days_ago(line_of, n, 3, 3) for n in range(700)))
     receiver = start_receiver(f"--db={kept.where}", "--retention=2d12h")
     receiver.push(pushed(message, 1))
@@ -176,7 +176,7 @@ def test_retention_goes_on(
 def test_a_locked_database_is_waited_for(
     make_kept: Callable[[str], Any], fill: Fill, line_of: LineOf, log: Log
 ) -> None:
-    """Longer than SQLite itself waits: prune says so, tries again, and ends well."""
+    """Prune logs the lock, tries again, and succeeds when it is released."""
     kept = make_kept("sqlite")
     fill(kept, (days_ago(line_of, n, 9, 9) for n in range(10)))
     with contextlib.closing(sqlite3.connect(kept.where, isolation_level=None)) as blocker:
@@ -232,7 +232,7 @@ def test_a_signal_while_a_statement_waits(
     export_of: Callable[[Iterable[bytes]], bytes],
     arguments: list[str],
 ) -> None:
-    """A lock of somebody else does not hold up the end, and nothing is half done."""
+    """The program ends although another transaction has the lock, and nothing is half done."""
     kept = make_kept("postgres")
     fill(kept, [days_ago(line_of, 1, 9, 9)])
     line = ["receiver", *arguments, f"--db={kept.where}"]
@@ -262,7 +262,7 @@ def test_a_signal_while_a_statement_waits(
 
 @pytest.mark.parametrize("until_seconds", [0.3, 60.0])
 def test_patience(monkeypatch: pytest.MonkeyPatch, until_seconds: float) -> None:
-    """What is unavailable is tried again for as long as is said, by the clock."""
+    """Work with an unavailable database is tried again until the time is over."""
     monkeypatch.setattr(retrying, "RETRY_SECONDS", 1.0)
     monkeypatch.setattr(retrying, "REST_SECONDS", 0.01)
     started = time.monotonic()
@@ -326,7 +326,7 @@ def push_of(make: Callable[..., Push]) -> Callable[[int], Push]:
 def test_pushes_go_before_chores_but_not_for_ever(
     kept: Any, push_of: Callable[[int], Push], with_writer: WithWriter
 ) -> None:
-    """With pushes waiting a chore is done after eight batches, without at once."""
+    """A chore is done at once, or after eight batches while pushes wait."""
 
     async def count() -> int:
         return await expiry.count_expired(2000, 2000)
@@ -344,7 +344,7 @@ def test_pushes_go_before_chores_but_not_for_ever(
 def test_a_chore_that_fails_fails_alone(
     kept: Any, push_of: Callable[[int], Push], with_writer: WithWriter
 ) -> None:
-    """Its error is its caller's; pushes go on, on a connection that works."""
+    """Its caller gets the error; pushes go on, over a connection that works."""
     delete = functools.partial(expiry.delete_expired, 2000, 2000)
 
     async def use(writer: Writer) -> None:
@@ -366,7 +366,7 @@ def test_a_chore_that_fails_fails_alone(
 def test_a_cancelled_chore_is_finished(
     kept: Any, push_of: Callable[[int], Push], with_writer: WithWriter
 ) -> None:
-    """The caller may be cancelled at any moment: the transaction ends in order, writing goes on."""
+    """If the caller is cancelled the transaction is finished, and writing goes on."""
     delete = functools.partial(expiry.delete_expired, 2000, 2000)
 
     async def use(writer: Writer) -> None:

@@ -147,7 +147,7 @@ def test_killed_and_run_again(
 
 
 def test_the_runs_are_found_by_the_index(kept: Any, fill: Fill, made: Make) -> None:
-    """In its order: the next runs to rename are found without reading all of them."""
+    """The next runs to rename are found without reading all of them."""
     fill(kept, [made(OLD, number) for number in range(100)])
     plan = kept.plan(
         "SELECT id, payload_size_bytes FROM run WHERE organization = 'org' "
@@ -161,7 +161,7 @@ def test_the_runs_are_found_by_the_index(kept: Any, fill: Fill, made: Make) -> N
 def test_an_import_renames(
     kept: Any, made: Make, command: Command, log: Log, export_of: Callable[..., bytes]
 ) -> None:
-    """With both names, runs of the one repository are stored under its new name, others as are."""
+    """Runs of the old name are stored under the new one, others as they are."""
     content = export_of([made(OLD, 1), made("org/other", 2), made(OLD, 3)])
     for stored, duplicates in ((3, 0), (0, 3)):
         done = command("import", f"--db={kept.where}", "--migrate", *NAMES, content=content)

@@ -163,7 +163,7 @@ def test_the_push_rules_decide(
 def test_a_bad_line_is_named(
     kept: Any, command: Command, line_of: LineOf, export_of: Export, log: Log, skip: bool
 ) -> None:
-    """What came before stays and it ends there with 1; skipping goes on, and says 1 as well."""
+    """Earlier lines stay stored and it exits 1; with --skip-bad it goes on, and exits 1 as well."""
     lines = list(varied(line_of, 200))
     lines[149] = lines[149].replace(b'"revision":', b'"revision":7')
     flags = ["--skip-bad"] if skip else []
@@ -223,7 +223,7 @@ def test_a_stream_that_is_not_whole_is_noticed(
     stored: int,
     flags: tuple[str, ...],
 ) -> None:
-    """Without its end, its beginning or a line between an export is not taken for whole."""
+    """An export without its first line, its last or one between them is incomplete."""
     kept = make_kept("sqlite")
     # a half line is the last run's here: the end line is cut off with it
     export = export_of(varied(line_of, 5))
@@ -272,7 +272,7 @@ def filled(
 
 
 def test_an_export_ends_quietly_when_its_pipe_is_closed(filled: Any) -> None:
-    """When the reader leaves, the export ends with 141 and says nothing."""
+    """When the pipe is closed the export ends with 141 and writes nothing."""
     line = [*PROGRAM, "export", f"--db={filled.where}"]
     with Fork(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -292,7 +292,7 @@ def test_an_output_that_cannot_be_written_is_one_sentence(filled: Any) -> None:
 
 
 def test_closed_streams_are_one_sentence(filled: Any) -> None:
-    """Where a stream is closed the database does not get its descriptor and is not written to."""
+    """If a stream is closed, the database does not get its descriptor and is not written to."""
     before = Path(filled.where).read_bytes()
     for words, descriptor, doing in (
         (["export"], 1, b"write standard output"),
@@ -329,7 +329,7 @@ def test_a_signal_ends_a_stuck_export(filled: Any, log: Log, number: signal.Sign
     with Fork(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        process.stdout.readline()  # it writes: from here on it waits for a reader
+        process.stdout.readline()  # it writes, and waits for a reader
         process.send_signal(number)
         (line_of_log,) = log(process.stderr.read())
         assert process.wait(WAIT_SECONDS) == 128 + number
@@ -417,7 +417,7 @@ def test_progress_on_a_terminal() -> None:
 
 
 def test_lines_are_read_in_groups() -> None:
-    """However they come in, all lines are read, in groups of up to 64, the last without end."""
+    """All lines are read, in groups of up to 64; the last may lack its newline."""
     expected = [b"x" * (n % 7 * 10_000) for n in range(200)] + [b"rest"]
     reading, writing = os.pipe()
 
@@ -438,7 +438,7 @@ def test_lines_are_read_in_groups() -> None:
 
 
 def test_groups_of_long_lines_are_short(tmp_path: Path) -> None:
-    """Lines of 3 MiB come in groups of about 4 MiB; of what has no newlines no more is kept."""
+    """Lines of 3 MiB are read in groups of about 4 MiB."""
     (tmp_path / "long").write_bytes(b"\n".join([b"x" * 3 * 2**20] * 7) + b"\n")
     descriptor = os.open(tmp_path / "long", os.O_RDONLY)
     lines = Lines(descriptor)
@@ -478,7 +478,7 @@ def test_a_killed_import_is_run_again(
 def test_a_terminal_sees_progress_and_is_not_read(
     make_kept: Callable[[str], Any], line_of: LineOf
 ) -> None:
-    """With a terminal for its log an import shows how far it is; as its input it takes none."""
+    """An import shows its progress on a terminal, and does not read from one."""
     master, terminal = os.openpty()
     line = [*PROGRAM, "import", f"--db={make_kept('sqlite').where}"]
     done = forks.run(line, stdin=terminal)
@@ -501,6 +501,6 @@ def test_a_terminal_sees_progress_and_is_not_read(
 
 
 def _watch(terminal: int, shown: list[bytes]) -> None:
-    with contextlib.suppress(OSError):  # everybody has closed it
+    with contextlib.suppress(OSError):  # it is closed
         while read := os.read(terminal, 4096):
             shown.append(read)

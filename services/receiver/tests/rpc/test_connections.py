@@ -73,7 +73,7 @@ def ports(receiver: Any) -> set[str]:
 def test_an_old_connection_is_left_without_a_failed_call(
     start_limited: Callable[..., Any], message: run_pb2.Run
 ) -> None:
-    """A client that pushes all the time is moved to new connections, and notices nothing."""
+    """A client that pushes all the time is moved to new connections, and no call fails."""
     receiver = start_limited(age_seconds=0.5)
     until = time.monotonic() + WAIT_SECONDS
     number = 0

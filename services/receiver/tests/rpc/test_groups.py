@@ -111,7 +111,7 @@ def test_all_runs_are_counted(serving: Any, kept: Any, push: Callable[..., int])
 
 
 def test_the_last_run(serving: Any, push: Callable[..., int]) -> None:
-    """The one first received last, of any state, as it reads now; not the last that changed."""
+    """It is the newest by first arrival, of any state, in its current state."""
     scope = SCOPES[2]
     first_push_id = str(uuid.uuid4())
     running = run_pb2.RUN_STATE_RUNNING
@@ -122,7 +122,7 @@ def test_the_last_run(serving: Any, push: Callable[..., int]) -> None:
     push(scope, push_id=first_push_id, state=run_pb2.RUN_STATE_COMPLETED, revision=2)
     metadata = serving.bearer(READ_TOKEN)
     scoped = run_pb2.Scope(**dict(zip(run_pb2.Scope.DESCRIPTOR.fields_by_name, scope, strict=True)))
-    # silence is a matter of milliseconds here: the listing tells when it has come
+    # it is interrupted after some milliseconds: ask until the listing says so
     request = run_service_pb2.ListRunsRequest(scope=scoped, states=[running])
     while len(list(serving.runs.ListRuns(request, metadata=metadata, timeout=30))) > 1:
         pass
@@ -139,7 +139,7 @@ def test_the_last_run(serving: Any, push: Callable[..., int]) -> None:
 def test_both_forms_of_a_repository_have_the_same_jobs(
     serving: Any, push: Callable[..., int]
 ) -> None:
-    """With and without its organization in front; what is not known has none."""
+    """The name may have its organization in front; an unknown repository has no jobs."""
     push(("my-org", "my-repo", "w", "j"))
     (repository,) = repositories(serving).repositories
     assert repository.repository == "my-org/my-repo"
@@ -193,7 +193,7 @@ def test_bad_requests(receiver: Any, after: str) -> None:
 
 @given(st.text(max_size=255), st.text(max_size=255))
 def test_any_names_make_a_cursor(one: str, two: str) -> None:
-    """Whatever two names a page ends with (no name holds NUL), its cursor leads back to them."""
+    """The cursor of any two names (without NUL) reads back as these names."""
     names = (one.replace("\0", ""), two.replace("\0", ""))
     cursor = cursor_of(names)
     assert names_of(cursor) == names
@@ -207,7 +207,7 @@ def test_the_longest_cursor_is_taken() -> None:
 
 @given(st.text(max_size=60))
 def test_any_text_is_a_cursor_or_refused(text: str) -> None:
-    """Text of strangers reads as two names, or raises ValueError."""
+    """Any text reads as two names, or raises ValueError."""
     try:
         one, two = names_of(text)
     except ValueError:
@@ -219,7 +219,7 @@ def test_any_text_is_a_cursor_or_refused(text: str) -> None:
 
 
 def test_the_lines_of_a_call_have_its_request_id(receiver: Any, message: run_pb2.Run) -> None:
-    """A sane x-request-id is in every line of its call, and of no other; an insane one in none."""
+    """A valid x-request-id is in every line of its call and no other; an invalid one in none."""
     sent: list[tuple[str, ...]] = [
         ("id-1",),
         ("A.b_c-9" * 9,),
@@ -243,7 +243,7 @@ def test_the_lines_of_a_call_have_its_request_id(receiver: Any, message: run_pb2
 
 
 def test_a_warning_within_a_call_has_its_request_id(start_receiver: Callable[..., Any]) -> None:
-    """Not only the last line: whatever is logged on the way."""
+    """Lines that are logged during a call have its id, too."""
     receiver = start_receiver("--max-auth-failures=1")
     for number in range(2):
         metadata = [*receiver.bearer("x"), ("x-request-id", f"id-{number}")]

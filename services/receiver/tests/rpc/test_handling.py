@@ -66,7 +66,7 @@ RETRIED = {errors.Busy, errors.TooManyFailures, errors.StoreUnavailable, errors.
 
 
 def test_the_table_names_only_errors_of_calls() -> None:
-    """Every row of the table is used, and errors of the start are none of them."""
+    """Every row of the table is used; errors of the start have no row."""
     kinds = leaves(errors.CallError)
     for row in CODES:
         assert any(issubclass(kind, row) for kind in kinds)

@@ -84,7 +84,7 @@ def test_too_many_failures_of_a_caller_or_bearer() -> None:
 
 
 def test_counts_are_bounded() -> None:
-    """However many callers fail, so many are remembered; none of them after the minute."""
+    """The table has a bounded size, and is empty after a minute."""
     now = [1000.0]
     failures = Failures(3, lambda: now[0], keys_max=100)
     for number in range(10_000):
@@ -193,7 +193,7 @@ def test_a_push_that_waits_too_long(
         assert {call.code() for call in calls} == {Code.DEADLINE_EXCEEDED}
         lock.execute("ROLLBACK")
     until = time.monotonic() + 60
-    while True:  # behind what the writer still tries
+    while True:  # the writer still tries the earlier ones
         with contextlib.suppress(grpc.RpcError):
             assert receiver.push(message).id == 1
             break
@@ -228,7 +228,7 @@ def test_a_call_that_never_reads(start_receiver: Callable[..., Any], message: ru
         assert line["code"] == "DEADLINE_EXCEEDED"
         message.push_id = "00000000-0000-4000-8000-00000000ffff"
         assert receiver.push(message).id == 61
-        # what had come in still is read; what is missing is no end of the answer
+        # what has arrived is still read; the missing part is an error
         cut_off = refusal(lambda: list(reading)).code()
         assert cut_off in (Code.DEADLINE_EXCEEDED, Code.CANCELLED)
         assert receiver.end() == 0

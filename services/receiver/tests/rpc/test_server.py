@@ -319,7 +319,7 @@ def test_a_second_signal_ends_at_once(receiver: Any, message: run_pb2.Run) -> No
     receiver.process.send_signal(signal.SIGTERM)
     receiver.wait_for(events.SHUTDOWN_REQUESTED)
     assert receiver.end(signal.SIGINT) == 130
-    assert call.code() in (Code.UNAVAILABLE, Code.CANCELLED)  # the latter by our channel's end
+    assert call.code() in (Code.UNAVAILABLE, Code.CANCELLED)  # the second if our channel ends first
     lock.close()
 
 
@@ -394,7 +394,7 @@ def test_bad_configuration_exits_2_before_any_work(tmp_path: Path) -> None:
 
 
 def test_the_key_of_the_example_is_long_enough(tmp_path: Path) -> None:
-    """What --help shows passes what it asks for."""
+    """The key of the example in --help is long enough."""
     text = run_receiver("--help", folder=tmp_path).stdout
     keys = re.findall(r"--hmac-key ([a-z-]+)$", text, re.MULTILINE)
     assert keys
@@ -423,7 +423,7 @@ def test_help_and_version(tmp_path: Path) -> None:
     ],
 )
 def test_help_of_commands(name: str, own: list[str], others: list[str], tmp_path: Path) -> None:
-    """Each command has its flags, only them, and teaches with an example."""
+    """The help of a command lists only its own flags, and has an example."""
     text = run_receiver(name, "--help", folder=tmp_path).stdout
     assert f"\n    receiver {name} " in text
     for word in ["--db", "--log-level", *own]:

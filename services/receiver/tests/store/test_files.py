@@ -98,7 +98,7 @@ def remove_all(path: Path) -> Callable[[], None]:
 def test_a_file_that_is_gone_and_put_back(
     receiver: Any, message: run_pb2.Run, take: Callable[[Path], Callable[[], None]]
 ) -> None:
-    """Gone: not ready, pushes and queries are refused, no file is made. Put back: all goes on
+    """Gone: not ready, pushes and queries are refused, no file is made. Put back: it goes on
     without a restart, and nothing that was acknowledged is missing."""
     path = receiver.folder / "metrics.db"
     push(receiver, message, 1, 2)
@@ -132,7 +132,7 @@ def test_a_file_without_tables_in_its_place(receiver: Any, message: run_pb2.Run)
 
 
 def test_a_file_that_takes_its_place_at_once(receiver: Any, message: run_pb2.Run) -> None:
-    """It is noticed, and not read with the log of the one before: that is kept aside."""
+    """The new file is noticed, and not read with the log of the old one, which is renamed."""
     path = receiver.folder / "metrics.db"
     push(receiver, message, 1)
     made = backup(path)
@@ -283,7 +283,7 @@ def test_a_log_that_cannot_be_written(tmp_path: Path, command: Callable[..., Any
 
 
 def test_an_export_by_a_reader(receiver: Any, message: run_pb2.Run, tmp_path: Path) -> None:
-    """Who may only read exports a database that a receiver serves."""
+    """A user who may only read exports a database that a receiver serves."""
     push(receiver, message, 1)
     for path in tmp_path.glob("metrics.db*"):
         path.chmod(0o444)

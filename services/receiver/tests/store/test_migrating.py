@@ -27,7 +27,7 @@ def steps(kept: Any) -> list[str]:
 
 
 def index_exists(kept: Any) -> bool:
-    """Tell whether the index by arrival is there."""
+    """Return whether the index by arrival is there."""
     postgres = kept.where.startswith("postgres")
     catalog, name = ("pg_indexes", "indexname") if postgres else ("sqlite_master", "name")
     return bool(kept.column(f"SELECT 1 FROM {catalog} WHERE {name} = 'run_received'"))
@@ -139,7 +139,7 @@ def hold_note(kept: Any) -> None:
 
 
 def release_note(kept: Any) -> None:
-    """Let migrations be noted again; who waited for it is ended."""
+    """Let migrations be noted again; end the processes that waited."""
     if kept.where.startswith("postgres"):
         name = kept.where.rpartition("/")[2]
         kept.execute(
@@ -152,11 +152,11 @@ def release_note(kept: Any) -> None:
 
 
 def waits_for_note(kept: Any) -> bool:
-    """Tell whether a migration is about to be noted."""
+    """Return whether a migration is about to be noted."""
     if kept.where.startswith("postgres"):
         waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
         return bool(kept.column(waiting + "AND wait_event = 'PgSleep'"))
-    # SQLite does not tell: who holds its lock for this long is in the endless trigger
+    # SQLite does not show it: a lock held for this long is that of the endless trigger
     with contextlib.closing(sqlite3.connect(kept.where, timeout=3)) as connection:
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -218,11 +218,11 @@ def test_killed_before_a_migration_is_noted(kept: Any, command: Command, log: Lo
 def test_a_role_without_the_right_to_make_tables(
     postgres: Any, command: Command, mend: str
 ) -> None:
-    """The sentence names what is missing; either of the two ways it tells mends it."""
+    """The sentence names the missing right; each of the two remedies in it works."""
     url = postgres.create_database()
     postgres.execute("DROP ROLE IF EXISTS weak")
     postgres.execute("CREATE ROLE weak LOGIN")
-    postgres.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC", url)  # before 15 all may
+    postgres.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC", url)  # as since 15
     theirs = url.replace("postgres@", "weak@")
     done = command("migrate", f"--db={theirs}")
     assert done.returncode == 1

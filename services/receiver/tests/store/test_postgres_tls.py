@@ -43,7 +43,7 @@ def _is_encrypted(url: str) -> bool:
     [("", True), ("?sslmode=disable", False), ("?sslmode=require", True)],
 )
 def test_modes(server: Postgres, query: str, encrypted: bool) -> None:
-    """Without a word it is encrypted where the server can; a mode decides."""
+    """By default it is encrypted where the server can; sslmode decides."""
     assert _is_encrypted(server.create_database() + query) is encrypted
 
 
@@ -66,7 +66,7 @@ def test_verification(server: Postgres, tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_server_without_tls(
     postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    """Asked for TLS that the server does not speak, the sentence says so and names the mode."""
+    """If the server does not speak TLS, the sentence says so and names the mode."""
     ca = tmp_path / "ca.pem"
     CA.cert_pem.write_to_path(ca)
     monkeypatch.setenv("PGSSLROOTCERT", str(ca))

@@ -47,7 +47,7 @@ async def listed(
 
 
 def assert_schema(kept: Any) -> None:
-    """Check the indexes that queries and pushes live by."""
+    """Check the indexes that queries and pushes use."""
     run = kept.indexes("run")
     assert run[(*SCOPE_COLUMNS, "id")] is False
     assert run[("push_id", *SCOPE_COLUMNS)] is True
@@ -56,7 +56,7 @@ def assert_schema(kept: Any) -> None:
 
 
 def test_migrating_makes_the_schema_once(kept: Any) -> None:
-    """A new database gets every migration, tables with their indexes; a second time nothing."""
+    """A new database gets every migration and all indexes; the second time does nothing."""
     folder = Path(importlib.import_module("runmeter.receiver.store.migrations").__path__[0])
     names = {path.stem for path in folder.glob("0*.py")}
     database = parse_database(kept.where)
@@ -253,7 +253,7 @@ def test_silent_runs_are_interrupted_in_every_filter(
 def test_any_interleaving_ends_with_the_greatest(
     kept: Any, make: MakePush, with_writer: WithWriter
 ) -> None:
-    """Sets of pushes in any order, repeated, at once: the greatest stays, receipts are true."""
+    """Pushes in any order, repeated, at once: the greatest stays, receipts are right."""
     source = random.Random(20260206)
 
     async def use(writer: Writer) -> None:
@@ -332,7 +332,7 @@ async def _nothing(writer: Writer) -> None:
 
 
 def test_cancelled_callers_lose_nothing(kept: Any, make: MakePush, with_writer: WithWriter) -> None:
-    """Callers that leave at any moment neither wedge the writer nor lose others' rows."""
+    """Callers cancelled at any moment neither block the writer nor lose rows of others."""
     source = random.Random(7)
 
     async def use(writer: Writer) -> None:

@@ -1,10 +1,8 @@
 """The state that the pages for operators show: readiness, and the size of the database."""
 
-from runmeter.receiver.errors import StoreUnavailable
 from runmeter.receiver.metrics import Metrics
 from runmeter.receiver.store import probes
 from runmeter.receiver.store.database import Database
-from runmeter.receiver.store.probes import Measured
 from runmeter.receiver.store.writer import Writer
 from runmeter.service.ops import Cached
 
@@ -15,20 +13,15 @@ MEASURED_FRESH_SECONDS = 15.0
 class Readiness:
     """``reason`` is why no calls should be sent, None while the receiver serves."""
 
-    def __init__(
-        self,
-        metrics: Metrics,
-        database: Database,
-        writer: Writer,
-    ) -> None:
+    def __init__(self, metrics: Metrics, database: Database, writer: Writer) -> None:
         self.reason: str | None = "it is starting"
         self._metrics = metrics
-        self._database = database
-        self._writer = writer
         self._unwritable: Cached[str | None] = Cached(
-            self._unwritable_reason, WRITABLE_FRESH_SECONDS, late="it does not answer"
+            lambda: probes.unwritable_reason(database, writer.refused_bytes),
+            WRITABLE_FRESH_SECONDS,
+            late="it does not answer",
         )
-        self._measured = Cached(self._measured_now, MEASURED_FRESH_SECONDS, late=None)
+        self._measured = Cached(lambda: probes.measure(database), MEASURED_FRESH_SECONDS, late=None)
 
     async def unready_reason(self) -> str | None:
         """Return why no calls should be sent; None while they should."""
@@ -47,16 +40,3 @@ class Readiness:
             else:
                 self._metrics.database_measured(found.row_count, found.size_bytes)
         return self._metrics.text()
-
-    async def _unwritable_reason(self) -> str | None:
-        try:
-            await probes.check_writable(self._database, self._writer.refused_bytes)
-        except StoreUnavailable as error:
-            return error.reason
-        return None
-
-    async def _measured_now(self) -> Measured | None:
-        try:
-            return await probes.measure(self._database)
-        except StoreUnavailable:
-            return None

@@ -12,12 +12,7 @@ from runmeter.receiver.admin.progress import Progress
 from runmeter.receiver.admin.retrying import retry_while_unavailable
 from runmeter.receiver.admin.streams import in_thread, wait_or_stop
 from runmeter.receiver.ending import Stop
-from runmeter.receiver.errors import (
-    CallError,
-    LineRejected,
-    StoreUnavailable,
-    StreamUnusable,
-)
+from runmeter.receiver.errors import CallError, LineRejected, StoreUnavailable, StreamUnusable
 from runmeter.receiver.model import Push, Receipt, Rename
 from runmeter.receiver.store.writer import Writer
 

@@ -5,7 +5,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from runmeter.receiver.ending import Stop
 from runmeter.receiver.errors import Interrupted
@@ -69,31 +69,25 @@ async def in_thread(work: Callable[[], _T]) -> _T:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_T] = loop.create_future()
 
+    def settle(result: _T | None, error: Exception | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(cast("_T", result))
+        else:
+            future.set_exception(error)
+
     def run() -> None:
+        result, error = None, None
         try:
             result = work()
-        except Exception as error:
-            _call_soon(loop, _fail, future, error)
-        else:
-            _call_soon(loop, _finish, future, result)
+        except Exception as caught:
+            error = caught
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=run, daemon=True).start()
     return await future
-
-
-def _call_soon(loop: asyncio.AbstractEventLoop, what: Callable[..., None], *values: object) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed
-        loop.call_soon_threadsafe(what, *values)
-
-
-def _finish(future: asyncio.Future[_T], result: _T) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _fail(future: asyncio.Future[_T], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
 
 
 async def wait_or_stop(stop: Stop, wanted: Awaitable[_T]) -> _T:

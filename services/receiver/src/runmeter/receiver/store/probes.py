@@ -11,7 +11,6 @@ from tortoise.connection import get_connection
 from tortoise.exceptions import BaseORMException
 from tortoise.transactions import in_transaction
 
-from runmeter.receiver.errors import StoreUnavailable
 from runmeter.receiver.store.connections import READING
 from runmeter.receiver.store.database import Database
 from runmeter.receiver.store.reasons import database_errors, reason_of
@@ -43,16 +42,13 @@ class Measured(NamedTuple):
     size_bytes: int
 
 
-async def check_writable(database: Database, refused_bytes: int) -> None:
-    """Return if the database accepts writes now.
+async def unwritable_reason(database: Database, refused_bytes: int) -> str | None:
+    """Return why the database does not accept writes now; None: it does.
 
     ``refused_bytes``: size of what it has just refused to store, 0 if nothing. To SQLite as much,
     and at least the size of a usual push, is written and rolled back, which shows a lock, a full
     disk, a read-only one, missing tables and a file that is gone. PostgreSQL is asked, and written
     to only if it has just refused something.
-
-    Raises:
-        StoreUnavailable: it does not.
     """
     size_bytes = min(max(refused_bytes, PUSH_BYTES), PUSH_BYTES_MAX)
     try:
@@ -60,20 +56,17 @@ async def check_writable(database: Database, refused_bytes: int) -> None:
             if not files.is_newest(database.location, files.identity(database.location)):
                 await _row(_SQLITE_ROWS)  # raises if it is gone, opens the one that replaced it
             await asyncio.to_thread(_write_sqlite, database.location, size_bytes)
-            return
+            return None
         await get_connection(READING).execute_script(_POSTGRES_WRITES)
         if refused_bytes:
             await _write_postgres(size_bytes)
     except database_errors() as error:
-        raise StoreUnavailable(reason_of(error) or "a statement failed") from error
+        return reason_of(error) or "a statement failed"
+    return None
 
 
-async def measure(database: Database) -> Measured:
-    """Measure the database, in a time that does not depend on its size.
-
-    Raises:
-        StoreUnavailable: it cannot be read.
-    """
+async def measure(database: Database) -> Measured | None:
+    """Measure the database, in a time that does not depend on its size; None: it cannot be read."""
     try:
         if database.kind == "postgres":
             return Measured(**await _row(_POSTGRES))
@@ -82,8 +75,8 @@ async def measure(database: Database) -> Measured:
         return Measured(
             row_count, sum(files.size_bytes(database.location + suffix) for suffix in suffixes)
         )
-    except database_errors() as error:
-        raise StoreUnavailable(reason_of(error) or "a statement failed") from error
+    except database_errors():
+        return None
 
 
 async def _row(query: str) -> dict[str, int]:
