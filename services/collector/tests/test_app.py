@@ -81,6 +81,19 @@ def test_orphans_of_the_command_are_measured(collector: Any) -> None:
     assert found["cpu_seconds"] >= 0.28
 
 
+def test_the_command_has_all_that_the_kernel_shows_its_parent(collector: Any) -> None:
+    """Of short children nothing is missing for want of a clock tick: getrusage(2) has no more."""
+    code = (
+        "import os, resource as r\n"
+        "for _ in range(20): os.waitpid(os.posix_spawn('/bin/true', ['true'], {}), 0)\n"
+        "used = [r.getrusage(who) for who in (r.RUSAGE_SELF, r.RUSAGE_CHILDREN)]\n"
+        "open('used', 'w').write(str(sum(u.ru_utime + u.ru_stime for u in used)))"
+    )
+    done = collector("--", sys.executable, "-I", "-c", code)
+    [found] = [c for c in done.payload["containers"] if c["name"] == "command"]
+    assert found["cpu_seconds"] >= float((collector.folder / "used").read_text()) - 0.000_01
+
+
 def test_ignored_children_do_not_hide_the_end(collector: Any) -> None:
     """If SIGCHLD is inherited as ignored, the end of the command is still noticed."""
     wrapper = (

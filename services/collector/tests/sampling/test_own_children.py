@@ -183,3 +183,50 @@ def _in_child(make: Callable[[], Any]) -> Any:
         text = file.read()
     os.wait()
     return text
+
+
+@pytest.mark.parametrize("is_short", [False, True])
+def test_what_ticks_do_not_show_is_the_commands_at_the_end(run: Run, is_short: bool) -> None:
+    """0.5 s of the command, 0.3 s of its children and 10 ms of ours, each with 7 ms below a tick.
+
+    3 ms of the collector's children are older than the run.
+    """
+    run.sampler.follow_command(COLLECTOR, True, 3_000_000)
+    run.machine.run(COMMAND, 50)
+    run.machine.change(COMMAND, waited=30)
+    run.tick()
+    run.sampler.add_own_child(OWN)
+    run.sampler.end_own_child(OWN, TICK_NS + 7_000_000)
+    run.machine.change(COLLECTOR, waited=1)
+    if is_short:
+        run.now_ns += SECOND // 10
+    else:
+        run.tick()
+    used_ns = 50 * TICK_NS + 30 * TICK_NS + 14_000_000
+    run.sampler.finish(run.now_ns, COMMAND, lambda: 3_000_000 + used_ns + TICK_NS + 7_000_000)
+    found = {c["name"]: c["cpu_seconds"] for c in run.payload()["containers"]}
+    assert (found["command"], found[OURS[:12]]) == (0.814, 0.017)
+
+
+def test_a_debt_is_settled_at_the_end(run: Run) -> None:
+    """A child credited two ticks arrives as one: what is missing to 16 ms is not added to them."""
+    run.sampler.follow_command(COLLECTOR, True, 0)
+    run.machine.add(ORPHAN, ppid=COMMAND, cgroup=IN_OURS, own=2)
+    run.tick()
+    run.machine.remove(ORPHAN)
+    run.machine.change(COMMAND, waited=1)
+    run.now_ns += SECOND
+    run.sampler.finish(run.now_ns, COMMAND, lambda: 16_000_000)
+    # two ticks were credited, 16 ms were used: the debt of a tick pays for what arrives
+    [found] = [c for c in run.payload()["containers"] if c["name"] == "command"]
+    assert found["cpu_seconds"] == 0.02
+
+
+def test_without_an_exact_time_nothing_is_added(run: Run) -> None:
+    """If the kernel's figure cannot be read, that of the ticks stays."""
+    run.sampler.follow_command(COLLECTOR, True, None)
+    run.machine.run(COMMAND, 50)
+    run.now_ns += SECOND
+    run.sampler.finish(run.now_ns, COMMAND, lambda: 10 * SECOND)
+    [found] = [c for c in run.payload()["containers"] if c["name"] == "command"]
+    assert found["cpu_seconds"] == 0.5
