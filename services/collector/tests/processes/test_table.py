@@ -570,7 +570,7 @@ def test_a_last_pid_that_own_children_do_not_move_is_not_believed(
 
 
 def test_without_the_right_to_start_children_every_scan_lists(machine: Any, clocks: Clocks) -> None:
-    """Where nothing can be proven nothing is believed."""
+    """The last pid cannot be tested without children, so it is not used."""
 
     def run_child() -> Child:
         raise BlockingIOError(errno.EAGAIN, "limit of processes")
