@@ -182,7 +182,7 @@ exec "$@"
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "empty"])
 def test_without_cgroups(tmp_path: Path, kind: str) -> None:
-    """All that is in sight is measured as one container; that no cgroup can be read is said."""
+    """All visible processes are one container; the log says that no cgroup can be read."""
     flags = ("--proc-path=proc", "--all-containers")
     done = _measure(tmp_path, "sh", "-c", WITHOUT_CGROUPS, "sh", kind, flags=flags)
     [container] = done.payload["containers"]  # the command is not in sight here
@@ -208,7 +208,7 @@ wait $!
 @needs_unshare("mount")
 @pytest.mark.parametrize("times", ["-1 0", "0 9223372036854775808", "-9223372036854775808 x"])
 def test_a_time_of_children_that_cannot_be(tmp_path: Path, times: str) -> None:
-    """The process stays in sight, its children keep what was seen of them, and it is said."""
+    """The process is still measured, its children keep their time, and the log says so."""
     command = ("sh", "-c", NEGATIVE_CHILDREN, "sh", times)
     done = _measure(tmp_path, *INSIDE, flags=("--", *command))
     [container] = [c for c in done.payload["containers"] if c["name"] == "command"]

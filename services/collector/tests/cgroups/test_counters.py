@@ -214,7 +214,7 @@ def test_an_ended_process_opens_nothing(cgroups: Any, open_counters: Opener) -> 
 def test_a_path_that_climbs_is_not_joined(
     cgroups: Any, open_counters: Opener, tmp_path: Path
 ) -> None:
-    """A path with `..` is not looked for in our own view, though it would lead there."""
+    """A path with `..` is not opened in the collector's own view, although a file is there."""
     container = cgroups.container()
     worker = cgroups.start(container)
     (tmp_path / "empty").mkdir()

@@ -176,8 +176,8 @@ class Measurement:
             )
         if self.sampler.table.births.count:
             found.append(
-                f"{self.sampler.table.births.count} processes (or threads) came and went between "
-                "snapshots, and no process in sight has started them: without the kernel's "
+                f"{self.sampler.table.births.count} processes (or threads) started and ended "
+                "between snapshots, and no visible process has started them: without the kernel's "
                 "counters their CPU time is unknown"
             )
         if self._hides_processes:
