@@ -122,14 +122,14 @@ def test_decoded_slash(
     short = scope._replace(repository="repo")
     answer = decoded.get(short.path[1:])
     problem(answer, 404)
-    assert f"under {short.path.removeprefix(REPO)[1:]}:" in answer.json()["detail"]
-    assert "a proxy decodes it" in answer.json()["detail"]
+    assert f"only of {short.path.removeprefix(REPO)[1:]}:" in answer.json()["detail"]
+    assert "a proxy has decoded it" in answer.json()["detail"]
     problem(decoded.get(scope.path[1:]), 404)
     if "/" in scope.organization:
         jobs = f"api/v1/repos/{quote(scope.organization, safe='')}/repo/jobs"
         answer = decoded.get(jobs)
         problem(answer, 404)
-        assert f"under {quote(scope.organization, safe='')}/repo:" in answer.json()["detail"]
+        assert f"only of {quote(scope.organization, safe='')}/repo:" in answer.json()["detail"]
 
 
 def test_decoded_without_harm(decoded: httpx.Client, stack: Stack, scope: Scope) -> None:

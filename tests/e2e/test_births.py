@@ -47,7 +47,7 @@ signal.pause()
 
 
 class Measured:
-    """A pod with one process that is in sight, and a collector in it."""
+    """A pod with one visible process, and a collector in it."""
 
     def __init__(self, stage: Stage, folder: Path, work: str) -> None:
         self._folder = folder
@@ -59,7 +59,7 @@ class Measured:
         self.collector.program.event("run.started")
 
     def work(self) -> None:
-        """Let the process in sight do its work."""
+        """Let the visible process do its work."""
         (self._folder / "go").touch()
         self._await("done")
 
@@ -89,7 +89,9 @@ def test_what_is_started_from_outside(stage: Stage, tmp_path: Path, count: int) 
     finally:
         measured.pod.close()
     assert found["unattributed_births"] == 2 * count
-    assert (f"{2 * count} processes (or threads) came and went" in found["limited"]) == (count > 0)
+    assert (f"{2 * count} processes (or threads) started and ended" in found["limited"]) == (
+        count > 0
+    )
 
 
 @pytest.mark.parametrize("work", ["children", "threads"])
@@ -102,4 +104,4 @@ def test_what_a_process_in_sight_has_started(stage: Stage, tmp_path: Path, work:
     finally:
         measured.pod.close()
     assert found["unattributed_births"] == 0
-    assert "came and went" not in found["limited"]
+    assert "started and ended" not in found["limited"]

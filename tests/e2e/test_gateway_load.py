@@ -1,4 +1,4 @@
-"""More clients than the gateway can serve: it says so, stays as small as it was, and recovers."""
+"""More clients than the gateway can serve: it refuses some, uses no more memory, recovers."""
 
 import re
 import shutil

@@ -77,7 +77,7 @@ class Running:
         self.code = self.collector.program.wait()
 
     def measured(self, stack: Stack) -> Measured:
-        """Read what was stored."""
+        """Return the stored run."""
         self.collector.program.event("run.pushed")
         (record,) = stack.listed(self.scope)
         return Measured(

@@ -12,7 +12,7 @@ from rig.manifests import BUILT, Document
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Document]]:
-    """What is applied, by folder."""
+    """Return the applied manifests by folder."""
     if reason := manifests.missing():
         pytest.skip(reason)
     copy = tmp_path_factory.mktemp("deploy") / "kubernetes"

@@ -57,7 +57,7 @@ def test_a_fragment_is_written_once(repository: Path) -> None:
     ],
 )
 def test_no_fragment(repository: Path, arguments: tuple[str, ...], said: str) -> None:
-    """An unknown kind or package, or no text, is answered by what to write."""
+    """With an unknown kind or package, or without text, the error says what to write."""
     done = run(repository, "change.py", *arguments)
     assert done.returncode == 1
     assert done.stderr.startswith(f"change.py: {said}")

@@ -68,7 +68,7 @@ def runner_pods() -> dict[str, Document]:
 
 
 def gitlab() -> Document:
-    """Return what GitLab's config.toml gets below ``[runners.kubernetes]``."""
+    """Return the part of GitLab's config.toml below ``[runners.kubernetes]``."""
     (runner,) = tomllib.loads((FOLDER / "runners" / "gitlab-runner.toml").read_text())["runners"]
     return dict(runner["kubernetes"])
 

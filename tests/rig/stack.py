@@ -49,7 +49,7 @@ class Scope(NamedTuple):
         }
 
     def environment(self, token: str) -> dict[str, str]:
-        """What the CI system, and the person who runs the job, set."""
+        """Return the variables that the CI system and the user of the job set."""
         return {**self.variables, "COLLECTOR_PUSH_TOKEN": token}
 
 

@@ -127,7 +127,7 @@ def test_a_line_of_stat_that_is_not_used(tmp_path: Path, edit: str) -> None:
 @pytest.mark.parametrize(
     ("file", "edit", "absent", "named"),
     [
-        ("stat", "s/^cpu .*/cpu  1 2 x 4/", "cpu_total_percent", "/proc/stat: cpu "),
+        ("stat", "s/^cpu .*/cpu  1 2 x 4/", "cpu_total_percent", "/proc/stat: cpu"),
         ("stat", "/^cpu[0-9]/d", "cpu_count", "/proc/stat: cpu0"),
         ("meminfo", "s/^MemAvailable.*/MemAvailable: -4 kB/", "mem_used_bytes", "MemAvailable"),
         ("meminfo", "/^MemTotal/d", "memory_total_bytes", "MemTotal"),
@@ -152,7 +152,19 @@ def test_a_stat_without_cpu_time(tmp_path: Path) -> None:
     """gVisor writes zeros: the machine's CPU time is absent, which is said."""
     done = _measure_with(tmp_path, "stat", "s/^cpu .*/cpu  0 0 0 0 0 0 0 0 0 0/", "0.02")
     assert "cpu_total_percent" not in done.payload
-    assert "/proc/stat shows no CPU time" in done.limited
+    assert "/proc/stat: CPU time that grows" in done.limited
+    assert done.coverage["unreadable"] == 1
+
+
+@needs_unshare("umount")
+def test_without_a_cgroup_file_system(tmp_path: Path) -> None:
+    """Where /sys/fs/cgroup is empty there are no kernel's counters, which is said."""
+    script = 'umount -R -l /sys/fs/cgroup; exec "$@"'
+    done = _measure(tmp_path, *INSIDE, "sh", "-c", script, "sh")
+    [command] = [c for c in done.payload["containers"] if c["name"] == "command"]
+    done.assert_measured(command)
+    assert "/sys/fs/cgroup" in done.limited
+    assert done.coverage["unreadable"] == 1
 
 
 # a mount of /proc in which no process has a readable cgroup: links to all that is used but it
@@ -170,7 +182,7 @@ exec "$@"
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "empty"])
 def test_without_cgroups(tmp_path: Path, kind: str) -> None:
-    """All that is in sight is measured as one container; that no cgroup can be read is said."""
+    """All visible processes are one container; the log says that no cgroup can be read."""
     flags = ("--proc-path=proc", "--all-containers")
     done = _measure(tmp_path, "sh", "-c", WITHOUT_CGROUPS, "sh", kind, flags=flags)
     [container] = done.payload["containers"]  # the command is not in sight here
@@ -196,7 +208,7 @@ wait $!
 @needs_unshare("mount")
 @pytest.mark.parametrize("times", ["-1 0", "0 9223372036854775808", "-9223372036854775808 x"])
 def test_a_time_of_children_that_cannot_be(tmp_path: Path, times: str) -> None:
-    """The process stays in sight, its children keep what was seen of them, and it is said."""
+    """The process is still measured, its children keep their time, and the log says so."""
     command = ("sh", "-c", NEGATIVE_CHILDREN, "sh", times)
     done = _measure(tmp_path, *INSIDE, flags=("--", *command))
     [container] = [c for c in done.payload["containers"] if c["name"] == "command"]

@@ -30,7 +30,7 @@ def test_a_gateway_that_serves(gateway: Any) -> None:
 
 
 def test_a_gateway_on_every_interface(start: Callable[..., Any]) -> None:
-    """Without a host, as in the default, loopback is asked."""
+    """Without a host, as in the default, the probe asks loopback."""
     port = start("--addr=:0").address.rpartition(":")[2]
     assert probe(GATEWAY_ADDR=f":{port}") == (0, '{"status":"ok"}\n')
 

@@ -293,8 +293,8 @@ def test_commands_need_no_secrets() -> None:
     ("flags", "sentence"),
     [
         ({}, "give the repository's old and new name: --from=my-org/old --to=my-org/new"),
-        ({"from": "a/b"}, "--from and --to go together and must differ"),
-        ({"from": "a/b", "to": "a/b"}, "--from and --to go together and must differ"),
+        ({"from": "a/b"}, "--from and --to must both be given, and must differ"),
+        ({"from": "a/b", "to": "a/b"}, "--from and --to must both be given, and must differ"),
         ({"from": "a", "to": "a/b"}, "--from 'a' must be a full path such as my-org/my-repo"),
         ({"from": "/b", "to": "a/b"}, "--from '/b' must be a full path such as my-org/my-repo"),
         ({"from": "a/b", "to": "a/.."}, "--to 'a/..' has a part `.` or `..` between slashes"),

@@ -124,7 +124,7 @@ class Cgroup:
         return [self.folder(controller) for controller in CONTROLLERS]
 
     def folder(self, controller: str) -> Path:
-        """Return where it is in one hierarchy."""
+        """Return the folder of this cgroup in one hierarchy."""
         return ROOT / controller / self.path.lstrip("/")
 
     def read(self, file: str) -> int:

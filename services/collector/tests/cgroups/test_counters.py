@@ -34,12 +34,14 @@ def open_counters(is_open: Callable[[], int]) -> Iterator[Opener]:
         groups: list[ControlGroup] | None = None,
         root: str = "",
         keep_below: int = 1000,
+        unreadable: Counter[str] | None = None,
     ) -> Source | None:
         found = PROC.proc_cgroup(pid) if groups is None else groups
         own = own or hierarchies(ROOT)
         root = root or f"/proc/{pid}/root"
         key = container_key(tuple(found))
-        source = open_source(own, root, pid, key, found, keep_below, Counter())
+        counted = Counter[str]() if unreadable is None else unreadable
+        source = open_source(own, root, pid, key, found, keep_below, counted)
         if source is not None:
             opened.append(source)
         return source
@@ -212,7 +214,7 @@ def test_an_ended_process_opens_nothing(cgroups: Any, open_counters: Opener) -> 
 def test_a_path_that_climbs_is_not_joined(
     cgroups: Any, open_counters: Opener, tmp_path: Path
 ) -> None:
-    """A path with `..` is not looked for in our own view, though it would lead there."""
+    """A path with `..` is not opened in the collector's own view, although a file is there."""
     container = cgroups.container()
     worker = cgroups.start(container)
     (tmp_path / "empty").mkdir()
@@ -374,7 +376,8 @@ def test_what_is_no_folder_is_nothing(views: Views, open_counters: Opener, kind:
 
 
 def test_files_mounted_later_are_not_read(views: Views, open_counters: Opener) -> None:
-    """What is mounted over a file after the counters were opened is left out of the reading."""
+    """What is mounted over a file is left out of the reading, and counted."""
+    unreadable: Counter[str] = Counter()
     (views.view / "memory").mkdir()
     (views.files / "usage").write_text("123456789\n")
     memory = views.bind(views.container.folder("memory"), "memory")
@@ -384,10 +387,11 @@ def test_files_mounted_later_are_not_read(views: Views, open_counters: Opener) -
         views.bind(views.files / "usage", "memory/memory.usage_in_bytes"),
         views.bind(theirs, "memory/memory.max_usage_in_bytes"),
     )
-    source = open_counters(worker.pid, views.own)
+    source = open_counters(worker.pid, views.own, unreadable=unreadable)
     assert source is not None
     found = source.read()
     assert (found.memory_bytes, found.peak_bytes, found.working_set_bytes) == (None, None, None)
+    assert unreadable == {"memory.usage_in_bytes": 1, "memory.max_usage_in_bytes": 1}
     assert found.oom_kills == 0
 
 

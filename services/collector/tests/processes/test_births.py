@@ -1,4 +1,4 @@
-"""Pids that no snapshot has shown and no process in sight can have made, between scans."""
+"""Pids that no snapshot has shown and that no visible process can have made, between scans."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_those_that_were_seen_do_not_count(births: Births) -> None:
 
 
 def test_page_faults_may_be_of_others(births: Births) -> None:
-    """As many as there were page faults may have been made by a process in sight."""
+    """A visible process may have made as many pids as it had page faults."""
     births.settle(110, table(1, 50), 7)
     assert births.count == 3
     births.settle(120, table(1, 50), 300)

@@ -46,7 +46,7 @@ print(hides_processes(ProcFS("/proc", 4096, 100), 1))
     ],
 )
 def test_pid_1_of_our_own(options: str, uid: str, also: str, hides: bool) -> None:
-    """Pid 1 is in sight and says nothing of others: the options of the mount do."""
+    """A visible pid 1 says nothing about other processes; the options of the mount do."""
     command = (*UNSHARE, "sh", "-c", FIRST, "sh", options, uid, also, ASK)
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == f"{hides}\n"

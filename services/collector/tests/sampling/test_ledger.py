@@ -180,7 +180,7 @@ def test_signals_are_looked_at_only_when_much_is_missing(book: Book) -> None:
 
 
 def test_orphans_count_to_their_own_groups(book: Book) -> None:
-    """What the reaper brings in goes to the groups of its children that vanished."""
+    """The time of the reaper's children counts to the groups of those that vanished."""
     gone = (Vanished(50, 1, "a", 300), Vanished(51, 1, "b", 100))
     found = book.settle(own={"b": 1000}, waited={1: 800}, gone=gone)
     assert found == {"a": 300, "b": 1100}
@@ -320,7 +320,7 @@ def test_a_nanosecond_below_a_lost_root(book: Book) -> None:
 
 
 def test_all_that_vanished_below_a_lost_root_is_not_counted_again(book: Book) -> None:
-    """What several descendants had been credited is taken off together."""
+    """The credit of several descendants is subtracted as one sum."""
     gone = (Vanished(50, 0, "a", 5), Vanished(51, 50, "a", 100), Vanished(52, 50, "a", 200))
     assert book.settle(own={"b": 10}, waited={1: 310}, gone=gone) == {"b": 20}
 

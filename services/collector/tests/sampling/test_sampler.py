@@ -567,6 +567,30 @@ def test_a_pid_1_that_does_nothing_else_waits_for_orphans(
     assert _seconds(run.finish(2)) == {NAME_A: 0.4, NAME_B: 0.01, NAME_C: 0.0}
 
 
+@pytest.mark.parametrize(
+    ("argv", "seconds"),
+    [
+        (("/bin/sh", "/sbin/init"), {NAME_A: 1.0, NAME_B: 0.4, NAME_C: 0.0}),
+        (("/sbin/init", "splash"), {NAME_A: 1.4, NAME_B: 0.0, NAME_C: 0.0}),
+        (("init [2]",), {NAME_A: 1.4, NAME_B: 0.0, NAME_C: 0.0}),
+    ],
+)
+def test_a_script_named_init_is_no_holder(
+    machine: Any, new_run: Callable[..., Run], argv: tuple[str, ...], seconds: dict[str, float]
+) -> None:
+    """The children of a script are its own; those of an init are orphans of the busy container."""
+    machine.add(1, ppid=0, comm=b"init", cgroup=IN_B, argv=argv)
+    machine.add(20, ppid=1, cgroup=IN_B)
+    machine.add(9, ppid=0, comm=b"collector", cgroup=IN_C)
+    machine.add(5, ppid=0, cgroup=IN_A)
+    run = new_run(own_pid=9)
+    run.start()
+    run.tick()
+    machine.change(1, waited=40)
+    machine.run(5, 100)
+    assert _seconds(run.finish(2)) == seconds
+
+
 def test_an_init_in_the_container_of_the_job_waits_for_orphans_of_others(
     machine: Any, new_run: Callable[..., Run]
 ) -> None:

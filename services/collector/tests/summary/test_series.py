@@ -127,7 +127,7 @@ def test_the_budget_is_respected_by_a_long_run() -> None:
     st.dictionaries(st.integers(0, 30), st.floats(0, 1e6)),
 )
 def test_merging_adds_tick_by_tick(first: dict[int, float], second: dict[int, float]) -> None:
-    """Two series added up are that of the sums, over the ticks of either."""
+    """A merged series has the sum of each tick; a tick that one series lacks counts as 0 in it."""
     merged, other = Series(keeps_ticks=True), Series(keeps_ticks=True)
     for series, values in ((merged, first), (other, second)):
         for tick in sorted(values):

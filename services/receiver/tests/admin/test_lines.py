@@ -21,7 +21,7 @@ MAX_MS = 253402300799999  # the last millisecond of the year 9999
 
 
 def changed(line: bytes, **fields: Any) -> bytes:
-    """Return a line with fields set, or taken out by None."""
+    """Return a line with fields set; a field that is None is removed."""
     content = {**json.loads(line), **fields}
     return json.dumps({k: v for k, v in content.items() if v is not None}).encode()
 

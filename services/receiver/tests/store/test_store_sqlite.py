@@ -22,7 +22,7 @@ IDS = [push_id(n) for n in range(3)]
 
 @contextmanager
 def opened(database: Database) -> Iterator[sqlite3.Connection]:
-    """Look into a database from outside."""
+    """Open a database with SQLite itself, beside the receiver."""
     connection = sqlite3.connect(database.location)
     try:
         yield connection

@@ -1,8 +1,8 @@
 """Values of a cgroup v2 (unified hierarchy).
 
-One parser per value, so that a bad one costs no other. All count the cgroup and all below it, and
-raise ParseError if the value is malformed, or missing where every kernel writes it. Source: kernel
-Documentation/admin-guide/cgroup-v2.rst.
+One parser per value, so that a bad value does not affect the others. The values count the cgroup
+and all below it. The parsers raise ParseError if the value is malformed, or missing where every
+kernel writes it. Source: kernel Documentation/admin-guide/cgroup-v2.rst.
 """
 
 from runmeter.procfs.fields import keyed, present, single

@@ -32,7 +32,7 @@ def parse_proc_cgroup(raw: bytes) -> tuple[ControlGroup, ...]:
     kept as ``deleted``. A live cgroup whose name ends with it looks the same.
 
     Raises:
-        ParseError: no line is of this form. One of several that is not is left out.
+        ParseError: no line has this form. A malformed line among good ones is left out.
 
     Source: cgroups(7), proc_pid_cgroup(5); kernel kernel/cgroup/cgroup.c, proc_cgroup_show().
     """

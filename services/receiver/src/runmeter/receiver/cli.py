@@ -76,10 +76,10 @@ _COMMANDS = {
           receiver rename --from=my-org/old --to=my-org/new --db metrics.db
 
         Receivers may serve the database at the same time: transactions are small, with pauses
-        between them. If it is ended early, run it again. Push tokens of the old name stay tokens
-        of the old name: mint new ones. Exit status: 0 done, 1 the database cannot be used, or a
-        run is stored under both names with different content, 2 bad flags or variables, 128 + n
-        ended by signal n.
+        between them. If it is ended early, run it again. Push tokens for the old name do
+        not push to the new one: mint new ones. Exit status: 0 done, 1 the database cannot be
+        used, or a run is stored under both names with different content, 2 bad flags or variables,
+        128 + n ended by signal n.
         """,
         config.load_rename,
         "rename",
@@ -107,8 +107,8 @@ _COMMANDS = {
           receiver export --db metrics.db | receiver import --db postgres://user@host/runs
 
         Times of arrival are kept. Running it again is safe: no run is stored twice. It stops at the
-        first line that cannot be stored; the lines before it stay stored. With --from and --to runs
-        of one repository are stored under its new name. Exit status: 0
+        first line that cannot be stored; the lines before it stay stored. With --from and --to the
+        runs of one repository are stored under its new name; other runs keep theirs. Exit status: 0
         all is stored, 1 a bad line, a stream that is cut short or an unusable database, 2 bad
         flags or variables, 128 + n ended by signal n.
         """,

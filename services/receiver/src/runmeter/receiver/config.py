@@ -199,7 +199,7 @@ def _rename(given: Given) -> Rename | None:
         return None
     if source is None or target is None or source == target:
         raise ConfigurationError(
-            "--from and --to go together and must differ: the old and the new name of a repository"
+            "--from and --to must both be given, and must differ: the old and the new name"
         )
     return Rename(source, target)
 

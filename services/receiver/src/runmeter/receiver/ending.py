@@ -1,4 +1,4 @@
-"""The end of the program: at a signal, at a second one, or when the database does not let go."""
+"""End the program: at a signal, at a second signal, or if a statement does not end."""
 
 import asyncio
 import os

@@ -163,7 +163,7 @@ class WrongScope(CallError):
 
 
 class OtherCase(CallError):
-    """Nothing is stored under some names, but under the same names in another case."""
+    """No run has the names of the query; some have the same names in another case."""
 
     def __init__(self, stored: tuple[str, ...]) -> None:
         # the name of the repository begins with the organization

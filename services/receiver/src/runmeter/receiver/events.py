@@ -134,8 +134,8 @@ EVENTS = {
     ),
     RUNS_RENAMED: Event(
         "info",
-        "The runs of a repository were given its new name. `signal`: the signal that ended it "
-        "before all were; run it again.",
+        "The runs of a repository have its new name. `signal`: the signal that ended the command "
+        "early; run it again.",
         ("run_count", "transaction_count", "from", "to", "duration_seconds", "signal"),
     ),
     RUNS_EXPORTED: Event(

@@ -69,7 +69,7 @@ class Metrics:
         self._refused.labels(reason).inc()
 
     def authentication_limited(self) -> None:
-        """Count a bearer that was refused after too many."""
+        """Count a refused bearer whose caller is over the limit of refused calls."""
         self._limited.inc()
 
     def committed(self, push_count: int, seconds: float) -> None:

@@ -180,7 +180,7 @@ SETTINGS = (
         "RECEIVER_RENAME_TO",
         "REPOSITORY",
         None,
-        "Its new name, as a full path. Its runs are stored under this name.",
+        "The new name of the repository, as a full path.",
         commands=("rename", "import"),
     ),
     Setting(

@@ -47,7 +47,7 @@ class Source:
 
     The file of CPU time stays open. ``keep_below``: other files stay open if their descriptor is
     below this number; else they are opened for each reading. ``unreadable``: counts, by file,
-    what is not what the kernel writes.
+    what cannot be read or is not what the kernel writes.
     """
 
     __slots__ = (
@@ -155,10 +155,13 @@ class Source:
                 if descriptor < self._keep_below:
                     self._files[folder, name] = descriptor
             return os.pread(descriptor, _READ_BYTES, 0)
-        except OSError as error:
-            self.is_gone = self.is_gone or error.errno == errno.ENODEV
+        except FileNotFoundError:  # older kernels have fewer files
             return None
-        except Refused:
+        except (OSError, Refused) as error:
+            if isinstance(error, OSError) and error.errno == errno.ENODEV:
+                self.is_gone = True
+            else:
+                self._unreadable[name] += 1
             return None
         finally:
             if descriptor >= self._keep_below:

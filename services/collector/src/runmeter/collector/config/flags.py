@@ -122,7 +122,7 @@ def _run_parser() -> Parser:
     add(
         "--checkpoint-interval",
         metavar="D",
-        help="longest time between writes of the run so far to the spool, the first ones follow "
+        help="longest time between two writes of the run so far to the spool; the first ones come "
         "sooner; a killed collector loses at most this much: 100ms to 24h, 0 never (default 30s)",
     )
     add(

@@ -108,7 +108,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _word(value: Any) -> str:
-    """Return a value of a file, which others may have written, as safe text for a terminal."""
+    """Return a value of a file as safe text for a terminal: another user may have written it."""
     if value is None or value == "":
         return "-"
     return _line(value if isinstance(value, str) else json.dumps(value), 255)

@@ -1,13 +1,13 @@
-"""Processes that came and went unseen, and that no process in sight has started.
+"""Processes that started and ended unseen, and that no visible process has started.
 
 Linux numbers the processes and threads of a pid namespace one after the other. A number that no
-snapshot has shown belongs to a thread or a child of a process in sight, which the ledger accounts
-for, or to a process that somebody outside waits for: ``kubectl exec``, a health check.
+snapshot has shown belongs to a thread or a child of a visible process, which the ledger accounts
+for, or to a process whose parent is outside the namespace: ``kubectl exec``, a health check.
 
-Each process or thread that one in sight starts costs a page fault, of its own or of the one that
-starts it, and the faults of children that were waited for are added to those of their parent. So
-as many numbers as there were page faults of processes in sight are left out, and what is left is a
-lower bound.
+Each process or thread that a visible process starts causes a page fault, of its own or of the
+process that starts it, and the kernel adds the faults of children to those of the parent that
+waited for them. The page faults of the visible processes are therefore subtracted from the count
+of numbers; the result is a lower bound.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from runmeter.collector.processes.process import Process
 
 
 class Births:
-    """Counts them; ``count`` is None until an interval could be counted."""
+    """Counts such processes; ``count`` is None until an interval could be counted."""
 
     def __init__(self) -> None:
         self.count: int | None = None

@@ -44,7 +44,7 @@ def container_key(groups: tuple[ControlGroup, ...]) -> Key:
 
 
 def node_path(key: Key, path: str) -> str | None:
-    """Return the path of the cgroup of a key itself, which a path is in; None if it is not."""
+    """Return the path of the container's own cgroup, at or above ``path``; None if not in it."""
     if not key.container_id:
         return path if path == key.path else None
     found, node = _container(path)

@@ -1,7 +1,7 @@
 """``/proc/loadavg``, whose last field is the newest pid: while it is the same, nothing has started.
 
-Not everywhere: gVisor writes a constant, LXCFS a copy that is some seconds old. So it is believed
-only where the collector's own children move it.
+gVisor writes a constant, LXCFS a copy that is some seconds old. The field is therefore used only
+where the collector's own children change it.
 """
 
 import os

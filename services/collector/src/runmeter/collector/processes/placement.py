@@ -16,9 +16,14 @@ _HOLDERS = (
 )
 
 
-def is_holder(process: Process) -> bool:
-    """Return whether a process, as pid 1, is there for orphans, not for work of its own."""
-    return process.comm in _HOLDERS
+def is_holder(comm: str, argv0: str) -> bool:
+    """Return whether a process, as pid 1, is there for orphans, not for work of its own.
+
+    A script named ``init`` is not: the first word of its command line is its interpreter. System V
+    init writes its runlevel behind its name.
+    """
+    program = argv0.rpartition("/")[2].partition(" ")[0]
+    return comm in _HOLDERS and program in ("", *_HOLDERS)
 
 
 class Placement:
@@ -42,7 +47,7 @@ class Placement:
         """
         key = self._first_key(process)
         ended = process.is_zombie
-        if parent is None or (process.ppid == 1 and (is_holder(parent) or not ended)):
+        if parent is None or (process.ppid == 1 and (parent.is_holder or not ended)):
             return key  # an orphan is where it was, not where pid 1 is
         # an exiting task has `/` as its cgroup in a v1 hierarchy; its v2 cgroup beside it (on
         # a hybrid host the service of the runtime) is not the container
@@ -89,11 +94,12 @@ class Placement:
 
     def _learn(self, process: Process) -> None:
         argv0 = ""
-        if self._containers.wants_argv0:
+        if self._containers.wants_argv0 or process.comm in _HOLDERS:
             try:
                 argv0 = self._proc.proc_argv0(process.folder)
             except ProcfsError:
                 argv0 = ""
+        process.is_holder = is_holder(process.comm, argv0)
         self._containers.see(process.key, process.folder, process.comm, argv0)
 
     def _key(self, process: Process) -> Key:

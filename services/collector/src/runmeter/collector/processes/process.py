@@ -29,6 +29,7 @@ class Process:
         "folder",
         "group",
         "interval_ns",
+        "is_holder",
         "is_zombie",
         "key",
         "own_ns",
@@ -52,6 +53,7 @@ class Process:
         self.key = key
         self.group = Group(key=key)
         self.is_zombie = False
+        self.is_holder = False  # as pid 1 it is there for orphans
         self.own_ns = 0  # own CPU time since it started
         self.waited_ns = 0  # CPU time of children it waited for
         self.cpu_ns = 0  # own CPU time during the run

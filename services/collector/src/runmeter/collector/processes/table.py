@@ -165,7 +165,7 @@ class ProcessTable:
             process.ppid = stat.ppid
 
     def _look_at_idle(self, process: Process) -> None:
-        """Read what may change from outside in an idle process."""
+        """Read what other processes may change in an idle process."""
         # every process in turn, not all of them in the same few scans
         turn = self._scan_count // _IDLE_SCANS + process.pid // _IDLE_SCANS
         if turn % (CGROUP_SCANS // _IDLE_SCANS) == 0 and not process.is_zombie:

@@ -176,8 +176,8 @@ class Measurement:
             )
         if self.sampler.table.births.count:
             found.append(
-                f"{self.sampler.table.births.count} processes (or threads) came and went between "
-                "snapshots, and no process in sight has started them: without the kernel's "
+                f"{self.sampler.table.births.count} processes (or threads) started and ended "
+                "between snapshots, and no visible process has started them: without the kernel's "
                 "counters their CPU time is unknown"
             )
         if self._hides_processes:
@@ -185,17 +185,10 @@ class Measurement:
                 f"{self._config.proc_path} hides processes of other users (hidepid): they are not "
                 "measured"
             )
-        if self._cgroups is not None and not self._cgroups.has_hierarchies:
-            found.append(
-                f"there is no cgroup file system under {CGROUP_ROOT}: the CPU time of containers "
-                "is accounted from processes, their cgroup's memory is unknown"
-            )
-        if self._summary.lacks_machine_cpu:
-            found.append(f"{self._config.proc_path}/stat shows no CPU time of the machine")
         unreadable = self._unreadable()
         if unreadable:
-            shown = ", ".join(f"{what} ({count} times)" for what, count in unreadable.items())
-            found.append(f"left out, because it is missing or not what the kernel writes: {shown}")
+            shown = ", ".join(f"{count} x {what}" for what, count in unreadable.items())
+            found.append(f"left out, because missing or not what the kernel writes: {shown}")
         if self.sampler.table.denied_count:
             found.append(f"{self.sampler.table.denied_count} reads of processes were refused")
         if self._schedule.missed_count + self._failed_count:
@@ -210,8 +203,12 @@ class Measurement:
         found = Counter(self.sampler.table.unreadable)
         if self._cgroups is not None:
             found.update(self._cgroups.unreadable)
+            if not self._cgroups.has_hierarchies:
+                found[f"{CGROUP_ROOT}: cgroups, and so the kernel's counters of containers"] += 1
         if self._cpu_count is None:
-            found["/proc/stat: cpu0, cpu1, …"] += 1
+            found["/proc/stat: cpu0 and others"] += 1
+        if self._summary.lacks_machine_cpu and "/proc/stat: cpu" not in found:
+            found["/proc/stat: CPU time that grows"] += 1
         return found
 
     def _host(self) -> dict[str, Any]:
@@ -227,11 +224,14 @@ class Measurement:
 
     def _coverage(self) -> dict[str, Any]:
         table = self.sampler.table
+        denied_count = 0
+        if self._cgroups is not None:
+            denied_count = self._cgroups.denied_count + self._cgroups.crowded_count
         coverage: dict[str, Any] = {
             "interval_seconds": self._config.interval_ns / _NS,
             "missed_samples": self._schedule.missed_count + self._failed_count,
             "vanished": table.vanished_count,
-            "denied": table.denied_count + (self._cgroups.denied_count if self._cgroups else 0),
+            "denied": table.denied_count + denied_count,
             "unreadable": self._unreadable().total(),
             "self_cpu_seconds": round(self._own_cpu_ns() / _NS, 6),
         }

@@ -19,7 +19,6 @@ from runmeter.collector.model import (
 from runmeter.collector.processes.clock import Clock
 from runmeter.collector.processes.containers import Containers, is_real
 from runmeter.collector.processes.newest_pid import Child, run_child
-from runmeter.collector.processes.placement import is_holder
 from runmeter.collector.processes.process import Process
 from runmeter.collector.processes.table import ProcessTable, Scan
 from runmeter.collector.sampling.ledger import Ledger, Vanished
@@ -242,7 +241,7 @@ class Sampler:
             own.add(COMMAND_GROUP)
         jobs, reaper = self._job_groups, processes.get(self._reaper_pid)
         sole = next(iter(jobs)) if len(jobs) == 1 else None
-        if reaper is None or self._reaper_pid == self._own_pid or is_holder(reaper):
+        if reaper is None or self._reaper_pid == self._own_pid or reaper.is_holder:
             return frozenset(own - jobs), sole
         if jobs <= {reaper.group} or (reaper.group in jobs and is_real(reaper.group)):
             sole = reaper.group
@@ -289,7 +288,7 @@ class Sampler:
             if entry is None:
                 entry = sums[id(group)] = (group, [0, 0, 0])
                 has_command = has_command or group.is_command
-            if not process.is_zombie:
+            if not process.is_zombie and process.peak_rss_bytes is not None:  # None: not read
                 found = entry[1]
                 found[0] += process.rss_bytes
                 found[1] += process.anon_bytes

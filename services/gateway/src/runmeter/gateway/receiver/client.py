@@ -183,7 +183,7 @@ class Backend:
 
     @contextmanager
     def _observed(self, method: str) -> Iterator[_Ending]:
-        """Report how the call in this context ended: its ending, or the error that leaves it."""
+        """Report the code with which the call in this context ended."""
         ending = _Ending()
         try:
             yield ending

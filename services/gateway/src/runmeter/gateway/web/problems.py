@@ -139,8 +139,8 @@ def _of_gateway(error: GatewayError) -> Outcome:
         case DecodedSlash():
             return Outcome(
                 404,
-                f"Nothing is stored under these names, but under {error.path}: send a slash in a "
-                "name as %2F. If you did, a proxy decodes it.",
+                f"There are no runs of these names, only of {error.path}: send a slash in a name "
+                "as %2F. If you did, a proxy has decoded it.",
             )
         case UnsupportedMediaType():
             return Outcome(415, error.detail, (), {"Accept": "application/json"})

@@ -147,9 +147,10 @@ def _postgres(url: str) -> Database:
             "%23 for #, %3F for ? and %40 for @"
         ) from error
     login, _, hosts = parts.netloc.rpartition("@")
-    # what stands before another @ is a password
     if parts.fragment or "@" in login + parts.path + parts.query:
-        raise ValueError("must have %40 for @, %2F for /, %23 for # and %3F for ? in a password")
+        raise ValueError(
+            "must have %40 for @, %2F for /, %23 for # and %3F for ? in a user, password or name"
+        )
     if _BAD_PERCENT.search(url):
         raise ValueError("must have %25 for %, and no %00")
     _check_parameters(parameters)

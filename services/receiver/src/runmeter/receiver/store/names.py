@@ -6,7 +6,7 @@ from runmeter.receiver.store.statements import marked
 
 
 async def find_names(wanted: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Return the stored names that equal these, upper and lower case not compared.
+    """Return the stored names that are equal to these if case is ignored.
 
     ``wanted`` are the first names of a scope. The cost grows with the number of organizations, of
     repositories in those that match, and so on, not with the number of runs.

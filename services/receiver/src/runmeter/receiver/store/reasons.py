@@ -97,7 +97,7 @@ def reason_of(error: BaseException) -> str | None:
 
 
 def text_of(error: BaseException) -> str:
-    """Return kind and text of an error, in one line: further ones are hints and rows."""
+    """Return the kind and the first line of an error; further lines are hints and rows."""
     return f"{type(error).__name__}: {_said(error)}"
 
 

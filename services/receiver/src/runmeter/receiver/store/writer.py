@@ -139,7 +139,7 @@ class Writer:
             _refuse(self._chores.popleft(), ShuttingDown())
 
     async def run(self) -> None:
-        """Commit waiting pushes, batch by batch, until closed and none waits."""
+        """Commit waiting pushes in batches until the writer is closed and no push waits."""
         while self._waiting or self._chores or not self._ending.is_set():
             if self._chores and (
                 not self._waiting or self._batches_since_chore >= _BATCHES_BEFORE_CHORE
