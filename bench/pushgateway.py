@@ -52,10 +52,10 @@ def run(quick: bool = False) -> Result:
         "acknowledged when they are durable; to Debian's prometheus-pushgateway the same figures "
         f"in text form by HTTP, {len(figures())} metrics in a group per run. It answers before "
         "anything is on the disk (it writes all it holds every five minutes) and keeps every group "
-        "in memory until somebody deletes it; it checks each push against all metrics it holds, "
-        "unless told not to (*unchecked*). It is made for the last state of a few jobs, not for a "
-        f"record of runs. A burst ends after {MOST_SECONDS:.0f} s at the latest. The clients are "
-        "processes of their own, gRPC and aiohttp.",
+        "in memory until it is deleted; it checks each push against all metrics it holds, "
+        "unless it is started without the check (*unchecked*). It is made for the last state of a "
+        f"few jobs, not for a record of runs. A burst ends after {MOST_SECONDS:.0f} s at the "
+        "latest. The clients are processes of their own, gRPC and aiohttp.",
         (
             "pushes/s",
             *(f"burst of {count}" for count in bursts),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Workload(NamedTuple):
-    """A command; ``waits``: whether every child is waited for by somebody in the tree."""
+    """A command; ``waits``: whether a process of the tree waits for every child."""
 
     name: str
     argv: tuple[str, ...]

@@ -108,8 +108,8 @@ def survivors(part: Part, children: int) -> Iterator[Survivor]:
         counts = Counter(results.values())
         if not counts["killed"]:
             raise SystemExit(f"{part.module}: no change was caught: {dict(counts)}")
-        told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        print(f"{part.module}: {len(results)} changes: {told}", flush=True)
+        summary = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        print(f"{part.module}: {len(results)} changes: {summary}", flush=True)
         for name, status in results.items():
             if status not in CAUGHT:
                 yield survivor(part.module, mutmut(place, "show", name))

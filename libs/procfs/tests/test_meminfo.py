@@ -31,7 +31,7 @@ def test_round_trip(values: tuple[int, int], random: object) -> None:
     ],
 )
 def test_what_is_not_there(raw: bytes, found: tuple[int | None, int | None]) -> None:
-    """A missing or malformed value is None, not 0, and costs no other."""
+    """A missing or malformed value is None, not 0; the others are there."""
     assert parse_meminfo(raw) == found
 
 

@@ -115,7 +115,7 @@ def test_a_loadavg_that_does_not_follow(tmp_path: Path, edit: str, pause: str) -
     ["s/^processes.*/processes -2045677862/", "s/^ctxt.*/ctxt/", "/^btime/d", "s/^intr.*/intr x/"],
 )
 def test_a_line_of_stat_that_is_not_used(tmp_path: Path, edit: str) -> None:
-    """It costs nothing: the machine's CPU time and number of CPUs are there."""
+    """It affects nothing else: the machine's CPU time and number of CPUs are there."""
     done = _measure_with(tmp_path, "stat", edit, "0.02")
     assert 0 < done.payload["cpu_total_percent"]["peak"] <= 100
     assert done.payload["host"]["cpu_count"] == os.sysconf("SC_NPROCESSORS_ONLN")
@@ -185,7 +185,7 @@ def test_without_cgroups(tmp_path: Path, kind: str) -> None:
     """All visible processes are one container; the log says that no cgroup can be read."""
     flags = ("--proc-path=proc", "--all-containers")
     done = _measure(tmp_path, "sh", "-c", WITHOUT_CGROUPS, "sh", kind, flags=flags)
-    [container] = done.payload["containers"]  # the command is not in sight here
+    [container] = done.payload["containers"]  # the command is not visible here
     assert container["name"] == "/"
     assert container["memory_bytes"]["peak"] > 2**20
     assert done.payload["top_mem_processes"]

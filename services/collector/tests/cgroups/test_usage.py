@@ -240,7 +240,7 @@ def test_the_tail_of_a_container_counts(cgroups: Any, measured: Measured) -> Non
 def test_a_container_between_two_snapshots_goes_on_from_its_counter(
     cgroups: Any, measured: Measured
 ) -> None:
-    """A cgroup without processes is still counted: processes that came and went are included."""
+    """A cgroup without processes is still counted, with the processes that have ended in it."""
     container = cgroups.container()
     worker = cgroups.start(container)
     group = _group(worker)

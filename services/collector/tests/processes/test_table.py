@@ -11,7 +11,7 @@ import pytest
 
 from runmeter.collector.model import COMMAND_GROUP, Group, Key
 from runmeter.collector.processes.containers import Containers
-from runmeter.collector.processes.newest_pid import Child, NewestPid, run_child
+from runmeter.collector.processes.newest_pid import Look, NewestPid, run_task
 from runmeter.collector.processes.table import ProcessTable
 from runmeter.collector.sampling.sampler import as_vanished
 
@@ -441,10 +441,10 @@ class Clocks:
         self._last_pid = pid
         self.machine.write("loadavg", f"0.50 0.40 0.30 2/90 {pid}\n")
 
-    def run_child(self) -> Child:
-        """Start and end a child, whose pid is the next one."""
+    def run_task(self, look: Look) -> tuple[int, int | None]:
+        """Start and end a thread of the collector, whose pid is the next one."""
         self.last_pid(self._last_pid + 1)
-        return Child(self._last_pid, 1000)
+        return self._last_pid, look()
 
     def poison(self, pid: int, *names: str) -> None:
         """Make files unreadable: opening them is refused."""
@@ -463,7 +463,7 @@ def clocks(machine: Any) -> Clocks:
 @pytest.fixture
 def clocked(machine: Any, clocks: Clocks) -> ProcessTable:
     """Return a table that reads clocks."""
-    return ProcessTable(machine.proc, Containers({}, lambda pid: None), clocks, clocks.run_child)
+    return ProcessTable(machine.proc, Containers({}, lambda pid: None), clocks, clocks.run_task)
 
 
 def test_of_an_idle_process_only_the_clock_is_read(clocks: Clocks, clocked: ProcessTable) -> None:
@@ -551,32 +551,32 @@ def _once(clocks: Clocks, count: int) -> None:
 
 
 @pytest.mark.parametrize("shown", [_constant, _late, _once])
-def test_a_last_pid_that_own_children_do_not_move_is_not_believed(
+def test_a_last_pid_that_own_threads_do_not_move_is_not_believed(
     machine: Any, clocks: Clocks, shown: Callable[[Clocks, int], None]
 ) -> None:
     """A constant, a copy that is renewed now and then, one chance hit: every scan lists."""
-    children = itertools.count(1)
+    threads = itertools.count(1)
 
-    def run_child() -> Child:
-        number = next(children)
+    def run_task(look: Look) -> tuple[int, int | None]:
+        number = next(threads)
         shown(clocks, number)
-        return Child(100 + number, 0)
+        return 100 + number, look()
 
     clocks.add(5)
     clocks.last_pid(0)
-    table = ProcessTable(machine.proc, Containers({}, lambda pid: None), clocks, run_child)
+    table = ProcessTable(machine.proc, Containers({}, lambda pid: None), clocks, run_task)
     table.scan()
     assert _find_unannounced(machine, clocks, table)
 
 
-def test_without_the_right_to_start_children_every_scan_lists(machine: Any, clocks: Clocks) -> None:
-    """Where nothing can be proven nothing is believed."""
+def test_without_the_right_to_start_threads_every_scan_lists(machine: Any, clocks: Clocks) -> None:
+    """The last pid cannot be tested without threads, so it is not used."""
 
-    def run_child() -> Child:
-        raise BlockingIOError(errno.EAGAIN, "limit of processes")
+    def run_task(look: Look) -> tuple[int, int | None]:
+        raise RuntimeError("can't start new thread")
 
     clocks.add(5)
-    table = ProcessTable(machine.proc, Containers({}, lambda pid: None), clocks, run_child)
+    table = ProcessTable(machine.proc, Containers({}, lambda pid: None), clocks, run_task)
     table.scan()
     assert _find_unannounced(machine, clocks, table)
 
@@ -584,16 +584,16 @@ def test_without_the_right_to_start_children_every_scan_lists(machine: Any, cloc
 def test_other_processes_may_start_while_the_last_pid_is_proven(
     machine: Any, clocks: Clocks
 ) -> None:
-    """On a busy machine another pid may be the last: two own children of eight are enough."""
-    children = itertools.count(1)
+    """On a busy machine another pid may be the last: two own threads of eight are enough."""
+    threads = itertools.count(1)
 
-    def run_child() -> Child:
-        number = next(children)
+    def run_task(look: Look) -> tuple[int, int | None]:
+        number = next(threads)
         clocks.last_pid(10 * number + (number % 4 != 0))
-        return Child(10 * number, 0)
+        return 10 * number, look()
 
     clocks.add(5)
-    table = ProcessTable(machine.proc, Containers({}, lambda pid: None), clocks, run_child)
+    table = ProcessTable(machine.proc, Containers({}, lambda pid: None), clocks, run_task)
     table.scan()
     assert not _find_unannounced(machine, clocks, table)
 
@@ -620,14 +620,13 @@ def test_a_last_pid_that_stops_moving_is_not_believed_any_more(
 
 
 def test_the_last_pid_of_this_kernel_is_proven() -> None:
-    """Here loadavg shows each child, whose CPU time is known."""
-    newest = NewestPid("/proc", run_child)
+    """Here loadavg shows each thread that is started."""
+    newest = NewestPid("/proc", run_task)
     for _ in range(20):  # other processes may start meanwhile
         newest.prove()
         if newest.read() is not None:
             break
     assert newest.read() is not None
-    assert newest.cpu_ns > 0
 
 
 def test_who_got_a_pid_before_it_could_be_seen_is_found(

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from runmeter.collector.model import Group
 from runmeter.collector.processes.containers import Containers
-from runmeter.collector.processes.newest_pid import Child
+from runmeter.collector.processes.newest_pid import Look
 from runmeter.collector.sampling.sampler import Sampler
 from runmeter.collector.summary.summary import Summary
 
@@ -68,11 +68,11 @@ class Kernel:
     def _tell_last_pid(self) -> None:
         self.machine.write("loadavg", f"0.00 0.00 0.00 1/9 {self.last_pid}\n")
 
-    def run_child(self) -> Child:
-        """Start and end a child of the collector, which gets the next pid."""
+    def run_task(self, look: Look) -> tuple[int, int | None]:
+        """Start and end a thread of the collector, which gets the next pid."""
         self.last_pid, self.next_pid = self.next_pid, self.next_pid + 1
         self._tell_last_pid()
-        return Child(self.last_pid, 1000)
+        return self.last_pid, look()
 
     def note_scan(self) -> None:
         """Remember processes that started and ended before a scan: the last pid may be the same.
@@ -220,7 +220,7 @@ class Measured:
             summary,
             own_pid=0,
             clock=clock,
-            run_child=self.kernel.run_child,
+            run_task=self.kernel.run_task,
         )
         self._sampler.start(0)
 

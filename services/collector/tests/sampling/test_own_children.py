@@ -77,7 +77,7 @@ def test_a_child_of_ours_is_not_the_command(run: Run) -> None:
 
 
 def test_a_child_of_ours_that_was_never_seen_counts_to_us(run: Run) -> None:
-    """It came and went between two snapshots, beside an orphan of the command."""
+    """It started and ended between two snapshots, beside an orphan of the command."""
     run.tick()
     run.machine.change(COLLECTOR, waited=40)  # 10 of ours, 30 of the orphan
     run.sampler.add_own_child(OWN)

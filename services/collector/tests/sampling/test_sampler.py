@@ -179,7 +179,7 @@ def test_a_tail_of_its_own_is_an_interval(run: Run) -> None:
 
 
 def test_short_lived_processes_of_the_tail_count(run: Run) -> None:
-    """What came and went in the tail reaches cpu_seconds through its parent."""
+    """Children that started and ended in the tail count in cpu_seconds through their parent."""
     run.tick()
     run.machine.change(5, waited=40)
     assert _container(run.finish(after_seconds=0.4))["cpu_seconds"] == 0.4

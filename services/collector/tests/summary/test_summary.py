@@ -165,9 +165,9 @@ def test_memory_of_the_machine() -> None:
     assert found.mem_total_bytes == 1001
     found.snapshot(sample(4))
     assert found.mem_total_bytes == 1001
-    told = payload(found)
-    assert (told["mem_used_bytes"]["peak"], told["mem_used_bytes"]["avg"]) == (2000, 1125)
-    assert (told["mem_used_percent"]["peak"], told["mem_used_percent"]["p50"]) == (100.0, 25.0)
+    result = payload(found)
+    assert (result["mem_used_bytes"]["peak"], result["mem_used_bytes"]["avg"]) == (2000, 1125)
+    assert (result["mem_used_percent"]["peak"], result["mem_used_percent"]["p50"]) == (100.0, 25.0)
 
 
 def test_figures_of_the_kernel() -> None:
@@ -178,13 +178,13 @@ def test_figures_of_the_kernel() -> None:
     found.snapshot(sample(1, {A: used(2, 1, memory_bytes=30, **grown), B: used(1, 1)}))
     found.close_interval([])
     by_name = containers(found)
-    told = by_name["a"]
-    assert told["cpu_source"] == "cgroup"
-    assert told["memory_cgroup_bytes"]["peak"] == 30
-    assert told["memory_cgroup_bytes"]["p50"] == 10
-    assert told["memory_working_set_bytes"] == dict.fromkeys(told["memory_bytes"], 5)
-    assert told["memory_peak_bytes"] == 70
-    assert (told["oom_kills"], told["cpu_throttled_seconds"]) == (1, 1.0)
+    result = by_name["a"]
+    assert result["cpu_source"] == "cgroup"
+    assert result["memory_cgroup_bytes"]["peak"] == 30
+    assert result["memory_cgroup_bytes"]["p50"] == 10
+    assert result["memory_working_set_bytes"] == dict.fromkeys(result["memory_bytes"], 5)
+    assert result["memory_peak_bytes"] == 70
+    assert (result["oom_kills"], result["cpu_throttled_seconds"]) == (1, 1.0)
     assert by_name["b"]["cpu_source"] == "ledger"
     assert by_name["b"].keys().isdisjoint({"memory_cgroup_bytes", "memory_peak_bytes", "oom_kills"})
 
@@ -228,12 +228,12 @@ def test_a_group_gets_another_name() -> None:
     assert found.groups == [new, B]
     found.close_interval([])
     found.retire([process(1, A, peak_cores=1.0)])
-    told = payload(found, {new: "new", B: "b"})
-    by_name = {entry["name"]: entry for entry in told["containers"]}
+    result = payload(found, {new: "new", B: "b"})
+    by_name = {entry["name"]: entry for entry in result["containers"]}
     assert by_name["new"]["cpu_cores"]["peak"] == 1.0
     assert by_name["new"]["cpu_seconds"] == 1.0
     assert by_name["b"]["cpu_cores"]["peak"] == 1.0
-    assert [entry["container"] for entry in told["top_cpu_processes"]] == ["new"]
+    assert [entry["container"] for entry in result["top_cpu_processes"]] == ["new"]
 
 
 def test_open_time_goes_to_the_new_name_as_it_is() -> None:
@@ -260,8 +260,8 @@ def test_every_figure_of_two_groups_is_added_by_its_tick() -> None:
     entry = containers(found)["b"]
     assert (entry["cpu_cores"]["peak"], entry["cpu_cores"]["p50"]) == (1.5, 0.75)
     assert (entry["memory_anon_bytes"]["peak"], entry["memory_anon_bytes"]["avg"]) == (30, 30)
-    told = [entry[f"memory_{name}_bytes"] for name in ("cgroup", "working_set")]
-    assert [(one["peak"], one["p50"]) for one in told] == [(60, 20), (16, 8)]
+    result = [entry[f"memory_{name}_bytes"] for name in ("cgroup", "working_set")]
+    assert [(one["peak"], one["p50"]) for one in result] == [(60, 20), (16, 8)]
 
 
 def test_groups_that_cannot_become_one_stay_two() -> None:
@@ -271,8 +271,8 @@ def test_groups_that_cannot_become_one_stay_two() -> None:
     found.rename(A, B)
     assert found.groups == [A, B]
     found.retire([process(1, A, peak_cores=1.0)])
-    told = payload(found, {A: "a", B: "b"})
-    assert [entry["container"] for entry in told["top_cpu_processes"]] == ["a"]
+    result = payload(found, {A: "a", B: "b"})
+    assert [entry["container"] for entry in result["top_cpu_processes"]] == ["a"]
 
 
 def test_too_many_values_make_percentiles_coarse() -> None:

@@ -178,7 +178,7 @@ def test_next_page(parameters: dict[str, str]) -> None:
 
 
 def test_other_readings() -> None:
-    """In a path with a part too many a slash belongs to a name; the second may have one."""
+    """If a path has one part more, a slash belongs to a name; the second name may have one."""
     assert list(other_readings(("o", "r", "w", "j"), 4)) == []
     assert list(other_readings(("o", "r", "w", "j", "k"), 4)) == [
         ("o/r", "w", "j", "k"),

@@ -1,7 +1,7 @@
 """Values of a cgroup v1: one hierarchy per controller.
 
-One parser per value, so that a bad one costs no other. All count the cgroup and all below it, and
-raise ParseError if the value is missing or malformed. Source: kernel
+One parser per value, so that a bad value does not affect the others. The values count the cgroup
+and all below it. The parsers raise ParseError if the value is missing or malformed. Source: kernel
 Documentation/admin-guide/cgroup-v1/{cpuacct,memory}.rst and Documentation/scheduler/sched-bwc.rst.
 """
 

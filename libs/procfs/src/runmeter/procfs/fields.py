@@ -53,7 +53,7 @@ def single(raw: bytes, file: str) -> int:
 def keyed(raw: bytes, file: str, key: bytes) -> int | None:
     """Return the value of one key of a file of ``key value`` lines; None if there is no such key.
 
-    Other lines may hold anything, so that a bad one costs no value of this one. Source: kernel
+    Other lines may hold anything: a bad one does not affect this value. Source: kernel
     Documentation/admin-guide/cgroup-v2.rst, "Flat keyed".
     """
     _, found, rest = (b"\n" + raw).partition(b"\n" + key + b" ")

@@ -14,7 +14,7 @@ from runmeter.collector.model import COMMAND_GROUP, Group
 from runmeter.collector.processes.births import Births
 from runmeter.collector.processes.clock import NO_CLOCK, Clock, clock_id, read_clocks
 from runmeter.collector.processes.containers import Containers
-from runmeter.collector.processes.newest_pid import Child, NewestPid, run_child
+from runmeter.collector.processes.newest_pid import NewestPid, RunTask, run_task
 from runmeter.collector.processes.placement import CGROUP_SCANS, Placement
 from runmeter.collector.processes.process import Process, main_has_ended, may_run_on
 from runmeter.procfs import ParseError, ProcFS, ProcfsError, ProcStat, VanishedError
@@ -44,7 +44,7 @@ class ProcessTable:
     ``command_parent_pid``: new children of this process, with all below them, are the command,
     except those in ``own_pids``. ``vanished_count``, ``denied_count``: processes that ended while
     they were read, and reads that the kernel refused. ``unreadable``: by file, what is missing or
-    not what the kernel writes. ``run_child``: starts a child of this process.
+    not what the kernel writes. ``run_task``: starts a thread of this process.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ProcessTable:
         proc: ProcFS,
         containers: Containers,
         clock: Clock | None = None,
-        run_child: Callable[[], Child] = run_child,
+        run_task: RunTask = run_task,
     ) -> None:
         self._proc = proc
         self._containers = containers
@@ -60,7 +60,7 @@ class ProcessTable:
         self._places = Placement(proc, containers, self.unreadable)
         self._clock = clock
         # the file of a mount of another pid namespace shows our own
-        self._newest = NewestPid(proc.mount, run_child) if clock is not None else None
+        self._newest = NewestPid(proc.mount, run_task) if clock is not None else None
         self.births = Births()
         self._own_pid = os.getpid()
         self._fault_count = 0  # page faults of processes since the scan before
@@ -119,11 +119,6 @@ class ProcessTable:
         self.own_pids.add(pid)
         if self._newest is not None:
             self._newest.must_move()
-
-    @property
-    def proof_ns(self) -> int:
-        """Return the CPU time of the children that were started to prove the newest pid."""
-        return self._newest.cpu_ns if self._newest is not None else 0
 
     def _revisit_moved(self, scan: Scan, clock: Clock) -> None:
         """Read all clocks, and more of the processes whose clock has moved."""

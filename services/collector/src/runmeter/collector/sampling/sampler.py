@@ -18,7 +18,7 @@ from runmeter.collector.model import (
 )
 from runmeter.collector.processes.clock import Clock
 from runmeter.collector.processes.containers import Containers, is_real
-from runmeter.collector.processes.newest_pid import Child, run_child
+from runmeter.collector.processes.newest_pid import RunTask, run_task
 from runmeter.collector.processes.process import Process
 from runmeter.collector.processes.table import ProcessTable, Scan
 from runmeter.collector.sampling.ledger import Ledger, Vanished
@@ -45,14 +45,14 @@ class Sampler:
         clock: Clock | None = None,
         cgroups: CgroupUsage | None = None,
         show: Callable[[Sample], None] | None = None,
-        run_child: Callable[[], Child] = run_child,
+        run_task: RunTask = run_task,
     ) -> None:
         self._proc = proc
         self._containers = containers
         self._summary = summary
         self._own_pid = own_pid
         self._reaper_pid = reaper_pid
-        self.table = ProcessTable(proc, containers, clock, run_child)
+        self.table = ProcessTable(proc, containers, clock, run_task)
         self._machine = Machine(proc.mount, self.table.unreadable)
         self._cgroups = cgroups
         self._show = show
@@ -73,7 +73,6 @@ class Sampler:
     def start(self, now_ns: int) -> Sample:
         """Take the first snapshot; what was used before it does not count."""
         self.table.scan()
-        self.own_children_ns += self.table.proof_ns
         self._regroup({}, ())
         figures = self._figures({}, now_ns, ())
         sample = Sample(now_ns, self._machine.read(), self._sizes({}, figures))

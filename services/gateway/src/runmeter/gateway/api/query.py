@@ -53,9 +53,9 @@ def parse(
 ) -> Parsed:
     """Parse raw path parts, each for its field, and a query string.
 
-    With a part too many the second name, the repository, is two parts. Ranges are for the receiver
-    to check, after the token. A request that is refused here does not reach it: then ranges are
-    checked here, so that the answer lists all bad fields.
+    If the path has one part more, the second name, the repository, is two parts. The receiver
+    checks ranges, after the token. A request that is refused here does not reach it: then ranges
+    are checked here, so that the answer lists all bad fields.
 
     Raises:
         InvalidRequest: with all bad fields, at most `ERRORS_MAX`.

@@ -81,7 +81,7 @@ KINDS: Mapping[int, Kind] = {
     500: Kind(
         "internal",
         "Internal error",
-        "Internal error. Send the request_id to the operator: the log has the cause.",
+        "Send the request_id to the operator: the log has the cause.",
     ),
     503: Kind(
         "unavailable",
