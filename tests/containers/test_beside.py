@@ -79,7 +79,7 @@ def test_a_holder_keeps_the_collector(volume: str, container: Start) -> None:
     assert beside.stop() == KEPT  # there is no receiver
     run = waiting(volume)
     assert run["state"] == "completed"
-    assert cpu_seconds(run, job) > 0.9  # of 1 s; what came after the last snapshot is not known
+    assert cpu_seconds(run, job) > 0.5  # of 1 s; what came after the last snapshot is not known
 
 
 def test_the_end_of_the_job_takes_the_collector_with_it(volume: str, container: Start) -> None:

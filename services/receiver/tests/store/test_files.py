@@ -243,7 +243,10 @@ def test_replaced_under_queries(receiver: Any, message: run_pb2.Run) -> None:
 _UNPRIVILEGED = (
     ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
 )
-SECRETS = ("--read-token=token", "--hmac-key=a-key-that-is-long-enough")
+SERVE = (
+    *("--read-token=token", "--hmac-key=a-key-that-is-long-enough"),
+    *("--addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0"),
+)
 
 
 def unprivileged(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -254,7 +257,7 @@ def unprivileged(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "words",
-    [SECRETS, ("migrate",), ("export",), ("prune", "--older-than=1d")],
+    [SERVE, ("migrate",), ("export",), ("prune", "--older-than=1d")],
     ids=["serve", "migrate", "export", "prune"],
 )
 def test_a_file_that_cannot_be_written(
