@@ -66,6 +66,11 @@ def test_names_in_another_case(stack: Stack, scope: Scope) -> None:
     jobs = stack.rest.get(f"/api/v1/repos/{other}/repo/jobs", headers=stack.reading)
     assert jobs.status_code == 404
     assert f"only of repository {scope.repository};" in jobs.json()["detail"]
+    named = scope._replace(workflow="Straße.yml")
+    assert stack.post(a_record(named), stack.token(named)).status_code == 201
+    folder = "/".join((scope.organization, "repo", "STRAßE.yml", "build"))
+    answer = stack.rest.get(f"{REPO}/{folder}", headers=stack.reading)
+    assert "workflow Straße.yml, job build;" in answer.json()["detail"]
     # a scope that has runs which the filters exclude, and one that is like none
     assert get(stack, f"{scope.path}?run_id=other") == []
     assert get(stack, f"{REPO}/{other}/repo/ci.yml/builds") == []

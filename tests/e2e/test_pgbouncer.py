@@ -66,6 +66,24 @@ def test_reads_and_pushes(
         assert pooler.rows("SHOW statement_timeout", place.url) == [("0",)]
 
 
+def test_fewer_connections_than_calls(
+    stage: Stage, postgres: Postgres, place: PostgresPlace, mode: str, scope: Scope, seed: str
+) -> None:
+    """Where the pooler takes no more connections, calls wait for one of the receiver's own."""
+    with pooling(postgres, mode, SIZES[mode], clients=2) as pooler:
+        service = Service(stage, pooler.url(place.url))
+        gateway = stage.gateway(service.receivers[0].address)
+        with Pushers(service, scope, seed, count=4) as pushers:
+            readers = Readers(gateway, scope, service.read_token)
+            pushers.wait_for_more(50)
+            readers.finish()
+        assert readers.count(200) == readers.answers.total()
+        assert pushers.refusals == {}
+        pushers.check_stored(place)
+        service.close()
+        stage.close()
+
+
 def test_limits_and_settings(
     service: Service, place: PostgresPlace, scope: Scope, seed: str
 ) -> None:

@@ -25,6 +25,7 @@ unix_socket_dir =
 auth_type = any
 pool_mode = {mode}
 default_pool_size = {size}
+max_client_conn = {clients}
 server_login_retry = 1
 logfile = {folder}/log
 """
@@ -33,7 +34,7 @@ logfile = {folder}/log
 class PgBouncer:
     """One pooler; it is started when it is made."""
 
-    def __init__(self, program: str, server: Postgres, mode: str, size: int) -> None:
+    def __init__(self, program: str, server: Postgres, mode: str, size: int, clients: int) -> None:
         self._program = program
         self._server = server
         self._user = USER if os.geteuid() == 0 else None  # it refuses root
@@ -46,6 +47,7 @@ class PgBouncer:
             port=self.port,
             mode=mode,
             size=size,
+            clients=clients,
             folder=self._folder,
         )
         self._settings.write_text(text)
@@ -91,12 +93,12 @@ class PgBouncer:
 
 
 @contextlib.contextmanager
-def pooling(server: Postgres, mode: str, size: int = 3) -> Iterator[PgBouncer]:
-    """Hold a running pooler; skips where there is no program."""
+def pooling(server: Postgres, mode: str, size: int = 3, clients: int = 100) -> Iterator[PgBouncer]:
+    """Hold a running pooler of so many connections; skips where there is no program."""
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:{SBIN}")
     if program is None:
         pytest.skip("needs the program pgbouncer")
-    pooler = PgBouncer(program, server, mode, size)
+    pooler = PgBouncer(program, server, mode, size, clients)
     try:
         yield pooler
     finally:

@@ -206,7 +206,7 @@ def test_status_carries_every_violation_and_readable_text() -> None:
     """Few violations are all in the text and in the details."""
     error = InvalidRequest((Violation("run.push_id", "is required"), Violation("ä", "b")))
     found = status.status_of(error, 3)
-    assert found.message == "invalid request: run.push_id: is required; \\xe4: b"
+    assert found.message == "invalid request: run.push_id: is required; ä: b"
     details = error_details_pb2.BadRequest()
     assert found.details[0].Unpack(details)
     assert [(v.field, v.description) for v in details.field_violations] == list(error.violations)

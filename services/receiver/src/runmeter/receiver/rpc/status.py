@@ -15,7 +15,7 @@ VIOLATIONS_MAX_BYTES = 2500
 
 
 def status_of(error: CallError, code_number: int) -> status_pb2.Status:
-    """Return the status of an error: bounded ASCII text, and its facts as details."""
+    """Return the status of an error: bounded text, and its facts as details."""
     status = status_pb2.Status(code=code_number, message=bounded_text(str(error)))
     if isinstance(error, InvalidRequest):
         status.details.add().Pack(_bad_request(error))
@@ -27,11 +27,16 @@ def status_of(error: CallError, code_number: int) -> status_pb2.Status:
 
 
 def bounded_text(text: str) -> str:
-    """Return printable ASCII of bounded length, as it goes into metadata."""
-    escaped = text.encode("ascii", "backslashreplace").decode("ascii")
-    if len(escaped) <= MESSAGE_MAX_BYTES:
-        return escaped
-    return escaped[: MESSAGE_MAX_BYTES - 3] + "..."
+    """Return printable text of bounded length, as it goes into metadata: percent-encoded UTF-8."""
+    shown, size_bytes = "", 0
+    for character in text:
+        part = character if character.isprintable() else ascii(character)[1:-1]
+        is_encoded = part == "%" or not part.isascii()
+        size_bytes += len(part.encode()) * (3 if is_encoded else 1)
+        if size_bytes > MESSAGE_MAX_BYTES - 3:
+            return f"{shown}..."
+        shown += part
+    return shown
 
 
 def _bad_request(error: InvalidRequest) -> error_details_pb2.BadRequest:

@@ -24,6 +24,8 @@ CLOSE_SECONDS = 1.0
 _RETRY_SECONDS = 0.05
 _FATAL = ("FATAL", "PANIC")  # the server ends the connection
 _BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+# of the server, of PgBouncer
+_NO_CONNECTION_LEFT = (asyncpg.TooManyConnectionsError, asyncpg.ProtocolViolationError)
 _NONE_SET = "SELECT 0"
 
 
@@ -70,7 +72,7 @@ class Pool:
         while True:
             try:
                 return await self._pool.acquire()
-            except asyncpg.TooManyConnectionsError:
+            except _NO_CONNECTION_LEFT:
                 late = asyncio.get_running_loop().time() + _RETRY_SECONDS > until_seconds
                 if late or not self._pool.get_size():
                     raise
