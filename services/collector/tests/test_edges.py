@@ -170,7 +170,7 @@ def _assert_honest(running: Running, payload: dict[str, Any]) -> None:
             entries = [e for sample in samples[1:] for e in sample["containers"]]
             rates = [e["cpu_cores"] for e in entries if e["name"] == container["name"]]
             assert len(rates) == len(samples) - 1
-            _assert_statistics(container["cpu_cores"], rates, 1.5 * cpu_count)
+            _assert_statistics(container["cpu_cores"], rates, cpu_count)
 
 
 def _assert_statistics(found: dict[str, float], rates: list[float], most: float) -> None:

@@ -41,7 +41,9 @@ def _fields(before: Sample | None, after: Sample, top: int = 2) -> dict[str, Any
         _process(7, 0, 300, CRON),
         _process(8, 0, 300, Group(Key("", "/hidden"))),
     ]
-    return sample_fields(after, before, {RUNNER: "runner", CRON: "cron"}, LIMITS, processes, top)
+    return sample_fields(
+        after, before, {RUNNER: "runner", CRON: "cron"}, LIMITS, processes, top, 4.0
+    )
 
 
 def test_a_sample_has_shares_of_limits() -> None:
@@ -71,7 +73,7 @@ def test_a_sample_has_shares_of_limits() -> None:
 def test_limits_apply_to_names_before_their_number() -> None:
     """The second container of a name has the limits of that name."""
     before, after = _samples()
-    fields = sample_fields(after, before, {RUNNER: "runner#2"}, LIMITS, [], 5)
+    fields = sample_fields(after, before, {RUNNER: "runner#2"}, LIMITS, [], 5, 4.0)
     assert fields["containers"][0]["cpu_limit_percent"] == 25.0
 
 

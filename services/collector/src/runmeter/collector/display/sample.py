@@ -15,10 +15,11 @@ def sample_fields(
     limits: Mapping[str, Limit],
     processes: Iterable[Process],
     top: int,
+    most_cores: float,
 ) -> dict[str, Any]:
     """Return one sample: the machine, containers with their share of limits, top processes.
 
-    Rates are since the sample before; the first sample has none.
+    Rates are since the sample before, and no higher than ``most_cores``; the first sample has none.
     """
     elapsed_ns = sample.monotonic_ns - before.monotonic_ns if before else 0
     containers = []
@@ -26,18 +27,20 @@ def sample_fields(
         if group in names:
             name = names[group]
             limit = limits.get(name.partition("#")[0])
-            containers.append(_container(name, found, elapsed_ns, limit))
+            containers.append(_container(name, found, elapsed_ns, limit, most_cores))
     return {
         "system": _system(sample, before),
         "containers": containers,
-        "top_processes": _top(names, processes, elapsed_ns, top),
+        "top_processes": _top(names, processes, elapsed_ns, top, most_cores),
     }
 
 
-def _container(name: str, found: Any, elapsed_ns: int, limit: Limit | None) -> dict[str, Any]:
+def _container(
+    name: str, found: Any, elapsed_ns: int, limit: Limit | None, most_cores: float
+) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": name}
     if elapsed_ns > 0:
-        entry["cpu_cores"] = round(found.cpu_ns / elapsed_ns, 4)
+        entry["cpu_cores"] = round(min(found.cpu_ns / elapsed_ns, most_cores), 4)
     if found.rss_bytes is not None:
         entry["memory_bytes"] = found.rss_bytes
     if limit and limit.cpu_cores is not None and "cpu_cores" in entry:
@@ -59,7 +62,11 @@ def _system(sample: Sample, before: Sample | None) -> dict[str, Any]:
 
 
 def _top(
-    names: Mapping[Group, str], processes: Iterable[Process], elapsed_ns: int, top: int
+    names: Mapping[Group, str],
+    processes: Iterable[Process],
+    elapsed_ns: int,
+    top: int,
+    most_cores: float,
 ) -> list[dict[str, Any]]:
     listed = [p for p in processes if p.group in names and (p.interval_ns or p.rss_bytes)]
     listed.sort(key=lambda p: (-p.interval_ns, -p.rss_bytes, p.pid))
@@ -71,7 +78,8 @@ def _top(
             "container": names[process.group],
         }
         if elapsed_ns > 0:
-            entry["cpu_percent"] = round(100 * process.interval_ns / elapsed_ns, 2)
+            cores = min(process.interval_ns / elapsed_ns, most_cores)
+            entry["cpu_percent"] = round(100 * cores, 2)
         entry["memory_bytes"] = process.rss_bytes
         entries.append(entry)
     return entries

@@ -132,7 +132,10 @@ class Measurement:
         config = self._config
         names = self._containers.names(self._summary.groups)
         processes = self.sampler.table.processes.values()
-        fields = sample_fields(sample, before, names, config.limits, processes, config.top)
+        most_cores = self._summary.most_cores
+        fields = sample_fields(
+            sample, before, names, config.limits, processes, config.top, most_cores
+        )
         if self._log.format == "text":
             fields = {"sample": sample_text(fields)}
         self._log.write("debug", "sample.taken", **fields)

@@ -51,7 +51,7 @@ class Summary:
         cpu_count: int = 0,
     ) -> None:
         self._interval_ns = interval_ns
-        self._most_cores = cpu_count or inf
+        self.most_cores = float(cpu_count or inf)
         self._lists = lists
         self._renamed: dict[Group, Group] = {}
         self._series = SeriesSet(keeps_ticks=merges)
@@ -113,14 +113,14 @@ class Summary:
         duration_ns = max(1, interval.end_ns - interval.start_ns)
         for group, cpu_ns in interval.cpu_ns.items():
             # CPU time that is found late, in ticks or of a process waited for, is no higher rate
-            cores = min(cpu_ns / duration_ns, self._most_cores)
+            cores = min(cpu_ns / duration_ns, self.most_cores)
             self._series.add(self._record(group).cores, cores, self.snapshot_count)
         percent = interval.system_after.cpu_percent_since(interval.system_before)
         if percent is not None:
             self._series.add(self._system_percent, percent)
         for process in processes:
             if process.interval_ns or process.peak_cores is None:
-                cores = min(process.interval_ns / duration_ns, self._most_cores)
+                cores = min(process.interval_ns / duration_ns, self.most_cores)
                 process.peak_cores = max(cores, process.peak_cores or 0.0)
                 process.interval_ns = 0
         return True
