@@ -194,6 +194,9 @@ async def _close(database: Database) -> None:
         client = get_connection(READING)
         assert isinstance(client, SqliteClient)
         await client.empty_log()
+    if database.kind == "sqlite":
+        # the last connection that closes removes the log: of two at once neither is the last
+        await get_connection(WRITING).close()
     await Tortoise.close_connections()
     with contextlib.suppress(*database_errors()):
         files.prepare(path)
